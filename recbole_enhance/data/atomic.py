@@ -1,0 +1,198 @@
+"""Atomic files, checked before RecBole reads them.
+
+What is missing is said with the option that asked for it, not with a KeyError from inside pandas.
+"""
+
+import difflib
+import hashlib
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+
+COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
+_MAX_LISTED = 10
+_NOT_IN_NAMES = "/\\:\0"  # in no name from the user, so that no path leaves its folder
+_BLOCK = 1 << 20  # bytes read at a time
+
+
+def read_header(path: Path, separator: str = "\t") -> Dict[str, str]:
+    """Read the columns of an atomic file.
+
+    Args:
+        path: The file; its first line holds ``name:type`` for each column.
+        separator: RecBole's ``field_separator``.
+
+    Returns:
+        Column name -> ``token``, ``token_seq``, ``float`` or ``float_seq``, in the file's order.
+
+    Raises:
+        ValueError: If there is no file or the line is no such header; names the file and column.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    with path.open("rb") as file:
+        line = file.readline()
+    try:
+        header = line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: the header is not UTF-8 text ({error.reason})") from None
+    if header.startswith("\ufeff"):
+        raise ValueError(f"{path}: starts with a byte order mark: save it as plain UTF-8")
+    columns: Dict[str, str] = {}
+    for cell in header.split(separator):
+        name, colon, kind = cell.partition(":")
+        if not name or not colon or kind not in COLUMN_TYPES:
+            raise ValueError(
+                f"{path}: column {cell!r} of the header is not name:type with a type of "
+                f"{', '.join(COLUMN_TYPES)} (columns are separated by {separator!r})"
+            )
+        if name in columns:
+            raise ValueError(f"{path}: column {name!r} is in the header twice")
+        columns[name] = kind
+    return columns
+
+
+def check_columns(
+    folder: Path,
+    dataset: str,
+    load_col: Optional[Mapping[str, Union[str, Sequence[str]]]],
+    required_inter: Sequence[str],
+    *,
+    splits: Sequence[str] = (),
+    separator: str = "\t",
+) -> None:
+    """Refuse columns that the atomic files do not have.
+
+    Args:
+        folder: The dataset's folder.
+        dataset: Its name.
+        load_col: RecBole's option: file suffix -> columns, or ``*`` for all; None loads all.
+        required_inter: Columns that the interactions must have and load: the user id and the item
+            id, which must be tokens, then any other.
+        splits: RecBole's ``benchmark_filename``: ready-made parts ``<dataset>.<split>.inter``.
+        separator: RecBole's ``field_separator``.
+
+    Raises:
+        ValueError: If a file or column is missing or an id is no token; names the option, the
+            column, the file and what the file has.
+    """
+    inter = {path: read_header(path, separator) for path in _inter_files(folder, dataset, splits)}
+    for path, columns in inter.items():
+        _require(required_inter, columns, path, "the interactions need")
+        for name in required_inter[:2]:
+            if columns[name] != "token":
+                raise ValueError(f"{path}: id column {name!r} is :{columns[name]}, must be :token")
+    if load_col is None:
+        return
+    for suffix, names in {"inter": (), **load_col}.items():
+        option = f"load_col.{suffix}"
+        if names != "*" and (isinstance(names, str) or not isinstance(names, Sequence)):
+            raise ValueError(f"{option}={names!r}: must be a list of columns or '*'")
+        if suffix == "inter":
+            files = inter
+            unloaded = [name for name in required_inter if names != "*" and name not in names]
+            if unloaded:
+                raise ValueError(f"{option}={list(names)!r}: must hold {unloaded[0]!r}")
+        else:
+            path = _file(folder, dataset, suffix)
+            if not path.is_file():
+                raise ValueError(f"{option}={names!r}: there is no file {path}")
+            files = {path: read_header(path, separator)}
+        for path, columns in files.items():
+            _require([] if names == "*" else names, columns, path, f"{option} names")
+
+
+def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> Path:
+    """Find the folder of a dataset.
+
+    Args:
+        data_path: Folder that holds one folder for each dataset.
+        dataset: Name of the dataset, its folder and its files.
+        splits: RecBole's ``benchmark_filename``: parts that stand for the interaction file.
+
+    Returns:
+        ``data_path/dataset``.
+
+    Raises:
+        ValueError: If the name is no plain folder name or an interaction file is missing.
+    """
+    if not dataset or dataset == "." or ".." in dataset or set(dataset) & set(_NOT_IN_NAMES):
+        raise ValueError(f"dataset={dataset!r}: must be the name of a folder, not a path")
+    data_path = Path(data_path)
+    folder = data_path / dataset
+    missing = [path for path in _inter_files(folder, dataset, splits) if not path.is_file()]
+    if not missing:
+        return folder
+    there = sorted({path.parent.name for path in data_path.glob("*/*.inter")})
+    near = difflib.get_close_matches(dataset, there, n=1)
+    listed = ", ".join(there[:_MAX_LISTED]) or "none"
+    more = f" and {len(there) - _MAX_LISTED} more" if len(there) > _MAX_LISTED else ""
+    raise ValueError(
+        f"dataset={dataset!r}: there is no file {missing[0]}."
+        + (f" Did you mean {near[0]!r}?" if near and near[0] != dataset else "")
+        + " --data_path=FOLDER names the folder that holds <dataset>/<dataset>.inter; datasets in "
+        f"{data_path}: {listed}{more}. RecBole's own download links no longer answer, so the data "
+        'must be placed there (README, "Your data")'
+    )
+
+
+def default_load_col(folder: Path, dataset: str, names: Mapping[str, Any]) -> Dict[str, List[str]]:
+    """Choose the columns of a dataset that has no configuration file.
+
+    Args:
+        folder: The dataset's folder.
+        dataset: Its name.
+        names: RecBole's ``USER_ID_FIELD``, ``ITEM_ID_FIELD``, ``RATING_FIELD`` and ``TIME_FIELD``.
+
+    Returns:
+        A ``load_col`` of the user and item ids, and of rating and time where the file has them.
+    """
+    columns = read_header(folder / f"{dataset}.inter")
+    optional = [names["RATING_FIELD"], names["TIME_FIELD"]]
+    chosen = [names["USER_ID_FIELD"], names["ITEM_ID_FIELD"]]
+    return {"inter": chosen + [name for name in optional if name in columns]}
+
+
+def sha256(folder: Path, dataset: str, suffixes: Sequence[str]) -> Dict[str, str]:
+    """Fingerprint the atomic files, so that a result says which data it is from.
+
+    Args:
+        folder: The dataset's folder.
+        dataset: Its name.
+        suffixes: Files to read, such as ``inter`` and ``item``.
+
+    Returns:
+        File name -> SHA-256 of its bytes in hexadecimal.
+
+    Raises:
+        ValueError: If a file is missing.
+    """
+    digests = {}
+    for suffix in suffixes:
+        path = _file(folder, dataset, suffix)
+        if not path.is_file():
+            raise ValueError(f"there is no file {path}")
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        digests[path.name] = digest.hexdigest()
+    return digests
+
+
+def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> List[Path]:
+    suffixes = [f"{split}.inter" for split in splits] or ["inter"]
+    return [_file(folder, dataset, suffix) for suffix in suffixes]
+
+
+def _file(folder: Path, dataset: str, suffix: str) -> Path:
+    if ".." in suffix or set(suffix) & set(_NOT_IN_NAMES):
+        raise ValueError(f"file suffix {suffix!r}: must be part of a file name, not a path")
+    return Path(folder) / f"{dataset}.{suffix}"
+
+
+def _require(names: Sequence[str], columns: Mapping[str, str], path: Path, who: str) -> None:
+    for name in names:
+        if name not in columns:
+            near = difflib.get_close_matches(str(name), columns, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{who} {name!r}: {path} has {', '.join(columns)}{hint}")
