@@ -1,0 +1,1 @@
+"""Shapley values: exact truths of small games, and networks whose values are exact."""
