@@ -1,0 +1,371 @@
+"""RecBole's Config on two axes, backbone and enhancer, with layers that merge and typos that are told."""
+
+import copy
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import recbole.evaluator.register as recbole_metrics
+from recbole.config import Config as RecBoleConfig
+from recbole.utils import ModelType
+from recbole.utils.argument_list import (
+    dataset_arguments,
+    evaluation_arguments,
+    general_arguments,
+    training_arguments,
+)
+
+from recbole_enhance import compat
+from recbole_enhance.data import atomic
+from recbole_enhance.enhancer import ENHANCERS, load_enhancer
+from recbole_enhance.options import Layer, Loader, load_yaml, merge, nearest, nest, parse_value
+from recbole_enhance.paths import resource_dir
+
+COMMAND_LINE = "command line"
+# Options that RecBole reads but no YAML of it names.
+_UNNAMED_OPTIONS = (
+    "model dataset config_files convert_token_to_onehot encoding tail_ratio token_num_threshold "
+    "save_step reg_weight pretrain_epochs user_defined_transform"
+).split()
+# RecBole would unpickle these files, and so run whatever code is in them.
+_PICKLES = ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders")
+_POSITIVE = ("train_batch_size", "eval_batch_size", "learning_rate", "embedding_size", "eval_memory_mb")
+_WHOLE = ("epochs", "eval_step", "stopping_step", "seed", "train_batch_size", "eval_batch_size",
+          "embedding_size", "worker", "metric_decimal_place")  # fmt: skip
+_SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
+
+
+def recbole_models() -> Dict[str, Tuple[str, str]]:
+    """List RecBole's models: lower-case name -> (name, module)."""
+    import recbole.model as package
+
+    spelling = {path.stem.lower(): path.stem for path in _recbole_properties("model").glob("*.yaml")}
+    models = {}
+    for family in _SUBMODULES:
+        folder = Path(package.__path__[0]) / f"{family}_recommender"
+        for module in pkgutil.iter_modules([str(folder)]):
+            name = spelling.get(module.name, module.name.capitalize())
+            models[module.name] = (name, f"recbole.model.{family}_recommender.{module.name}")
+    return models
+
+
+def get_model_class(name: str) -> type:
+    """Find a backbone's class by its name, whatever the case.
+
+    Raises:
+        ValueError: If there is no such model (names the nearest one), or a package it needs is missing.
+    """
+    models = recbole_models()
+    if name.lower() not in models:
+        known = [spelled for spelled, _ in models.values()] + list(ENHANCERS)
+        raise ValueError(
+            f"model={name}: unknown model{nearest(name, known)} "
+            "(`recbole-enhance list` shows all of them)"
+        )
+    spelled, module = models[name.lower()]
+    try:
+        return getattr(importlib.import_module(module), spelled)
+    except ImportError as error:
+        raise ValueError(f"model={spelled}: needs the package {error.name}, which is missing") from error
+
+
+def _recbole_properties(folder: str) -> Path:
+    import recbole
+
+    return Path(recbole.__file__).parent / "properties" / folder
+
+
+class Config(RecBoleConfig):
+    """All settings of one run.
+
+    ``config["model"]`` is the backbone's name, so that every look-up by name inside RecBole finds
+    what it should; ``config["enhancer"]`` is the method's name or None; ``config["label"]`` names
+    the pair. Priority, lowest first: RecBole's YAML, ``properties/overall.yaml``,
+    ``dataset_configs/``, ``properties/enhancer/``, ``config_file_list``, ``config_dict``,
+    command line.
+
+    Args:
+        model: Name of a method or of a RecBole model, or a model class.
+        dataset: Name of a dataset.
+        config_file_list: YAML files of the user.
+        config_dict: Options; text is read as YAML, dotted keys reach into dictionaries.
+        command_line: Options as text, from :func:`~recbole_enhance.options.parse_argv`.
+
+    Attributes:
+        origins: Option -> the file or place its value comes from.
+        options: The merged options as plain values, before RecBole fills in what it derives.
+        method: The :class:`~recbole_enhance.enhancer.base.Enhancer`, or None.
+
+    Raises:
+        ValueError: If an option is unknown or out of range, or two do not fit together.
+    """
+
+    def __init__(
+        self,
+        model: Union[str, type, None] = None,
+        dataset: Optional[str] = None,
+        config_file_list: Optional[Sequence[Union[str, Path]]] = None,
+        config_dict: Optional[Mapping[str, Any]] = None,
+        command_line: Optional[Mapping[str, str]] = None,
+    ) -> None:
+        self._command_line = dict(command_line or {})
+        self._file_layers: List[Layer] = []
+        self._internal_layers: List[Layer] = []
+        try:
+            super().__init__(model, dataset, config_file_list, config_dict)
+        except (KeyError, NotImplementedError, RuntimeError, TypeError) as error:
+            # RecBole says no with many types; ours is one.
+            raise ValueError(" ".join(str(arg) for arg in error.args)) from error
+        if self.method is not None:
+            self.method.check(self)
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    def compatibility_settings(self) -> None:
+        """Mend what today's numpy, scipy and torch broke (RecBole's own hook for it)."""
+        compat.apply()
+
+    def _init_parameters_category(self) -> None:
+        groups = (general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
+        names = ("General", "Training", "Evaluation", "Dataset")
+        # Copies: RecBole appends to its module-level lists.
+        self.parameters = {name: list(group) for name, group in zip(names, groups)}
+
+    def _build_yaml_loader(self) -> type:
+        return Loader
+
+    def _load_config_files(self, file_list: Any) -> Dict[str, Any]:
+        self._file_layers = [(str(path), nest(load_yaml(path))) for path in file_list or []]
+        return {}
+
+    def _load_variable_config_dict(self, config_dict: Any) -> Dict[str, Any]:
+        return {
+            key: parse_value(key, value) if isinstance(value, str) else copy.deepcopy(value)
+            for key, value in (config_dict or {}).items()
+        }
+
+    def _load_cmd_line(self) -> Dict[str, Any]:
+        return {key: parse_value(key, text) for key, text in self._command_line.items()}
+
+    def _merge_external_config_dict(self) -> None:
+        self._external_layers = [
+            *self._file_layers,
+            ("config_dict", nest(self.variable_config_dict)),
+            (COMMAND_LINE, nest(self.cmd_config_dict)),
+        ]
+        self.external_config_dict, _ = merge(self._external_layers)
+
+    def _get_model_and_dataset(self, model: Any, dataset: Any) -> Tuple[str, type, str]:
+        model = model or self.external_config_dict.get("model")
+        dataset = dataset or self.external_config_dict.get("dataset")
+        for option, value in (("model", model), ("dataset", dataset)):
+            if not value:
+                raise ValueError(f"--{option}=NAME is missing")
+        backbone = self.external_config_dict.get("backbone")
+        by_name = {name.lower(): name for name in ENHANCERS}
+        enhancer = by_name.get(model.lower()) if isinstance(model, str) else None
+        if enhancer is None and backbone not in (None, model):
+            raise ValueError(
+                f"backbone={backbone}: {model} is no method; methods are {', '.join(ENHANCERS)}"
+            )
+        self.method = load_enhancer(enhancer) if enhancer else None
+        if enhancer:
+            model = backbone or load_yaml(self._enhancer_yaml(enhancer))["backbone"]
+        model_class = model if isinstance(model, type) else get_model_class(str(model))
+        if model_class.type == ModelType.DECISIONTREE:
+            raise ValueError(f"model={model_class.__name__}: decision trees have no training to enhance")
+        for name, packages in compat.missing_packages(model_class.__name__).items():
+            raise ValueError(f"model={name}: needs pip install {' '.join(packages)}")
+        return model_class.__name__, model_class, str(dataset)
+
+    # ---- layers ----------------------------------------------------------------------------
+
+    @staticmethod
+    def _enhancer_yaml(name: str) -> Path:
+        return resource_dir("properties") / "enhancer" / f"{name}.yaml"
+
+    def _update_internal_config_dict(self, file: Any) -> Dict[str, Any]:
+        options = load_yaml(file)
+        self._internal_layers.append((f"recbole: {Path(file).name}", options))
+        self.internal_config_dict.update(options)
+        return options
+
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        self._internal_layers.append(("model", {"MODEL_TYPE": model_class.type}))
+        self._add_layer(resource_dir("properties") / "overall.yaml")
+        self._add_dataset_layers(dataset, model_class)
+        if self.method is not None:
+            self._add_layer(self._enhancer_yaml(self.method.name))
+
+    def _add_layer(self, path: Path) -> None:
+        self._internal_layers.append((f"{path.parent.name}/{path.name}", load_yaml(path)))
+
+    def _add_dataset_layers(self, dataset: str, model_class: type) -> None:
+        """Add the dataset's options, those of the model's type, and the variant's."""
+        variant = self.external_config_dict.get("variant")
+        path = resource_dir("dataset_configs") / f"{dataset}.yaml"
+        known = path.is_file() and path.parent == resource_dir("dataset_configs")
+        options = load_yaml(path) if known else {}
+        by_type = {name: options.pop(name, None) or {} for name in DATASET_SECTIONS.values()}
+        variants = options.pop("variants", None) or {}
+        if variant is not None and variant not in variants:
+            raise ValueError(
+                f"variant={variant}: {dataset} has {', '.join(variants) or 'no variants'}"
+            )
+        origin = f"dataset_configs/{path.name}"
+        section = DATASET_SECTIONS.get(model_class.type.name, "general")
+        self._internal_layers += [
+            (origin, options),
+            (f"{origin}: {section}", by_type[section]),
+            (f"{origin}: variants.{variant}", variants.get(variant, {})),
+        ]
+        self.has_dataset_config = known
+
+    def _get_final_config_dict(self) -> Dict[str, Any]:
+        dotted = {key.split(".")[0] for key in self.cmd_config_dict if "." in key}
+        layers = [*self._internal_layers, *self._external_layers]
+        values, self.origins = merge(layers, sorted(dotted))
+        self._refuse_unknown(merge(self._internal_layers)[0])
+        self._refuse_bad_values(values, merge(self._internal_layers)[0])
+        values["model"], values["dataset"] = self.model, self.dataset
+        values["backbone"] = self.model
+        values["enhancer"] = self.method.name if self.method else None
+        values["label"] = f"{self.method.name}-{self.model}" if self.method else self.model
+        self.options = copy.deepcopy(values)
+        self.options["model"] = self.method.name if self.method else self.model
+        return values
+
+    # ---- refusing --------------------------------------------------------------------------
+
+    def _refuse_unknown(self, internal: Mapping[str, Any]) -> None:
+        known = {*internal, *_UNNAMED_OPTIONS, *(key for group in self.parameters.values() for key in group)}
+        known |= _options_read_by(self.model_class)
+        for origin, options in self._external_layers:
+            for key in options:
+                if key in known:
+                    continue
+                owner = next((name for name in ENHANCERS if key.startswith(f"{name.lower()}_")), None)
+                if owner and (self.method is None or self.method.name != owner):
+                    raise ValueError(f"{key}: an option of {owner}, and this run is of {self.model}")
+                raise ValueError(f"{key}: unknown option ({origin}){nearest(key, known)}")
+
+    @staticmethod
+    def _refuse_bad_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+        for key, value in values.items():
+            default = defaults.get(key)
+            if isinstance(default, bool) and not isinstance(value, bool):
+                raise ValueError(f"{key}={value}: true or false is expected")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if isinstance(default, (int, float)) and not isinstance(default, bool) and not number:
+                raise ValueError(f"{key}={value}: a number is expected")
+            if key in _WHOLE and not isinstance(value, int):
+                raise ValueError(f"{key}={value}: a whole number is expected")
+            if key in _POSITIVE and number and value <= 0:
+                raise ValueError(f"{key}={value}: must be above 0")
+        if values["epochs"] < 0:
+            raise ValueError(f"epochs={values['epochs']}: must not be below 0")
+        for key in _PICKLES:
+            if values.get(key):
+                raise ValueError(f"{key}={values[key]}: pickled datasets are not read or written")
+
+    def _refuse_bad_metrics(self, values: Dict[str, Any]) -> None:
+        metrics = values["metrics"]
+        metrics = [metrics] if isinstance(metrics, str) else metrics
+        topk = values["topk"] if isinstance(values["topk"], list) else [values["topk"]]
+        if not metrics or not isinstance(metrics, list):
+            raise ValueError(f"metrics={metrics}: a list of metric names is expected")
+        for metric in metrics:
+            if str(metric).lower() not in recbole_metrics.metric_types:
+                known = [cls.__name__ for cls in recbole_metrics.metrics_dict.values()]
+                raise ValueError(f"metrics={metric}: unknown metric{nearest(str(metric), known)}")
+        if not all(isinstance(k, int) and not isinstance(k, bool) and k > 0 for k in topk):
+            raise ValueError(f"topk={values['topk']}: whole numbers above 0 are expected")
+        name, at, k = str(values["valid_metric"]).partition("@")
+        if name.lower() not in [str(metric).lower() for metric in metrics]:
+            raise ValueError(f"valid_metric={values['valid_metric']}: not one of metrics={metrics}")
+        ranking = recbole_metrics.metric_types[name.lower()].name == "RANKING"
+        needs_k = ranking and name.lower() != "gauc"
+        if needs_k != bool(at) or (at and k not in map(str, topk)):
+            allowed = [f"{name}@{k}" for k in topk] if needs_k else [name]
+            raise ValueError(
+                f"valid_metric={values['valid_metric']}: with topk={topk} it can be {', '.join(allowed)}"
+            )
+
+    # ---- RecBole's own steps ---------------------------------------------------------------
+
+    def _set_default_parameters(self) -> None:
+        values = self.final_config_dict
+        self._refuse_bad_metrics(values)
+        self._drop_negatives_nobody_asked_for(values)
+        data_path = Path(str(values["data_path"]))
+        super()._set_default_parameters()
+        bundled = Path(values["data_path"]).resolve()  # ml-100k comes with RecBole
+        own = data_path / self.dataset
+        if self.dataset == "ml-100k" and not (own / f"{self.dataset}.inter").is_file():
+            data_path = bundled.parent
+        self.options["data_path"] = str(data_path.resolve())
+        splits = values["benchmark_filename"] or ()
+        values["data_path"] = str(atomic.find_dataset(data_path, self.dataset, splits))
+        self._choose_columns(values)
+
+    def _drop_negatives_nobody_asked_for(self, values: Dict[str, Any]) -> None:
+        """Let models with a cross-entropy loss over all items (SASRec) run by their name alone.
+
+        RecBole refuses them until ``train_neg_sample_args=None`` is said, since its own default
+        asks for one negative.
+        """
+        origins = [o for key, o in self.origins.items() if key.startswith("train_neg_sample_args")]
+        if (
+            all(origin.startswith("recbole:") for origin in origins)
+            and not hasattr(self.model_class, "input_type")
+            and values.get("loss_type") == "CE"
+        ):
+            values["train_neg_sample_args"] = self.options["train_neg_sample_args"] = None
+
+    def _choose_columns(self, values: Dict[str, Any]) -> None:
+        """Load the columns there are, and refuse the ones asked for that are not there."""
+        folder = Path(values["data_path"])
+        named = self.has_dataset_config or any("load_col" in layer for _, layer in self._external_layers)
+        splits = values["benchmark_filename"] or ()
+        if not named and not splits:
+            values["load_col"] = atomic.default_load_col(folder, self.dataset, values)
+            self.options["load_col"] = copy.deepcopy(values["load_col"])
+            self.origins["load_col"] = f"columns of {self.dataset}.inter"
+        required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]
+        if str(values["eval_args"].get("order")) == "TO":
+            required.append(values["TIME_FIELD"])
+        atomic.check_columns(
+            folder, self.dataset, values["load_col"], required, splits=splits,
+            separator=values["field_separator"],
+        )  # fmt: skip
+
+    def _init_device(self) -> None:
+        if not self.final_config_dict["use_gpu"]:
+            self.final_config_dict["gpu_id"] = ""  # RecBole reads gpu_id only
+        super()._init_device()
+
+
+DATASET_SECTIONS = {
+    "GENERAL": "general",
+    "CONTEXT": "context",
+    "SEQUENTIAL": "sequential",
+    "KNOWLEDGE": "knowledge",
+}
+
+
+def _options_read_by(model_class: type) -> set:
+    """Options that a model's module looks up, also those its YAML forgets."""
+    names = set()
+    for cls in model_class.__mro__:
+        if cls.__module__.startswith("torch") or cls is object:
+            continue
+        try:
+            source = inspect.getsource(inspect.getmodule(cls))
+        except (OSError, TypeError):
+            continue  # defined in a notebook or a shell
+        names |= set(re.findall(r"""config\[\s*["'](\w+)["']\s*\]""", source))
+    return names

@@ -1,0 +1,14 @@
+"""The methods: an explicit table from name to definition, imported on use."""
+
+import importlib
+from typing import Dict
+
+from recbole_enhance.enhancer.base import Enhancer
+
+ENHANCERS: Dict[str, str] = {"DVR": "recbole_enhance.enhancer.dvr:DVR"}
+
+
+def load_enhancer(name: str) -> Enhancer:
+    """Import a method by its name in :data:`ENHANCERS`."""
+    module, attribute = ENHANCERS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,25 @@
+"""The contract of a method: at most a trainer mix-in and a wrapper of the backbone's class."""
+
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+
+@dataclass(frozen=True)
+class Enhancer:
+    """A paper's method on top of a RecBole model.
+
+    Attributes:
+        name: As in ``--model=NAME``; its YAML is ``properties/enhancer/NAME.yaml``.
+        paper: Title and identifier, for the run's report.
+        trainer: Mix-in over :class:`~recbole_enhance.trainer.EnhancedTrainer`, or None.
+        wrap: Makes a RecBole model class from the backbone's class, or None.
+        check: Called as ``check(config)`` before any data are read, with RecBole's ``MODEL_TYPE``
+            and ``MODEL_INPUT_TYPE`` and the backbone's class ``config.model_class`` resolved;
+            raises ``ValueError`` with the reason and the backbones that do work.
+    """
+
+    name: str
+    paper: str
+    check: Callable[[Any], None]
+    trainer: Optional[type] = None
+    wrap: Optional[Callable[[type], type]] = None

@@ -1,0 +1,207 @@
+"""Options as data: read from argv and YAML, merged layer by layer. Nothing is ever evaluated."""
+
+import difflib
+import re
+from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+
+import yaml
+
+Layer = Tuple[str, Mapping[str, Any]]  # where the options stand, and the options
+
+# Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
+# RecBole replaces them whole, and so silently changes the protocol.
+MERGED = ("eval_args", "train_neg_sample_args")
+_INTERVAL = re.compile(r"^[\[(][^,\[\]()]*,[^,\[\]()]*[\])]$")  # RecBole's "[5,inf)"
+
+
+class Loader(yaml.SafeLoader):
+    """Safe YAML that also reads ``1e-3`` as a number, as RecBole's loader does."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def parse_value(key: str, text: str) -> Any:
+    """Read one value given as text.
+
+    Args:
+        key: The option, for the message.
+        text: YAML: ``0.1``, ``true``, ``[64, 32]``, ``{a: 1}``. RecBole's half-open intervals and
+            ``None`` are understood too.
+
+    Returns:
+        Plain Python values.
+
+    Raises:
+        ValueError: If the text is no YAML.
+
+    Example:
+        >>> parse_value("learning_rate", "1e-3"), parse_value("topk", "[5, 10]")
+        (0.001, [5, 10])
+    """
+    if _INTERVAL.match(text) and not text.endswith("]"):
+        return text
+    if text == "None":
+        return None
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 - Loader is a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(f"{key}={text}: not a YAML value") from error
+
+
+def load_yaml(path: Any) -> Dict[str, Any]:
+    """Read a mapping of options from a YAML file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it is missing, no YAML, or no mapping.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, Loader)  # noqa: S506 - Loader is a SafeLoader
+    except FileNotFoundError:
+        raise ValueError(f"config file {path} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ValueError(f"config file {path}: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ValueError(f"config file {path}: a mapping of options is expected")
+    return content
+
+
+def parse_argv(argv: Sequence[str]) -> Dict[str, str]:
+    """Split ``--key=value``, ``--key value`` and bare ``--flag`` (true) into a mapping.
+
+    Args:
+        argv: The words after the verb.
+
+    Raises:
+        ValueError: If a word belongs to no option or an option stands twice with other values.
+
+    Example:
+        >>> parse_argv(["--epochs=3", "--model", "BPR", "--quiet"])
+        {'epochs': '3', 'model': 'BPR', 'quiet': 'true'}
+    """
+    options: Dict[str, str] = {}
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise ValueError(f"{word!r} is no option: write --key=value or --key value")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            value = words.pop(0) if words and not words[0].startswith("--") else "true"
+        if options.get(key, value) != value:
+            raise ValueError(f"--{key} is given twice: {options[key]} and {value}")
+        options[key] = value
+    return options
+
+
+def nest(options: Mapping[str, Any]) -> Dict[str, Any]:
+    """Turn dotted keys into nested mappings.
+
+    Args:
+        options: ``{"eval_args.mode": "uni100"}`` and the like.
+
+    Raises:
+        ValueError: If a key is both a value and a mapping.
+
+    Example:
+        >>> nest({"eval_args.mode": "uni100", "epochs": 3})
+        {'eval_args': {'mode': 'uni100'}, 'epochs': 3}
+    """
+    nested: Dict[str, Any] = {}
+    for dotted, value in options.items():
+        *parents, leaf = dotted.split(".")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"{dotted}: {parent} is given as a value too")
+        if isinstance(node.get(leaf), dict):
+            raise ValueError(f"{dotted}: given as a value and as a mapping")
+        node[leaf] = value
+    return nested
+
+
+def merge(layers: Iterable[Layer], dotted: Sequence[str] = ()) -> Tuple[Dict[str, Any], Dict[str, str]]:
+    """Lay options over one another, later over earlier.
+
+    Args:
+        layers: Origin and options, lowest priority first.
+        dotted: Top-level keys that the last layer gave in dotted form: they merge at any depth.
+
+    Returns:
+        Merged options, and the origin of each one (nested ones as ``eval_args.mode``).
+
+    Example:
+        >>> merge([("a", {"eval_args": {"order": "RO", "mode": "full"}}),
+        ...        ("b", {"eval_args": {"mode": "uni100"}})])[0]
+        {'eval_args': {'order': 'RO', 'mode': 'uni100'}}
+    """
+    values: Dict[str, Any] = {}
+    origins: Dict[str, str] = {}
+    layers = list(layers)
+    for number, (origin, options) in enumerate(layers):
+        last = number == len(layers) - 1
+        for key, value in options.items():
+            deep = last and key in dotted
+            if isinstance(value, dict) and (deep or key in MERGED):
+                base = values.get(key)
+                values[key] = _overlay(base if isinstance(base, dict) else {}, value, deep)
+                origins.pop(key, None)
+                origins.update({f"{key}.{inner}": origin for inner in value})
+            else:
+                values[key] = value
+                for inner in [name for name in origins if name.startswith(f"{key}.")]:
+                    del origins[inner]
+                origins[key] = origin
+    return values, origins
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any], deep: bool) -> Dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if deep and key == "mode" and isinstance(value, dict) and isinstance(below, str):
+            below = {"valid": below, "test": below}  # eval_args.mode: full stands for both
+        if deep and isinstance(value, dict) and isinstance(below, dict):
+            result[key] = _overlay(below, value, deep)
+        else:
+            result[key] = value
+    return result
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant.
+
+    Returns:
+        ``"; did you mean X?"``, or nothing if no name is near.
+
+    Example:
+        >>> nearest("learnng_rate", ["learning_rate", "learner"])
+        '; did you mean learning_rate?'
+    """
+    known = list(known)
+    lowered = {other.lower(): other for other in known}
+    match = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f"; did you mean {lowered[match[0]]}?" if match else ""
+
+
+def flatten(options: Mapping[str, Any], origins: Mapping[str, str]) -> List[Tuple[str, Any, str]]:
+    """List (key, value, origin), nested where the origins are."""
+    rows = []
+    for key in sorted(options):
+        inner = sorted(name for name in origins if name.startswith(f"{key}."))
+        if key in origins or not inner:
+            rows.append((key, options[key], origins.get(key, "computed")))
+        else:
+            rows += [(name, options[key][name[len(key) + 1 :]], origins[name]) for name in inner]
+    return rows

@@ -1,0 +1,129 @@
+import pytest
+from recbole.model.general_recommender import BPR
+from worlds import TOY, toy_options
+
+from recbole_enhance.config import Config, get_model_class, recbole_models
+
+
+def toy_config(toy, model="BPR", command_line=None, files=None, **options):
+    return Config(
+        config_file_list=files, config_dict=toy_options(toy, model, **options), command_line=command_line
+    )
+
+
+def test_two_axes_become_recboles_names(toy):
+    config = toy_config(toy, "DVR", backbone="LightGCN")
+    assert (config["model"], config["enhancer"], config["label"]) == ("LightGCN", "DVR", "DVR-LightGCN")
+    assert config["n_layers"] == 2  # from RecBole's LightGCN.yaml
+    assert config["dvr_blocks"] == 2
+    assert toy_config(toy, "DVR")["model"] == "BPR"
+    plain = toy_config(toy, "lightgcn")
+    assert (plain["model"], plain["enhancer"], plain["label"]) == ("LightGCN", None, "LightGCN")
+    assert "dvr_blocks" not in plain
+
+
+def test_a_class_is_a_model_too(toy):
+    class MyBPR(BPR):
+        pass
+
+    options = {key: value for key, value in toy_options(toy, "x").items() if key != "model"}
+    assert Config(MyBPR, config_dict=options)["model"] == "MyBPR"
+
+
+def test_priority(toy, tmp_path):
+    (tmp_path / "a.yaml").write_text("learning_rate: 0.5\nepochs: 5\n")
+    files = [tmp_path / "a.yaml"]
+    config = toy_config(toy, files=files)
+    assert config["learning_rate"] == 0.5
+    assert config["epochs"] == TOY["epochs"]  # config_dict comes after files
+    config = toy_config(toy, files=files, command_line={"epochs": "7"})
+    assert config["epochs"] == 7
+    assert config.origins["epochs"] == "command line"
+    assert config.origins["learning_rate"].endswith("a.yaml")
+    assert config.origins["train_neg_sample_args.alpha"] == "recbole: overall.yaml"
+
+
+def test_a_dotted_key_keeps_the_rest_of_the_protocol(toy):
+    config = toy_config(toy, "SASRec", command_line={"eval_args.mode": "uni10"})
+    assert config["eval_args"]["order"] == "TO"
+    assert config["eval_args"]["split"] == {"LS": "valid_and_test"}
+    assert config["eval_args"]["mode"] == {"valid": "uni10", "test": "uni10"}
+
+
+def test_dataset_configs_apply_by_model_type():
+    general, sequential = (Config(m, "ml-100k") for m in ("BPR", "SASRec"))
+    assert general["valid_metric"] == "NDCG@20"
+    assert sequential["eval_args"]["order"] == "TO"
+    assert Config("BPR", "ml-100k", config_dict={"variant": "paper"})["val_interval"]
+    with pytest.raises(ValueError, match=r"variant=none: ml-100k has paper"):
+        Config("BPR", "ml-100k", config_dict={"variant": "none"})
+
+
+def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
+    config = Config("BPR", "toy", config_dict={"data_path": str(toy)})
+    assert config["load_col"] == {"inter": ["user_id", "item_id", "rating", "timestamp"]}
+    assert config.origins["load_col"] == "columns of toy.inter"
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("BPPR", {}, r"model=BPPR: unknown model; did you mean BPR\?"),
+        ("DVR", {"backbone": "MultiVAE"}, r"backbone=MultiVAE: .*backbones that work: BPR"),
+        ("DVR", {"backbone": "SASRec"}, r"backbone=SASRec"),
+        ("DVR", {"backbone": "SGL"}, r"backbone=SGL"),
+        ("BPR", {"backbone": "LightGCN"}, r"backbone=LightGCN: BPR is no method"),
+        ("xgboost", {}, r"model=xgboost"),
+        ("BPR", {"learnng_rate": 1}, r"learnng_rate: unknown option.*did you mean learning_rate\?"),
+        ("BPR", {"dvr_eps": 0.1}, r"dvr_eps: an option of DVR"),
+        ("DVR", {"dvr_esp": 0.1}, r"dvr_esp: unknown option.*dvr_eps"),
+        ("BPR", {"valid_metric": "MRR@10"}, r"valid_metric=MRR@10: not one of metrics"),
+        ("BPR", {"valid_metric": "NDCG@7"}, r"valid_metric=NDCG@7: with topk=.* NDCG@5, NDCG@10"),
+        ("BPR", {"valid_metric": "NDCG"}, r"valid_metric=NDCG"),
+        ("BPR", {"metrics": ["Recal"]}, r"metrics=Recal: unknown metric; did you mean Recall\?"),
+        ("BPR", {"metrics": ["NDCG", "AUC"]}, r"can not be used at the same time"),
+        ("BPR", {"topk": [0]}, r"topk=\[0\]"),
+        ("BPR", {"epochs": "many"}, r"epochs=many: a number is expected"),
+        ("BPR", {"epochs": 1.5}, r"epochs=1.5: a whole number is expected"),
+        ("BPR", {"train_batch_size": 0}, r"train_batch_size=0: must be above 0"),
+        ("BPR", {"quiet": "maybe"}, r"quiet=maybe: true or false"),
+        ("BPR", {"dataset_save_path": "x.pth"}, r"dataset_save_path=x.pth: pickled"),
+        ("BPR", {"dataset": "none"}, r"none.inter.*data_path"),
+        ("BPR", {"dataset": "../toy"}, r"\.\./toy"),
+        ("BPR", {"load_col": {"inter": ["user_id", "item_id", "ratng"]}}, r"ratng.*rating"),
+        ("BPR", {"eval_args": {"mode": "all"}}, r"mode \[all\]"),
+        ("DVR", {"dvr_reward": "ndgc@5"}, r"dvr_reward=ndgc@5"),
+        ("DVR", {"dvr_reward": "ndcg"}, r"dvr_reward=ndcg"),
+        ("DVR", {"dvr_reward": "cc@5", "item_category_field": None}, r"item_category_field"),
+        ("DVR", {"dvr_network": "x"}, r"dvr_network=x: one of content, slot"),
+        ("DVR", {"dvr_eps": 0.5}, r"dvr_eps=0.5"),
+        ("DVR", {"dvr_act_ratio": 0}, r"dvr_act_ratio=0"),
+        ("DVR", {"dvr_units": 0}, r"dvr_units=0"),
+        ("DVR", {"dvr_baseline_momentum": 1.0}, r"dvr_baseline_momentum=1.0"),
+        ("DVR", {"dvr_exploration": -1}, r"dvr_exploration=-1"),
+        ("DVR", {"eval_step": 0}, r"eval_step=0"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(toy, model, options, message):
+    with pytest.raises(ValueError, match=message):
+        toy_config(toy, model, **options)
+
+
+def test_missing_packages_are_named(toy):
+    with pytest.raises(ValueError, match=r"model=KGAT: .*dgl"):
+        toy_config(toy, "KGAT")
+
+
+def test_every_recbole_model_is_known():
+    models = recbole_models()
+    assert len(models) > 90
+    for name in ("BPR", "SASRec", "FM", "CFKG", "Random", "LDiffRec"):
+        assert get_model_class(name.lower()).__name__ == name
+
+
+def test_recboles_lists_stay_as_they_are(toy):
+    from recbole.utils.argument_list import dataset_arguments
+
+    before = list(dataset_arguments)
+    Config("BPR", "ml-100k")
+    assert dataset_arguments == before

@@ -1,0 +1,82 @@
+import doctest
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_enhance import options
+from recbole_enhance.options import load_yaml, merge, nest, parse_argv, parse_value
+
+
+def test_both_ways_of_writing_an_option():
+    argv = ["--epochs=3", "--model", "BPR", "--quiet", "--x=a=b", "--neg", "-1"]
+    expected = {"epochs": "3", "model": "BPR", "quiet": "true", "x": "a=b", "neg": "-1"}
+    assert parse_argv(argv) == expected
+
+
+@pytest.mark.parametrize("argv", [["epochs=3"], ["--epochs=3", "4"], ["--epochs=3", "--epochs=4"]])
+def test_words_that_are_no_option_are_refused(argv):
+    with pytest.raises(ValueError, match=r"no option|given twice"):
+        parse_argv(argv)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3", 3), ("1e-3", 1e-3), ("5E2", 500.0), ("true", True), ("None", None), ("~", None),
+     ("[64, 32]", [64, 32]), ("{'RS':[0.8,0.1,0.1]}", {"RS": [0.8, 0.1, 0.1]}),
+     ("[5,inf)", "[5,inf)"), ("(0,3)", "(0,3)"), ("NDCG@20", "NDCG@20")],
+)  # fmt: skip
+def test_values_are_yaml(text, value):
+    parsed = parse_value("key", text)
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+@pytest.mark.parametrize("text", ["__import__('os').getcwd()", "!!python/object/apply:os.getcwd []"])
+def test_nothing_is_evaluated(text):
+    try:
+        assert parse_value("key", text) == text
+    except ValueError as error:
+        assert "not a YAML value" in str(error)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_survive_the_command_line(number):
+    assert float(parse_value("key", repr(number))) == number
+
+
+def test_arguments_merge_and_other_dictionaries_are_replaced():
+    base = {"eval_args": {"split": {"RS": [8, 1, 1]}, "mode": "full"}, "load_col": {"inter": ["a"]}}
+    over = {"eval_args": {"split": {"LS": "v"}}, "load_col": {"item": ["b"]}}
+    values, origins = merge([("file", base), ("line", over)])
+    assert values["eval_args"] == {"split": {"LS": "v"}, "mode": "full"}
+    assert values["load_col"] == {"item": ["b"]}
+    assert origins["eval_args.mode"] == "file"
+    assert origins["eval_args.split"] == "line"
+
+
+def test_dotted_keys_reach_any_depth():
+    base = {"eval_args": {"order": "RO", "mode": "full"}, "load_col": {"inter": ["a"]}}
+    over = nest({"eval_args.mode.test": "uni100", "load_col.item": ["b"]})
+    values, _ = merge([("file", base), ("line", over)], ["eval_args", "load_col"])
+    assert values["eval_args"] == {"order": "RO", "mode": {"valid": "full", "test": "uni100"}}
+    assert values["load_col"] == {"inter": ["a"], "item": ["b"]}
+
+
+def test_a_key_cannot_be_both_value_and_mapping():
+    for bad in ({"a": 1, "a.b": 2}, {"a.b": 2, "a": 1}):
+        with pytest.raises(ValueError, match=r"^a"):
+            nest(bad)
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2", "a: !!python/object/apply:os.getcwd []"])
+def test_bad_files_are_named(tmp_path, text):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"bad\.yaml"):
+        load_yaml(tmp_path / "bad.yaml")
+    with pytest.raises(ValueError, match=r"none\.yaml does not exist"):
+        load_yaml(tmp_path / "none.yaml")
+
+
+def test_examples():
+    assert doctest.testmod(options).failed == 0
