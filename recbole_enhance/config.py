@@ -35,6 +35,7 @@ _PICKLES = ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_
 _POSITIVE = ("train_batch_size", "eval_batch_size", "learning_rate", "embedding_size", "eval_memory_mb")
 _WHOLE = ("epochs", "eval_step", "stopping_step", "seed", "train_batch_size", "eval_batch_size",
           "embedding_size", "worker", "metric_decimal_place")  # fmt: skip
+_EVAL_BATCH_SIZE = 4096  # RecBole's
 _SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
 
 
@@ -262,7 +263,7 @@ class Config(RecBoleConfig):
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if isinstance(default, (int, float)) and not isinstance(default, bool) and not number:
                 raise ValueError(f"{key}={value}: a number is expected")
-            if key in _WHOLE and not isinstance(value, int):
+            if key in _WHOLE and not isinstance(value, int) and (key, value) != ("eval_batch_size", None):
                 raise ValueError(f"{key}={value}: a whole number is expected")
             if key in _POSITIVE and number and value <= 0:
                 raise ValueError(f"{key}={value}: must be above 0")
@@ -301,6 +302,7 @@ class Config(RecBoleConfig):
         values = self.final_config_dict
         self._refuse_bad_metrics(values)
         self._drop_negatives_nobody_asked_for(values)
+        values["eval_batch_size"] = values["eval_batch_size"] or _EVAL_BATCH_SIZE
         data_path = Path(str(values["data_path"]))
         super()._set_default_parameters()
         bundled = Path(values["data_path"]).resolve()  # ml-100k comes with RecBole

@@ -1,0 +1,160 @@
+"""The command line: ``recbole-enhance [VERB] [--key=value ...]``."""
+
+import contextlib
+import logging
+import sys
+import traceback
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from recbole_enhance import __version__
+from recbole_enhance.options import flatten, nearest, parse_argv
+
+USAGE = """\
+usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
+       recbole-enhance [run] --resume=RUN_DIR
+       recbole-enhance config show --model=NAME --dataset=NAME [--origin] [--key=value ...]
+       recbole-enhance list
+       recbole-enhance doctor
+
+run          train a model or a method over a model, and report its test result (the default)
+config show  print every option of such a run, with --origin also the file it comes from
+list         show the methods and RecBole's models
+doctor       show versions, what was mended for them, and what cannot run here
+
+--model      a method (DVR) or any RecBole model (BPR, LightGCN, SASRec, ...)
+--backbone   the RecBole model under the method
+--dataset    name of a dataset; --data_path=FOLDER holds NAME/NAME.inter
+--config_files=a.yaml,b.yaml  files of options; the command line comes after them
+--run_dir=PATH  folder of the run;  --quiet  print nothing but errors
+Options nest with dots: --eval_args.mode=uni100 keeps split and order.
+"""
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The words after the program's name; the process's own by default.
+
+    Returns:
+        Exit status: 0, 2 for bad input (one line on standard error), 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        if "--state=DEBUG" in words:
+            traceback.print_exc()
+        print(f"recbole-enhance: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+
+
+def _dispatch(words: List[str]) -> int:
+    verb = words.pop(0) if words and not words[0].startswith("-") else "run"
+    if "--help" in words or verb == "help" or words == ["-h"]:
+        print(USAGE, end="")
+        return 0
+    if "--version" in words:
+        print(__version__)
+        return 0
+    if verb == "doctor":
+        from recbole_enhance import doctor
+
+        return doctor.main()
+    if verb == "list":
+        return _list()
+    if verb == "config":
+        if words[:1] != ["show"]:
+            raise ValueError("config: the verb is `config show`")
+        return _config_show(parse_argv(words[1:]))
+    if verb != "run":
+        raise ValueError(f"{verb}: unknown verb{nearest(verb, ['run', 'config', 'list', 'doctor'])}")
+    if not words:
+        print(USAGE, end="", file=sys.stderr)
+        return BAD_INPUT
+    return _run(parse_argv(words))
+
+
+def _run(options: Dict[str, str]) -> int:
+    quiet = options.get("quiet", "false").lower() == "true"
+    resume = options.pop("resume", None)
+    if resume is not None and set(options) - {"quiet"}:
+        others = ", ".join(f"--{key}" for key in options if key != "quiet")
+        raise ValueError(f"--resume takes the options of the run itself, not {others}")
+    with _console(quiet):
+        # Here, not above: importing torch and RecBole takes seconds that --help need not wait.
+        from recbole_enhance import compat
+
+        compat.apply()
+        from recbole_enhance.quick_start import resume_run, run_recbole_enhance
+
+        if resume is not None:
+            result = resume_run(resume, quiet)
+        else:
+            files, command_line = _split_files(options)
+            result = run_recbole_enhance(config_file_list=files, command_line=command_line)
+    if not quiet:
+        print(_table(result))
+    return 0
+
+
+@contextlib.contextmanager
+def _console(quiet: bool) -> Iterator[None]:
+    """Show our own messages; those of RecBole go to ``run.log``."""
+    logger = logging.getLogger("recbole_enhance")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.addHandler(handler)
+    level, logger.level = logger.level, logging.INFO
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def _split_files(options: Mapping[str, str]) -> Tuple[List[str], Dict[str, str]]:
+    rest = dict(options)
+    files = rest.pop("config_files", "")
+    return [name for name in files.replace(",", " ").split() if name], rest
+
+
+def _config_show(options: Dict[str, str]) -> int:
+    from recbole_enhance.config import Config
+
+    origin = options.pop("origin", "false") == "true"
+    files, command_line = _split_files(options)
+    config = Config(config_file_list=files, command_line=command_line)
+    for key, value, where in flatten(config.options, config.origins):
+        print(f"{key} = {value}" + (f"  # {where}" if origin else ""))
+    return 0
+
+
+def _list() -> int:
+    from recbole_enhance.config import recbole_models
+    from recbole_enhance.enhancer import ENHANCERS, load_enhancer
+
+    print("methods:")
+    for name in ENHANCERS:
+        print(f"  {name:<8} {load_enhancer(name).paper}")
+    print("models:")
+    families: Dict[str, List[str]] = {}
+    for spelled, module in recbole_models().values():
+        families.setdefault(module.split(".")[2].replace("_recommender", ""), []).append(spelled)
+    for family, names in families.items():
+        print(f"  {family}: {', '.join(sorted(names))}")
+    return 0
+
+
+def _table(result: Mapping[str, Any]) -> str:
+    valid, test = result["best_valid_result"], result["test_result"]
+    lines = [f"{'metric':<24}{'valid':>10}{'test':>10}"]
+    for name, value in test.items():
+        at_valid = f"{valid[name]:>10.4f}" if name in valid else f"{'-':>10}"
+        lines.append(f"{name:<24}{at_valid}{value:>10.4f}")
+    if result["run_dir"]:
+        lines.append(f"run folder: {result['run_dir']}")
+    return "\n".join(lines)

@@ -1,0 +1,314 @@
+"""Everything that one run leaves behind, each file whole or not there."""
+
+import contextlib
+import csv
+import gzip
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
+
+import numpy as np
+import scipy.sparse
+import torch
+import yaml
+
+CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
+HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
+_FORMAT = 1
+# What may differ between two runs that must give the same numbers.
+_VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
+             "use_gpu", "log_tensorboard", "log_wandb", "wandb_project", "checkpoint_dir")  # fmt: skip
+_PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
+logger = logging.getLogger("recbole_enhance")
+
+
+class RunFolder:
+    """One folder per run.
+
+    Args:
+        path: The folder, which exists.
+        fresh: Whether this process made it, and so may remove it.
+    """
+
+    def __init__(self, path: Path, fresh: bool) -> None:
+        self.path = path
+        self.fresh = fresh
+
+    @classmethod
+    def create(cls, config: Any) -> "RunFolder":
+        """Make the folder of a new run and write its settings.
+
+        Args:
+            config: The run's :class:`~recbole_enhance.config.Config`.
+
+        Raises:
+            ValueError: If ``run_dir`` is taken or cannot be made.
+        """
+        try:
+            if config["run_dir"]:
+                path = Path(config["run_dir"])
+                path.mkdir(parents=True, exist_ok=True)
+                if any(path.iterdir()):
+                    raise ValueError(
+                        f"run_dir={path}: not empty; continue that run with --resume={path} or name another"
+                    )
+            else:
+                path = _make_numbered(
+                    Path("runs", config["dataset"], config["label"], f"{config['seed']}-{digest(config)}")
+                )
+            folder = cls(path, fresh=True)
+            options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
+            folder.write_text(CONFIG, yaml.safe_dump(_plain(options), sort_keys=True))
+        except OSError as error:
+            raise ValueError(f"run_dir={error.filename}: cannot be written ({error.strerror})") from error
+        return folder
+
+    @classmethod
+    def open(cls, path: Any) -> "RunFolder":
+        """Open the folder of an earlier run.
+
+        Raises:
+            ValueError: If there is no run in it.
+        """
+        path = Path(path)
+        if not (path / CONFIG).is_file():
+            raise ValueError(f"resume={path}: no run here ({CONFIG} is missing)")
+        return cls(path, fresh=False)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reported its test result."""
+        return (self.path / METRICS).is_file()
+
+    def discard(self) -> None:
+        """Remove the folder if this process made it, and parents that this leaves empty."""
+        if not self.fresh:
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        for parent in self.path.parents[:3]:
+            if parent == Path(".") or not parent.is_dir() or any(parent.iterdir()):
+                break
+            with contextlib.suppress(OSError):
+                parent.rmdir()
+
+    # ---- files -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _replacing(self, name: str) -> Iterator[Path]:
+        """Give a temporary name, which becomes ``name`` only when the block has succeeded."""
+        temporary = self.path / f".{name}.{os.getpid()}.tmp"
+        try:
+            yield temporary
+            os.replace(temporary, self.path / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file whole."""
+        with self._replacing(name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file whole."""
+        self.write_text(name, json.dumps(_plain(content), indent=2, sort_keys=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of this run."""
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+    def write_csv_gz(self, name: str, header: Sequence[str], columns: Sequence[Iterable[Any]]) -> None:
+        """Write columns as a gzipped CSV file with a stable byte content."""
+        with self._replacing(name) as temporary, open(temporary, "wb") as raw:
+            with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
+                with io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
+                    writer = csv.writer(text, lineterminator="\n")
+                    writer.writerow(header)
+                    writer.writerows(zip(*columns))
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write one row per epoch; columns are the union of the rows' keys, in order of appearance."""
+        header = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, header, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write_text(HISTORY, text.getvalue())
+
+    def save_tensors(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write tensors and plain values, to be read with ``weights_only=True``."""
+        with self._replacing(name) as temporary:
+            torch.save({"format": _FORMAT, **_encode(dict(content))}, temporary)
+
+    # ---- surroundings ----------------------------------------------------------------------
+
+    def write_environment(self, data_hashes: Mapping[str, str]) -> None:
+        """Write what a rerun would need to know about this machine and these data."""
+        self.write_json(
+            ENVIRONMENT,
+            {
+                "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "versions": {name: package_version(name) for name in _PACKAGES},
+                "git_commit": git_commit(),
+                "cpu_threads": torch.get_num_threads(),
+                "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+                "data_sha256": dict(data_hashes),
+            },
+        )
+
+    @contextlib.contextmanager
+    def logging(self) -> Iterator[None]:
+        """Send every logger to ``run.log`` while the block runs."""
+        handler = logging.FileHandler(self.path / LOG, encoding="utf-8")
+        handler.setFormatter(_NoColour("%(asctime)s %(levelname)s %(message)s"))
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(min(level, logging.INFO) if level else logging.INFO)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+            handler.close()
+
+
+def load_tensors(path: Path, label: str, device: Any) -> Dict[str, Any]:
+    """Read a model or checkpoint without running code from it.
+
+    Args:
+        path: The file.
+        label: What the file must belong to, as ``DVR-BPR``.
+        device: Where tensors go.
+
+    Raises:
+        ValueError: If the file is missing, unreadable, or belongs to another pair of models.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except Exception as error:  # torch raises many types on what is not its own
+        raise ValueError(f"{path}: not a checkpoint of tensors and plain values") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT or "label" not in content:
+        raise ValueError(f"{path}: not a checkpoint of recbole_enhance")
+    if content["label"] != label:
+        raise ValueError(f"{path}: belongs to {content['label']}, this run is {label}")
+    return _decode(content)
+
+
+def digest(config: Any) -> str:
+    """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
+    options = {k: v for k, v in _plain(config.options).items() if k not in _VOLATILE}
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def package_version(name: str) -> Optional[str]:
+    """Installed version of a package, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_commit() -> Optional[str]:
+    """Commit of the checkout that this package runs from, with ``+`` if files differ from it."""
+    here = Path(__file__).parent
+    try:
+        describe = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return describe.stdout.strip()
+
+
+_RUNTIME_OPTIONS = ("enhancer", "label", "MODEL_TYPE", "run_dir")
+
+
+def _make_numbered(path: Path) -> Path:
+    """Make ``path``, or ``path-2`` and so on: an earlier run of the same settings is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, candidate = 1, path
+    while True:
+        try:
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            if not candidate.is_dir():
+                raise
+            number += 1
+            candidate = path.with_name(f"{path.name}-{number}")
+
+
+def _plain(value: Any) -> Any:
+    """Reduce to what YAML and JSON hold."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, (np.generic, torch.Tensor)):
+        return value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no infinity
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def _encode(value: Any) -> Any:
+    """Write arrays and sparse matrices (ItemKNN, EASE) as tensors, which load safely."""
+    if isinstance(value, dict):
+        return {key: _encode(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_encode(inner) for inner in value)
+    if isinstance(value, np.ndarray):
+        kind = str(value.dtype)
+        array = value.astype(np.int64) if kind in ("uint32", "uint64", "uint16") else value
+        return {"__array__": torch.from_numpy(np.ascontiguousarray(array)), "dtype": kind}
+    if scipy.sparse.issparse(value):
+        rows = value.tocsr()
+        parts = [torch.from_numpy(part) for part in (rows.data, rows.indices, rows.indptr)]
+        return {"__sparse__": parts, "shape": list(rows.shape), "layout": value.format}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict) and "__array__" in value:
+        return value["__array__"].cpu().numpy().astype(value["dtype"])
+    if isinstance(value, dict) and "__sparse__" in value:
+        parts = tuple(part.cpu().numpy() for part in value["__sparse__"])
+        return scipy.sparse.csr_matrix(parts, shape=value["shape"]).asformat(value["layout"])
+    if isinstance(value, dict):
+        return {key: _decode(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_decode(inner) for inner in value)
+    return value
+
+
+class _NoColour(logging.Formatter):
+    """RecBole colours its messages; a file wants none."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return re.sub(r"\x1b\[[0-9;]*m", "", super().format(record))
+
+
+def history_rows(path: Path) -> List[Dict[str, str]]:
+    """Read ``history.csv`` of a run."""
+    with open(path / HISTORY, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

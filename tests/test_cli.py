@@ -1,0 +1,101 @@
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+import yaml
+from worlds import TOY
+
+from recbole_enhance import __version__
+from recbole_enhance.cli import main
+
+
+def call(*words):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(words)
+    return status, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def options(toy):
+    Path("toy.yaml").write_text(yaml.safe_dump({**TOY, "data_path": str(toy)}))
+    return "--config_files=toy.yaml"
+
+
+def test_run_prints_a_table_and_the_folder(options):
+    status, out, err = call("--model", "BPR", options, "--epochs", "1", "--eval_args.mode=uni10")
+    assert status == 0
+    assert "ndcg@5" in out
+    assert "run folder: runs/toy/BPR/2020-" in out
+    assert "epoch 0: train loss" in err
+
+
+def test_quiet_prints_nothing(options):
+    assert call("run", "--model=BPR", options, "--epochs=1", "--quiet") == (0, "", "")
+
+
+def test_resume_of_a_finished_run_reads_it(options):
+    _, first, _ = call("--model=BPR", options, "--epochs=1", "--run_dir=a")
+    status, second, _ = call("--resume=a")
+    assert (status, second) == (0, first)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--model=BPPR", "--dataset=toy"], "model=BPPR: unknown model; did you mean BPR?"),
+        (["--model=BPR"], "--dataset=NAME is missing"),
+        (["--dataset=toy"], "--model=NAME is missing"),
+        (["--model=BPR", "--dataset=nope"], "nope.inter"),
+        (["--model=BPR", "--dataset=ml-100k", "--learnng_rate=1"], "did you mean learning_rate?"),
+        (["--model=BPR", "--dataset=ml-100k", "--load_col.inter=[user_id, item_id, stars]"], "stars"),
+        (["--model=BPR", "--dataset=ml-100k", "--load_col.itm=[item_id]"], "itm"),
+        (["--model=BPR", "--dataset=ml-100k", "--config_files=no.yaml"], "no.yaml does not exist"),
+        (["--model=BPR", "--dataset=ml-100k", "--topk=5"], "valid_metric=NDCG@20"),
+        (["--model=DVR", "--backbone=SASRec", "--dataset=ml-100k"], "backbone=SASRec"),
+        (["--model=BPR", "epochs=3"], "'epochs=3' is no option"),
+        (["--model=BPR", "--dataset=ml-100k", "--topk=[5"], "topk=[5: not a YAML value"),
+        (["--resume=nowhere"], "resume=nowhere: no run here"),
+        (["--resume=nowhere", "--epochs=3"], "--resume takes the options of the run itself"),
+        (["trian", "--model=BPR"], "trian: unknown verb"),
+        (["config"], "config show"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(words, message):
+    status, out, err = call(*words)
+    assert status == 2
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1, err
+    assert err.startswith("recbole-enhance: error: ")
+    assert message in err
+    assert list(Path(".").iterdir()) == []
+
+
+def test_no_words_show_the_usage():
+    status, _, err = call()
+    assert status == 2
+    assert err.startswith("usage:")
+    assert call("--help")[1].startswith("usage:")
+    assert call("--version")[1].strip() == __version__
+
+
+def test_list_names_methods_and_models():
+    status, out, _ = call("list")
+    assert status == 0
+    assert "DVR" in out
+    assert "LightGCN" in out
+    assert "SASRec" in out
+
+
+def test_config_show_tells_where_values_come_from(options):
+    Path("mine.yaml").write_text("epochs: 7\n")
+    status, out, _ = call("config", "show", "--model=DVR", "--config_files=toy.yaml,mine.yaml", "--origin",
+                          "--eval_args.mode=uni50")  # fmt: skip
+    assert status == 0
+    lines = dict(line.split(" = ", 1) for line in out.splitlines())
+    assert lines["epochs"] == "7  # mine.yaml"
+    assert lines["eval_args.mode"] == "uni50  # command line"
+    assert lines["eval_args.order"].endswith("# recbole: overall.yaml")
+    assert lines["dvr_gamma"] == "1000.0  # enhancer/DVR.yaml"
+    assert not Path("runs").exists()

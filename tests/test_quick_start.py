@@ -1,0 +1,298 @@
+"""One run from end to end: its result, its folder, its resumption."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from recbole.config import Config as RecBoleConfig
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_seed
+from worlds import TOY, run_toy, toy_options
+
+from recbole_enhance import compat
+from recbole_enhance.config import Config
+from recbole_enhance.quick_start import load_run, objective_function, resume_run, run_recbole_enhance
+from recbole_enhance.run_folder import CHECKPOINT, CONFIG, HISTORY, LOG, METRICS, MODEL, load_tensors
+from recbole_enhance.trainer import EnhancedTrainer, make_trainer
+
+ROOT = Path(__file__).parents[1]
+BASELINES = ("BPR", "NeuMF", "LightGCN", "NGCF", "SGL", "MultiVAE", "SASRec", "GRU4Rec", "DIN",
+             "WideDeep", "FM", "DeepFM")  # fmt: skip
+FILES = {"config.yaml", "env.json", "metrics.json", "history.csv", "run.log", "model.pt", "checkpoint.pt"}
+
+
+def plain_recbole(model, dataset, options, monkeypatch):
+    """RecBole's own run_recbole, line by line, mended by compat only."""
+    monkeypatch.setattr(sys, "argv", ["run"])
+    compat.apply()
+    monkeypatch.setattr(RecBoleConfig, "compatibility_settings", lambda self: None)
+    with compat.trusted_torch_load():
+        config = RecBoleConfig(model, dataset, config_dict=options)
+        init_seed(config["seed"], config["reproducibility"])
+        train, valid, test = data_preparation(config, create_dataset(config))
+        init_seed(config["seed"], config["reproducibility"])
+        net = get_model(config["model"])(config, train._dataset).to(config["device"])
+        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, net)
+        score, valid_result = trainer.fit(train, valid, show_progress=False)
+        test_result = trainer.evaluate(test, show_progress=False)
+    return score, dict(valid_result), dict(test_result)
+
+
+PROTOCOL = {
+    "epochs": 2, "metrics": ["Recall", "NDCG", "MRR", "ItemCoverage", "GiniIndex"], "topk": [10, 20],
+    "valid_metric": "NDCG@20",
+    "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user", "mode": "full"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["BPR", "LightGCN", "NeuMF", "MultiVAE"])
+def test_a_plain_model_equals_recbole_to_the_last_digit(model, monkeypatch):
+    load = {"load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]},
+            "item_category_field": None}  # fmt: skip
+    protocol = {**PROTOCOL, "epochs": 1 if model == "NeuMF" else 2}
+    ours = run_recbole_enhance(model, "ml-100k", config_dict={**protocol, **load, "quiet": True})
+    theirs = plain_recbole(model, "ml-100k", {**protocol, "eval_batch_size": 200_000}, monkeypatch)
+    assert (ours["best_valid_score"], ours["best_valid_result"], ours["test_result"]) == theirs
+
+
+@pytest.mark.parametrize("model", BASELINES)
+def test_baselines_train_and_evaluate(toy, model):
+    """With RecBole's own defaults for the model's type, by its name alone."""
+    labels = {"threshold": {"rating": 4}} if model in ("FM", "DeepFM", "WideDeep") else {}
+    options = {"data_path": str(toy), "epochs": 1, "quiet": True, **labels}
+    result = run_recbole_enhance(model, "toy", config_dict=options, saved=False)
+    assert result["test_result"].keys() == result["best_valid_result"].keys()
+    assert all(0 <= value < 5 for value in result["test_result"].values())
+
+
+@pytest.fixture
+def finished(toy):
+    return Path(run_toy(toy, "DVR")["run_dir"])
+
+
+def test_the_folder_tells_the_story(toy, finished):
+    assert {path.name for path in finished.iterdir()} == FILES | {"values.csv.gz"}
+    assert finished.parts[:3] == ("runs", "toy", "DVR-BPR")
+    report = json.loads((finished / METRICS).read_text())
+    assert report["enhancer"] == "DVR"
+    assert set(report["seconds"]) == {"data", "model", "fit", "test"}
+    assert report["peak_memory_mb"] > 50
+    environment = json.loads((finished / "env.json").read_text())
+    assert set(environment["data_sha256"]) == {"toy.inter", "toy.item"}
+    assert environment["versions"]["recbole"] == "1.2.1"
+    rows = list(csv.DictReader(open(finished / HISTORY)))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert max(float(row["valid_ndcg@5"]) for row in rows) == report["best_valid_score"]
+    assert yaml.safe_load((finished / CONFIG).read_text())["model"] == "DVR"
+    assert "epoch 2" in (finished / LOG).read_text()
+    assert set(os.listdir(".")) == {"runs"}  # no log/, log_tensorboard/, saved/
+
+
+def test_files_of_tensors_load_safely(finished):
+    for name in (MODEL, CHECKPOINT):
+        assert torch.load(finished / name, weights_only=True)["label"] == "DVR-BPR"
+
+
+@pytest.mark.parametrize("model", ["DVR", "MultiVAE", "SASRec", "ItemKNN", "EASE"])
+def test_a_saved_run_is_its_model(toy, model):
+    result = run_toy(toy, model)
+    run = load_run(result["run_dir"])
+    assert dict(run.trainer.evaluate(run.test_data)) == result["test_result"]
+
+
+def test_the_best_epoch_is_reported_without_a_folder_too(toy):
+    with_folder = run_toy(toy, "BPR", epochs=6, learning_rate=0.1)
+    without = run_toy(toy, "BPR", saved=False, epochs=6, learning_rate=0.1)
+    assert without.pop("run_dir") is None
+    with_folder.pop("run_dir")
+    assert without == with_folder
+
+
+def test_a_second_run_keeps_the_first(toy):
+    first, second = (run_toy(toy, "BPR", epochs=1)["run_dir"] for _ in range(2))
+    assert second == f"{first}-2"
+
+
+class Killed(BaseException):
+    pass
+
+
+def interrupt(monkeypatch, epoch, error, place):
+    """Stop a run in the middle of its epoch ``epoch``, or right before it is written down."""
+    original = getattr(EnhancedTrainer, place)
+
+    def stop(self, *args, **kwargs):
+        if len(self.history) == epoch + (place == "_end_epoch"):
+            raise error
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(EnhancedTrainer, place, stop)
+
+
+@pytest.mark.parametrize("place", ["_train_epoch", "_end_epoch"])
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("BPR", {}), ("DVR", {}), ("DVR", {"dvr_weighting": "sample", "dvr_network": "slot"}),
+     ("SASRec", {"MAX_ITEM_LIST_LENGTH": 5, "epochs": 4}), ("MultiVAE", {}), ("RecVAE", {})],
+)  # fmt: skip
+def test_resume_equals_an_uninterrupted_run(toy, monkeypatch, model, options, place):
+    options = {"epochs": 5, "eval_args": {"mode": "uni10"} if model == "BPR" else {}, **options}
+    whole = run_toy(toy, model, **options)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3, KeyboardInterrupt(), place)
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, model, run_dir="stopped", **options)
+    resumed = resume_run("stopped", quiet=True)
+    assert {**resumed, "run_dir": 0} == {**whole, "run_dir": 0}
+    rows = [
+        [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(open(Path(d, HISTORY)))]
+        for d in ("stopped", whole["run_dir"])
+    ]
+    assert rows[0] == rows[1]
+    files = [Path(d, MODEL) for d in ("stopped", whole["run_dir"])]
+    label = "DVR-BPR" if model == "DVR" else model
+    states = [load_tensors(f, label, "cpu")["state_dict"] for f in files]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
+    assert resume_run("stopped") == resumed  # finished: read, not run
+
+
+def test_a_run_stopped_before_its_first_epoch_starts_over(toy, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, 0, KeyboardInterrupt(), "_train_epoch")
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "BPR", run_dir="stopped")
+    assert resume_run("stopped")["test_result"] == run_toy(toy, "BPR", saved=False)["test_result"]
+
+
+def test_a_run_stopped_after_early_stopping_only_tests(toy, monkeypatch):
+    options = {"epochs": 30, "stopping_step": 1, "learning_rate": 0.3}
+    whole = run_toy(toy, "BPR", **options)
+    with monkeypatch.context() as patch:
+        patch.setattr(EnhancedTrainer, "evaluate", _killed_at_the_test(EnhancedTrainer.evaluate))
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "BPR", run_dir="stopped", **options)
+    assert resume_run("stopped")["test_result"] == whole["test_result"]
+
+
+def _killed_at_the_test(evaluate):
+    def stop(self, data, load_best_model=True, *args, **kwargs):
+        if load_best_model:
+            raise KeyboardInterrupt
+        return evaluate(self, data, load_best_model, *args, **kwargs)
+
+    return stop
+
+
+def test_models_of_two_stages_refuse_to_resume(toy):
+    config = Config(config_dict=toy_options(toy, "RaCT", train_stage="actor_pretrain"))
+    config["checkpoint_dir"] = "."
+    train, _, _ = data_preparation(config, create_dataset(config))
+    trainer = make_trainer(config, config.model_class(config, train._dataset), None)
+    with pytest.raises(ValueError, match="resume: RaCT trains in stages"):
+        trainer.resume_checkpoint(Path("checkpoint.pt"))
+
+
+def test_foreign_and_broken_checkpoints_are_refused(toy, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, KeyboardInterrupt(), "_train_epoch")
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "BPR", run_dir="stopped")
+    before = sorted(p.name for p in Path("stopped").iterdir())
+    checkpoint = Path("stopped", CHECKPOINT)
+    foreign = torch.load(checkpoint, weights_only=True)
+    for content, message in (
+        ({**foreign, "label": "NeuMF"}, "belongs to NeuMF, this run is BPR"),
+        ({"state_dict": {}}, "not a checkpoint of recbole_enhance"),
+        (None, "not a checkpoint of tensors"),
+    ):
+        if content is None:
+            checkpoint.write_bytes(b"garbage")
+        else:
+            torch.save(content, checkpoint)
+        with pytest.raises(ValueError, match=message):
+            resume_run("stopped", quiet=True)
+        assert sorted(p.name for p in Path("stopped").iterdir()) == before
+    with pytest.raises(ValueError, match="no run here"):
+        resume_run("nowhere")
+
+
+def test_code_in_a_checkpoint_does_not_run(toy, monkeypatch):
+    class Bomb:
+        def __reduce__(self):
+            return (os.mkdir, ("exploded",))
+
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, KeyboardInterrupt(), "_train_epoch")
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "BPR", run_dir="stopped")
+    torch.save({"format": 1, "label": "BPR", "x": Bomb()}, Path("stopped", CHECKPOINT))
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        resume_run("stopped", quiet=True)
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": 1e30, "epochs": 20}, "training loss is nan in epoch .*learning_rate=1e"),
+        ({"user_inter_num_interval": "[1000,inf)"}, "empty"),
+        ({"val_interval": {"rating": "[99,inf)"}}, "empty"),
+        ({"run_dir": "taken"}, "run_dir=taken: not empty"),
+        ({"run_dir": "file/run"}, "run_dir=.*cannot be written"),
+        ({"run_dir": "/proc/run"}, "run_dir=.*cannot be written"),
+    ],
+)
+def test_a_run_that_fails_leaves_nothing(toy, options, message):
+    Path("taken").mkdir()
+    Path("taken", "thesis.txt").write_text("mine")
+    Path("file").write_text("mine")
+    with pytest.raises(ValueError, match=message):
+        run_toy(toy, "BPR", **options)
+    assert sorted(str(p) for p in Path(".").rglob("*")) == ["file", "taken", "taken/thesis.txt"]
+
+
+def test_the_objective_has_what_recboles_tuner_reads(toy):
+    options = toy_options(toy, "BPR", epochs=1, learning_rate="0.01")  # the tuner hands text over
+    result = objective_function(options, None, saved=False)
+    assert result["model"] == "BPR"
+    assert {"best_valid_score", "valid_score_bigger", "best_valid_result", "test_result"} < set(result)
+
+
+def test_evaluation_fits_the_memory_without_changing_numbers(toy):
+    results = [
+        run_toy(toy, "BPR", saved=False, **options)["test_result"]
+        for options in ({}, {"eval_memory_mb": 0.001}, {"eval_batch_size": 1})
+    ]
+    assert results[0] == results[1] == results[2]
+
+
+def test_tensorboard_goes_into_the_run_folder(toy):
+    folder = Path(run_toy(toy, "BPR", log_tensorboard=True)["run_dir"])
+    assert any((folder / "tensorboard").iterdir())
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_resume(toy, tmp_path):
+    options = {**TOY, "data_path": str(toy), "epochs": 5000, "stopping_step": 5000, "run_dir": "stopped"}
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump(options))
+    command = [sys.executable, str(ROOT / "run_recbole_enhance.py"), "--model=DVR", "--config_files=toy.yaml",
+               "--dvr_reward=ndcg@5"]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "stopped" / CHECKPOINT).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "continue with: recbole-enhance --resume=stopped" in errors
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "stopped").glob("*.tmp"))
+    config = Config(config_file_list=[tmp_path / "stopped" / CONFIG])
+    assert config["epochs"] == 5000
