@@ -1,0 +1,466 @@
+r"""
+DVR
+################################################
+Reference:
+    Renqi Jia et al. "Beyond Models! Explainable Data Valuation and Metric Adaption for
+    Recommendation." (arXiv 2502.08685), 2025.
+Reference code:
+    https://github.com/renqii/DVR
+
+A batch of training samples is a team; a Harsanyi network predicts the team's performance and gives
+every sample's Shapley value; values become weights; REINFORCE trains the network on a metric of
+validation users. docs/papers/dvr.md lists what differs from the paper, and why.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import InputType, ModelType
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
+
+from recbole_enhance.data.rows import ROW_ID, number_rows
+from recbole_enhance.enhancer.base import Enhancer
+from recbole_enhance.losses import make_weighable
+from recbole_enhance.reward import Reward, parse_reward
+from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
+from recbole_enhance.trainer import EnhancedTrainer
+
+NETWORKS = ("content", "slot")
+WEIGHTINGS = ("soft", "sample")
+NORMALIZATIONS = ("sigmoid", "minmax", "rank")
+# General recommenders with one loss per sample and tables of users and items; tests run them all.
+BACKBONES = ("BPR", "DGCF", "LightGCN", "NCL", "NGCF", "NNCF", "NeuMF", "SpectralCF")
+# A value's running mean forgets: the network that gave the early ones is long gone.
+_SLOWEST_FORGETTING = 0.1
+
+
+class SampleEncoder(nn.Module):
+    """From what the backbone knows of a sample to the player's vector (Eq. 5.4).
+
+    Args:
+        n_inputs: Length of :math:`e_m`.
+        n_hidden: Width of the hidden layer.
+        n_outputs: k, numbers per player; 1 in the paper's text.
+    """
+
+    def __init__(self, n_inputs: int, n_hidden: int, n_outputs: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(n_inputs, n_hidden)  # W_1, b_1
+        self.output = nn.Linear(n_hidden, n_outputs)  # W_2, b_2
+
+    def forward(self, e: Tensor) -> Tensor:
+        """Encode samples ``(batch, n_inputs)`` to ``(batch, n_outputs)``, in (-1, 1)."""
+        return torch.tanh(self.output(torch.relu(self.hidden(e))))  # Eq. (5.4)
+
+
+def standardize(values: Tensor) -> Tensor:
+    """Subtract the mean and divide by the standard deviation; equal values give exact zeros.
+
+    Example:
+        >>> standardize(torch.tensor([2., 2.])).tolist(), standardize(torch.tensor([1., 3.])).tolist()
+        ([0.0, 0.0], [-1.0, 1.0])
+    """
+    if bool((values == values[0]).all()):
+        return values - values  # keeps the graph; the mean of equal floats may differ from them
+    centred = values - values.mean()
+    return centred / centred.square().mean().sqrt().clamp(min=torch.finfo(values.dtype).tiny)
+
+
+def normalize(values: Tensor, how: str, eps: float) -> Tensor:
+    r"""Turn values into selection probabilities :math:`\hat w \in [\epsilon, 1 - \epsilon]`.
+
+    Args:
+        values: Shapley values of a batch, standardised or not. Shape: ``(batch,)``.
+        how: ``sigmoid`` (of standardised values), ``minmax`` or ``rank``. The rank has no gradient;
+            it borrows the sigmoid's.
+        eps: Distance to 0 and 1.
+
+    Returns:
+        Probabilities; 0.5 exactly if all values are equal. Shape: ``(batch,)``.
+
+    Example:
+        >>> normalize(torch.tensor([1., 2., 5.]), "minmax", 0.05).tolist()
+        [0.05000000074505806, 0.25, 0.949999988079071]
+    """
+    if bool((values == values[0]).all()):
+        return values - values + 0.5
+    if how == "minmax":
+        w = (values - values.min()) / (values.max() - values.min())
+    else:
+        w = torch.sigmoid(standardize(values))
+        if how == "rank":
+            rank = values.detach().argsort().argsort().to(values.dtype)
+            w = w - w.detach() + (rank + 0.5) / len(values)
+    return w.clamp(eps, 1 - eps)
+
+
+class Action(NamedTuple):
+    """What the policy did with a batch.
+
+    Attributes:
+        w: Selection probabilities. Shape: ``(batch,)``.
+        weights: What the losses are multiplied by, of mean 1. Shape: ``(batch,)``.
+        log_pi: Mean log probability of the action, None without a policy. Shape: ``()``.
+    """
+
+    w: Tensor
+    weights: Tensor
+    log_pi: Optional[Tensor]
+
+
+def select(values: Tensor, how: str, eps: float, generator: torch.Generator) -> Action:
+    r"""Draw the selection :math:`s_m \sim \mathrm{Bernoulli}(\hat w_m)` (Eqs. 5.9, 5.12).
+
+    Args:
+        values: Shapley values. Shape: ``(batch,)``.
+        how: See :func:`normalize`.
+        eps: See :func:`normalize`.
+        generator: Source of randomness, on the CPU.
+
+    Returns:
+        Weights n s / sum(s): the mean over the selected, so that the learning rate keeps its meaning.
+    """
+    w = normalize(values, how, eps)
+    s = (torch.rand(len(w), generator=generator).to(w.device) < w.detach()).to(w.dtype)
+    log_pi = (s * torch.log(w) + (1 - s) * torch.log(1 - w)).mean()  # Eq. (5.12)
+    return Action(w.detach(), s * (len(s) / s.sum().clamp(min=1)), log_pi)
+
+
+def soften(values: Tensor, how: str, eps: float, sigma: float, generator: torch.Generator) -> Action:
+    r"""Weigh by :math:`\hat w / \mathrm{mean}(\hat w)` of values with Gaussian noise.
+
+    Differs from the paper: every sample trains, and the policy's action is a real number. The noise
+    is what REINFORCE learns from; a deterministic weight would leave it nothing to reinforce.
+
+    Args:
+        values: Shapley values. Shape: ``(batch,)``.
+        how: See :func:`normalize`.
+        eps: See :func:`normalize`.
+        sigma: Standard deviation of the noise on the standardised value; 0 for none.
+        generator: Source of randomness, on the CPU.
+    """
+    z = standardize(values)
+    noise = sigma * torch.randn(len(z), generator=generator).to(z)
+    action = (z + noise).detach()
+    w = normalize(action, how, eps)
+    log_pi = -0.5 * ((action - z) / sigma).square().mean() if sigma > 0 else None
+    return Action(w, w / w.mean(), log_pi)
+
+
+class DVRTrainer(EnhancedTrainer):
+    """Trains a backbone on valued samples, and the valuator on the reward.
+
+    One random generator of its own draws selections and users, so the backbone's random numbers are
+    those of a plain run.
+    """
+
+    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+        super().__init__(config, model, folder)
+        self.network = config["dvr_network"]
+        self.weighting = config["dvr_weighting"]
+        self.normalization = config["dvr_normalization"]
+        self.exploration = config["dvr_exploration"]
+        self.loss_feature = config["dvr_loss_feature"]
+        self.eps = config["dvr_eps"]
+        self.update_interval = config["dvr_update_interval"]
+        self.reward_users = config["dvr_reward_users"]
+        self.baseline_momentum = config["dvr_baseline_momentum"]
+        self.warmup_epochs = config["dvr_warmup_epochs"]
+        fit_rate, policy_rate = config["dvr_learning_rate"], config["dvr_policy_learning_rate"]
+
+        self.user_tables, self.item_tables = embedding_tables(model)
+        self.pairwise = config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
+        self.criterion = make_weighable(model)
+        self.encoder, self.valuator = self._build_valuator(config)
+        parameters = [*self.encoder.parameters(), *self.valuator.parameters()]
+        self.valuator_parameters = parameters
+        # Two optimisers: Adam's step has the size of the rate whatever the gradient's, so neither
+        # objective drowns the other. The paper adds both losses (5.9).
+        self.fit_optimizer = self._build_valuator_optimizer(fit_rate)
+        self.policy_optimizer = self._build_valuator_optimizer(policy_rate)
+        explores = self.weighting == "sample" or self.exploration > 0
+        self.has_policy = policy_rate > 0 and explores
+        self.has_fit = fit_rate > 0
+
+        self.reward: Optional[Reward] = None
+        self.performance_scale = 0.0  # running mean square of the batch's performance
+        self.reward_mean, self.reward_square = 0.0, 0.0  # running moments, b and std
+        self.n_rewards = 0
+        self.score_steps = 0
+        self.score = [torch.zeros_like(p) for p in parameters]  # sum of grad log pi
+        self.values = torch.zeros(0)
+        self.probabilities = torch.zeros(0)
+        self.seen = torch.zeros(0, dtype=torch.long)
+
+    # ---- building --------------------------------------------------------------------------
+
+    def _build_valuator(self, config: Any) -> Tuple[nn.Module, nn.Module]:
+        width = sum(t.embedding_dim for t in self.user_tables)
+        width += sum(t.embedding_dim for t in self.item_tables) * (2 if self.pairwise else 1)
+        width += (not self.pairwise) + self.loss_feature  # a pointwise sample has a label
+        shape = (config["dvr_units"], config["dvr_blocks"], config["dvr_act_ratio"], config["dvr_gamma"])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config["seed"])
+            encoder = SampleEncoder(width, config["dvr_hidden_size"], config["dvr_sample_dim"])
+        net: nn.Module
+        if self.network == "slot":
+            slots, dim = config["train_batch_size"], config["dvr_sample_dim"]
+            net = SlotHarsanyiNet(slots, dim, *shape, self.generator)
+        else:
+            net = ContentHarsanyiNet(config["dvr_sample_dim"], *shape, self.generator)
+        return encoder.to(self.device), net.to(self.device)
+
+    def _build_valuator_optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
+        return self._build_optimizer(
+            params=self.valuator_parameters, learner="adam", learning_rate=learning_rate, weight_decay=0.0
+        )
+
+    def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; needs validation data, which the reward is measured on."""
+        n = number_rows(train_data)
+        self.values, self.probabilities = torch.zeros(n), torch.zeros(n)
+        self.seen = torch.zeros(n, dtype=torch.long)
+        self.item_tensor = train_data._dataset.get_item_feature().to(self.device)
+        self.tot_item_num = train_data._dataset.item_num
+        # Validation only: the reference's reward reads a sample of the test users.
+        self.reward = Reward(
+            self.config["dvr_reward"], self.config, [train_data._dataset],
+            valid_data and valid_data._dataset, self._full_sort_batch_eval,
+        )  # fmt: skip
+        return super().fit(train_data, valid_data, *args, **kwargs)
+
+    # ---- one epoch, one batch --------------------------------------------------------------
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> Any:
+        self.warming_up = epoch_idx < self.warmup_epochs
+        self._totals: Dict[str, List[float]] = {}
+        self._gradient_sum, self._gradient_squares = torch.zeros(()), 0.0
+        return super()._train_epoch(train_data, epoch_idx, self._weighted_loss, show_progress)
+
+    def log_epoch(self) -> Dict[str, float]:
+        """Means over the epoch's batches; of the rewards also their spread and the policy's SNR."""
+        row = {name: sum(v) / len(v) for name, v in sorted(self._totals.items())}
+        n = len(self._totals.get("dvr_reward", []))
+        if n > 1:
+            row["dvr_reward_std"] = float(torch.tensor(self._totals["dvr_reward"]).std())
+            # Squared length of the mean gradient over the variance; 1 / n is what noise gives.
+            mean = float((self._gradient_sum / n).square().sum())
+            row["dvr_gradient_snr"] = mean / max(self._gradient_squares / n - mean, 1e-30)
+        return row
+
+    def _weighted_loss(self, interaction: Any) -> Any:
+        """The backbone's loss with each sample weighted by its value."""
+        if self.score_steps == self.update_interval:
+            self._reinforce()
+        self._batch = interaction
+        self.criterion.weigh = self._weigh
+        try:
+            return self.model.calculate_loss(interaction)
+        finally:
+            self.criterion.weigh = None  # the reward's own loss is not weighted
+
+    def _weigh(self, losses: Tensor) -> Optional[Tensor]:
+        """Value the batch, learn from it, and give the losses their weights (called by the loss)."""
+        if losses.shape != self._batch[self.config["USER_ID_FIELD"]].shape:
+            raise ValueError(
+                f"backbone={self.config['model']}: {tuple(losses.shape)} losses for {len(self._batch)} samples"
+            )
+        with torch.enable_grad():
+            out = self.valuator(self.encoder(self._features(self._batch, losses)))
+            action = self._act(out.values)
+        self._learn(out, action, losses)
+        self._record(out.values.detach(), action.w, losses)
+        return None if self.warming_up else action.weights
+
+    def _features(self, batch: Any, losses: Tensor) -> Tensor:
+        """e_m = [p_u; q_i; q_j], or [p_u; q_i; label], detached, and the loss if wanted."""
+        user, item = batch[self.config["USER_ID_FIELD"]], batch[self.config["ITEM_ID_FIELD"]]
+        parts = [table.weight.detach()[user] for table in self.user_tables]
+        parts += [table.weight.detach()[item] for table in self.item_tables]
+        if self.pairwise:
+            negative = batch[self.config["NEG_PREFIX"] + self.config["ITEM_ID_FIELD"]]
+            parts += [table.weight.detach()[negative] for table in self.item_tables]
+        else:
+            parts.append(batch[self.config["LABEL_FIELD"]].unsqueeze(1))
+        if self.loss_feature:
+            parts.append(standardize(losses).unsqueeze(1))  # on one scale from first epoch to last
+        return torch.cat(parts, dim=1).float()
+
+    def _act(self, values: Tensor) -> Action:
+        if self.weighting == "sample":
+            return select(values, self.normalization, self.eps, self.generator)
+        return soften(values, self.normalization, self.eps, self.exploration, self.generator)
+
+    def _learn(self, out: HarsanyiOutput, action: Action, losses: Tensor) -> None:
+        """Add to the score of the policy, and take a step towards the outcome (5.7)."""
+        if self.has_policy and action.log_pi is not None:
+            # Now, with the parameters that drew the action: the fit below changes them.
+            gradients = torch.autograd.grad(
+                action.log_pi, self.valuator_parameters, retain_graph=self.has_fit, allow_unused=True
+            )
+            for total, gradient in zip(self.score, gradients):
+                if gradient is not None:
+                    total += gradient
+        self.score_steps += self.has_policy
+        if not self.has_fit:
+            return
+        performance = -losses.mean()  # Figure 2's negative loss; a useful sample has a high value
+        old, new = self.performance_scale, performance.item() ** 2
+        self.performance_scale = 0.99 * old + 0.01 * new if old else new
+        fit = (out.prediction - performance / self._scale()).square()  # Eq. (5.7)
+        self.fit_optimizer.zero_grad()
+        fit.backward()
+        self.fit_optimizer.step()
+        self._log("dvr_fit_error", fit.item())
+
+    def _scale(self) -> float:
+        """Running root mean square of the performance: outcomes are O(1) to the network."""
+        return self.performance_scale**0.5 or 1.0
+
+    def _reinforce(self) -> None:
+        """Measure the reward of the last steps and move the policy (5.11, 5.13)."""
+        reward = self.reward(self.model, self.reward_users, self.generator)
+        advantage = self._advantage(reward)
+        self._log("dvr_reward", reward)
+        if advantage is not None:
+            for parameter, score in zip(self.valuator_parameters, self.score):
+                parameter.grad = score * (-advantage / self.score_steps)  # ascent
+            flat = torch.cat([p.grad.flatten() for p in self.valuator_parameters])
+            self._gradient_sum = self._gradient_sum.to(flat) + flat
+            self._gradient_squares += float(flat.square().sum())
+            self.policy_optimizer.step()
+        for score in self.score:
+            score.zero_()
+        self.score_steps = 0
+
+    def _advantage(self, reward: float) -> Optional[float]:
+        """(R - b) / std with running b and std; None for the first reward, which has neither."""
+        first = self.n_rewards == 0
+        change = 0.0 if first else reward - self.reward_mean
+        self.n_rewards += 1
+        keep = min(self.baseline_momentum, 1 - 1 / self.n_rewards)
+        self.reward_mean += (1 - keep) * (change if not first else reward)
+        spread = max(self.baseline_momentum, 0.9)  # one difference says little about the spread
+        spread = min(spread, 1 - 1 / max(self.n_rewards - 1, 1))
+        self.reward_square += (1 - spread) * (change**2 - self.reward_square)
+        return None if first or self.reward_square == 0 else change / self.reward_square**0.5
+
+    def _record(self, values: Tensor, w: Tensor, losses: Tensor) -> None:
+        """Keep each interaction's value in units of the mean loss, and the batch's statistics."""
+        self._log("dvr_cosine", float(cosine_similarity(values, -losses, dim=0)))  # Figure 2
+        self._log("dvr_weight_std", float(w.std(correction=0)))
+        rows = self._batch[ROW_ID].cpu()
+        values, w = (values * len(values) * self._scale()).cpu(), w.cpu()
+        if not self.pairwise:  # a negative shares the row of its positive
+            positive = self._batch[self.config["LABEL_FIELD"]].cpu() > 0.5
+            rows, values, w = rows[positive], values[positive], w[positive]
+        self.seen.index_add_(0, rows, torch.ones_like(rows))
+        rate = (1 / self.seen[rows].float()).clamp(min=_SLOWEST_FORGETTING)
+        for mean, new in ((self.values, values), (self.probabilities, w)):
+            mean[rows] += rate * (new - mean[rows])
+
+    def _log(self, name: str, value: float) -> None:
+        self._totals.setdefault(name, []).append(value)
+
+    # ---- files -----------------------------------------------------------------------------
+
+    def method_state(self) -> Dict[str, Any]:
+        """Valuator, policy and values; optimisers and generator are the base class's."""
+        return {
+            "encoder": self.encoder.state_dict(),
+            "valuator": self.valuator.state_dict(),
+            "score": self.score,
+            **{name: getattr(self, name) for name in _PLAIN_STATE},
+        }
+
+    def load_method_state(self, state: Dict[str, Any]) -> None:
+        """Restore what :meth:`method_state` gave."""
+        self.encoder.load_state_dict(state["encoder"])
+        self.valuator.load_state_dict(state["valuator"])
+        for mine, saved in zip(self.score, state["score"]):
+            mine.copy_(saved)
+        for name in _PLAIN_STATE:
+            value = state[name]
+            setattr(self, name, value.cpu() if isinstance(value, Tensor) else value)
+
+    def write_results(self, folder: RunFolder) -> None:
+        """Write ``values.csv.gz``: one row per training interaction, in the user's own tokens."""
+        dataset = self._train_data._dataset
+        tokens = [
+            dataset.id2token(field, dataset.inter_feat[field].numpy())
+            for field in (dataset.uid_field, dataset.iid_field)
+        ]
+        numbers = [[f"{x:.6g}" for x in column.tolist()] for column in (self.values, self.probabilities)]
+        header = [dataset.uid_field, dataset.iid_field, "value", "selection_probability", "times_seen"]
+        folder.write_csv_gz("values.csv.gz", header, [*tokens, *numbers, self.seen.tolist()])
+
+
+_PLAIN_STATE = ("performance_scale", "reward_mean", "reward_square", "n_rewards", "score_steps",
+                "values", "probabilities", "seen")  # fmt: skip
+
+
+def embedding_tables(model: Any) -> Tuple[List[nn.Embedding], List[nn.Embedding]]:
+    """Find the tables of users and of items, in the order of definition.
+
+    Args:
+        model: A general recommender.
+
+    Raises:
+        ValueError: If either is missing.
+    """
+    tables = [(name.lower(), m) for name, m in model.named_modules() if isinstance(m, nn.Embedding)]
+    users = [m for name, m in tables if "user" in name and m.num_embeddings == model.n_users]
+    items = [m for name, m in tables if "item" in name and m.num_embeddings == model.n_items]
+    if not users or not items:
+        raise ValueError(
+            f"backbone={type(model).__name__}: DVR needs an embedding table of users and one of items"
+        )
+    return users, items
+
+
+def check(config: Any) -> None:
+    """Refuse options and backbones that cannot work, before any data are read."""
+    model_class, allowed = config.model_class, ", ".join(BACKBONES)
+    trains_on_triplets = config["MODEL_INPUT_TYPE"] in (InputType.PAIRWISE, InputType.POINTWISE)
+    own = issubclass(model_class, GeneralRecommender) and not model_class.__module__.startswith("recbole.")
+    fits = model_class.__name__ in BACKBONES or own  # a user's own model is tried at the first batch
+    if config["MODEL_TYPE"] != ModelType.GENERAL or not trains_on_triplets or not fits:
+        raise ValueError(
+            f"backbone={model_class.__name__}: DVR values (user, item, negative) or (user, item, label) "
+            f"samples with one loss each; backbones that work: {allowed}"
+        )
+    parse_reward(config["dvr_reward"])
+    if config["dvr_reward"].split("@")[0] in ("cc", "ild") and not config["item_category_field"]:
+        raise ValueError(f"dvr_reward={config['dvr_reward']}: needs item_category_field, a column of .item")
+    for key, allowed_values in (
+        ("dvr_network", NETWORKS), ("dvr_weighting", WEIGHTINGS), ("dvr_normalization", NORMALIZATIONS)
+    ):  # fmt: skip
+        if config[key] not in allowed_values:
+            raise ValueError(f"{key}={config[key]}: one of {', '.join(allowed_values)}")
+    for key in ("dvr_sample_dim", "dvr_hidden_size", "dvr_units", "dvr_blocks", "dvr_update_interval",
+                "dvr_reward_users"):  # fmt: skip
+        if not isinstance(config[key], int) or config[key] < 1:
+            raise ValueError(f"{key}={config[key]}: a whole number above 0 is expected")
+    for key in ("dvr_learning_rate", "dvr_policy_learning_rate", "dvr_warmup_epochs", "dvr_exploration"):
+        if config[key] < 0:
+            raise ValueError(f"{key}={config[key]}: must not be below 0")
+    for key, low, high in (("dvr_act_ratio", 0, 1), ("dvr_eps", 0, 0.5), ("dvr_gamma", 0, float("inf"))):
+        if not low < config[key] <= high or (key == "dvr_eps" and config[key] == high):
+            raise ValueError(f"{key}={config[key]}: must be above {low} and {'below' if key == 'dvr_eps' else 'at most'} {high}")
+    if not 0 <= config["dvr_baseline_momentum"] < 1:
+        raise ValueError(f"dvr_baseline_momentum={config['dvr_baseline_momentum']}: must be in [0, 1)")
+    if config["eval_step"] < 1:
+        raise ValueError(f"eval_step={config['eval_step']}: DVR needs validation")
+
+
+DVR = Enhancer(
+    name="DVR",
+    paper="Explainable Data Valuation and Metric Adaption for Recommendation (arXiv 2502.08685)",
+    check=check,
+    trainer=DVRTrainer,
+)

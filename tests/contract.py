@@ -1,0 +1,52 @@
+"""What every method must keep: a test class inherits these checks and names its method."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from worlds import run_toy, toy_options
+
+from recbole_enhance.config import Config
+from recbole_enhance.enhancer import load_enhancer
+from recbole_enhance.options import load_yaml
+from recbole_enhance.paths import resource_dir
+from recbole_enhance.run_folder import MODEL, load_tensors
+
+
+class Contract:
+    """Inherit, set ``method``, and the lists of backbones it takes and refuses."""
+
+    method: str
+    backbones: tuple
+    refused = ("MultiDAE", "SASRec", "Pop")
+
+    def test_it_trains_every_backbone_it_names(self, toy):
+        for backbone in self.backbones:
+            result = run_toy(toy, self.method, saved=False, backbone=backbone, epochs=1)
+            assert 0 <= result["test_result"]["recall@10"] <= 1, backbone
+
+    def test_it_refuses_the_others_by_name(self, toy):
+        for backbone in self.refused:
+            with pytest.raises(ValueError, match=f"backbone={backbone}: .*backbones that work"):
+                Config(config_dict=toy_options(toy, self.method, backbone=backbone))
+
+    def test_same_seed_same_result(self, toy):
+        first, second = (run_toy(toy, self.method, saved=False) for _ in range(2))
+        assert first == second
+        assert first != run_toy(toy, self.method, saved=False, seed=1)
+
+    def test_its_model_file_holds_the_reported_model(self, toy):
+        result = run_toy(toy, self.method)
+        state = load_tensors(Path(result["run_dir"], MODEL), f"{self.method}-BPR", "cpu")
+        assert all(isinstance(v, torch.Tensor) for v in state["state_dict"].values())
+
+    def test_every_option_is_read_and_every_option_read_is_documented(self):
+        path = resource_dir("properties") / "enhancer" / f"{self.method}.yaml"
+        documented = set(load_yaml(path)) - {"backbone"}
+        module = Path(__import__("sys").modules[load_enhancer(self.method).check.__module__].__file__)
+        prefix = f"{self.method.lower()}_"
+        read = set(re.findall(rf'config\["({prefix}\w+)"\]', module.read_text()))
+        assert documented == read
+        for line in path.read_text().splitlines()[1:]:
+            assert re.match(r"\w+: .*# \((int|float|bool|str)\) \w.*\.$", line), line
