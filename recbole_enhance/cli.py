@@ -71,7 +71,9 @@ def _dispatch(words: List[str]) -> int:
             raise ValueError("config: the verb is `config show`")
         return _config_show(parse_argv(words[1:]))
     if verb != "run":
-        raise ValueError(f"{verb}: unknown verb{nearest(verb, ['run', 'config', 'list', 'doctor'])}")
+        raise ValueError(
+            f"{verb}: unknown verb{nearest(verb, ['run', 'config', 'list', 'doctor'])}"
+        )
     if not words:
         print(USAGE, end="", file=sys.stderr)
         return BAD_INPUT

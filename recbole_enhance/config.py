@@ -1,10 +1,11 @@
-"""RecBole's Config on two axes, backbone and enhancer, with layers that merge and typos that are told."""
+"""RecBole's Config on two axes, backbone and method: layers merge, and typos are told."""
 
 import copy
 import importlib
 import inspect
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -26,13 +27,18 @@ from recbole_enhance.paths import resource_dir
 
 COMMAND_LINE = "command line"
 # Options that RecBole reads but no YAML of it names.
-_UNNAMED_OPTIONS = (
-    "model dataset config_files convert_token_to_onehot encoding tail_ratio token_num_threshold "
-    "save_step reg_weight pretrain_epochs user_defined_transform"
-).split()
+_UNNAMED_OPTIONS = ("model", "dataset", "convert_token_to_onehot", "encoding",
+                    "tail_ratio", "token_num_threshold", "save_step", "reg_weight",
+                    "pretrain_epochs")  # fmt: skip
 # RecBole would unpickle these files, and so run whatever code is in them.
 _PICKLES = ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders")
-_POSITIVE = ("train_batch_size", "eval_batch_size", "learning_rate", "embedding_size", "eval_memory_mb")
+_POSITIVE = (
+    "train_batch_size",
+    "eval_batch_size",
+    "learning_rate",
+    "embedding_size",
+    "eval_memory_mb",
+)
 _WHOLE = ("epochs", "eval_step", "stopping_step", "seed", "train_batch_size", "eval_batch_size",
           "embedding_size", "worker", "metric_decimal_place")  # fmt: skip
 _EVAL_BATCH_SIZE = 4096  # RecBole's
@@ -43,7 +49,9 @@ def recbole_models() -> Dict[str, Tuple[str, str]]:
     """List RecBole's models: lower-case name -> (name, module)."""
     import recbole.model as package
 
-    spelling = {path.stem.lower(): path.stem for path in _recbole_properties("model").glob("*.yaml")}
+    spelling = {
+        path.stem.lower(): path.stem for path in _recbole_properties("model").glob("*.yaml")
+    }
     models = {}
     for family in _SUBMODULES:
         folder = Path(package.__path__[0]) / f"{family}_recommender"
@@ -53,11 +61,11 @@ def recbole_models() -> Dict[str, Tuple[str, str]]:
     return models
 
 
-def get_model_class(name: str) -> type:
+def get_model_class(name: str) -> Any:
     """Find a backbone's class by its name, whatever the case.
 
     Raises:
-        ValueError: If there is no such model (names the nearest one), or a package it needs is missing.
+        ValueError: If there is no such model, or a package it needs is missing.
     """
     models = recbole_models()
     if name.lower() not in models:
@@ -70,7 +78,9 @@ def get_model_class(name: str) -> type:
     try:
         return getattr(importlib.import_module(module), spelled)
     except ImportError as error:
-        raise ValueError(f"model={spelled}: needs the package {error.name}, which is missing") from error
+        raise ValueError(
+            f"model={spelled}: needs the package {error.name}, which is missing"
+        ) from error
 
 
 def _recbole_properties(folder: str) -> Path:
@@ -159,7 +169,7 @@ class Config(RecBoleConfig):
         ]
         self.external_config_dict, _ = merge(self._external_layers)
 
-    def _get_model_and_dataset(self, model: Any, dataset: Any) -> Tuple[str, type, str]:
+    def _get_model_and_dataset(self, model: Any, dataset: Any) -> Tuple[str, Any, str]:
         model = model or self.external_config_dict.get("model")
         dataset = dataset or self.external_config_dict.get("dataset")
         for option, value in (("model", model), ("dataset", dataset)):
@@ -175,9 +185,11 @@ class Config(RecBoleConfig):
         self.method = load_enhancer(enhancer) if enhancer else None
         if enhancer:
             model = backbone or load_yaml(self._enhancer_yaml(enhancer))["backbone"]
-        model_class = model if isinstance(model, type) else get_model_class(str(model))
+        model_class: Any = model if isinstance(model, type) else get_model_class(str(model))
         if model_class.type == ModelType.DECISIONTREE:
-            raise ValueError(f"model={model_class.__name__}: decision trees have no training to enhance")
+            raise ValueError(
+                f"model={model_class.__name__}: decision trees have no training to enhance"
+            )
         for name, packages in compat.missing_packages(model_class.__name__).items():
             raise ValueError(f"model={name}: needs pip install {' '.join(packages)}")
         return model_class.__name__, model_class, str(dataset)
@@ -194,7 +206,7 @@ class Config(RecBoleConfig):
         self.internal_config_dict.update(options)
         return options
 
-    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+    def _load_internal_config_dict(self, model: str, model_class: Any, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
         self._internal_layers.append(("model", {"MODEL_TYPE": model_class.type}))
         self._add_layer(resource_dir("properties") / "overall.yaml")
@@ -205,7 +217,7 @@ class Config(RecBoleConfig):
     def _add_layer(self, path: Path) -> None:
         self._internal_layers.append((f"{path.parent.name}/{path.name}", load_yaml(path)))
 
-    def _add_dataset_layers(self, dataset: str, model_class: type) -> None:
+    def _add_dataset_layers(self, dataset: str, model_class: Any) -> None:
         """Add the dataset's options, those of the model's type, and the variant's."""
         variant = self.external_config_dict.get("variant")
         path = resource_dir("dataset_configs") / f"{dataset}.yaml"
@@ -243,15 +255,23 @@ class Config(RecBoleConfig):
     # ---- refusing --------------------------------------------------------------------------
 
     def _refuse_unknown(self, internal: Mapping[str, Any]) -> None:
-        known = {*internal, *_UNNAMED_OPTIONS, *(key for group in self.parameters.values() for key in group)}
+        known = {
+            *internal,
+            *_UNNAMED_OPTIONS,
+            *(key for group in self.parameters.values() for key in group),
+        }
         known |= _options_read_by(self.model_class)
         for origin, options in self._external_layers:
             for key in options:
                 if key in known:
                     continue
-                owner = next((name for name in ENHANCERS if key.startswith(f"{name.lower()}_")), None)
+                owner = next(
+                    (name for name in ENHANCERS if key.startswith(f"{name.lower()}_")), None
+                )
                 if owner and (self.method is None or self.method.name != owner):
-                    raise ValueError(f"{key}: an option of {owner}, and this run is of {self.model}")
+                    raise ValueError(
+                        f"{key}: an option of {owner}, and this run is of {self.model}"
+                    )
                 raise ValueError(f"{key}: unknown option ({origin}){nearest(key, known)}")
 
     @staticmethod
@@ -263,7 +283,11 @@ class Config(RecBoleConfig):
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if isinstance(default, (int, float)) and not isinstance(default, bool) and not number:
                 raise ValueError(f"{key}={value}: a number is expected")
-            if key in _WHOLE and not isinstance(value, int) and (key, value) != ("eval_batch_size", None):
+            if (
+                key in _WHOLE
+                and not isinstance(value, int)
+                and (key, value) != ("eval_batch_size", None)
+            ):
                 raise ValueError(f"{key}={value}: a whole number is expected")
             if key in _POSITIVE and number and value <= 0:
                 raise ValueError(f"{key}={value}: must be above 0")
@@ -293,7 +317,8 @@ class Config(RecBoleConfig):
         if needs_k != bool(at) or (at and k not in map(str, topk)):
             allowed = [f"{name}@{k}" for k in topk] if needs_k else [name]
             raise ValueError(
-                f"valid_metric={values['valid_metric']}: with topk={topk} it can be {', '.join(allowed)}"
+                f"valid_metric={values['valid_metric']}: with topk={topk} "
+                f"it can be {', '.join(allowed)}"
             )
 
     # ---- RecBole's own steps ---------------------------------------------------------------
@@ -331,7 +356,9 @@ class Config(RecBoleConfig):
     def _choose_columns(self, values: Dict[str, Any]) -> None:
         """Load the columns there are, and refuse the ones asked for that are not there."""
         folder = Path(values["data_path"])
-        named = self.has_dataset_config or any("load_col" in layer for _, layer in self._external_layers)
+        named = self.has_dataset_config or any(
+            "load_col" in layer for _, layer in self._external_layers
+        )
         splits = values["benchmark_filename"] or ()
         if not named and not splits:
             values["load_col"] = atomic.default_load_col(folder, self.dataset, values)
@@ -359,14 +386,14 @@ DATASET_SECTIONS = {
 }
 
 
-def _options_read_by(model_class: type) -> set:
+def _options_read_by(model_class: Any) -> set:
     """Options that a model's module looks up, also those its YAML forgets."""
     names = set()
     for cls in model_class.__mro__:
         if cls.__module__.startswith("torch") or cls is object:
             continue
         try:
-            source = inspect.getsource(inspect.getmodule(cls))
+            source = inspect.getsource(sys.modules[cls.__module__])
         except (OSError, TypeError):
             continue  # defined in a notebook or a shell
         names |= set(re.findall(r"""config\[\s*["'](\w+)["']\s*\]""", source))

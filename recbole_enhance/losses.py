@@ -23,7 +23,8 @@ def per_sample(module: nn.Module, *scores: Tensor) -> Tensor:
     if isinstance(module, BPRLoss):
         positive, negative = scores
         return -torch.log(module.gamma + torch.sigmoid(positive - negative))  # DVR, Eq. (4.1)
-    reduction, module.reduction = module.reduction, "none"
+    reduction = module.reduction
+    module.reduction = "none"  # type: ignore[assignment]
     try:
         return module(*scores)
     finally:
@@ -76,7 +77,8 @@ def make_weighable(model: nn.Module) -> WeightedLoss:
     names = weighable_losses(model)
     if len(names) != 1:
         raise ValueError(
-            f"backbone={type(model).__name__}: {len(names)} loss modules with one loss per sample, 1 is needed"
+            f"backbone={type(model).__name__}: {len(names)} loss modules "
+            "with one loss per sample, 1 is needed"
         )
     twin = WeightedLoss(getattr(model, names[0]))
     setattr(model, names[0], twin)

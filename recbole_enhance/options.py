@@ -48,7 +48,7 @@ def parse_value(key: str, text: str) -> Any:
     if text == "None":
         return None
     try:
-        return yaml.load(text, Loader)  # noqa: S506 - Loader is a SafeLoader
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{key}={text}: not a YAML value") from error
 
@@ -64,7 +64,7 @@ def load_yaml(path: Any) -> Dict[str, Any]:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, Loader)  # noqa: S506 - Loader is a SafeLoader
+            content = yaml.load(file, Loader)
     except FileNotFoundError:
         raise ValueError(f"config file {path} does not exist") from None
     except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
@@ -131,7 +131,9 @@ def nest(options: Mapping[str, Any]) -> Dict[str, Any]:
     return nested
 
 
-def merge(layers: Iterable[Layer], dotted: Sequence[str] = ()) -> Tuple[Dict[str, Any], Dict[str, str]]:
+def merge(
+    layers: Iterable[Layer], dotted: Sequence[str] = ()
+) -> Tuple[Dict[str, Any], Dict[str, str]]:
     """Lay options over one another, later over earlier.
 
     Args:

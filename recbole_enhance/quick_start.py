@@ -78,7 +78,9 @@ def objective_function(
 ) -> Dict[str, Any]:
     """One trial of RecBole's ``HyperTuning``: the result of a run, and the model's name."""
     result = run_recbole_enhance(
-        config_file_list=config_file_list, config_dict={**(config_dict or {}), "quiet": True}, saved=saved
+        config_file_list=config_file_list,
+        config_dict={**(config_dict or {}), "quiet": True},
+        saved=saved,
     )
     return {"model": (config_dict or {}).get("model"), **result}
 
@@ -128,7 +130,8 @@ def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, fl
         wrap = config.method.wrap if config.method else None
         model_class = wrap(config.model_class) if wrap else config.model_class
         model = model_class(config, loaders[0]._dataset).to(config["device"])
-    return Run(config, *loaders, make_trainer(config, model, folder))
+    train_data, valid_data, test_data = loaders
+    return Run(config, train_data, valid_data, test_data, make_trainer(config, model, folder))
 
 
 def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
@@ -139,7 +142,9 @@ def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
                     f", writing {folder.path}" if folder else "")  # fmt: skip
         if folder:
             suffixes = ["inter", *(config["load_col"] or {})]
-            folder.write_environment(atomic.sha256(Path(config["data_path"]), config["dataset"], suffixes))
+            folder.write_environment(
+                atomic.sha256(Path(config["data_path"]), config["dataset"], suffixes)
+            )
         _, train_data, valid_data, test_data, trainer = _assemble(config, folder, seconds)
         show_progress = config["show_progress"] and not config["quiet"]
         with _timed(seconds, "fit"):
@@ -157,10 +162,13 @@ def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
         return {**result, "run_dir": str(folder.path) if folder else None}
 
 
-def _report(config: Config, trainer: EnhancedTrainer, seconds: Mapping[str, float]) -> Dict[str, Any]:
+def _report(
+    config: Config, trainer: EnhancedTrainer, seconds: Mapping[str, float]
+) -> Dict[str, Any]:
     """What was run and what it cost."""
     per_epoch = [row["train_seconds"] for row in trainer.history]
-    scale = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
+    peak_mb = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
     return {
         "label": config["label"],
         "enhancer": config["enhancer"],
@@ -173,7 +181,7 @@ def _report(config: Config, trainer: EnhancedTrainer, seconds: Mapping[str, floa
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "train_seconds_per_epoch": round(sum(per_epoch) / len(per_epoch), 4) if per_epoch else None,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20, 1),
+        "peak_memory_mb": round(peak_mb, 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)
         if config["device"].type == "cuda" else None,
     }  # fmt: skip

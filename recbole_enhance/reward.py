@@ -16,8 +16,8 @@ from recbole_enhance.metric import concentration, diversity, ranking
 
 Scores = Callable[[Tuple[Any, Any, Tensor, Tensor]], Tuple[Any, Tensor, Tensor, Tensor]]
 # From here on RecBole's own metrics serve, by their names.
-_OURS = ("recall", "ndcg", "cc", "ild", "gini")
-_NEED_CATEGORIES = ("cc", "ild")
+OURS = ("recall", "ndcg", "cc", "ild", "gini")
+NEED_CATEGORIES = ("cc", "ild")
 
 
 def parse_reward(text: str) -> Tuple[str, int]:
@@ -39,10 +39,16 @@ def parse_reward(text: str) -> Tuple[str, int]:
     name, _, k = str(text).lower().partition("@")
     if name == "loss" and not k:
         return "loss", 0
-    ranked = [n for n, kind in recbole_metrics.metric_types.items() if kind.name == "RANKING" and n != "gauc"]
-    allowed = sorted({*_OURS, *ranked})
+    ranked = [
+        n
+        for n, kind in recbole_metrics.metric_types.items()
+        if kind.name == "RANKING" and n != "gauc"
+    ]
+    allowed = sorted({*OURS, *ranked})
     if name not in allowed or not k.isdigit() or int(k) < 1:
-        raise ValueError(f"dvr_reward={text}: loss, or NAME@K with NAME one of {', '.join(allowed)}")
+        raise ValueError(
+            f"dvr_reward={text}: loss, or NAME@K with NAME one of {', '.join(allowed)}"
+        )
     return name, int(k)
 
 
@@ -60,10 +66,14 @@ class Reward:
         ValueError: If nothing is held out, or categories are needed and not loaded.
     """
 
-    def __init__(self, text: str, config: Any, known: Sequence[Any], held_out: Any, score: Scores) -> None:
+    def __init__(
+        self, text: str, config: Any, known: Sequence[Any], held_out: Any, score: Scores
+    ) -> None:
         self.name, self.k = parse_reward(text)
         if held_out is None or len(held_out) == 0:
-            raise ValueError(f"dvr_reward={text}: needs validation interactions, eval_args.split leaves none")
+            raise ValueError(
+                f"dvr_reward={text}: needs validation interactions, eval_args.split leaves none"
+            )
         self.config, self.score = config, score
         self.training, self.dataset = known[0], held_out
         self.uid, self.iid = held_out.uid_field, held_out.iid_field
@@ -71,8 +81,8 @@ class Reward:
         self.positives = _Lists([held_out])
         self.history = _Lists(known)
         self.users = torch.from_numpy(np.flatnonzero(self.positives.counts))
-        self.categories = None
-        if self.name in _NEED_CATEGORIES:
+        self.categories = torch.zeros(0, 0, dtype=torch.bool)
+        if self.name in NEED_CATEGORIES:
             self.categories = category_matrix(held_out, config["item_category_field"])
 
     @torch.no_grad()
@@ -91,7 +101,9 @@ class Reward:
         users = self.users[drawn]
         model.eval()
         try:
-            value = self._loss(model, users, generator) if self.name == "loss" else self._metric(users)
+            value = (
+                self._loss(model, users, generator) if self.name == "loss" else self._metric(users)
+            )
         finally:
             model.train()
         smaller = self.name in ("loss", "gini") or self.name in recbole_metrics.smaller_metrics
@@ -103,7 +115,11 @@ class Reward:
         users = users[rows]
         negatives = self._negatives(users, generator)
         if self.config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE:
-            batch = {self.uid: users, self.iid: items, f"{self.config['NEG_PREFIX']}{self.iid}": negatives}
+            batch = {
+                self.uid: users,
+                self.iid: items,
+                f"{self.config['NEG_PREFIX']}{self.iid}": negatives,
+            }
         else:
             label = torch.cat([torch.ones(len(users)), torch.zeros(len(users))])
             batch = {self.uid: users.repeat(2), self.iid: torch.cat([items, negatives]),
@@ -118,19 +134,21 @@ class Reward:
         while len(open_rows):
             drawn = torch.randint(1, self.n_items, (len(open_rows),), generator=generator)
             negatives[open_rows] = drawn
-            used = self.history.holds(users[open_rows], drawn) | self.positives.holds(users[open_rows], drawn)
+            used = self.history.holds(users[open_rows], drawn) | self.positives.holds(
+                users[open_rows], drawn
+            )
             open_rows = open_rows[used]
         return negatives
 
     def _metric(self, users: Tensor) -> float:
         """Rank all items but the training ones, in batches that fit the memory."""
-        ours = self.name in _OURS
+        ours = self.name in OURS
         collector = None if ours else self._collector()
         device, lists, sums, total = self.config["device"], [], 0.0, 0
         step = max(1, int(self.config["eval_memory_mb"] * 2**20 / (16 * self.n_items)))
         for chunk in users.split(step):
             interaction = self.dataset.join(Interaction({self.uid: chunk}))
-            batch = (interaction, self.history.of(chunk), *self.positives.of(chunk))
+            batch = (interaction, self._known_only(chunk), *self.positives.of(chunk))
             interaction, scores, rows, positives = self.score(batch)
             rows, positives = rows.to(device), positives.to(device)
             if collector is not None:
@@ -143,10 +161,18 @@ class Reward:
             total += len(chunk)
         if collector is not None:
             metric = recbole_metrics.metrics_dict[self.name](collector.config)
-            return float(metric.calculate_metric(collector.get_data_struct())[f"{self.name}@{self.k}"])
+            return float(
+                metric.calculate_metric(collector.get_data_struct())[f"{self.name}@{self.k}"]
+            )
         if self.name == "gini":
             return float(concentration.gini_index(torch.cat(lists), self.n_items))
         return sums / total
+
+    def _known_only(self, users: Tensor) -> Tuple[Tensor, Tensor]:
+        """Items not to be ranked: the known ones but those held out too, as in RecBole."""
+        rows, items = self.history.of(users)
+        keep = ~self.positives.holds(users[rows], items)
+        return rows[keep], items[keep]
 
     def _per_user(self, items: Tensor, rows: Tensor, positives: Tensor) -> Tensor:
         if self.name == "cc":
@@ -183,7 +209,9 @@ class _Lists:
         self._start = torch.from_numpy(matrix.indptr[:-1].astype(np.int64))
         self._items = torch.from_numpy(matrix.indices.astype(np.int64))
         self._n_items = matrix.shape[1]
-        users = torch.repeat_interleave(torch.arange(matrix.shape[0]), torch.from_numpy(self.counts))
+        users = torch.repeat_interleave(
+            torch.arange(matrix.shape[0]), torch.from_numpy(self.counts)
+        )
         self._keys = (users * self._n_items + self._items).sort().values
 
     def of(self, users: Tensor) -> Tuple[Tensor, Tensor]:
@@ -197,4 +225,8 @@ class _Lists:
         """Whether each user has the item beside it."""
         keys = users * self._n_items + items
         place = torch.searchsorted(self._keys, keys).clamp(max=max(len(self._keys) - 1, 0))
-        return self._keys[place] == keys if len(self._keys) else torch.zeros_like(keys, dtype=torch.bool)
+        return (
+            self._keys[place] == keys
+            if len(self._keys)
+            else torch.zeros_like(keys, dtype=torch.bool)
+        )

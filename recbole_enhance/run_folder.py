@@ -29,7 +29,8 @@ HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpo
 _FORMAT = 1
 # What may differ between two runs that must give the same numbers.
 _VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
-             "use_gpu", "log_tensorboard", "log_wandb", "wandb_project", "checkpoint_dir")  # fmt: skip
+             "use_gpu", "log_tensorboard", "log_wandb", "wandb_project",
+             "checkpoint_dir")  # fmt: skip
 _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
 logger = logging.getLogger("recbole_enhance")
 
@@ -62,17 +63,24 @@ class RunFolder:
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):
                     raise ValueError(
-                        f"run_dir={path}: not empty; continue that run with --resume={path} or name another"
+                        f"run_dir={path}: not empty; name another, or continue it: --resume={path}"
                     )
             else:
                 path = _make_numbered(
-                    Path("runs", config["dataset"], config["label"], f"{config['seed']}-{digest(config)}")
+                    Path(
+                        "runs",
+                        config["dataset"],
+                        config["label"],
+                        f"{config['seed']}-{digest(config)}",
+                    )
                 )
             folder = cls(path, fresh=True)
             options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
             folder.write_text(CONFIG, yaml.safe_dump(_plain(options), sort_keys=True))
         except OSError as error:
-            raise ValueError(f"run_dir={error.filename}: cannot be written ({error.strerror})") from error
+            raise ValueError(
+                f"run_dir={error.filename}: cannot be written ({error.strerror})"
+            ) from error
         return folder
 
     @classmethod
@@ -128,17 +136,19 @@ class RunFolder:
         """Read a JSON file of this run."""
         return json.loads((self.path / name).read_text(encoding="utf-8"))
 
-    def write_csv_gz(self, name: str, header: Sequence[str], columns: Sequence[Iterable[Any]]) -> None:
+    def write_csv_gz(
+        self, name: str, header: Sequence[str], columns: Sequence[Iterable[Any]]
+    ) -> None:
         """Write columns as a gzipped CSV file with a stable byte content."""
-        with self._replacing(name) as temporary, open(temporary, "wb") as raw:
-            with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-                with io.TextIOWrapper(packed, encoding="utf-8", newline="") as text:
-                    writer = csv.writer(text, lineterminator="\n")
-                    writer.writerow(header)
-                    writer.writerows(zip(*columns))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(zip(*columns))
+        with self._replacing(name) as temporary:
+            temporary.write_bytes(gzip.compress(text.getvalue().encode("utf-8"), mtime=0))
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write one row per epoch; columns are the union of the rows' keys, in order of appearance."""
+        """Write one row per epoch; the columns are all keys in order of appearance."""
         header = list(dict.fromkeys(key for row in rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, header, lineterminator="\n")

@@ -39,7 +39,7 @@ class EnhancedTrainer(Trainer):
         writer = _tensorboard_writer(config, folder)
         with compat.redirect_tensorboard(writer):
             super().__init__(config, model)
-        self.test_batch_size = min(self.test_batch_size, _PAIRS_PER_PREDICTION)
+        self.test_batch_size = min(config["eval_batch_size"], _PAIRS_PER_PREDICTION)
         self.folder = folder
         self.history: List[Dict[str, Any]] = []
         self.best_epoch = -1
@@ -84,29 +84,41 @@ class EnhancedTrainer(Trainer):
         self._train_data, self._validates = train_data, bool(valid_data) and self.eval_step > 0
         if self.folder is not None and (self.folder.path / CHECKPOINT).is_file():
             self.resume_checkpoint(self.folder.path / CHECKPOINT)
-        steps = len(train_data)
         if self.cur_step > self.stopping_step or self.start_epoch >= self.epochs > 0:
             self.eval_collector.data_collect(train_data)  # stopped before; only the test is left
-            return self.best_valid_score, self.best_valid_result
+            result = self.best_valid_score, self.best_valid_result
+        else:
+            result = self._fit(train_data, valid_data, verbose, show_progress, callback_fn)
+        if self.folder is not None:
+            self.write_results(self.folder)
+        return result
+
+    def _fit(
+        self,
+        train_data: Any,
+        valid_data: Any,
+        verbose: bool,
+        show_progress: bool,
+        callback_fn: Optional[Callable[[int, float], None]],
+    ) -> Tuple[float, Any]:
+        """RecBole's ``fit`` under a progress bar over all steps."""
 
         def end_of_epoch(epoch: int, score: float) -> None:
             self._end_epoch(epoch)
             if callback_fn is not None:
                 callback_fn(epoch, score)
 
-        disable = None if show_progress else True  # None: where there is no terminal
+        steps = len(train_data)
         with tqdm(
-            total=self.epochs * steps, initial=self.start_epoch * steps, disable=disable,
+            total=self.epochs * steps, initial=self.start_epoch * steps,
+            disable=None if show_progress else True,  # None: where there is no terminal
             unit="step", desc=self.config["label"], dynamic_ncols=True,
         ) as self._bar:  # fmt: skip
             hook = self.optimizer.register_step_post_hook(lambda *_: self._bar.update())
             try:
-                result = super().fit(train_data, valid_data, verbose, True, False, end_of_epoch)
+                return super().fit(train_data, valid_data, verbose, True, False, end_of_epoch)
             finally:
                 hook.remove()
-        if self.folder is not None:
-            self.write_results(self.folder)
-        return result
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
         self._epoch = epoch_idx
@@ -138,7 +150,9 @@ class EnhancedTrainer(Trainer):
             "other_parameter": self.model.other_parameter(),
         }
         if self.folder is not None:
-            self.folder.save_tensors(MODEL, {"label": self.config["label"], "epoch": epoch, **self._best})
+            self.folder.save_tensors(
+                MODEL, {"label": self.config["label"], "epoch": epoch, **self._best}
+            )
         if not self._validates and epoch >= 0:
             self._end_epoch(epoch)
 
@@ -147,10 +161,13 @@ class EnhancedTrainer(Trainer):
         row = self.history[-1]
         score = f"{self.valid_metric} {row.get('valid_' + self.valid_metric, float('nan')):.4f}"
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{score}, best {self.best_valid_score:.4f} in epoch {self.best_epoch}")
+            self._bar.set_postfix_str(
+                f"{score}, best {self.best_valid_score:.4f} in epoch {self.best_epoch}"
+            )
         if self._bar is None or self._bar.disable:
             logger.info("epoch %d: train loss %.4f, %s, best %.4f in epoch %d", epoch,
-                        row["train_loss"], score, self.best_valid_score, self.best_epoch)  # fmt: skip
+                        row["train_loss"], score, self.best_valid_score,
+                        self.best_epoch)  # fmt: skip
         if self.folder is not None:
             self.folder.write_history(self.history)
             self.folder.save_tensors(CHECKPOINT, self._checkpoint(epoch))
@@ -256,14 +273,17 @@ class EnhancedTrainer(Trainer):
             ValueError: If a file is unreadable or belongs to another model.
         """
         if isinstance(self, PretrainTrainer):
-            raise ValueError(f"resume: {self.config['model']} trains in stages, which cannot be continued")
+            raise ValueError(
+                f"resume: {self.config['model']} trains in stages, which cannot be continued"
+            )
         state = load_tensors(resume_file, self.config["label"], self.device)
         self.load_best(resume_file.with_name(MODEL))
         self.start_epoch = state["epoch"] + 1
         for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result", "history"):
             setattr(self, name, state[name])
         self._load(state)
-        vars(self.model).update(state["counters"])
+        for name, value in state["counters"].items():
+            setattr(self.model, name, value)
         for name, optimizer in self._optimizers().items():
             saved = state["optimizers"][name]
             if isinstance(saved, str):

@@ -5,7 +5,7 @@ from worlds import write_toy
 
 @pytest.fixture(autouse=True)
 def _one_thread_in_a_clean_folder(tmp_path, monkeypatch):
-    """RecBole writes into the working directory; two threads on two busy cores are slower than one."""
+    """RecBole writes into the working directory; more threads than cores are slower."""
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
 

@@ -44,7 +44,9 @@ class Contract:
     def test_every_option_is_read_and_every_option_read_is_documented(self):
         path = resource_dir("properties") / "enhancer" / f"{self.method}.yaml"
         documented = set(load_yaml(path)) - {"backbone"}
-        module = Path(__import__("sys").modules[load_enhancer(self.method).check.__module__].__file__)
+        module = Path(
+            __import__("sys").modules[load_enhancer(self.method).check.__module__].__file__
+        )
         prefix = f"{self.method.lower()}_"
         read = set(re.findall(rf'config\["({prefix}\w+)"\]', module.read_text()))
         assert documented == read

@@ -49,7 +49,10 @@ def test_resume_of_a_finished_run_reads_it(options):
         (["--dataset=toy"], "--model=NAME is missing"),
         (["--model=BPR", "--dataset=nope"], "nope.inter"),
         (["--model=BPR", "--dataset=ml-100k", "--learnng_rate=1"], "did you mean learning_rate?"),
-        (["--model=BPR", "--dataset=ml-100k", "--load_col.inter=[user_id, item_id, stars]"], "stars"),
+        (
+            ["--model=BPR", "--dataset=ml-100k", "--load_col.inter=[user_id, item_id, stars]"],
+            "stars",
+        ),
         (["--model=BPR", "--dataset=ml-100k", "--load_col.itm=[item_id]"], "itm"),
         (["--model=BPR", "--dataset=ml-100k", "--config_files=no.yaml"], "no.yaml does not exist"),
         (["--model=BPR", "--dataset=ml-100k", "--topk=5"], "valid_metric=NDCG@20"),
@@ -90,8 +93,8 @@ def test_list_names_methods_and_models():
 
 def test_config_show_tells_where_values_come_from(options):
     Path("mine.yaml").write_text("epochs: 7\n")
-    status, out, _ = call("config", "show", "--model=DVR", "--config_files=toy.yaml,mine.yaml", "--origin",
-                          "--eval_args.mode=uni50")  # fmt: skip
+    status, out, _ = call("config", "show", "--model=DVR", "--config_files=toy.yaml,mine.yaml",
+                          "--origin", "--eval_args.mode=uni50")  # fmt: skip
     assert status == 0
     lines = dict(line.split(" = ", 1) for line in out.splitlines())
     assert lines["epochs"] == "7  # mine.yaml"

@@ -7,13 +7,19 @@ from recbole_enhance.config import Config, get_model_class, recbole_models
 
 def toy_config(toy, model="BPR", command_line=None, files=None, **options):
     return Config(
-        config_file_list=files, config_dict=toy_options(toy, model, **options), command_line=command_line
+        config_file_list=files,
+        config_dict=toy_options(toy, model, **options),
+        command_line=command_line,
     )
 
 
 def test_two_axes_become_recboles_names(toy):
     config = toy_config(toy, "DVR", backbone="LightGCN")
-    assert (config["model"], config["enhancer"], config["label"]) == ("LightGCN", "DVR", "DVR-LightGCN")
+    assert (config["model"], config["enhancer"], config["label"]) == (
+        "LightGCN",
+        "DVR",
+        "DVR-LightGCN",
+    )
     assert config["n_layers"] == 2  # from RecBole's LightGCN.yaml
     assert config["dvr_blocks"] == 2
     assert toy_config(toy, "DVR")["model"] == "BPR"
@@ -95,7 +101,7 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("DVR", {"dvr_reward": "ndgc@5"}, r"dvr_reward=ndgc@5"),
         ("DVR", {"dvr_reward": "ndcg"}, r"dvr_reward=ndcg"),
         ("DVR", {"dvr_reward": "cc@5", "item_category_field": None}, r"item_category_field"),
-        ("DVR", {"dvr_network": "x"}, r"dvr_network=x: one of content, slot"),
+        ("DVR", {"dvr_network": "x"}, r"dvr_network=x: must be one of content, slot"),
         ("DVR", {"dvr_eps": 0.5}, r"dvr_eps=0.5"),
         ("DVR", {"dvr_act_ratio": 0}, r"dvr_act_ratio=0"),
         ("DVR", {"dvr_units": 0}, r"dvr_units=0"),

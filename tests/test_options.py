@@ -32,12 +32,15 @@ def test_values_are_yaml(text, value):
     assert type(parsed) is type(value)
 
 
-@pytest.mark.parametrize("text", ["__import__('os').getcwd()", "!!python/object/apply:os.getcwd []"])
+@pytest.mark.parametrize(
+    "text", ["__import__('os').getcwd()", "!!python/object/apply:os.getcwd []"]
+)
 def test_nothing_is_evaluated(text):
-    try:
+    if text.startswith("!!"):
+        with pytest.raises(ValueError, match="not a YAML value"):
+            parse_value("key", text)
+    else:
         assert parse_value("key", text) == text
-    except ValueError as error:
-        assert "not a YAML value" in str(error)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

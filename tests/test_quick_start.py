@@ -1,6 +1,5 @@
 """One run from end to end: its result, its folder, its resumption."""
 
-import csv
 import json
 import os
 import signal
@@ -19,14 +18,36 @@ from worlds import TOY, run_toy, toy_options
 
 from recbole_enhance import compat
 from recbole_enhance.config import Config
-from recbole_enhance.quick_start import load_run, objective_function, resume_run, run_recbole_enhance
-from recbole_enhance.run_folder import CHECKPOINT, CONFIG, HISTORY, LOG, METRICS, MODEL, load_tensors
+from recbole_enhance.enhancer.dvr import DVRTrainer
+from recbole_enhance.quick_start import (
+    load_run,
+    objective_function,
+    resume_run,
+    run_recbole_enhance,
+)
+from recbole_enhance.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    LOG,
+    METRICS,
+    MODEL,
+    history_rows,
+    load_tensors,
+)
 from recbole_enhance.trainer import EnhancedTrainer, make_trainer
 
 ROOT = Path(__file__).parents[1]
 BASELINES = ("BPR", "NeuMF", "LightGCN", "NGCF", "SGL", "MultiVAE", "SASRec", "GRU4Rec", "DIN",
              "WideDeep", "FM", "DeepFM")  # fmt: skip
-FILES = {"config.yaml", "env.json", "metrics.json", "history.csv", "run.log", "model.pt", "checkpoint.pt"}
+FILES = {
+    "config.yaml",
+    "env.json",
+    "metrics.json",
+    "history.csv",
+    "run.log",
+    "model.pt",
+    "checkpoint.pt",
+}
 
 
 def plain_recbole(model, dataset, options, monkeypatch):
@@ -47,9 +68,10 @@ def plain_recbole(model, dataset, options, monkeypatch):
 
 
 PROTOCOL = {
-    "epochs": 2, "metrics": ["Recall", "NDCG", "MRR", "ItemCoverage", "GiniIndex"], "topk": [10, 20],
-    "valid_metric": "NDCG@20",
-    "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user", "mode": "full"},
+    "epochs": 2, "metrics": ["Recall", "NDCG", "MRR", "ItemCoverage", "GiniIndex"],
+    "topk": [10, 20], "valid_metric": "NDCG@20",
+    "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user",
+                  "mode": "full"},
 }  # fmt: skip
 
 
@@ -88,7 +110,7 @@ def test_the_folder_tells_the_story(toy, finished):
     environment = json.loads((finished / "env.json").read_text())
     assert set(environment["data_sha256"]) == {"toy.inter", "toy.item"}
     assert environment["versions"]["recbole"] == "1.2.1"
-    rows = list(csv.DictReader(open(finished / HISTORY)))
+    rows = history_rows(finished)
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert max(float(row["valid_ndcg@5"]) for row in rows) == report["best_valid_score"]
     assert yaml.safe_load((finished / CONFIG).read_text())["model"] == "DVR"
@@ -153,7 +175,7 @@ def test_resume_equals_an_uninterrupted_run(toy, monkeypatch, model, options, pl
     resumed = resume_run("stopped", quiet=True)
     assert {**resumed, "run_dir": 0} == {**whole, "run_dir": 0}
     rows = [
-        [{k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(open(Path(d, HISTORY)))]
+        [{k: v for k, v in row.items() if "seconds" not in k} for row in history_rows(Path(d))]
         for d in ("stopped", whole["run_dir"])
     ]
     assert rows[0] == rows[1]
@@ -239,6 +261,19 @@ def test_code_in_a_checkpoint_does_not_run(toy, monkeypatch):
     assert not Path("exploded").exists()
 
 
+def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
+    def stop(self, folder):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DVRTrainer, "write_results", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "DVR", run_dir="stopped")
+    resume_run("stopped")
+    values = [Path(d, "values.csv.gz") for d in ("stopped", run_toy(toy, "DVR")["run_dir"])]
+    assert values[0].read_bytes() == values[1].read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -263,7 +298,9 @@ def test_the_objective_has_what_recboles_tuner_reads(toy):
     options = toy_options(toy, "BPR", epochs=1, learning_rate="0.01")  # the tuner hands text over
     result = objective_function(options, None, saved=False)
     assert result["model"] == "BPR"
-    assert {"best_valid_score", "valid_score_bigger", "best_valid_result", "test_result"} < set(result)
+    assert {"best_valid_score", "valid_score_bigger", "best_valid_result", "test_result"} < set(
+        result
+    )
 
 
 def test_evaluation_fits_the_memory_without_changing_numbers(toy):
@@ -280,11 +317,20 @@ def test_tensorboard_goes_into_the_run_folder(toy):
 
 
 def test_ctrl_c_stops_cleanly_and_says_how_to_resume(toy, tmp_path):
-    options = {**TOY, "data_path": str(toy), "epochs": 5000, "stopping_step": 5000, "run_dir": "stopped"}
+    options = {
+        **TOY,
+        "data_path": str(toy),
+        "epochs": 5000,
+        "stopping_step": 5000,
+        "run_dir": "stopped",
+    }
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(options))
-    command = [sys.executable, str(ROOT / "run_recbole_enhance.py"), "--model=DVR", "--config_files=toy.yaml",
+    command = [sys.executable, str(ROOT / "run_recbole_enhance.py"), "--model=DVR",
+               "--config_files=toy.yaml",
                "--dvr_reward=ndcg@5"]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "stopped" / CHECKPOINT).exists() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -12,8 +12,8 @@ from recbole_enhance.trainer import make_trainer
 
 @pytest.fixture(params=["BPR", "NeuMF"])
 def run(request, toy):
-    config = Config(config_dict=toy_options(toy, request.param, metrics=["Recall", "NDCG", "MRR", "GiniIndex"],
-                                            metric_decimal_place=12))  # fmt: skip
+    exact = {"metrics": ["Recall", "NDCG", "MRR", "GiniIndex"], "metric_decimal_place": 12}
+    config = Config(config_dict=toy_options(toy, request.param, **exact))
     config["checkpoint_dir"] = "."
     init_seed(config["seed"], True)
     train, valid, test = data_preparation(config, create_dataset(config))
@@ -56,7 +56,8 @@ def test_negatives_are_unknown_items(run, generator):
         pair
         for split in (train, valid)
         for pair in zip(
-            split._dataset.inter_feat["user_id"].tolist(), split._dataset.inter_feat["item_id"].tolist()
+            split._dataset.inter_feat["user_id"].tolist(),
+            split._dataset.inter_feat["item_id"].tolist(),
         )
     }
     assert not known & set(zip(users.tolist(), items.tolist()))
@@ -82,7 +83,9 @@ def test_memory_does_not_change_it(run):
     assert values[0] == pytest.approx(values[1], abs=1e-12)
 
 
-@pytest.mark.parametrize("text", ["ndcg", "ndcg@0", "ndcg@-1", "ndcg@x", "loss@5", "auc@5", "", "ndcg@5@6"])
+@pytest.mark.parametrize(
+    "text", ["ndcg", "ndcg@0", "ndcg@-1", "ndcg@x", "loss@5", "auc@5", "", "ndcg@5@6"]
+)
 def test_unknown_rewards_are_refused(text):
     with pytest.raises(ValueError, match="dvr_reward="):
         parse_reward(text)

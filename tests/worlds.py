@@ -42,7 +42,12 @@ TOY = {
     },
     "item_category_field": "genres",
 }
-SMALL_DVR = {"dvr_units": 10, "dvr_reward": "ndcg@5", "dvr_update_interval": 2, "dvr_reward_users": 20}
+SMALL_DVR = {
+    "dvr_units": 10,
+    "dvr_reward": "ndcg@5",
+    "dvr_update_interval": 2,
+    "dvr_reward_users": 20,
+}
 
 
 def toy_options(toy, model, **options):

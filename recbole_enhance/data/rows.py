@@ -1,4 +1,4 @@
-"""Row numbers on training interactions, so that a value belongs to an interaction, not to a batch slot."""
+"""Row numbers on training interactions: a value belongs to one of them, not to a batch slot."""
 
 from typing import Any
 

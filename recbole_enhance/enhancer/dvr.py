@@ -1,6 +1,5 @@
-r"""
-DVR
-################################################
+r"""DVR: explainable data valuation.
+
 Reference:
     Renqi Jia et al. "Beyond Models! Explainable Data Valuation and Metric Adaption for
     Recommendation." (arXiv 2502.08685), 2025.
@@ -12,10 +11,9 @@ every sample's Shapley value; values become weights; REINFORCE trains the networ
 validation users. docs/papers/dvr.md lists what differs from the paper, and why.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
-from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
@@ -23,7 +21,7 @@ from torch.nn.functional import cosine_similarity
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.losses import make_weighable
-from recbole_enhance.reward import Reward, parse_reward
+from recbole_enhance.reward import NEED_CATEGORIES, Reward, parse_reward
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
 from recbole_enhance.trainer import EnhancedTrainer
@@ -60,8 +58,10 @@ def standardize(values: Tensor) -> Tensor:
     """Subtract the mean and divide by the standard deviation; equal values give exact zeros.
 
     Example:
-        >>> standardize(torch.tensor([2., 2.])).tolist(), standardize(torch.tensor([1., 3.])).tolist()
-        ([0.0, 0.0], [-1.0, 1.0])
+        >>> standardize(torch.tensor([2.0, 2.0])).tolist()
+        [0.0, 0.0]
+        >>> standardize(torch.tensor([1.0, 3.0])).tolist()
+        [-1.0, 1.0]
     """
     if bool((values == values[0]).all()):
         return values - values  # keeps the graph; the mean of equal floats may differ from them
@@ -121,7 +121,7 @@ def select(values: Tensor, how: str, eps: float, generator: torch.Generator) -> 
         generator: Source of randomness, on the CPU.
 
     Returns:
-        Weights n s / sum(s): the mean over the selected, so that the learning rate keeps its meaning.
+        Weights n s / sum(s): a mean over the selected, so the learning rate keeps its meaning.
     """
     w = normalize(values, how, eps)
     s = (torch.rand(len(w), generator=generator).to(w.device) < w.detach()).to(w.dtype)
@@ -129,7 +129,9 @@ def select(values: Tensor, how: str, eps: float, generator: torch.Generator) -> 
     return Action(w.detach(), s * (len(s) / s.sum().clamp(min=1)), log_pi)
 
 
-def soften(values: Tensor, how: str, eps: float, sigma: float, generator: torch.Generator) -> Action:
+def soften(
+    values: Tensor, how: str, eps: float, sigma: float, generator: torch.Generator
+) -> Action:
     r"""Weigh by :math:`\hat w / \mathrm{mean}(\hat w)` of values with Gaussian noise.
 
     Differs from the paper: every sample trains, and the policy's action is a real number. The noise
@@ -201,7 +203,12 @@ class DVRTrainer(EnhancedTrainer):
         width = sum(t.embedding_dim for t in self.user_tables)
         width += sum(t.embedding_dim for t in self.item_tables) * (2 if self.pairwise else 1)
         width += (not self.pairwise) + self.loss_feature  # a pointwise sample has a label
-        shape = (config["dvr_units"], config["dvr_blocks"], config["dvr_act_ratio"], config["dvr_gamma"])
+        shape = (
+            config["dvr_units"],
+            config["dvr_blocks"],
+            config["dvr_act_ratio"],
+            config["dvr_gamma"],
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config["seed"])
             encoder = SampleEncoder(width, config["dvr_hidden_size"], config["dvr_sample_dim"])
@@ -215,7 +222,10 @@ class DVRTrainer(EnhancedTrainer):
 
     def _build_valuator_optimizer(self, learning_rate: float) -> torch.optim.Optimizer:
         return self._build_optimizer(
-            params=self.valuator_parameters, learner="adam", learning_rate=learning_rate, weight_decay=0.0
+            params=self.valuator_parameters,
+            learner="adam",
+            learning_rate=learning_rate,
+            weight_decay=0.0,
         )
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -265,10 +275,11 @@ class DVRTrainer(EnhancedTrainer):
             self.criterion.weigh = None  # the reward's own loss is not weighted
 
     def _weigh(self, losses: Tensor) -> Optional[Tensor]:
-        """Value the batch, learn from it, and give the losses their weights (called by the loss)."""
+        """Value the batch, learn from it, and give the losses their weights."""
         if losses.shape != self._batch[self.config["USER_ID_FIELD"]].shape:
             raise ValueError(
-                f"backbone={self.config['model']}: {tuple(losses.shape)} losses for {len(self._batch)} samples"
+                f"backbone={self.config['model']}: {tuple(losses.shape)} losses "
+                f"for {len(self._batch)} samples"
             )
         with torch.enable_grad():
             out = self.valuator(self.encoder(self._features(self._batch, losses)))
@@ -298,15 +309,20 @@ class DVRTrainer(EnhancedTrainer):
 
     def _learn(self, out: HarsanyiOutput, action: Action, losses: Tensor) -> None:
         """Add to the score of the policy, and take a step towards the outcome (5.7)."""
-        if self.has_policy and action.log_pi is not None:
+        # In warm-up the weights are 1: no reward is owed to the action.
+        policy = self.has_policy and not self.warming_up
+        if policy and action.log_pi is not None:
             # Now, with the parameters that drew the action: the fit below changes them.
             gradients = torch.autograd.grad(
-                action.log_pi, self.valuator_parameters, retain_graph=self.has_fit, allow_unused=True
+                action.log_pi,
+                self.valuator_parameters,
+                retain_graph=self.has_fit,
+                allow_unused=True,
             )
             for total, gradient in zip(self.score, gradients):
                 if gradient is not None:
                     total += gradient
-        self.score_steps += self.has_policy
+        self.score_steps += policy
         if not self.has_fit:
             return
         performance = -losses.mean()  # Figure 2's negative loss; a useful sample has a high value
@@ -324,13 +340,14 @@ class DVRTrainer(EnhancedTrainer):
 
     def _reinforce(self) -> None:
         """Measure the reward of the last steps and move the policy (5.11, 5.13)."""
+        assert self.reward is not None  # fit has made it
         reward = self.reward(self.model, self.reward_users, self.generator)
         advantage = self._advantage(reward)
         self._log("dvr_reward", reward)
         if advantage is not None:
             for parameter, score in zip(self.valuator_parameters, self.score):
                 parameter.grad = score * (-advantage / self.score_steps)  # ascent
-            flat = torch.cat([p.grad.flatten() for p in self.valuator_parameters])
+            flat = torch.cat([s.flatten() for s in self.score]) * (-advantage / self.score_steps)
             self._gradient_sum = self._gradient_sum.to(flat) + flat
             self._gradient_squares += float(flat.square().sum())
             self.policy_optimizer.step()
@@ -359,10 +376,12 @@ class DVRTrainer(EnhancedTrainer):
         if not self.pairwise:  # a negative shares the row of its positive
             positive = self._batch[self.config["LABEL_FIELD"]].cpu() > 0.5
             rows, values, w = rows[positive], values[positive], w[positive]
-        self.seen.index_add_(0, rows, torch.ones_like(rows))
-        rate = (1 / self.seen[rows].float()).clamp(min=_SLOWEST_FORGETTING)
+        rows, place, times = rows.unique(return_inverse=True, return_counts=True)
+        self.seen[rows] += times  # more than once with several negatives per positive
+        rate = (times / self.seen[rows]).clamp(min=_SLOWEST_FORGETTING)
         for mean, new in ((self.values, values), (self.probabilities, w)):
-            mean[rows] += rate * (new - mean[rows])
+            now = torch.zeros(len(rows)).index_add_(0, place, new) / times
+            mean[rows] += rate * (now - mean[rows])
 
     def _log(self, name: str, value: float) -> None:
         self._totals.setdefault(name, []).append(value)
@@ -395,8 +414,16 @@ class DVRTrainer(EnhancedTrainer):
             dataset.id2token(field, dataset.inter_feat[field].numpy())
             for field in (dataset.uid_field, dataset.iid_field)
         ]
-        numbers = [[f"{x:.6g}" for x in column.tolist()] for column in (self.values, self.probabilities)]
-        header = [dataset.uid_field, dataset.iid_field, "value", "selection_probability", "times_seen"]
+        numbers = [
+            [f"{x:.6g}" for x in column.tolist()] for column in (self.values, self.probabilities)
+        ]
+        header = [
+            dataset.uid_field,
+            dataset.iid_field,
+            "value",
+            "selection_probability",
+            "times_seen",
+        ]
         folder.write_csv_gz("values.csv.gz", header, [*tokens, *numbers, self.seen.tolist()])
 
 
@@ -418,44 +445,55 @@ def embedding_tables(model: Any) -> Tuple[List[nn.Embedding], List[nn.Embedding]
     items = [m for name, m in tables if "item" in name and m.num_embeddings == model.n_items]
     if not users or not items:
         raise ValueError(
-            f"backbone={type(model).__name__}: DVR needs an embedding table of users and one of items"
+            f"backbone={type(model).__name__}: DVR needs embedding tables of users and of items"
         )
     return users, items
 
 
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and value >= 1
+
+
+# Option -> what it must be, and how that is said.
+_ALLOWED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
+    "dvr_network": (NETWORKS.__contains__, f"one of {', '.join(NETWORKS)}"),
+    "dvr_weighting": (WEIGHTINGS.__contains__, f"one of {', '.join(WEIGHTINGS)}"),
+    "dvr_normalization": (NORMALIZATIONS.__contains__, f"one of {', '.join(NORMALIZATIONS)}"),
+    "dvr_sample_dim": (_whole, "a whole number above 0"),
+    "dvr_hidden_size": (_whole, "a whole number above 0"),
+    "dvr_units": (_whole, "a whole number above 0"),
+    "dvr_blocks": (_whole, "a whole number above 0"),
+    "dvr_update_interval": (_whole, "a whole number above 0"),
+    "dvr_reward_users": (_whole, "a whole number above 0"),
+    "dvr_learning_rate": (lambda x: x >= 0, "at least 0"),
+    "dvr_policy_learning_rate": (lambda x: x >= 0, "at least 0"),
+    "dvr_warmup_epochs": (lambda x: x >= 0, "at least 0"),
+    "dvr_exploration": (lambda x: x >= 0, "at least 0"),
+    "dvr_gamma": (lambda x: x > 0, "above 0"),
+    "dvr_act_ratio": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
+    "dvr_eps": (lambda x: 0 < x < 0.5, "above 0 and below 0.5"),
+    "dvr_baseline_momentum": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
+    "eval_step": (_whole, "a whole number above 0, as DVR needs validation"),
+}
+
+
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    model_class, allowed = config.model_class, ", ".join(BACKBONES)
-    trains_on_triplets = config["MODEL_INPUT_TYPE"] in (InputType.PAIRWISE, InputType.POINTWISE)
-    own = issubclass(model_class, GeneralRecommender) and not model_class.__module__.startswith("recbole.")
-    fits = model_class.__name__ in BACKBONES or own  # a user's own model is tried at the first batch
-    if config["MODEL_TYPE"] != ModelType.GENERAL or not trains_on_triplets or not fits:
+    model_class = config.model_class
+    # A user's own model is tried at the first batch.
+    own = not model_class.__module__.startswith("recbole.")
+    fits = model_class.__name__ in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL)
+    if not fits or config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:
         raise ValueError(
-            f"backbone={model_class.__name__}: DVR values (user, item, negative) or (user, item, label) "
-            f"samples with one loss each; backbones that work: {allowed}"
+            f"backbone={model_class.__name__}: DVR values samples (user, item, negative) or "
+            f"(user, item, label) with one loss each; backbones that work: {', '.join(BACKBONES)}"
         )
-    parse_reward(config["dvr_reward"])
-    if config["dvr_reward"].split("@")[0] in ("cc", "ild") and not config["item_category_field"]:
-        raise ValueError(f"dvr_reward={config['dvr_reward']}: needs item_category_field, a column of .item")
-    for key, allowed_values in (
-        ("dvr_network", NETWORKS), ("dvr_weighting", WEIGHTINGS), ("dvr_normalization", NORMALIZATIONS)
-    ):  # fmt: skip
-        if config[key] not in allowed_values:
-            raise ValueError(f"{key}={config[key]}: one of {', '.join(allowed_values)}")
-    for key in ("dvr_sample_dim", "dvr_hidden_size", "dvr_units", "dvr_blocks", "dvr_update_interval",
-                "dvr_reward_users"):  # fmt: skip
-        if not isinstance(config[key], int) or config[key] < 1:
-            raise ValueError(f"{key}={config[key]}: a whole number above 0 is expected")
-    for key in ("dvr_learning_rate", "dvr_policy_learning_rate", "dvr_warmup_epochs", "dvr_exploration"):
-        if config[key] < 0:
-            raise ValueError(f"{key}={config[key]}: must not be below 0")
-    for key, low, high in (("dvr_act_ratio", 0, 1), ("dvr_eps", 0, 0.5), ("dvr_gamma", 0, float("inf"))):
-        if not low < config[key] <= high or (key == "dvr_eps" and config[key] == high):
-            raise ValueError(f"{key}={config[key]}: must be above {low} and {'below' if key == 'dvr_eps' else 'at most'} {high}")
-    if not 0 <= config["dvr_baseline_momentum"] < 1:
-        raise ValueError(f"dvr_baseline_momentum={config['dvr_baseline_momentum']}: must be in [0, 1)")
-    if config["eval_step"] < 1:
-        raise ValueError(f"eval_step={config['eval_step']}: DVR needs validation")
+    for key, (holds, allowed) in _ALLOWED.items():
+        if not holds(config[key]):
+            raise ValueError(f"{key}={config[key]}: must be {allowed}")
+    reward, _ = parse_reward(config["dvr_reward"])
+    if reward in NEED_CATEGORIES and not config["item_category_field"]:
+        raise ValueError(f"dvr_reward={config['dvr_reward']}: needs item_category_field")
 
 
 DVR = Enhancer(

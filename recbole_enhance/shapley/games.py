@@ -1,4 +1,4 @@
-"""Exact Shapley values and Harsanyi dividends of small games: the truth that networks are tested on."""
+"""Exact Shapley values and Harsanyi dividends of small games: the truth for networks."""
 
 from typing import Callable, Tuple
 
@@ -99,13 +99,14 @@ def shapley_from_dividends(dividends: Tensor, members: Tensor) -> Tensor:
             (straight-through). Shape: ``(units, players)``.
 
     Returns:
-        Shapley values; they sum to the dividends of all non-empty coalitions. Shape: ``(players,)``.
+        Shapley values, which sum to the dividends of the coalitions. Shape: ``(players,)``.
 
     Raises:
         ValueError: If the two disagree on the number of units.
 
     Example:
-        >>> shapley_from_dividends(torch.tensor([1., 3.]), torch.tensor([[1., 0.], [1., 1.]])).tolist()
+        >>> members = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+        >>> shapley_from_dividends(torch.tensor([1.0, 3.0]), members).tolist()
         [2.5, 1.5]
     """
     if dividends.shape[0] != members.shape[0]:

@@ -19,10 +19,10 @@ _LOG_OF_ABSENT = -1e4  # exp of it is exactly 0 in float64, and 0 * it is not na
 
 
 class HarsanyiOutput(NamedTuple):
-    """What one forward pass knows about a team.
+    r"""What one forward pass knows about a team.
 
     Attributes:
-        prediction: :math:`\\hat y`, the predicted outcome. Shape: ``()``.
+        prediction: :math:`\hat y`, the predicted outcome. Shape: ``()``.
         values: Shapley value of each player; they sum to ``prediction``. Shape: ``(players,)``.
         dividends: :math:`v z` of the units of all blocks. Shape: ``(units,)``.
         members: The units' coalitions. Boolean, shape: ``(units, players)``.
@@ -77,10 +77,15 @@ def and_trigger(children: Tensor, inputs: Tensor, gamma: float) -> Tensor:
 
 
 class _UnitBlock(nn.Module):
-    """A block whose children are units of the block below (Eq. 5.5 for l > 1, and slots for l = 1)."""
+    """A block whose children are units of the block below, or slots (Eq. 5.5)."""
 
     def __init__(
-        self, n_inputs: int, n_units: int, act_ratio: float, gamma: float, generator: torch.Generator
+        self,
+        n_inputs: int,
+        n_units: int,
+        act_ratio: float,
+        gamma: float,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.gamma = gamma
@@ -99,7 +104,12 @@ class _HarsanyiNet(nn.Module):
     """Blocks above the first, output layer and values: what both networks share."""
 
     def __init__(
-        self, n_units: int, n_blocks: int, act_ratio: float, gamma: float, generator: torch.Generator
+        self,
+        n_units: int,
+        n_blocks: int,
+        act_ratio: float,
+        gamma: float,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         if n_units < 1 or n_blocks < 1:
@@ -109,7 +119,9 @@ class _HarsanyiNet(nn.Module):
         )
         with torch.no_grad():
             for block in self.blocks:
-                block.A.abs_()  # units speak in numbers >= 0: a negative weight would start dead
+                block.get_parameter(
+                    "A"
+                ).abs_()  # units speak in numbers >= 0: a negative weight would start dead
         self.v = nn.Parameter(torch.randn(n_blocks, n_units, generator=generator) / n_units)
 
     def _value(self, z: Tensor, members: Tensor) -> HarsanyiOutput:

@@ -45,7 +45,7 @@ def trainer_on(toy, model="DVR", **options):
 def final_state(toy, model, **options):
     trainer, (train, valid, _) = trainer_on(toy, model, **options)
     result = trainer.fit(train, valid)
-    return result, {k: v for k, v in trainer.model.state_dict().items()}, torch.get_rng_state()
+    return result, dict(trainer.model.state_dict()), torch.get_rng_state()
 
 
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN"])
@@ -73,7 +73,9 @@ def test_equal_values_are_the_backbone_bit_for_bit(toy, backbone, normalization,
         assert torch.equal(valued[1][name], tensor), name
 
 
-@pytest.mark.parametrize("reward", ["loss", "recall@5", "ndcg@5", "cc@5", "ild@5", "gini@5", "mrr@5"])
+@pytest.mark.parametrize(
+    "reward", ["loss", "recall@5", "ndcg@5", "cc@5", "ild@5", "gini@5", "mrr@5"]
+)
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF"])
 def test_every_reward_trains(toy, backbone, reward):
     result = run_toy(toy, "DVR", backbone=backbone, dvr_reward=reward)
@@ -87,7 +89,11 @@ def test_every_reward_trains(toy, backbone, reward):
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_every_parameter_of_the_valuator_moves(toy, network, weighting, normalization):
-    options = {"dvr_network": network, "dvr_weighting": weighting, "dvr_normalization": normalization}
+    options = {
+        "dvr_network": network,
+        "dvr_weighting": weighting,
+        "dvr_normalization": normalization,
+    }
     trainer, (train, valid, _) = trainer_on(toy, epochs=6, dvr_act_ratio=0.2, **options)
     modules = {"encoder": trainer.encoder, "valuator": trainer.valuator}
     named = {f"{m}.{n}": p for m, net in modules.items() for n, p in net.named_parameters()}
@@ -163,7 +169,11 @@ def test_the_reward_never_sees_training_or_test_positives(toy, monkeypatch):
     monkeypatch.setattr(trainer, "_full_sort_batch_eval", spy)
     trainer.fit(train, valid)
     pairs = [
-        set(zip(d._dataset.inter_feat["user_id"].tolist(), d._dataset.inter_feat["item_id"].tolist()))
+        set(
+            zip(
+                d._dataset.inter_feat["user_id"].tolist(), d._dataset.inter_feat["item_id"].tolist()
+            )
+        )
         for d in (train, valid, test)
     ]
     assert seen
@@ -180,6 +190,20 @@ def test_values_are_written_in_the_users_tokens(toy):
     assert all(row["times_seen"] == "3" for row in rows)
     assert all(0.05 <= float(row["selection_probability"]) <= 0.95 for row in rows)
     assert len({row["value"] for row in rows}) > len(rows) // 2
+
+
+def test_several_negatives_per_positive_are_averaged(toy):
+    trainer, (train, valid, _) = trainer_on(
+        toy, epochs=1, train_neg_sample_args={"sample_num": 3}, train_batch_size=10_000
+    )
+    trainer.fit(train, valid)
+    assert (trainer.seen == 3).all()
+    batch = {"inter_idx": torch.tensor([0, 1, 0, 0]), "user_id": torch.ones(4)}
+    trainer._batch = batch
+    trainer.seen.zero_()
+    trainer._record(torch.tensor([1.0, 5.0, 2.0, 6.0]), torch.full((4,), 0.5), torch.rand(4))
+    ratio = trainer.values[0] / trainer.values[1]
+    assert ratio == pytest.approx(3 / 5)
 
 
 def test_shapley_values_of_a_real_batch_add_up(toy):
@@ -199,7 +223,10 @@ def test_without_validation_there_is_no_reward(toy):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=50), st.sampled_from(NORMALIZATIONS))
+@given(
+    st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=50),
+    st.sampled_from(NORMALIZATIONS),
+)
 def test_probabilities_keep_order_and_bounds(values, how):
     values = torch.tensor(values)
     w = dvr.normalize(values, how, 0.05)
@@ -213,11 +240,12 @@ def test_selection_is_the_mean_over_the_selected(generator):
     values = torch.randn(1000, generator=generator)
     action = dvr.select(values, "sigmoid", 0.05, generator)
     losses = torch.rand(1000, generator=generator)
-    torch.testing.assert_close(
-        (action.weights * losses).mean(), losses[action.weights > 0].mean()
-    )
+    torch.testing.assert_close((action.weights * losses).mean(), losses[action.weights > 0].mean())
     w = action.w.double()
-    assert abs((action.weights > 0).double().mean() - w.mean()) < 5 * (w * (1 - w)).mean().sqrt() / 1000**0.5
+    assert (
+        abs((action.weights > 0).double().mean() - w.mean())
+        < 5 * (w * (1 - w)).mean().sqrt() / 1000**0.5
+    )
 
 
 @pytest.mark.parametrize("how", ["select", "soften"])
@@ -235,7 +263,9 @@ def test_log_pi_has_the_gradient_of_the_density(generator, how):
     else:
         action = dvr.soften(values, "sigmoid", 0.05, 0.5, generator)
         generator.set_state(seed)
-        drawn = dvr.standardize(values).detach() + 0.5 * torch.randn(6, generator=generator).double()
+        drawn = (
+            dvr.standardize(values).detach() + 0.5 * torch.randn(6, generator=generator).double()
+        )
 
         def log_density(v):
             normal = torch.distributions.Normal(dvr.standardize(v), 0.5)

@@ -80,7 +80,9 @@ def test_trigger_equals_the_product_loop(generator):
 
 def test_an_absent_input_has_no_nan_slope():
     inputs = torch.tensor([0.0, 2.0, 0.1], requires_grad=True)
-    harsanyi.and_trigger(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), inputs, 5.0).sum().backward()
+    harsanyi.and_trigger(
+        torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), inputs, 5.0
+    ).sum().backward()
     assert inputs.grad.isfinite().all()
     assert inputs.grad[2] > 0
 
