@@ -1,0 +1,71 @@
+"""A wheel must hold every subpackage and every YAML, and find them where it is installed."""
+
+import configparser
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy so that the tree stays clean."""
+    import shutil
+
+    source = tmp_path_factory.mktemp("source") / "tree"
+    skip = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=skip)
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", str(source), "--no-deps",
+               "--no-build-isolation", "-q", "-w", str(out)]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_whole_tree(wheel):
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "recbole_enhance").rglob("*.py")}
+    yaml = {
+        f"recbole_enhance/{p.relative_to(ROOT)}"
+        for folder in ("properties", "dataset_configs")
+        for p in (ROOT / folder).rglob("*.yaml")
+    }
+    assert modules
+    assert yaml
+    assert modules | yaml <= inside
+
+
+def test_an_installed_wheel_finds_its_yaml(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        "import recbole_enhance, sys; from recbole_enhance.cli import main;"
+        "print(recbole_enhance.__file__);"
+        "sys.exit(main(['config', 'show', '--model=DVR', '--dataset=ml-100k', '--origin']))"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert shown.startswith(str(tmp_path / "site"))
+    assert "dvr_gamma = 1000.0  # enhancer/DVR.yaml" in shown
+    assert "item_category_field = class  # dataset_configs/ml-100k.yaml" in shown
+
+
+def test_setup_cfg_lists_every_package():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = set(setup["options"]["packages"].split())
+    packages = {
+        ".".join(p.parent.relative_to(ROOT).parts)
+        for p in (ROOT / "recbole_enhance").rglob("__init__.py")
+    }
+    folders = {
+        ".".join(("recbole_enhance", *p.parent.relative_to(ROOT).parts))
+        for folder in ("properties", "dataset_configs")
+        for p in (ROOT / folder).rglob("*.yaml")
+    }
+    assert listed == packages | folders
