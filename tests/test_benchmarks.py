@@ -1,0 +1,54 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NUMBER = r"([\d.]+)"
+
+
+def run(name, *options):
+    """Run a benchmark in a process of its own."""
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{name}.py"), *options]
+    surroundings = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=600, env=surroundings
+    )
+
+
+def quick_lines(name, *options):
+    done = run(name, "--quick", *options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_dvr_step_ends_with_ratios(tmp_path):
+    lines = quick_lines("dvr_step", "--threads=1", f"--data_path={tmp_path}")
+    assert lines[0] == f"no amazon-beauty in {tmp_path}: using ml-100k, which ships with RecBole"
+    pattern = rf"benchmark=dvr_step step_ratio={NUMBER} reward_ratio={NUMBER} peak_mb=(\d+)"
+    step, reward, peak = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    assert step > 0
+    assert reward > 0
+    assert 100 < peak < 10_000
+
+
+@pytest.mark.slow
+def test_noise_detection_ends_with_one_line_per_dataset(tmp_path):
+    out = tmp_path / "numbers.json"
+    lines = quick_lines("noise_detection", "--threads=1", f"--out={out}", "--dvr_units=20")
+    keys = ("auc_dvr", "auc_loss", "ap_dvr", "ap_loss")
+    pattern = "benchmark=noise_detection dataset=ml-100k " + " ".join(f"{k}={NUMBER}" for k in keys)
+    numbers = dict(zip(keys, map(float, re.fullmatch(pattern, lines[-1]).groups())))
+    assert all(0 <= number <= 1 for number in numbers.values())
+    assert numbers["auc_loss"] > 0.6  # the planted items are there, and harder to learn
+    assert '"dvr_units": "20"' in out.read_text()
+
+
+def test_noise_detection_refuses_what_is_no_option_of_dvr():
+    done = run("noise_detection", "--quick", "--learning_rate=1")
+    assert done.returncode == 2
+    assert "--learning_rate: no option of this script, and none of DVR" in done.stderr
