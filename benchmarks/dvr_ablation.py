@@ -3,6 +3,7 @@
 Run folders, budget and significance are those of dvr_table.py, and its finished cells are read.
 """
 
+import argparse
 import csv
 import statistics
 from concurrent.futures import ProcessPoolExecutor
@@ -19,19 +20,22 @@ VARIANTS = {
     "default": {},
     "fit only": {"dvr_policy_learning_rate": 0, "dvr_exploration": 0},
     "policy only": {"dvr_learning_rate": 0},
-    "noise only": {"dvr_learning_rate": 0, "dvr_policy_learning_rate": 0},
     "Bernoulli selection": {"dvr_weighting": "sample"},
     "min-max": {"dvr_normalization": "minmax"},
-    "rank": {"dvr_normalization": "rank"},
-    "no loss feature": {"dvr_loss_feature": False},
     "interval 1": {"dvr_update_interval": 1},
     "interval 40": {"dvr_update_interval": 40},
+    "100 reward users": {"dvr_reward_users": 100},
     "reward is the gain": {"dvr_baseline_momentum": 0},
     "warm-up 10": {"dvr_warmup_epochs": 10},
     "slots (paper)": {
         "dvr_network": "slot", "dvr_weighting": "sample", "dvr_normalization": "minmax",
     },
 }  # fmt: skip
+
+CAPTION = """Mean ± standard deviation over the seeds; p of a paired t-test of test ndcg@20 against
+the plain backbone. Means over epochs of the reward's spread within an epoch, of the signal-to-noise
+ratio of the policy's gradient (1 / rewards per epoch is what noise gives), and of Figure 2's
+cosine."""
 
 
 def policy_noise(out, dataset, run):
@@ -45,8 +49,6 @@ def policy_noise(out, dataset, run):
 
 
 def main():
-    import argparse
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--data_path", default="../shared/dataset")
@@ -82,18 +84,13 @@ def main():
         f"--learning_rate={args.learning_rate} --seeds {' '.join(map(str, args.seeds))} "
         f"--epochs={args.epochs} --eval_step={args.eval_step} "
         f"--stopping_step={args.stopping_step}`", "",
-        "Mean ± standard deviation over the seeds; p of a paired t-test of test ndcg@20 against the "
-        "plain backbone. Spread of the reward within an epoch, signal-to-noise ratio of the policy's "
-        "gradient (1 / rewards per epoch is what noise gives), and Figure 2's cosine: means over "
-        "epochs.", "",
-        "| variant | valid ndcg@20 | test ndcg@20 | test recall@20 | p | reward spread | policy SNR "
+        CAPTION, "",
+        "| variant | valid ndcg@20 | test ndcg@20 | test recall@20 | p | reward spread | SNR "
         "| cosine | s/epoch |", "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for label, runs in groups.items():
-        numbers = [
-            f"{statistics.mean(column(label, key)):.4f} ± {statistics.stdev(column(label, key)):.4f}"
-            for key in ("valid", "ndcg@20", "recall@20")
-        ]
+        columns = [column(label, key) for key in ("valid", "ndcg@20", "recall@20")]
+        numbers = [f"{statistics.mean(c):.4f} ± {statistics.stdev(c):.4f}" for c in columns]
         p, noise = "-", ["-"] * 3
         if label != "plain":
             ttest = stats.ttest_rel(column(label, "ndcg@20"), column("plain", "ndcg@20"))

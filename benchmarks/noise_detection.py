@@ -162,24 +162,29 @@ def summary(rows: List[Dict[str, float]], key: str) -> Tuple[float, float]:
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def report(dataset: str, rows: List[Dict[str, float]], share: float) -> None:
-    """Print the table of one dataset."""
-    print(f"\n{dataset}: {share:.0%} of the training positives replaced; "
-          f"mean ± standard deviation, seeds: {len(rows)}")  # fmt: skip
-    print("| detector | AUC | average precision |\n|---|---|---|")
+def report(dataset: str, rows: List[Dict[str, float]], share: float) -> List[str]:
+    """Markdown lines of one dataset."""
+    lines = [
+        "", f"{dataset}: {share:.0%} of the training positives replaced; mean ± standard deviation "
+        f"over {len(rows)} seeds.", "",
+        "| detector | AUC | average precision |", "|---|---|---|",
+    ]  # fmt: skip
     for name in DETECTORS:
         cells = ["{:.3f} ± {:.3f}".format(*summary(rows, f"{m}_{name}")) for m in ("auc", "ap")]
-        print(f"| {name} | {' | '.join(cells)} |")
-    print(f"| chance | 0.500 | {share:.3f} |")
-    for name in ("bpr", "dvr"):
-        print("NDCG@20 of {}: valid {:.4f} ± {:.4f}, test {:.4f} ± {:.4f}; epochs {:.0f}".format(
-            name, *summary(rows, f"valid_{name}"), *summary(rows, f"test_{name}"),
-            summary(rows, f"epochs_{name}")[0]))  # fmt: skip
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    lines += [f"| chance | 0.500 | {share:.3f} |", ""]
+    lines += ["| on the noisy data | valid NDCG@20 | test NDCG@20 | epochs |", "|---|---|---|---|"]
+    for name, label in (("bpr", "BPR"), ("dvr", "DVR-BPR")):
+        cells = ["{:.4f} ± {:.4f}".format(*summary(rows, f"{m}_{name}")) for m in ("valid", "test")]
+        epochs = summary(rows, f"epochs_{name}")[0]
+        lines.append(f"| {label} | {' | '.join(cells)} | {epochs:.0f} |")
+    return lines
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0], epilog="Any --dvr_*=value goes to DVR.",
+        description=__doc__.partition("\n")[0],
+        epilog="Any --dvr_*=value goes to DVR.",
         allow_abbrev=False,
     )
     parser.add_argument("--datasets", default=",".join(BUDGET), help="separated by commas")
@@ -189,7 +194,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=0, help="at most; 0: as BUDGET says")
     parser.add_argument("--loss_epochs", type=int, default=5, help="epochs a loss is averaged over")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: torch's own")
-    parser.add_argument("--out", help="JSON file of all numbers")
+    parser.add_argument("--out", help="JSON file of all numbers; the tables go beside it as .md")
     parser.add_argument("--quick", action="store_true", help="ml-100k, one seed, 4 epochs")
     args, extra = parser.parse_known_args()
     if args.quick:
@@ -222,9 +227,12 @@ def main() -> None:
             print(f"{dataset} seed {seed}: {', '.join(found)}", flush=True)
             if args.out:
                 Path(args.out).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    for dataset, rows in results["datasets"].items():
-        report(dataset, rows, args.share)
-    print()
+    title = "# Planted noise: who finds it?"
+    tables = [report(dataset, rows, args.share) for dataset, rows in results["datasets"].items()]
+    text = "\n".join([title, *(line for table in tables for line in table), ""])
+    print(text)
+    if args.out:
+        Path(args.out).with_suffix(".md").write_text(text, encoding="utf-8")
     for dataset, rows in results["datasets"].items():
         numbers = {f"{m}_{name}": summary(rows, f"{m}_{name}")[0]
                    for m in ("auc", "ap") for name in ("dvr", "loss")}  # fmt: skip

@@ -52,3 +52,25 @@ def test_noise_detection_refuses_what_is_no_option_of_dvr():
     done = run("noise_detection", "--quick", "--learning_rate=1")
     assert done.returncode == 2
     assert "--learning_rate: no option of this script, and none of DVR" in done.stderr
+
+
+def test_the_pages_hold_the_tables_that_the_benchmarks_wrote():
+    done = run("insert_results", "--check")
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+    page = (ROOT / "docs" / "papers" / "dvr.md").read_text(encoding="utf-8")
+    assert page.count("<!-- results/") == page.count("<!-- end -->") >= 4
+
+
+@pytest.mark.slow
+def test_the_table_of_dvr_continues_and_is_written(tmp_path):
+    options = ["--backbones", "BPR", "--rewards", "ndcg@20", "--seeds", "1", "2", "--epochs=1",
+               "--eval_step=1", "--learning_rates", "0.01", f"--out={tmp_path / 'runs'}",
+               f"--results={tmp_path}"]  # fmt: skip
+    first, second = run("dvr_table", *options), run("dvr_table", *options)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout  # finished cells are read
+    table = (tmp_path / "dvr_ml-100k_BPR.md").read_text(encoding="utf-8")
+    assert "| BPR | ndcg@20 | 0.01 |" in table
+    assert table.count("p=") == 5
+    rows = (tmp_path / "dvr_ml-100k_BPR.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + 4
