@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
-import recbole.evaluator.register as recbole_metrics
 from recbole.config import Config as RecBoleConfig
 from recbole.utils import ModelType
 from recbole.utils.argument_list import (
@@ -19,7 +18,7 @@ from recbole.utils.argument_list import (
     training_arguments,
 )
 
-from recbole_enhance import compat
+from recbole_enhance import compat, validation
 from recbole_enhance.data import atomic
 from recbole_enhance.enhancer import ENHANCERS, load_enhancer
 from recbole_enhance.options import Layer, Loader, load_yaml, merge, nearest, nest, parse_value
@@ -30,17 +29,9 @@ COMMAND_LINE = "command line"
 _UNNAMED_OPTIONS = ("model", "dataset", "convert_token_to_onehot", "encoding",
                     "tail_ratio", "token_num_threshold", "save_step", "reg_weight",
                     "pretrain_epochs")  # fmt: skip
-# RecBole would unpickle these files, and so run whatever code is in them.
-_PICKLES = ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders")
-_POSITIVE = (
-    "train_batch_size",
-    "eval_batch_size",
-    "learning_rate",
-    "embedding_size",
-    "eval_memory_mb",
-)
-_WHOLE = ("epochs", "eval_step", "stopping_step", "seed", "train_batch_size", "eval_batch_size",
-          "embedding_size", "worker", "metric_decimal_place")  # fmt: skip
+# Names and separators, not numbers: a dataset may be called 007.
+_TEXT = ("model", "dataset", "backbone", "variant", "run_dir", "data_path", "field_separator",
+         "seq_separator")  # fmt: skip
 _EVAL_BATCH_SIZE = 4096  # RecBole's
 _SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
 
@@ -159,7 +150,10 @@ class Config(RecBoleConfig):
         }
 
     def _load_cmd_line(self) -> Dict[str, Any]:
-        return {key: parse_value(key, text) for key, text in self._command_line.items()}
+        return {
+            key: text if key in _TEXT and text else parse_value(key, text)
+            for key, text in self._command_line.items()
+        }
 
     def _merge_external_config_dict(self) -> None:
         self._external_layers = [
@@ -220,6 +214,7 @@ class Config(RecBoleConfig):
     def _add_dataset_layers(self, dataset: str, model_class: Any) -> None:
         """Add the dataset's options, those of the model's type, and the variant's."""
         variant = self.external_config_dict.get("variant")
+        variant = None if variant is None else str(variant)
         path = resource_dir("dataset_configs") / f"{dataset}.yaml"
         known = path.is_file() and path.parent == resource_dir("dataset_configs")
         options = load_yaml(path) if known else {}
@@ -243,7 +238,8 @@ class Config(RecBoleConfig):
         layers = [*self._internal_layers, *self._external_layers]
         values, self.origins = merge(layers, sorted(dotted))
         self._refuse_unknown(merge(self._internal_layers)[0])
-        self._refuse_bad_values(values, merge(self._internal_layers)[0])
+        validation.refuse_bad_values(values, merge(self._internal_layers)[0])
+        validation.refuse_bad_protocol(values)
         values["model"], values["dataset"] = self.model, self.dataset
         values["backbone"] = self.model
         values["enhancer"] = self.method.name if self.method else None
@@ -274,58 +270,11 @@ class Config(RecBoleConfig):
                     )
                 raise ValueError(f"{key}: unknown option ({origin}){nearest(key, known)}")
 
-    @staticmethod
-    def _refuse_bad_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
-        for key, value in values.items():
-            default = defaults.get(key)
-            if isinstance(default, bool) and not isinstance(value, bool):
-                raise ValueError(f"{key}={value}: true or false is expected")
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if isinstance(default, (int, float)) and not isinstance(default, bool) and not number:
-                raise ValueError(f"{key}={value}: a number is expected")
-            if (
-                key in _WHOLE
-                and not isinstance(value, int)
-                and (key, value) != ("eval_batch_size", None)
-            ):
-                raise ValueError(f"{key}={value}: a whole number is expected")
-            if key in _POSITIVE and number and value <= 0:
-                raise ValueError(f"{key}={value}: must be above 0")
-        if values["epochs"] < 0:
-            raise ValueError(f"epochs={values['epochs']}: must not be below 0")
-        for key in _PICKLES:
-            if values.get(key):
-                raise ValueError(f"{key}={values[key]}: pickled datasets are not read or written")
-
-    def _refuse_bad_metrics(self, values: Dict[str, Any]) -> None:
-        metrics = values["metrics"]
-        metrics = [metrics] if isinstance(metrics, str) else metrics
-        topk = values["topk"] if isinstance(values["topk"], list) else [values["topk"]]
-        if not metrics or not isinstance(metrics, list):
-            raise ValueError(f"metrics={metrics}: a list of metric names is expected")
-        for metric in metrics:
-            if str(metric).lower() not in recbole_metrics.metric_types:
-                known = [cls.__name__ for cls in recbole_metrics.metrics_dict.values()]
-                raise ValueError(f"metrics={metric}: unknown metric{nearest(str(metric), known)}")
-        if not all(isinstance(k, int) and not isinstance(k, bool) and k > 0 for k in topk):
-            raise ValueError(f"topk={values['topk']}: whole numbers above 0 are expected")
-        name, at, k = str(values["valid_metric"]).partition("@")
-        if name.lower() not in [str(metric).lower() for metric in metrics]:
-            raise ValueError(f"valid_metric={values['valid_metric']}: not one of metrics={metrics}")
-        ranking = recbole_metrics.metric_types[name.lower()].name == "RANKING"
-        needs_k = ranking and name.lower() != "gauc"
-        if needs_k != bool(at) or (at and k not in map(str, topk)):
-            allowed = [f"{name}@{k}" for k in topk] if needs_k else [name]
-            raise ValueError(
-                f"valid_metric={values['valid_metric']}: with topk={topk} "
-                f"it can be {', '.join(allowed)}"
-            )
-
     # ---- RecBole's own steps ---------------------------------------------------------------
 
     def _set_default_parameters(self) -> None:
         values = self.final_config_dict
-        self._refuse_bad_metrics(values)
+        validation.refuse_bad_metrics(values)
         self._drop_negatives_nobody_asked_for(values)
         values["eval_batch_size"] = values["eval_batch_size"] or _EVAL_BATCH_SIZE
         data_path = Path(str(values["data_path"]))

@@ -63,6 +63,10 @@ def resume_run(run_dir: Union[str, Path], quiet: bool = False) -> Dict[str, Any]
     folder = RunFolder.open(run_dir)
     if folder.finished:
         report = folder.read_json(METRICS)
+        if not isinstance(report, dict) or not all(
+            report.get(k) is not None for k in _RECBOLE_KEYS
+        ):
+            raise ValueError(f"resume={folder.path}: {METRICS} is not the report of a run")
         logger.info("%s is finished", folder.path)
         return {**{key: report[key] for key in _RECBOLE_KEYS}, "run_dir": str(folder.path)}
     return _run(_saved_config(folder, quiet=quiet), folder)
@@ -120,12 +124,12 @@ def _saved_config(folder: RunFolder, **options: Any) -> Config:
 def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, float]) -> Run:
     """Load the data and build model and trainer, with the random states of RecBole's own run."""
     config["checkpoint_dir"] = str(folder.path) if folder else "."
-    with _timed(seconds, "data"):
+    with _timed(seconds, "data"), _said_as_one_line(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
         _fit_evaluation_into_memory(config, dataset)
         loaders = data_preparation(config, dataset)
-    with _timed(seconds, "model"):
+    with _timed(seconds, "model"), _said_as_one_line(f"model={config['model']}"):
         init_seed(config["seed"], config["reproducibility"])
         wrap = config.method.wrap if config.method else None
         model_class = wrap(config.model_class) if wrap else config.model_class
@@ -138,14 +142,13 @@ def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
     """Run, and leave either a folder that tells the story or none at all."""
     with _clean_up(folder), folder.logging() if folder else contextlib.nullcontext():
         seconds: Dict[str, float] = {}
-        logger.info("%s on %s, seed %d%s", config["label"], config["dataset"], config["seed"],
-                    f", writing {folder.path}" if folder else "")  # fmt: skip
         if folder:
             suffixes = ["inter", *(config["load_col"] or {})]
-            folder.write_environment(
-                atomic.sha256(Path(config["data_path"]), config["dataset"], suffixes)
-            )
+            hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], suffixes)
+            folder.write_environment(hashes)
         _, train_data, valid_data, test_data, trainer = _assemble(config, folder, seconds)
+        logger.info("%s on %s, seed %d%s", config["label"], config["dataset"], config["seed"],
+                    f", writing {folder.path}" if folder else "")  # fmt: skip
         show_progress = config["show_progress"] and not config["quiet"]
         with _timed(seconds, "fit"):
             score, valid_result = trainer.fit(train_data, valid_data, show_progress=show_progress)
@@ -214,6 +217,18 @@ def _clean_up(folder: Optional[RunFolder]) -> Iterator[None]:
         if folder:
             folder.discard()
         raise
+
+
+@contextlib.contextmanager
+def _said_as_one_line(what: str) -> Iterator[None]:
+    """Turn the many types that RecBole fails with on odd options or data into ours."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise ValueError(f"{what} cannot be built with these options: {kind}: {error}") from error
 
 
 @contextlib.contextmanager

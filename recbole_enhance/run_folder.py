@@ -71,7 +71,7 @@ class RunFolder:
                         "runs",
                         config["dataset"],
                         config["label"],
-                        f"{config['seed']}-{digest(config)}",
+                        run_key(config),
                     )
                 )
             folder = cls(path, fresh=True)
@@ -134,7 +134,10 @@ class RunFolder:
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of this run."""
-        return json.loads((self.path / name).read_text(encoding="utf-8"))
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.path / name}: not JSON ({error})") from error
 
     def write_csv_gz(
         self, name: str, header: Sequence[str], columns: Sequence[Iterable[Any]]
@@ -164,7 +167,17 @@ class RunFolder:
     # ---- surroundings ----------------------------------------------------------------------
 
     def write_environment(self, data_hashes: Mapping[str, str]) -> None:
-        """Write what a rerun would need to know about this machine and these data."""
+        """Write what a rerun would need to know about this machine and these data.
+
+        Raises:
+            ValueError: If this is a resumed run, and its data have changed since.
+        """
+        if (self.path / ENVIRONMENT).is_file():
+            before = self.read_json(ENVIRONMENT).get("data_sha256", {})
+            changed = sorted(name for name in before if before[name] != data_hashes.get(name))
+            if changed:
+                raise ValueError(f"resume={self.path}: {', '.join(changed)} changed since the run")
+            return
         self.write_json(
             ENVIRONMENT,
             {
@@ -225,6 +238,11 @@ def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
     options = {k: v for k, v in _plain(config.options).items() if k not in _VOLATILE}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_key(config: Any) -> str:
+    """Seed and options of a run: two runs of the same key give the same numbers."""
+    return f"{config['seed']}-{digest(config)}"
 
 
 def package_version(name: str) -> Optional[str]:

@@ -12,7 +12,14 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from recbole_enhance import compat
-from recbole_enhance.run_folder import CHECKPOINT, MODEL, RunFolder, load_tensors, logger
+from recbole_enhance.run_folder import (
+    CHECKPOINT,
+    MODEL,
+    RunFolder,
+    load_tensors,
+    logger,
+    run_key,
+)
 
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
 
@@ -207,8 +214,12 @@ class EnhancedTrainer(Trainer):
         Raises:
             ValueError: If it is unreadable or belongs to another model.
         """
-        self._best = load_tensors(model_file, self.config["label"], self.device)
-        self._load(self._best)
+        state = load_tensors(model_file, self.config["label"], self.device)
+        try:
+            self._load(state)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"{model_file}: does not fit this model or these data") from error
+        self._best = state
 
     def _load(self, state: Dict[str, Any]) -> None:
         self.model.load_state_dict(state["state_dict"])
@@ -242,6 +253,7 @@ class EnhancedTrainer(Trainer):
         python_state = random.getstate()
         return {
             "label": self.config["label"],
+            "run": run_key(self.config),
             "epoch": epoch,
             "cur_step": self.cur_step,
             "best_epoch": self.best_epoch,
@@ -277,6 +289,8 @@ class EnhancedTrainer(Trainer):
                 f"resume: {self.config['model']} trains in stages, which cannot be continued"
             )
         state = load_tensors(resume_file, self.config["label"], self.device)
+        if state.get("run") != run_key(self.config):
+            raise ValueError(f"{resume_file}: belongs to a run with other options or another seed")
         self.load_best(resume_file.with_name(MODEL))
         self.start_epoch = state["epoch"] + 1
         for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result", "history"):

@@ -59,6 +59,11 @@ def test_resume_of_a_finished_run_reads_it(options):
         (["--model=DVR", "--backbone=SASRec", "--dataset=ml-100k"], "backbone=SASRec"),
         (["--model=BPR", "epochs=3"], "'epochs=3' is no option"),
         (["--model=BPR", "--dataset=ml-100k", "--topk=[5"], "topk=[5: not a YAML value"),
+        (
+            ["--model=NeuMF", "--dataset=ml-100k", "--mlp_hidden_size=5"],
+            "model=NeuMF cannot be built",
+        ),
+        (["--model=BPR", "--dataset=ml-100k", "--user_inter_num_interval=[9999,inf)"], "empty"),
         (["--resume=nowhere"], "resume=nowhere: no run here"),
         (["--resume=nowhere", "--epochs=3"], "--resume takes the options of the run itself"),
         (["trian", "--model=BPR"], "trian: unknown verb"),

@@ -1,6 +1,6 @@
 import pytest
 from recbole.model.general_recommender import BPR
-from worlds import TOY, toy_options
+from worlds import TOY, toy_options, write_toy
 
 from recbole_enhance.config import Config, get_model_class, recbole_models
 
@@ -98,6 +98,29 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"dataset": "../toy"}, r"\.\./toy"),
         ("BPR", {"load_col": {"inter": ["user_id", "item_id", "ratng"]}}, r"ratng.*rating"),
         ("BPR", {"eval_args": {"mode": "all"}}, r"mode \[all\]"),
+        (
+            "BPR",
+            {"eval_args": {"ordr": "RO"}},
+            r"eval_args.ordr: unknown option; did you mean order",
+        ),
+        ("BPR", {"eval_args": {"order": "XX"}}, r"eval_args.order=XX: one of RO, TO"),
+        ("BPR", {"eval_args": {"group_by": "item"}}, r"eval_args.group_by=item: one of user, none"),
+        ("BPR", {"eval_args": {"split": {"RS": [1, 2]}}}, r"eval_args.split={'RS': \[1, 2\]}"),
+        ("BPR", {"eval_args": {"split": 5}}, r"eval_args.split=5"),
+        ("BPR", {"eval_args": 5}, r"eval_args=5: a mapping"),
+        ("BPR", {"train_neg_sample_args": {"sample_num": 0}}, r"sample_num=0: a whole number"),
+        ("BPR", {"train_neg_sample_args": {"num": 1}}, r"train_neg_sample_args.num: unknown"),
+        ("BPR", {"user_inter_num_interval": "abc"}, r"user_inter_num_interval=abc: an interval"),
+        ("BPR", {"val_interval": {"rating": "3,4"}}, r"val_interval.rating=3,4: an interval"),
+        ("BPR", {"val_interval": 5}, r"val_interval=5: a mapping"),
+        ("BPR", {"learner": "adm"}, r"learner=adm: one of adam"),
+        ("BPR", {"learning_rate": float("nan")}, r"learning_rate=nan: a finite number"),
+        ("BPR", {"seed": -1}, r"seed=-1: must be at least 0"),
+        ("BPR", {"run_dir": [1]}, r"run_dir=\[1\]: text is expected"),
+        ("BPR", {"data_path": None}, r"data_path: the folder"),
+        ("BPR", {"topk": []}, r"topk=\[\]: whole numbers"),
+        ("BPR", {"variant": ["a"]}, r"variant=\['a'\]: toy has no variants"),
+        ("DVR", {"dvr_learning_rate": float("inf")}, r"dvr_learning_rate=inf: a finite number"),
         ("DVR", {"dvr_reward": "ndgc@5"}, r"dvr_reward=ndgc@5"),
         ("DVR", {"dvr_reward": "ndcg"}, r"dvr_reward=ndcg"),
         ("DVR", {"dvr_reward": "cc@5", "item_category_field": None}, r"item_category_field"),
@@ -113,6 +136,19 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
 def test_bad_input_is_refused_in_one_line(toy, model, options, message):
     with pytest.raises(ValueError, match=message):
         toy_config(toy, model, **options)
+
+
+def test_names_on_the_command_line_are_text(toy, tmp_path):
+    write_toy(tmp_path, "007")
+    line = {"model": "BPR", "dataset": "007", "data_path": str(tmp_path), "run_dir": "2024"}
+    config = Config(command_line=line)
+    assert (config["dataset"], config["run_dir"]) == ("007", "2024")
+
+
+@pytest.mark.parametrize("interval", ["[5,inf)", "(0,1];[3,4.5)", "[-1e3, 2]"])
+def test_intervals_of_recbole_are_taken(toy, interval):
+    config = toy_config(toy, user_inter_num_interval=interval, val_interval={"rating": interval})
+    assert str(config["user_inter_num_interval"]) == interval.replace("[-1e3, 2]", "[-1000.0, 2]")
 
 
 def test_missing_packages_are_named(toy):

@@ -14,7 +14,7 @@ import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
-from worlds import TOY, run_toy, toy_options
+from worlds import TOY, run_toy, toy_options, write_toy
 
 from recbole_enhance import compat
 from recbole_enhance.config import Config
@@ -230,7 +230,10 @@ def test_foreign_and_broken_checkpoints_are_refused(toy, monkeypatch):
     before = sorted(p.name for p in Path("stopped").iterdir())
     checkpoint = Path("stopped", CHECKPOINT)
     foreign = torch.load(checkpoint, weights_only=True)
+    smaller = {"user_embedding.weight": torch.zeros(3, 8)}
     for content, message in (
+        ({**foreign, "run": "1-0"}, "belongs to a run with other options or another seed"),
+        ({"format": 1, "label": "BPR"}, "belongs to a run with other options"),
         ({**foreign, "label": "NeuMF"}, "belongs to NeuMF, this run is BPR"),
         ({"state_dict": {}}, "not a checkpoint of recbole_enhance"),
         (None, "not a checkpoint of tensors"),
@@ -242,8 +245,31 @@ def test_foreign_and_broken_checkpoints_are_refused(toy, monkeypatch):
         with pytest.raises(ValueError, match=message):
             resume_run("stopped", quiet=True)
         assert sorted(p.name for p in Path("stopped").iterdir()) == before
+    torch.save(foreign, checkpoint)
+    torch.save({**foreign, "state_dict": smaller}, Path("stopped", MODEL))
+    with pytest.raises(ValueError, match="does not fit this model or these data"):
+        resume_run("stopped", quiet=True)
     with pytest.raises(ValueError, match="no run here"):
         resume_run("nowhere")
+
+
+def test_changed_data_are_noticed_on_resume(tmp_path, monkeypatch):
+    data = write_toy(tmp_path / "data")
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, KeyboardInterrupt(), "_train_epoch")
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(data, "BPR", run_dir="stopped")
+    with open(data / "toy" / "toy.inter", "a") as file:
+        file.write("u0\ti0\t5\t1\n")
+    with pytest.raises(ValueError, match=r"resume=stopped: toy.inter changed since the run"):
+        resume_run("stopped", quiet=True)
+
+
+@pytest.mark.parametrize("report", ["{}", "[]", "{", '{"test_result": null}'])
+def test_a_broken_report_is_told(finished, report):
+    (finished / METRICS).write_text(report)
+    with pytest.raises(ValueError, match=METRICS):
+        resume_run(finished)
 
 
 def test_code_in_a_checkpoint_does_not_run(toy, monkeypatch):
@@ -280,6 +306,7 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
         ({"learning_rate": 1e30, "epochs": 20}, "training loss is nan in epoch .*learning_rate=1e"),
         ({"user_inter_num_interval": "[1000,inf)"}, "empty"),
         ({"val_interval": {"rating": "[99,inf)"}}, "empty"),
+        ({"encoding": "klingon"}, "dataset=toy cannot be built .*LookupError"),
         ({"run_dir": "taken"}, "run_dir=taken: not empty"),
         ({"run_dir": "file/run"}, "run_dir=.*cannot be written"),
         ({"run_dir": "/proc/run"}, "run_dir=.*cannot be written"),

@@ -214,7 +214,9 @@ class DVRTrainer(EnhancedTrainer):
             encoder = SampleEncoder(width, config["dvr_hidden_size"], config["dvr_sample_dim"])
         net: nn.Module
         if self.network == "slot":
-            slots, dim = config["train_batch_size"], config["dvr_sample_dim"]
+            per_positive = 1 + int(config["train_neg_sample_args"]["sample_num"])
+            slots = max(config["train_batch_size"], per_positive)  # RecBole's smallest batch
+            dim = config["dvr_sample_dim"]
             net = SlotHarsanyiNet(slots, dim, *shape, self.generator)
         else:
             net = ContentHarsanyiNet(config["dvr_sample_dim"], *shape, self.generator)
