@@ -34,7 +34,7 @@ VARIANTS = {
 
 CAPTION = """Mean ± standard deviation over the seeds; p of a paired t-test of test ndcg@20 against
 the plain backbone. Means over epochs of the reward's spread within an epoch, of the signal-to-noise
-ratio of the policy's gradient (1 / rewards per epoch is what noise gives), and of Figure 2's
+ratio of the policy's gradient (noise gives 1 / (rewards per epoch - 1)), and of Figure 2's
 cosine."""
 
 

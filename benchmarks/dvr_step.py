@@ -160,9 +160,9 @@ def main() -> None:
     workers = [Worker(case, dataset, args) for case in cases]
     for worker in workers:
         worker.wait()
-        print(f"ready: {worker.case}", flush=True)
+        print(f"ready: {worker.case}", file=sys.stderr)
     rounds = measure(workers, "step", args.rounds, seconds)
-    print(f"{rounds} rounds done, now with the loader", flush=True)
+    print(f"{rounds} rounds done, now with the loader", file=sys.stderr)
     epochs = measure(workers, "epoch", args.epochs, seconds)
     for worker in workers:
         worker.close()

@@ -260,7 +260,7 @@ class DVRTrainer(EnhancedTrainer):
         n = len(self._totals.get("dvr_reward", []))
         if n > 1:
             row["dvr_reward_std"] = float(torch.tensor(self._totals["dvr_reward"]).std())
-            # Squared length of the mean gradient over the variance; 1 / n is what noise gives.
+            # Squared length of the mean gradient over the variance; noise gives 1 / (n - 1).
             mean = float((self._gradient_sum / n).square().sum())
             row["dvr_gradient_snr"] = mean / max(self._gradient_squares / n - mean, 1e-30)
         return row
