@@ -234,9 +234,8 @@ class Config(RecBoleConfig):
         self.has_dataset_config = known
 
     def _get_final_config_dict(self) -> Dict[str, Any]:
-        dotted = {key.split(".")[0] for key in self.cmd_config_dict if "." in key}
         layers = [*self._internal_layers, *self._external_layers]
-        values, self.origins = merge(layers, sorted(dotted))
+        values, self.origins = merge(layers)
         self._refuse_unknown(merge(self._internal_layers)[0])
         validation.refuse_bad_values(values, merge(self._internal_layers)[0])
         validation.refuse_bad_protocol(values)

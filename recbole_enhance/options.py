@@ -104,6 +104,10 @@ def parse_argv(argv: Sequence[str]) -> Dict[str, str]:
     return options
 
 
+class Dotted(Dict[str, Any]):
+    """A mapping that was written with dots, and so adds to what is there."""
+
+
 def nest(options: Mapping[str, Any]) -> Dict[str, Any]:
     """Turn dotted keys into nested mappings.
 
@@ -122,7 +126,7 @@ def nest(options: Mapping[str, Any]) -> Dict[str, Any]:
         *parents, leaf = dotted.split(".")
         node = nested
         for parent in parents:
-            node = node.setdefault(parent, {})
+            node = node.setdefault(parent, Dotted())
             if not isinstance(node, dict):
                 raise ValueError(f"{dotted}: {parent} is given as a value too")
         if isinstance(node.get(leaf), dict):
@@ -131,14 +135,12 @@ def nest(options: Mapping[str, Any]) -> Dict[str, Any]:
     return nested
 
 
-def merge(
-    layers: Iterable[Layer], dotted: Sequence[str] = ()
-) -> Tuple[Dict[str, Any], Dict[str, str]]:
+def merge(layers: Iterable[Layer]) -> Tuple[Dict[str, Any], Dict[str, str]]:
     """Lay options over one another, later over earlier.
 
     Args:
-        layers: Origin and options, lowest priority first.
-        dotted: Top-level keys that the last layer gave in dotted form: they merge at any depth.
+        layers: Origin and options, lowest priority first. What was :class:`Dotted` merges at any
+            depth, :data:`MERGED` by one key, and other dictionaries are replaced.
 
     Returns:
         Merged options, and the origin of each one (nested ones as ``eval_args.mode``).
@@ -150,15 +152,15 @@ def merge(
     """
     values: Dict[str, Any] = {}
     origins: Dict[str, str] = {}
-    layers = list(layers)
-    for number, (origin, options) in enumerate(layers):
-        last = number == len(layers) - 1
+    for origin, options in layers:
         for key, value in options.items():
-            deep = last and key in dotted
-            if isinstance(value, dict) and (deep or key in MERGED):
+            if isinstance(value, Dotted) or (isinstance(value, dict) and key in MERGED):
                 base = values.get(key)
-                values[key] = _overlay(base if isinstance(base, dict) else {}, value, deep)
-                origins.pop(key, None)
+                base = base if isinstance(base, dict) else {}
+                whole = origins.pop(key, None)
+                if whole is not None:
+                    origins.update({f"{key}.{inner}": whole for inner in base})
+                values[key] = _overlay(base, value)
                 origins.update({f"{key}.{inner}": origin for inner in value})
             else:
                 values[key] = value
@@ -168,16 +170,15 @@ def merge(
     return values, origins
 
 
-def _overlay(base: Mapping[str, Any], over: Mapping[str, Any], deep: bool) -> Dict[str, Any]:
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> Dict[str, Any]:
     result = dict(base)
     for key, value in over.items():
         below = result.get(key)
-        if deep and key == "mode" and isinstance(value, dict) and isinstance(below, str):
-            below = {"valid": below, "test": below}  # eval_args.mode: full stands for both
-        if deep and isinstance(value, dict) and isinstance(below, dict):
-            result[key] = _overlay(below, value, deep)
-        else:
-            result[key] = value
+        if isinstance(value, Dotted):
+            if key == "mode" and isinstance(below, str):
+                below = {"valid": below, "test": below}  # eval_args.mode: full stands for both
+            value = _overlay(below if isinstance(below, dict) else {}, value)
+        result[key] = value
     return result
 
 

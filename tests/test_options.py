@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_enhance import options
-from recbole_enhance.options import load_yaml, merge, nest, parse_argv, parse_value
+from recbole_enhance.options import flatten, load_yaml, merge, nest, parse_argv, parse_value
 
 
 def test_both_ways_of_writing_an_option():
@@ -61,9 +61,12 @@ def test_arguments_merge_and_other_dictionaries_are_replaced():
 def test_dotted_keys_reach_any_depth():
     base = {"eval_args": {"order": "RO", "mode": "full"}, "load_col": {"inter": ["a"]}}
     over = nest({"eval_args.mode.test": "uni100", "load_col.item": ["b"]})
-    values, _ = merge([("file", base), ("line", over)], ["eval_args", "load_col"])
+    values, origins = merge([("file", base), ("line", over), ("last", {"epochs": 1})])
     assert values["eval_args"] == {"order": "RO", "mode": {"valid": "full", "test": "uni100"}}
     assert values["load_col"] == {"inter": ["a"], "item": ["b"]}
+    assert origins["load_col.inter"] == "file"
+    assert origins["load_col.item"] == "line"
+    assert len(flatten(values, origins)) == 5
 
 
 def test_a_key_cannot_be_both_value_and_mapping():
