@@ -356,8 +356,10 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(toy, tmp_path):
                "--config_files=toy.yaml",
                "--dvr_reward=ndcg@5"]  # fmt: skip
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path
-    )
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+        # A background job of a shell ignores the signal, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (tmp_path / "stopped" / CHECKPOINT).exists() and time.monotonic() < deadline:
         time.sleep(0.1)
