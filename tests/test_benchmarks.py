@@ -71,6 +71,6 @@ def test_the_table_of_dvr_continues_and_is_written(tmp_path):
     assert first.stdout == second.stdout  # finished cells are read
     table = (tmp_path / "dvr_ml-100k_BPR.md").read_text(encoding="utf-8")
     assert "| BPR | ndcg@20 | 0.01 |" in table
-    assert table.count("p=") == 5
+    assert table.count(", p=") == 5
     rows = (tmp_path / "dvr_ml-100k_BPR.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 1 + 4
