@@ -214,8 +214,9 @@ class DVRTrainer(EnhancedTrainer):
             encoder = SampleEncoder(width, config["dvr_hidden_size"], config["dvr_sample_dim"])
         net: nn.Module
         if self.network == "slot":
-            per_positive = 1 + int(config["train_neg_sample_args"]["sample_num"])
-            slots = max(config["train_batch_size"], per_positive)  # RecBole's smallest batch
+            negatives = config["train_neg_sample_args"]["sample_num"]  # or the word "none"
+            smallest = 1 + negatives if isinstance(negatives, int) else 1
+            slots = max(config["train_batch_size"], smallest)  # RecBole's largest batch
             dim = config["dvr_sample_dim"]
             net = SlotHarsanyiNet(slots, dim, *shape, self.generator)
         else:

@@ -206,6 +206,16 @@ def test_several_negatives_per_positive_are_averaged(toy):
     assert ratio == pytest.approx(3 / 5)
 
 
+def test_slots_hold_the_smallest_batch_and_explicit_labels(toy):
+    options = {"dvr_network": "slot", "backbone": "NeuMF", "epochs": 1}
+    negatives = {"train_neg_sample_args": {"sample_num": 5}, "train_batch_size": 3}
+    labels = {"train_neg_sample_args": None, "threshold": {"rating": 4}}
+    for extra in (negatives, labels):
+        trainer, (train, valid, _) = trainer_on(toy, **options, **extra)
+        trainer.fit(train, valid)
+        assert (trainer.seen > 0).any()
+
+
 def test_shapley_values_of_a_real_batch_add_up(toy):
     for network in NETWORKS:
         trainer, (train, valid, _) = trainer_on(toy, dvr_network=network, epochs=1)
