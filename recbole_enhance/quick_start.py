@@ -14,7 +14,7 @@ from recbole.utils import ModelType, init_seed
 
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
-from recbole_enhance.run_folder import CONFIG, METRICS, MODEL, RunFolder, logger
+from recbole_enhance.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, RunFolder, logger
 from recbole_enhance.trainer import EnhancedTrainer, make_trainer
 
 
@@ -63,9 +63,7 @@ def resume_run(run_dir: Union[str, Path], quiet: bool = False) -> Dict[str, Any]
     folder = RunFolder.open(run_dir)
     if folder.finished:
         report = folder.read_json(METRICS)
-        if not isinstance(report, dict) or not all(
-            report.get(k) is not None for k in _RECBOLE_KEYS
-        ):
+        if not isinstance(report, dict) or not all(k in report for k in _RECBOLE_KEYS):
             raise ValueError(f"resume={folder.path}: {METRICS} is not the report of a run")
         logger.info("%s is finished", folder.path)
         return {**{key: report[key] for key in _RECBOLE_KEYS}, "run_dir": str(folder.path)}
@@ -213,8 +211,11 @@ def _clean_up(folder: Optional[RunFolder]) -> Iterator[None]:
         if folder:  # what there is stays
             logger.warning("stopped; continue with: recbole-enhance --resume=%s", folder.path)
         raise
-    except BaseException:
-        if folder:
+    except BaseException as error:
+        if folder and (folder.path / CHECKPOINT).is_file() and not isinstance(error, ValueError):
+            # A full disk or memory says nothing against the epochs that are done.
+            logger.warning("failed; continue with: recbole-enhance --resume=%s", folder.path)
+        elif folder:
             folder.discard()
         raise
 

@@ -40,12 +40,14 @@ class RunFolder:
 
     Args:
         path: The folder, which exists.
-        fresh: Whether this process made it, and so may remove it.
+        fresh: Whether it was empty or not there, so that all in it is this run's.
+        made: The folders that this run made, innermost first.
     """
 
-    def __init__(self, path: Path, fresh: bool) -> None:
+    def __init__(self, path: Path, fresh: bool, made: Sequence[Path] = ()) -> None:
         self.path = path
         self.fresh = fresh
+        self.made = tuple(made)
 
     @classmethod
     def create(cls, config: Any) -> "RunFolder":
@@ -60,21 +62,18 @@ class RunFolder:
         try:
             if config["run_dir"]:
                 path = Path(config["run_dir"])
+                made = _missing(path)
                 path.mkdir(parents=True, exist_ok=True)
                 if any(path.iterdir()):
                     raise ValueError(
                         f"run_dir={path}: not empty; name another, or continue it: --resume={path}"
                     )
             else:
-                path = _make_numbered(
-                    Path(
-                        "runs",
-                        config["dataset"],
-                        config["label"],
-                        run_key(config),
-                    )
-                )
-            folder = cls(path, fresh=True)
+                path = Path("runs", config["dataset"], config["label"], run_key(config))
+                made = _missing(path.parent)
+                path = _make_numbered(path)
+                made.insert(0, path)
+            folder = cls(path, fresh=True, made=made)
             options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
             folder.write_text(CONFIG, yaml.safe_dump(_plain(options), sort_keys=True))
         except OSError as error:
@@ -101,15 +100,17 @@ class RunFolder:
         return (self.path / METRICS).is_file()
 
     def discard(self) -> None:
-        """Remove the folder if this process made it, and parents that this leaves empty."""
+        """Remove what this run wrote, and the folders that it made; a user's own folder stays."""
         if not self.fresh:
             return
-        shutil.rmtree(self.path, ignore_errors=True)
-        for parent in self.path.parents[:3]:
-            if parent == Path(".") or not parent.is_dir() or any(parent.iterdir()):
-                break
-            with contextlib.suppress(OSError):
-                parent.rmdir()
+        for entry in self.path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+        for folder in self.made:
+            with contextlib.suppress(OSError):  # another run may have come into a parent
+                folder.rmdir()
 
     # ---- files -----------------------------------------------------------------------------
 
@@ -267,6 +268,11 @@ def git_commit() -> Optional[str]:
 
 
 _RUNTIME_OPTIONS = ("enhancer", "label", "MODEL_TYPE", "run_dir")
+
+
+def _missing(path: Path) -> List[Path]:
+    """The folders on the way to ``path`` that are not there, innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
 def _make_numbered(path: Path) -> Path:

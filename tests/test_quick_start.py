@@ -371,3 +371,25 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(toy, tmp_path):
     assert not list((tmp_path / "stopped").glob("*.tmp"))
     config = Config(config_file_list=[tmp_path / "stopped" / CONFIG])
     assert config["epochs"] == 5000
+
+
+def test_a_folder_of_the_users_survives_a_failing_run(toy):
+    Path("a", "mine").mkdir(parents=True)
+    with pytest.raises(ValueError, match="training loss"):
+        run_toy(toy, "BPR", learning_rate=1e30, epochs=20, run_dir="a/mine")
+    assert Path("a", "mine").is_dir()
+    assert list(Path("a", "mine").iterdir()) == []
+
+
+def test_a_full_disk_keeps_the_epochs_that_are_done(toy, monkeypatch):
+    whole = run_toy(toy, "BPR", epochs=4)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 2, OSError(28, "No space left on device"), "_train_epoch")
+        with pytest.raises(OSError, match="No space"):
+            run_toy(toy, "BPR", epochs=4, run_dir="full")
+    assert resume_run("full")["test_result"] == whole["test_result"]
+
+
+def test_a_run_without_validation_can_be_read_again(toy):
+    first = run_toy(toy, "BPR", eval_step=0, run_dir="unvalidated")
+    assert resume_run("unvalidated")["test_result"] == first["test_result"]
