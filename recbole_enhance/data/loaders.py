@@ -1,0 +1,268 @@
+"""Loaders that slice tensors, in place of RecBole's, which gather rows and negatives in Python.
+
+:class:`FastTrainLoader` gives batches of the same distribution as RecBole's ``TrainDataLoader``;
+:class:`FullRankingLoader` gives the very batches of its ``FullSortEvalDataLoader``, in other sizes.
+"""
+
+from typing import Any, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
+from recbole.data.interaction import Interaction
+from recbole.data.utils import create_samplers, get_dataloader
+from recbole.evaluator.register import metric_types
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.sampler import KGSampler
+from recbole.utils import EvaluatorType, InputType, ModelType
+from torch import Tensor
+
+from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
+from recbole_enhance.data.user_lists import UserLists
+
+RankingBatch = Tuple[Interaction, Optional[Tuple[Tensor, Tensor]], Tensor, Tensor]
+# One batch of scores on a CPU: a few caches' worth, below where every allocation faults new pages.
+_CPU_BLOCK_BYTES = 12 << 20
+# Scores, their copy in top-k, and masks; or the repeated inputs of a model that scores pairs.
+_BYTES_PER_SCORE, _BYTES_PER_PAIR = 16, 128
+
+
+def prepare_data(config: Any, dataset: Any) -> Tuple[Any, Any, Any]:
+    """Split a dataset and make its loaders; RecBole's ``data_preparation`` with ours in place.
+
+    Args:
+        config: The run's settings. ``fast`` false keeps RecBole's training loader, whose random
+            numbers are those of a plain RecBole run.
+        dataset: RecBole's dataset, before ``build``.
+
+    Returns:
+        Training, validation and test loader.
+
+    Raises:
+        ValueError: If nothing is held out for the test, or no negative can be drawn.
+    """
+    parts = dataset.build()
+    kinds = [get_dataloader(config, phase) for phase in ("train", "valid", "test")]
+    fast = config["fast"] and config["single_spec"] and kinds[0] is TrainDataLoader
+    ours = [fast, *(kind is FullSortEvalDataLoader for kind in kinds[1:])]
+    # RecBole's samplers hold a set of items per user and phase: not made where nobody asks them.
+    samplers = (None,) * 3 if all(ours) else create_samplers(config, dataset, parts)
+    if config["MODEL_TYPE"] == ModelType.KNOWLEDGE:
+        negatives = config["train_neg_sample_args"]
+        entities = KGSampler(dataset, negatives["distribution"], negatives["alpha"])
+        train = kinds[0](config, parts[0], samplers[0], entities, shuffle=True)
+    else:
+        kind = FastTrainLoader if fast else kinds[0]
+        train = kind(config, parts[0], samplers[0], shuffle=config["shuffle"])
+    if len(parts[2]) == 0:
+        raise ValueError(f"eval_args.split={config['eval_args']['split']}: leaves nothing to test")
+    evaluation = [
+        FullRankingLoader(config, parts[n], parts[:n])
+        if ours[n]
+        else kinds[n](config, parts[n], samplers[n], shuffle=False)
+        for n in (1, 2)
+    ]
+    return train, evaluation[0], evaluation[1]
+
+
+def take(interaction: Interaction, index: Tensor) -> Interaction:
+    """Rows of an interaction, by a tensor of row numbers (RecBole goes through a list)."""
+    columns = interaction.interaction.items()
+    return Interaction({name: column.index_select(0, index) for name, column in columns})
+
+
+def join(dataset: Any, interaction: Interaction) -> Interaction:
+    """Add the columns of the users and items, in place; as RecBole's ``Dataset.join``."""
+    for features, field in (
+        (dataset.user_feat, dataset.uid_field),
+        (dataset.item_feat, dataset.iid_field),
+    ):
+        if features is not None and field in interaction:
+            interaction.update(take(features, interaction[field]))
+    return interaction
+
+
+class FastTrainLoader(TrainDataLoader):
+    """RecBole's training loader without its Python per row.
+
+    An epoch is one permutation and one draw of all negatives, from :attr:`generator` alone; a
+    checkpoint keeps its state. A positive and its negatives are in one batch.
+    """
+
+    def __init__(
+        self, config: Any, dataset: Any, sampler: Any = None, shuffle: bool = True
+    ) -> None:
+        super().__init__(config, dataset, sampler, shuffle=shuffle)
+        arguments = self.neg_sample_args
+        self.samples = "none" not in (arguments["distribution"], arguments["sample_num"])
+        self.dynamic = self.samples and bool(arguments["dynamic"])
+        if self.samples:
+            self._sampler = NegativeSampler(
+                dataset, arguments["distribution"], arguments["alpha"], bool(config["repeatable"])
+            )
+
+    def __iter__(self) -> Iterator[Interaction]:
+        rows, features = len(self._dataset.inter_feat), self._dataset.inter_feat
+        negatives = None
+        if self.samples and not self.dynamic:
+            # In the order of the rows, which are the users': their look-ups stay in the cache.
+            negatives = self._sampler.draw(
+                features[self.uid_field], features[self.iid_field], self.neg_sample_num,
+                self.generator,
+            )  # fmt: skip
+        order = torch.arange(rows)
+        if self.shuffle:
+            order = torch.randperm(rows, generator=self.generator)
+        for index in order.split(self.step):
+            batch = self.transform(self._dataset, join(self._dataset, take(features, index)))
+            if self.samples:
+                drawn = (
+                    self._hardest(batch) if negatives is None else negatives[:, index].flatten()
+                )
+                batch = self._add(batch, drawn)
+            yield batch
+
+    def _add(self, batch: Interaction, negatives: Tensor) -> Interaction:
+        """Put the negatives beside the positives, or below them with labels."""
+        n, batch = len(batch), batch.repeat(self.times)
+        if self.dl_format == InputType.PAIRWISE:
+            rows = join(self._dataset, Interaction({self.iid_field: negatives}))
+            rows.add_prefix(self.neg_prefix)
+            batch.update(rows)
+            return batch
+        batch[self.iid_field][n:] = negatives
+        batch = join(self._dataset, batch)
+        label = torch.zeros(len(batch))
+        label[:n] = 1.0
+        batch.update(Interaction({self.label_field: label}))
+        return batch
+
+    @torch.no_grad()
+    def _hardest(self, batch: Interaction) -> Tensor:
+        """RecBole's dynamic sampling: of ``candidate_num`` draws the one that scores highest."""
+        users, positives = batch[self.uid_field], batch[self.iid_field]
+        n_candidates = self.neg_sample_args["candidate_num"]
+        drawn = self._sampler.draw(
+            users, positives, n_candidates * self.neg_sample_num, self.generator
+        )
+        pairs = batch.repeat(len(drawn))
+        pairs.update(Interaction({self.iid_field: drawn.flatten()}))
+        pairs = join(self._dataset, pairs)
+        self.model.eval()
+        scores = self.model.predict(pairs.to(self.model.device)).cpu()
+        self.model.train()
+        drawn = drawn.view(n_candidates, -1)
+        best = scores.view(n_candidates, -1).argmax(0, keepdim=True)
+        return drawn.gather(0, best).squeeze(0)
+
+
+class FullRankingLoader(FullSortEvalDataLoader):
+    """Users with held-out items, to be ranked against all items they are not known to have.
+
+    Args:
+        config: The run's settings. Batches fill ``eval_memory_mb`` on a GPU and a few caches on a
+            CPU, unless the user sets ``eval_batch_size``. ``mask_history`` decides whether a
+            sequential model may recommend what the user already has (RecBole lets it).
+        dataset: The built part that holds the positives.
+        known: The parts before it.
+
+    Attributes:
+        labelled: Batches with labels, if value metrics stand beside the ranking ones; else None.
+    """
+
+    def __init__(self, config: Any, dataset: Any, known: Sequence[Any]) -> None:
+        self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
+        self.is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+        self.positives = UserLists.of_datasets([dataset])
+        masks = config["mask_history"] if self.is_sequential else not config["repeatable"]
+        self.history = UserLists.of_datasets(known, without=self.positives) if masks else None
+        self.labelled = LabelledLoader(config, dataset, known) if _has_values(config) else None
+        if self.is_sequential:
+            self.sample_size = len(dataset)
+        else:
+            self.uid_list = self.positives.counts.nonzero().squeeze(1)
+            self.user_df = join(dataset, Interaction({self.uid_field: self.uid_list}))
+            self.sample_size = len(self.uid_list)
+        AbstractDataLoader.__init__(self, config, dataset, None, shuffle=False)
+
+    def _init_batch_size_and_step(self) -> None:
+        if self.config.options["eval_batch_size"] is not None:
+            super()._init_batch_size_and_step()
+            return
+        self.step = rows_in_memory(self.config, self._dataset.item_num)
+        self.set_batch_size(self.step)
+
+    def __iter__(self) -> Iterator[RankingBatch]:
+        for index in torch.arange(self.sample_size).split(self.step):
+            yield self._rows(index) if self.is_sequential else self.users(self.uid_list[index])
+
+    def users(self, users: Tensor) -> RankingBatch:
+        """One batch of some users: their columns, what is not ranked, and their positives."""
+        interaction = join(self._dataset, Interaction({self.uid_field: users}))
+        history = None if self.history is None else self.history.of(users)
+        return (interaction, history, *self.positives.of(users))
+
+    def _rows(self, index: Tensor) -> RankingBatch:
+        batch = join(self._dataset, take(self._dataset.inter_feat, index))
+        batch = self.transform(self._dataset, batch)
+        history = None if self.history is None else self.history.of(batch[self.uid_field])
+        return batch, history, torch.arange(len(index)), batch[self.iid_field]
+
+    @property
+    def uid2history_item(self) -> List[Tensor]:
+        """What is not ranked, for each user; RecBole's ``case_study`` asks for it."""
+        users = torch.arange(self._dataset.user_num)
+        lists = self.history or UserLists(users[:0], users[:0], len(users), self._dataset.item_num)
+        return list(lists.of(users)[1].split(lists.counts.tolist()))
+
+
+def rows_in_memory(config: Any, n_items: int) -> int:
+    """How many users' scores make one batch.
+
+    Args:
+        config: The run's settings, with ``eval_memory_mb``.
+        n_items: Scores per user.
+    """
+    by_pairs = config.model_class.full_sort_predict is AbstractRecommender.full_sort_predict
+    budget = config["eval_memory_mb"] * 2**20 / (_BYTES_PER_PAIR if by_pairs else _BYTES_PER_SCORE)
+    if config["device"].type == "cpu" and not by_pairs:
+        budget = min(budget, _CPU_BLOCK_BYTES / 4)
+    return max(1, int(budget / n_items))
+
+
+def _has_values(config: Any) -> bool:
+    return any(metric_types[name.lower()] == EvaluatorType.VALUE for name in config["metrics"])
+
+
+class LabelledLoader:
+    """Held-out interactions with labels, for value metrics beside a full ranking.
+
+    Where the data have labels, those count. Elsewhere each held-out interaction is a 1, and one
+    uniform item that the user has nowhere up to here is a 0; drawn by ``seed`` once, the same at
+    each call.
+
+    Args:
+        config: The run's settings.
+        dataset: The built part that is evaluated.
+        known: The parts before it.
+    """
+
+    def __init__(self, config: Any, dataset: Any, known: Sequence[Any]) -> None:
+        self.dataset, self.step, label = dataset, config["eval_batch_size"], config["LABEL_FIELD"]
+        self.rows = dataset.inter_feat
+        if label in self.rows:
+            return
+        used = UserLists.of_datasets([*known, dataset])
+        # A user with all items has no negative, and no row.
+        users = self.rows[dataset.uid_field]
+        open_rows = (used.counts[users] < dataset.item_num - 1).nonzero().squeeze(1)
+        n, users = len(open_rows), users[open_rows]
+        self.rows = take(self.rows, open_rows).repeat(2)
+        generator = torch.Generator().manual_seed(config["seed"])
+        self.rows[dataset.iid_field][n:] = uniform_outside(used, users, generator)
+        self.rows[label] = (torch.arange(2 * n) < n).float()
+
+    def __iter__(self) -> Iterator[Interaction]:
+        for index in torch.arange(len(self.rows)).split(self.step):
+            yield join(self.dataset, take(self.rows, index))
+
