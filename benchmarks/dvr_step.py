@@ -1,30 +1,23 @@
 """Time and memory of a training step with DVR against a plain step of the same backbone.
 
-Each case is a process of its own, so that its peak memory is its own. The processes live side by
-side and take turns, round by round, so that what else the machine does hits all cases alike; ratios
-are of the fastest rounds, since what else it does only ever adds time. One thread by default: two
-threads that wait for each other on busy cores measure the other jobs, and ratios become arbitrary.
-A step is the trainer's own: forward, valuation, score of the policy, fit, backward, optimiser.
-"Step" runs over batches fetched beforehand; "epoch" also waits for RecBole's negative sampler, as
-a user does.
+One thread by default: two threads that wait for each other on busy cores measure the other jobs,
+and ratios become arbitrary. A step is the trainer's own: forward, valuation, score of the policy,
+fit, backward, optimiser. "Step" runs over batches fetched beforehand; "epoch" also waits for the
+loader, as a user does.
 """
 
 import argparse
-import json
-import resource
-import statistics
-import subprocess
+import itertools
 import sys
-import tempfile
-import time
-from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 import torch
-from recbole.data import create_dataset, data_preparation
+from recbole.data import create_dataset
 from recbole.utils import init_seed
+from turns import Worker, choose_dataset, measure, serve
 
 from recbole_enhance.config import Config
+from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.trainer import make_trainer
 
 BATCH, INTERVAL, NEVER = 5000, 10, 10**9
@@ -43,14 +36,6 @@ CASES: Dict[str, Dict[str, Any]] = {
 MAX_STEP_RATIO, MAX_REWARD_RATIO, MAX_MB = 4.0, 6.0, 1500
 
 
-def choose_dataset(data_path: str) -> str:
-    """Name of the dataset; ml-100k comes with RecBole and needs no folder."""
-    if Path(data_path, "amazon-beauty", "amazon-beauty.inter").is_file():
-        return "amazon-beauty"
-    print(f"no amazon-beauty in {data_path}: using ml-100k, which ships with RecBole")
-    return "ml-100k"
-
-
 def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: for each line ``step`` or ``epoch`` on stdin, run it and print what it took."""
     if threads:
@@ -64,79 +49,21 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     )  # fmt: skip
     config["checkpoint_dir"] = "."
     init_seed(config["seed"], config["reproducibility"])
-    train_data, valid_data, _ = data_preparation(config, create_dataset(config))
+    train_data, valid_data, _ = prepare_data(config, create_dataset(config))
     model = config.model_class(config, train_data._dataset)
     trainer = make_trainer(config, model, None)
     trainer.fit(train_data, valid_data)  # no epoch: numbers the rows, prepares the reward
     batches = [batch for batch in train_data if len(batch) == BATCH]
     batches = batches[:INTERVAL]  # so that each round holds one reward
     trainer._train_epoch(batches, 0)  # warm-up
-    scale = 1 if sys.platform == "darwin" else 1024
-    about = {"rows": len(train_data._dataset), "threads": torch.get_num_threads()}
-    print(json.dumps(about), flush=True)
-    for epoch, line in enumerate(sys.stdin, start=1):
-        data = batches if line.strip() == "step" else train_data
-        start = time.perf_counter()
-        trainer._train_epoch(data, epoch)
-        seconds = (time.perf_counter() - start) / len(data)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
-        print(json.dumps({"seconds": seconds, "peak_mb": peak}), flush=True)
+    epoch = itertools.count(1)
 
+    def turn(what: str) -> int:
+        data = batches if what == "step" else train_data
+        trainer._train_epoch(data, next(epoch))
+        return len(data)
 
-class Worker:
-    """A process that holds one case."""
-
-    def __init__(self, case: str, dataset: str, args: argparse.Namespace) -> None:
-        command = [sys.executable, __file__, f"--worker={case}", f"--dataset={dataset}",
-                   f"--data_path={args.data_path}", f"--threads={args.threads}"]  # fmt: skip
-        pipe = subprocess.PIPE
-        self.case = case
-        # RecBole's log goes to stderr, which nobody reads before the end: a file cannot fill up.
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
-        self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self._errors, text=True
-        )
-        self.about: Dict[str, float] = {}
-        self.seconds: Dict[str, List[float]] = {"step": [], "epoch": []}
-        self.peak_mb = 0.0
-
-    def _read(self) -> Dict[str, float]:
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        self._errors.seek(0)
-        raise SystemExit(f"case {self.case} failed:\n{self._errors.read()}")
-
-    def wait(self) -> None:
-        """Wait until it is ready."""
-        self.about = self._read()
-
-    def run(self, what: str) -> None:
-        """Take one turn."""
-        print(what, file=self.process.stdin, flush=True)
-        answer = self._read()
-        self.seconds[what].append(answer["seconds"])
-        self.peak_mb = max(self.peak_mb, answer["peak_mb"])
-
-    def fastest(self, what: str) -> float:
-        """Seconds per step of the fastest round."""
-        return min(self.seconds[what])
-
-    def close(self) -> None:
-        """Let the process end."""
-        self.process.communicate()
-
-
-def measure(workers: List[Worker], what: str, rounds: int, seconds: float) -> int:
-    """Let the workers take turns, two rounds at least; each round starts with another one."""
-    end = time.perf_counter() + seconds
-    for number in range(rounds):
-        turn = number % len(workers)
-        for worker in workers[turn:] + workers[:turn]:
-            worker.run(what)
-        if number > 0 and time.perf_counter() > end:
-            break
-    return number + 1
+    serve(turn, {"rows": len(train_data._dataset)})
 
 
 def main() -> None:
@@ -157,10 +84,10 @@ def main() -> None:
     seconds = 6 if args.quick else args.seconds
     dataset = choose_dataset(args.data_path)
     cases = [case for case in CASES if not (args.quick and case.startswith("slot"))]
-    workers = [Worker(case, dataset, args) for case in cases]
+    common = [f"--dataset={dataset}", f"--data_path={args.data_path}", f"--threads={args.threads}"]
+    workers = [Worker(__file__, case, [f"--worker={case}", *common]) for case in cases]
     for worker in workers:
         worker.wait()
-        print(f"ready: {worker.case}", file=sys.stderr)
     rounds = measure(workers, "step", args.rounds, seconds)
     print(f"{rounds} rounds done, now with the loader", file=sys.stderr)
     epochs = measure(workers, "epoch", args.epochs, seconds)
@@ -179,8 +106,7 @@ def main() -> None:
         cells = []
         for what in ("step", "epoch"):
             ratio = worker.fastest(what) / plain.fastest(what)
-            median = statistics.median(worker.seconds[what])
-            cells += [f"{median:.4f}", f"{worker.fastest(what):.4f}", f"{ratio:.2f}"]
+            cells += [f"{worker.median(what):.4f}", f"{worker.fastest(what):.4f}", f"{ratio:.2f}"]
             ratios[worker.case, what] = ratio
         print(f"| {worker.case} | {' | '.join(cells)} | {worker.peak_mb:.0f} |")
     peak = max(worker.peak_mb for worker in workers if worker.case.startswith("content"))

@@ -20,11 +20,12 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import torch
-from recbole.data import create_dataset, data_preparation
+from recbole.data import create_dataset
 from recbole.utils import init_seed
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from recbole_enhance.config import Config
+from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.losses import per_sample
 from recbole_enhance.options import parse_argv
@@ -123,7 +124,7 @@ def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> Dict
     splits = whole.build()
     noisy = plant(splits, args.share, seed)
     whole.build = lambda: splits  # so that the samplers below are built of the noisy split
-    train_data, valid_data, test_data = data_preparation(config, whole)
+    train_data, valid_data, test_data = prepare_data(config, whole)
     number_rows(train_data)
     init_seed(seed, config["reproducibility"])
     trainer = make_trainer(

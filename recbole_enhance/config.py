@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from recbole.config import Config as RecBoleConfig
-from recbole.utils import ModelType
+from recbole.evaluator.register import metric_types
+from recbole.utils import EvaluatorType, ModelType
 from recbole.utils.argument_list import (
     dataset_arguments,
     evaluation_arguments,
@@ -277,7 +278,7 @@ class Config(RecBoleConfig):
         self._drop_negatives_nobody_asked_for(values)
         values["eval_batch_size"] = values["eval_batch_size"] or _EVAL_BATCH_SIZE
         data_path = Path(str(values["data_path"]))
-        super()._set_default_parameters()
+        self._set_parameters_of_two_metric_types(values)
         bundled = Path(values["data_path"]).resolve()  # ml-100k comes with RecBole
         own = data_path / self.dataset
         if self.dataset == "ml-100k" and not (own / f"{self.dataset}.inter").is_file():
@@ -286,6 +287,20 @@ class Config(RecBoleConfig):
         splits = values["benchmark_filename"] or ()
         values["data_path"] = str(atomic.find_dataset(data_path, self.dataset, splits))
         self._choose_columns(values)
+
+    def _set_parameters_of_two_metric_types(self, values: Dict[str, Any]) -> None:
+        """Let value metrics stand beside ranking ones: RecBole takes one type at a time."""
+        metrics = values["metrics"] if isinstance(values["metrics"], list) else [values["metrics"]]
+        ranking = [name for name in metrics if metric_types[name.lower()] == EvaluatorType.RANKING]
+        values["metrics"] = ranking or metrics
+        super()._set_default_parameters()
+        values["metrics"] = metrics
+        modes = values["eval_args"]["mode"].values()
+        if ranking and "labeled" in modes:
+            raise ValueError(
+                f"metrics={ranking[0]}: ranks candidates, and eval_args.mode=labeled has none; "
+                "take full or uni100, or value metrics such as AUC"
+            )
 
     def _drop_negatives_nobody_asked_for(self, values: Dict[str, Any]) -> None:
         """Let models with a cross-entropy loss over all items (SASRec) run by their name alone.

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
 
 import torch
-from recbole.data import create_dataset, data_preparation
-from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import ModelType, init_seed
+from recbole.data import create_dataset
+from recbole.utils import init_seed
 
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
+from recbole_enhance.data.loaders import prepare_data
+from recbole_enhance.evaluation_files import write_evaluation
 from recbole_enhance.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, RunFolder, logger
 from recbole_enhance.trainer import EnhancedTrainer, make_trainer
 
@@ -112,6 +113,7 @@ def load_run(run_dir: Union[str, Path]) -> Run:
     folder = RunFolder.open(run_dir)
     run = _assemble(_saved_config(folder), None, {})
     run.trainer.load_best(folder.path / MODEL)
+    run.trainer.eval_collector.data_collect(run.train_data)  # fit does so elsewhere
     return run
 
 
@@ -125,8 +127,7 @@ def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, fl
     with _timed(seconds, "data"), _said_as_one_line(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
-        _fit_evaluation_into_memory(config, dataset)
-        loaders = data_preparation(config, dataset)
+        loaders = prepare_data(config, dataset)
     with _timed(seconds, "model"), _said_as_one_line(f"model={config['model']}"):
         init_seed(config["seed"], config["reproducibility"])
         wrap = config.method.wrap if config.method else None
@@ -159,6 +160,8 @@ def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
             "test_result": dict(test_result or {}),
         }
         if folder:
+            if test_result:
+                write_evaluation(folder, config, test_data._dataset, trainer.evaluator)
             folder.write_json(METRICS, {**result, **_report(config, trainer, seconds)})
         return {**result, "run_dir": str(folder.path) if folder else None}
 
@@ -186,21 +189,6 @@ def _report(
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)
         if config["device"].type == "cuda" else None,
     }  # fmt: skip
-
-
-def _fit_evaluation_into_memory(config: Config, dataset: Any) -> None:
-    """Score many users per step: RecBole's default scores one, and takes five times as long.
-
-    Of a general model only: elsewhere ``eval_batch_size`` counts rows, not pairs of user and item.
-    The numbers do not depend on it.
-    """
-    own = config.options["eval_batch_size"] is not None
-    general = config["MODEL_TYPE"] in (ModelType.GENERAL, ModelType.TRADITIONAL)
-    if not own and general and config["eval_args"]["mode"]["valid"] == "full":
-        by_pairs = config.model_class.full_sort_predict is AbstractRecommender.full_sort_predict
-        # Scores and what ranking them takes; a model without a matrix of scores repeats its inputs.
-        pairs = int(config["eval_memory_mb"] * 2**20 / (128 if by_pairs else 16))
-        config["eval_batch_size"] = max(pairs, dataset.item_num)
 
 
 @contextlib.contextmanager

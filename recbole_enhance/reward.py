@@ -3,21 +3,20 @@
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, Sequence, Tuple
 
-import numpy as np
 import recbole.evaluator.register as recbole_metrics
 import torch
 from recbole.data.interaction import Interaction
-from recbole.evaluator import Collector
 from recbole.utils import InputType
 from torch import Tensor
 
-from recbole_enhance.data.categories import category_matrix
-from recbole_enhance.metric import concentration, diversity, ranking
+from recbole_enhance.data.loaders import FullRankingLoader
+from recbole_enhance.data.negatives import uniform_outside
+from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.evaluator import EnhancedCollector
 
 Scores = Callable[[Tuple[Any, Any, Tensor, Tensor]], Tuple[Any, Tensor, Tensor, Tensor]]
-# From here on RecBole's own metrics serve, by their names.
-OURS = ("recall", "ndcg", "cc", "ild", "gini")
-NEED_CATEGORIES = ("cc", "ild")
+# The DVR paper's names of metrics.
+_SHORT = {"cc": "categorycoverage", "gini": "giniindex"}
 
 
 def parse_reward(text: str) -> Tuple[str, int]:
@@ -44,12 +43,18 @@ def parse_reward(text: str) -> Tuple[str, int]:
         for n, kind in recbole_metrics.metric_types.items()
         if kind.name == "RANKING" and n != "gauc"
     ]
-    allowed = sorted({*OURS, *ranked})
+    name = _SHORT.get(name, name)
+    allowed = sorted({*_SHORT, *ranked})
     if name not in allowed or not k.isdigit() or int(k) < 1:
         raise ValueError(
             f"dvr_reward={text}: loss, or NAME@K with NAME one of {', '.join(allowed)}"
         )
     return name, int(k)
+
+
+def needs_categories(name: str) -> bool:
+    """Whether the metric reads the items' categories."""
+    return "data.item_category" in recbole_metrics.metric_information.get(name, ())
 
 
 class Reward:
@@ -75,15 +80,12 @@ class Reward:
                 f"dvr_reward={text}: needs validation interactions, eval_args.split leaves none"
             )
         self.config, self.score = config, score
-        self.training, self.dataset = known[0], held_out
         self.uid, self.iid = held_out.uid_field, held_out.iid_field
-        self.n_items = held_out.item_num
-        self.positives = _Lists([held_out])
-        self.history = _Lists(known)
-        self.users = torch.from_numpy(np.flatnonzero(self.positives.counts))
-        self.categories = torch.zeros(0, 0, dtype=torch.bool)
-        if self.name in NEED_CATEGORIES:
-            self.categories = category_matrix(held_out, config["item_category_field"])
+        self.ranking = FullRankingLoader(config, held_out, known)
+        self.users = self.ranking.positives.counts.nonzero().squeeze(1)
+        # For negatives, what the users have in no split that is known here.
+        self.used = UserLists.of_datasets([*known, held_out])
+        self.collector = None if self.name == "loss" else self._collector(known[0])
 
     @torch.no_grad()
     def __call__(self, model: Any, n_users: int, generator: torch.Generator) -> float:
@@ -101,19 +103,18 @@ class Reward:
         users = self.users[drawn]
         model.eval()
         try:
-            value = (
-                self._loss(model, users, generator) if self.name == "loss" else self._metric(users)
-            )
+            if self.name == "loss":
+                return -self._loss(model, users, generator)
+            value = self._metric(model, users)
         finally:
             model.train()
-        smaller = self.name in ("loss", "gini") or self.name in recbole_metrics.smaller_metrics
-        return -value if smaller else value
+        return -value if self.name in recbole_metrics.smaller_metrics else value
 
     def _loss(self, model: Any, users: Tensor, generator: torch.Generator) -> float:
         """Training loss on the users' validation items, with fresh uniform negatives."""
-        rows, items = self.positives.of(users)
+        rows, items = self.ranking.positives.of(users)
         users = users[rows]
-        negatives = self._negatives(users, generator)
+        negatives = uniform_outside(self.used, users, generator)
         if self.config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE:
             batch = {
                 self.uid: users,
@@ -127,68 +128,23 @@ class Reward:
         losses = model.calculate_loss(Interaction(batch).to(self.config["device"]))
         return float(sum(losses) if isinstance(losses, tuple) else losses)
 
-    def _negatives(self, users: Tensor, generator: torch.Generator) -> Tensor:
-        """Uniform items that the users have in no split that is known here."""
-        negatives = torch.empty_like(users)
-        open_rows = torch.arange(len(users))
-        while len(open_rows):
-            drawn = torch.randint(1, self.n_items, (len(open_rows),), generator=generator)
-            negatives[open_rows] = drawn
-            used = self.history.holds(users[open_rows], drawn) | self.positives.holds(
-                users[open_rows], drawn
-            )
-            open_rows = open_rows[used]
-        return negatives
+    def _metric(self, model: Any, users: Tensor) -> float:
+        """Rank all items but the known ones, batch by batch."""
+        assert self.collector is not None
+        for chunk in users.split(self.ranking.step):
+            interaction, scores, rows, items = self.score(self.ranking.users(chunk))
+            self.collector.eval_batch_collect(scores, interaction, rows, items)
+        self.collector.model_collect(model)
+        metric = recbole_metrics.metrics_dict[self.name](self.collector.config)
+        result = metric.calculate_metric(self.collector.get_data_struct())
+        return float(result[f"{self.name}@{self.k}"])
 
-    def _metric(self, users: Tensor) -> float:
-        """Rank all items but the training ones, in batches that fit the memory."""
-        ours = self.name in OURS
-        collector = None if ours else self._collector()
-        device, lists, sums, total = self.config["device"], [], 0.0, 0
-        step = max(1, int(self.config["eval_memory_mb"] * 2**20 / (16 * self.n_items)))
-        for chunk in users.split(step):
-            interaction = self.dataset.join(Interaction({self.uid: chunk}))
-            batch = (interaction, self._known_only(chunk), *self.positives.of(chunk))
-            interaction, scores, rows, positives = self.score(batch)
-            rows, positives = rows.to(device), positives.to(device)
-            if collector is not None:
-                collector.eval_batch_collect(scores, interaction, rows, positives)
-                continue
-            items = scores.topk(min(self.k, self.n_items - 1), dim=1).indices
-            lists.append(items)
-            if self.name != "gini":
-                sums += float(self._per_user(items, rows, positives).sum())
-            total += len(chunk)
-        if collector is not None:
-            metric = recbole_metrics.metrics_dict[self.name](collector.config)
-            return float(
-                metric.calculate_metric(collector.get_data_struct())[f"{self.name}@{self.k}"]
-            )
-        if self.name == "gini":
-            return float(concentration.gini_index(torch.cat(lists), self.n_items))
-        return sums / total
-
-    def _known_only(self, users: Tensor) -> Tuple[Tensor, Tensor]:
-        """Items not to be ranked: the known ones but those held out too, as in RecBole."""
-        rows, items = self.history.of(users)
-        keep = ~self.positives.holds(users[rows], items)
-        return rows[keep], items[keep]
-
-    def _per_user(self, items: Tensor, rows: Tensor, positives: Tensor) -> Tensor:
-        if self.name == "cc":
-            return diversity.category_coverage(items.cpu(), self.categories)
-        if self.name == "ild":
-            return diversity.intra_list_distance(items.cpu(), self.categories)
-        found = ranking.hits(items, rows, positives, self.n_items)
-        counts = ranking.count_positives(rows, positives, len(items), self.n_items)
-        return {"recall": ranking.recall, "ndcg": ranking.ndcg}[self.name](found, counts)
-
-    def _collector(self) -> Collector:
-        """RecBole's collector, for one metric at one k and without rounding."""
+    def _collector(self, training: Any) -> EnhancedCollector:
+        """A collector for one metric at one k, without rounding."""
         settings = _Settings(self.config.final_config_dict)
         settings.update(metrics=[self.name], topk=[self.k], metric_decimal_place=12)
-        collector = Collector(settings)
-        collector.data_collect(SimpleNamespace(dataset=self.training))
+        collector = EnhancedCollector(settings)
+        collector.data_collect(SimpleNamespace(dataset=training, _dataset=training))
         return collector
 
 
@@ -197,36 +153,3 @@ class _Settings(Dict[str, Any]):
 
     def __missing__(self, key: str) -> None:
         return None
-
-
-class _Lists:
-    """Items of each user in compressed rows."""
-
-    def __init__(self, datasets: Sequence[Any]) -> None:
-        matrix = sum(dataset.inter_matrix(form="csr") for dataset in datasets)
-        matrix.sum_duplicates()
-        self.counts = np.diff(matrix.indptr)
-        self._start = torch.from_numpy(matrix.indptr[:-1].astype(np.int64))
-        self._items = torch.from_numpy(matrix.indices.astype(np.int64))
-        self._n_items = matrix.shape[1]
-        users = torch.repeat_interleave(
-            torch.arange(matrix.shape[0]), torch.from_numpy(self.counts)
-        )
-        self._keys = (users * self._n_items + self._items).sort().values
-
-    def of(self, users: Tensor) -> Tuple[Tensor, Tensor]:
-        """Items of some users, as (row in ``users``, item)."""
-        counts = torch.from_numpy(self.counts)[users].long()
-        rows = torch.repeat_interleave(torch.arange(len(users)), counts)
-        offset = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
-        return rows, self._items[self._start[users][rows] + offset]
-
-    def holds(self, users: Tensor, items: Tensor) -> Tensor:
-        """Whether each user has the item beside it."""
-        keys = users * self._n_items + items
-        place = torch.searchsorted(self._keys, keys).clamp(max=max(len(self._keys) - 1, 0))
-        return (
-            self._keys[place] == keys
-            if len(self._keys)
-            else torch.zeros_like(keys, dtype=torch.bool)
-        )

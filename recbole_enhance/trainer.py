@@ -11,7 +11,8 @@ from recbole.utils import get_trainer
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from recbole_enhance import compat
+from recbole_enhance import acceleration, compat
+from recbole_enhance.evaluator import EnhancedCollector, EnhancedEvaluator
 from recbole_enhance.run_folder import (
     CHECKPOINT,
     MODEL,
@@ -46,7 +47,12 @@ class EnhancedTrainer(Trainer):
         writer = _tensorboard_writer(config, folder)
         with compat.redirect_tensorboard(writer):
             super().__init__(config, model)
-        self.test_batch_size = min(config["eval_batch_size"], _PAIRS_PER_PREDICTION)
+        own = config.options["eval_batch_size"]
+        self.test_batch_size = min(own or _PAIRS_PER_PREDICTION, _PAIRS_PER_PREDICTION)
+        self.eval_collector = EnhancedCollector(config)
+        self.evaluator = EnhancedEvaluator(config)
+        if config["fast"]:
+            acceleration.compress_graphs(model)
         self.folder = folder
         self.history: List[Dict[str, Any]] = []
         self.best_epoch = -1
@@ -203,7 +209,20 @@ class EnhancedTrainer(Trainer):
                 self.load_best(model_file)
             elif self._best is not None:
                 self._load(self._best)
+        self.eval_collector.labelled = getattr(eval_data, "labelled", None)
         return super().evaluate(eval_data, False, None, show_progress)
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        self.eval_collector.rows = batched_data[1]
+        return super()._neg_sample_batch_eval(batched_data)
+
+    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
+        self.eval_collector.rows = None
+        return super()._full_sort_batch_eval(batched_data)
+
+    def _build_optimizer(self, **kwargs: Any) -> Optimizer:
+        optimizer = super()._build_optimizer(**kwargs)
+        return acceleration.fused(optimizer) if self.config["fast"] else optimizer
 
     def load_best(self, model_file: Any) -> None:
         """Take the parameters of a model file.

@@ -6,6 +6,7 @@ from recbole.utils import init_seed
 from worlds import toy_options
 
 from recbole_enhance.config import Config
+from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.reward import Reward, parse_reward
 from recbole_enhance.trainer import make_trainer
 
@@ -51,7 +52,7 @@ def test_negatives_are_unknown_items(run, generator):
     _, train, valid, _, _ = run
     measure = reward(run, "loss")
     users = torch.from_numpy(np.repeat(np.arange(1, 61), 50))
-    items = measure._negatives(users, generator)
+    items = uniform_outside(measure.used, users, generator)
     known = {
         pair
         for split in (train, valid)

@@ -21,7 +21,7 @@ from torch.nn.functional import cosine_similarity
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.losses import make_weighable
-from recbole_enhance.reward import NEED_CATEGORIES, Reward, parse_reward
+from recbole_enhance.reward import Reward, needs_categories, parse_reward
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
 from recbole_enhance.trainer import EnhancedTrainer
@@ -495,7 +495,7 @@ def check(config: Any) -> None:
         if not holds(config[key]):
             raise ValueError(f"{key}={config[key]}: must be {allowed}")
     reward, _ = parse_reward(config["dvr_reward"])
-    if reward in NEED_CATEGORIES and not config["item_category_field"]:
+    if needs_categories(reward) and not config["item_category_field"]:
         raise ValueError(f"dvr_reward={config['dvr_reward']}: needs item_category_field")
 
 

@@ -1,0 +1,168 @@
+"""Time and memory of a training epoch: RecBole's trainer and loader, ours, and plain PyTorch.
+
+The floor is the same model written down in a few lines of PyTorch: negatives of an epoch in one
+vectorised draw, slices of tensors, a fused Adam, and for LightGCN one product in compressed rows
+per layer and direction. Only BPR and LightGCN have one.
+"""
+
+import argparse
+import sys
+from typing import Any, Callable, Dict, List
+
+import torch
+from recbole.data import create_dataset, data_preparation
+from recbole.trainer import Trainer
+from recbole.utils import get_trainer, init_seed
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from turns import Worker, choose_dataset, measure, serve
+
+from recbole_enhance import compat
+from recbole_enhance.acceleration import CompressedGraph
+from recbole_enhance.config import Config
+from recbole_enhance.data.loaders import prepare_data
+from recbole_enhance.data.negatives import uniform_outside
+from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.trainer import make_trainer
+
+CASES = ("recbole", "ours", "floor")
+TITLES = {"recbole": "RecBole", "ours": "ours", "floor": "plain PyTorch"}
+FLOORS = ("BPR", "LightGCN")
+MIN_SPEEDUP = {"BPR": 2.5, "LightGCN": 1.5}  # on amazon-beauty
+BATCH = 2048
+
+
+def floor(model: Any, dataset: Any, layers: int) -> Callable[[], None]:
+    """An epoch of plain PyTorch.
+
+    Args:
+        model: RecBole's, whose tables are trained.
+        dataset: The training part.
+        layers: Of LightGCN; 0 for BPR.
+    """
+    user_table, item_table = model.user_embedding.weight, model.item_embedding.weight
+    users, items = dataset.inter_feat["user_id"], dataset.inter_feat["item_id"]
+    used, generator = UserLists.of_datasets([dataset]), torch.Generator().manual_seed(0)
+    graph = CompressedGraph(model.norm_adj_matrix) if layers else None
+    optimizer = torch.optim.Adam([user_table, item_table], lr=0.001, fused=True)
+
+    def tables() -> List[Tensor]:
+        if not layers:
+            return [user_table, item_table]
+        propagated = [torch.cat([user_table, item_table])]
+        for _ in range(layers):
+            propagated.append(torch.sparse.mm(graph, propagated[-1]))
+        return (sum(propagated) / (layers + 1)).split([len(user_table), len(item_table)])
+
+    def epoch() -> None:
+        negatives = uniform_outside(used, users, generator)
+        for index in torch.randperm(len(users), generator=generator).split(BATCH):
+            u, i, j = users[index], items[index], negatives[index]
+            user, item = tables()
+            x = (user[u] * (item[i] - item[j])).sum(1)
+            loss = -logsigmoid(x).mean()
+            if layers:
+                own = (user_table[u], item_table[i], item_table[j])
+                loss = loss + model.reg_weight * sum(e.square().sum() for e in own) / len(u)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return epoch
+
+
+def work(case: str, name: str, dataset: str, data_path: str, threads: int) -> None:
+    """One case: an epoch for each line on stdin."""
+    if threads:
+        torch.set_num_threads(threads)
+    config = Config(
+        config_dict={
+            "model": name, "dataset": dataset, "data_path": data_path, "embedding_size": 64,
+            "train_batch_size": BATCH, "epochs": 0, "use_gpu": False, "show_progress": False,
+            "fast": case != "recbole",
+        }
+    )  # fmt: skip
+    config["checkpoint_dir"] = "."
+    init_seed(config["seed"], config["reproducibility"])
+    prepare = data_preparation if case == "recbole" else prepare_data
+    train_data, _, _ = prepare(config, create_dataset(config))
+    model = config.model_class(config, train_data._dataset)
+    if case == "recbole":
+        kind = get_trainer(config["MODEL_TYPE"], name)
+        with compat.redirect_tensorboard():
+            trainer: Trainer = kind(config, model)
+    else:
+        trainer = make_trainer(config, model, None)
+
+    def epoch() -> None:
+        trainer._train_epoch(train_data, 0)
+
+    if case == "floor":
+        epoch = floor(model, train_data._dataset, config["n_layers"] if name == "LightGCN" else 0)
+
+    def turn(_: str) -> int:
+        epoch()
+        return 1
+
+    turn("")  # warm-up
+    serve(turn, {"rows": len(train_data._dataset), "steps": len(train_data)})
+
+
+def compare(dataset: str, model: str, args: argparse.Namespace) -> str:
+    """Measure one model on one dataset, print its table, and return its last line."""
+    cases = [case for case in CASES if case != "floor" or model in FLOORS]
+    common = [f"--dataset={dataset}", f"--model={model}", f"--data_path={args.data_path}",
+              f"--threads={args.threads}"]  # fmt: skip
+    workers: Dict[str, Worker] = {
+        case: Worker(__file__, case, [f"--worker={case}", *common]) for case in cases
+    }
+    for worker in workers.values():
+        worker.wait()
+    rounds = measure(list(workers.values()), "", args.rounds, args.seconds)
+    for worker in workers.values():
+        worker.close()
+    about, ours = workers["ours"].about, workers["ours"].fastest("")
+    print(f"\n{model} on {dataset}: {about['rows']:,} training rows in {about['steps']} steps, "
+          f"{about['threads']} threads, {rounds} epochs each\n")  # fmt: skip
+    print("| case | s: median | fastest | ratio to ours | peak, MB |")
+    print("|---|---|---|---|---|")
+    for case, worker in workers.items():
+        print(f"| {TITLES[case]} | {worker.median(''):.2f} | {worker.fastest(''):.2f} "
+              f"| {worker.fastest('') / ours:.2f} | {worker.peak_mb:.0f} |")  # fmt: skip
+    speedup = workers["recbole"].fastest("") / ours
+    over = f"{ours / workers['floor'].fastest(''):.2f}" if "floor" in workers else "-"
+    if dataset == "amazon-beauty" and model in MIN_SPEEDUP:
+        kept = speedup >= MIN_SPEEDUP[model]
+        print(f"\ntarget ({MIN_SPEEDUP[model]:g} times faster): {'kept' if kept else 'missed'}")
+    return (
+        f"benchmark=training dataset={dataset} model={model} "
+        f"speedup={speedup:.2f} over_floor={over}"
+    )
+
+
+def main() -> None:
+    """Measure all models on all datasets that are there."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--datasets", nargs="+", default=["ml-100k", "amazon-beauty", "gowalla"])
+    parser.add_argument("--models", nargs="+", default=["BPR", "LightGCN"])
+    parser.add_argument("--data_path", default="../shared/dataset")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
+    parser.add_argument("--rounds", type=int, default=6, help="epochs of each case")
+    parser.add_argument("--seconds", type=float, default=120, help="limit of the rounds of a case")
+    parser.add_argument("--quick", action="store_true", help="BPR on ml-100k, a few seconds")
+    parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--dataset", help=argparse.SUPPRESS)
+    parser.add_argument("--model", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        work(args.worker, args.model, args.dataset, args.data_path, args.threads)
+        return
+    if args.quick:
+        args.datasets, args.models, args.seconds = ["ml-100k"], ["BPR"], 5
+    datasets = dict.fromkeys(choose_dataset(args.data_path, name) for name in args.datasets)
+    lines = [compare(dataset, model, args) for dataset in datasets for model in args.models]
+    print("\n".join(["", *lines]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Fair timing: each case is a process of its own, and they take turns.
+
+A process of its own has its own peak memory. Turn by turn, what else the machine does hits all
+cases alike; ratios are of the fastest turns, since what else it does only ever adds time.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence
+
+import torch
+
+
+def choose_dataset(data_path: str, wanted: str = "amazon-beauty") -> str:
+    """The wanted dataset if its files are there; ml-100k comes with RecBole and needs no folder."""
+    if wanted == "ml-100k" or Path(data_path, wanted, f"{wanted}.inter").is_file():
+        return wanted
+    print(f"no {wanted} in {data_path}: using ml-100k, which ships with RecBole")
+    return "ml-100k"
+
+
+def serve(turn: Callable[[str], int], about: Dict[str, Any]) -> None:
+    """Child's side: say what this case is, then take a turn for each line of stdin.
+
+    Args:
+        turn: Does what the line says; returns how often, so that seconds are of one.
+        about: Plain values for the parent.
+    """
+    scale = 1 if sys.platform == "darwin" else 1024
+    print(json.dumps({**about, "threads": torch.get_num_threads()}), flush=True)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        times = turn(line.strip())
+        seconds = (time.perf_counter() - start) / times
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 2**20
+        print(json.dumps({"seconds": seconds, "peak_mb": peak}), flush=True)
+
+
+class Worker:
+    """Parent's side: the process of one case.
+
+    Args:
+        script: The benchmark, which calls :func:`serve` when it is given these words.
+        case: Name of the case.
+        words: Command line of the child.
+    """
+
+    def __init__(self, script: str, case: str, words: Sequence[str]) -> None:
+        self.case = case
+        # RecBole's log goes to stderr, which nobody reads before the end: a file cannot fill up.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self._errors, text=True,
+        )  # fmt: skip
+        self.about: Dict[str, Any] = {}
+        self.seconds: Dict[str, List[float]] = {}
+        self.peak_mb = 0.0
+
+    def _read(self) -> Dict[str, Any]:
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        self._errors.seek(0)
+        raise SystemExit(f"case {self.case} failed:\n{self._errors.read()}")
+
+    def wait(self) -> None:
+        """Wait until it is ready."""
+        self.about = self._read()
+        print(f"ready: {self.case}", file=sys.stderr)
+
+    def run(self, what: str) -> None:
+        """Take one turn."""
+        print(what, file=self.process.stdin, flush=True)
+        answer = self._read()
+        self.seconds.setdefault(what, []).append(answer["seconds"])
+        self.peak_mb = max(self.peak_mb, answer["peak_mb"])
+
+    def fastest(self, what: str) -> float:
+        """Seconds of the fastest turn."""
+        return min(self.seconds[what])
+
+    def median(self, what: str) -> float:
+        """Seconds of the median turn."""
+        return statistics.median(self.seconds[what])
+
+    def close(self) -> None:
+        """Let the process end."""
+        self.process.communicate()
+
+
+def measure(
+    workers: Sequence[Worker], what: str, rounds: int, seconds: float, at_least: int = 2
+) -> int:
+    """Let the workers take turns; each round starts with another one.
+
+    Args:
+        workers: All ready.
+        what: Said to each.
+        rounds: At most so many.
+        seconds: No new round begins after so long.
+        at_least: Rounds that are played in any case.
+
+    Returns:
+        Rounds played.
+    """
+    end, workers = time.perf_counter() + seconds, list(workers)
+    for number in range(rounds):
+        turn = number % len(workers)
+        for worker in workers[turn:] + workers[:turn]:
+            worker.run(what)
+        if number + 1 >= at_least and time.perf_counter() > end:
+            break
+    return number + 1

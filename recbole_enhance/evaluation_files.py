@@ -1,0 +1,86 @@
+"""Files of a test result: each user's values, and the lists themselves."""
+
+from typing import Any, Dict, Tuple
+
+import numpy as np
+from recbole.evaluator.collector import DataStruct
+
+from recbole_enhance.evaluator import EnhancedEvaluator
+from recbole_enhance.metric import ranking
+from recbole_enhance.run_folder import RunFolder
+
+PER_USER, RECOMMENDATIONS = "per_user.csv.gz", "recs.csv.gz"
+
+
+def write_evaluation(
+    folder: RunFolder, config: Any, dataset: Any, evaluator: EnhancedEvaluator
+) -> None:
+    """Write what the last evaluation ranked.
+
+    Args:
+        folder: The run's folder.
+        config: The run's settings; ``save_recs`` asks for the lists.
+        dataset: The evaluated part, whose tokens are written.
+        evaluator: After ``evaluate``; value metrics alone leave nothing to write.
+    """
+    data = evaluator.data
+    if data is None or "rec.items" not in data:
+        return
+    columns = evaluator.per_user(data)
+    users, values = mean_by_user(data["rec.users"].numpy(), columns)
+    tokens = dataset.id2token(dataset.uid_field, users)
+    folder.write_csv_gz(PER_USER, [dataset.uid_field, *values], [tokens, *values.values()])
+    if config["save_recs"]:
+        lists = recommendations(data, dataset)
+        folder.write_csv_gz(RECOMMENDATIONS, list(lists), list(lists.values()))
+
+
+def mean_by_user(
+    users: np.ndarray, columns: Dict[str, np.ndarray]
+) -> Tuple[np.ndarray, Dict[str, np.ndarray]]:
+    """Average the rows of each user: a sequential model has one for each held-out interaction.
+
+    Args:
+        users: User of each row. Shape: ``(rows,)``.
+        columns: Values of each row, NaN for none. Shape: ``(rows,)`` each.
+
+    Returns:
+        Different users, and the columns for them, NaN where no row of the user has a value.
+
+    Example:
+        >>> ids, means = mean_by_user(np.array([2, 1, 2]), {"hit@1": np.array([0.0, 1.0, 1.0])})
+        >>> ids.tolist(), means["hit@1"].tolist()
+        ([1, 2], [1.0, 0.5])
+    """
+    different, place = np.unique(users, return_inverse=True)
+    means = {}
+    for name, values in columns.items():
+        known = ~np.isnan(values)
+        total = np.bincount(place[known], values[known], len(different))
+        count = np.bincount(place[known], minlength=len(different))
+        means[name] = np.divide(total, count, np.full(len(different), np.nan), where=count > 0)
+    return different, means
+
+
+def recommendations(data: DataStruct, dataset: Any) -> Dict[str, np.ndarray]:
+    """The lists as columns, one row per recommended item, padding left out.
+
+    Args:
+        data: What was evaluated.
+        dataset: Its tokens are used.
+
+    Returns:
+        Number of the list, user, rank from 1, item, score, and 1 where the item was held out.
+    """
+    items, scores = data["rec.items"], data["rec.item_score"]
+    pairs = data["rec.positive_u"], data["rec.positive_i"]
+    found = ranking.hits(items, *pairs, dataset.item_num).int()
+    row, rank = np.nonzero(items.numpy())
+    return {
+        "list": row,
+        dataset.uid_field: dataset.id2token(dataset.uid_field, data["rec.users"].numpy()[row]),
+        "rank": rank + 1,
+        dataset.iid_field: dataset.id2token(dataset.iid_field, items.numpy()[row, rank]),
+        "score": scores.numpy()[row, rank],
+        "hit": found.numpy()[row, rank],
+    }
