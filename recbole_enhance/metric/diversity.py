@@ -1,6 +1,6 @@
-"""Diversity of ranked lists: how different one user's items are, by their sets of categories.
+"""Diversity of ranked lists: how different one user's items are, by category or embedding.
 
-Item 0 is padding: it has no category, whatever its row says, and forms no pair. Both functions go
+Item 0 is padding: it has no category, whatever its row says, and forms no pair. All functions go
 through the users in chunks, so that memory stays bounded for any number of users.
 """
 
@@ -8,6 +8,8 @@ from typing import Iterator, Tuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag, normalize
+from torch.special import entr
 
 _MAX_CELLS = 1 << 24  # of one chunk's (users, k, n_categories), 64 MiB in float32
 
@@ -84,11 +86,222 @@ def intra_list_distance(items: Tensor, categories: Tensor) -> Tensor:
     return torch.cat(distances)
 
 
+def category_recall(
+    items: Tensor, positive_u: Tensor, positive_i: Tensor, categories: Tensor
+) -> Tensor:
+    r"""Share of the categories of the user's held-out items that the list covers.
+
+    .. math:: \mathrm{CR@k}(u) = \frac{\big| \bigcup_{i \in \hat R_k(u)} C_i \cap
+        \bigcup_{i \in R(u)} C_i \big|}{\big| \bigcup_{i \in R(u)} C_i \big|}
+
+    Args:
+        items: Recommended item ids. Shape: ``(users, k)``.
+        positive_u: Row in ``items`` of each held-out item's user. Shape: ``(positives,)``.
+        positive_i: Item id of each held-out item. Shape: ``(positives,)``.
+        categories: True where the item has the category. Shape: ``(n_items, n_categories)``.
+
+    Returns:
+        Values in [0, 1], larger is better, float64; NaN for a user none of whose held-out items
+        has a category. Shape: ``(users,)``.
+
+    Raises:
+        ValueError: If there is no category at all.
+
+    Reference:
+        Subtopic recall, Zhai, Cohen, Lafferty. "Beyond Independent Relevance." in SIGIR 2003,
+        with the categories of the held-out items as the user's subtopics.
+
+    Example:
+        >>> categories = torch.tensor([[0, 0, 0], [1, 1, 0], [0, 1, 0]]).bool()
+        >>> rows, held_out = torch.tensor([0, 1]), torch.tensor([1, 2])
+        >>> category_recall(torch.tensor([[2, 0], [1, 0]]), rows, held_out, categories).tolist()
+        [0.5, 1.0]
+    """
+    weight, step = _weights(categories, torch.float32), _users_per_chunk(categories)
+    shares = []
+    for chunk, (held_out, starts) in zip(
+        items.split(step), _bags(positive_u, positive_i, len(items), step)
+    ):
+        covered = embedding_bag(chunk, weight, mode="sum") > 0  # (users, n_categories)
+        wanted = embedding_bag(held_out, weight, starts, mode="sum") > 0
+        shares.append((covered & wanted).sum(1).double() / wanted.sum(1))
+    return torch.cat(shares)
+
+
+def embedding_distance(items: Tensor, embedding: Tensor) -> Tensor:
+    r"""Mean cosine distance of the items' embeddings over all pairs of the list (EmbeddingILD).
+
+    .. math:: \mathrm{ILD@k}(u) = \frac{2}{k (k - 1)} \sum_{i < j \in \hat R_k(u)}
+        (1 - \cos(e_i, e_j))
+
+    It needs no category, but speaks the model's own language: two models cannot be compared by
+    it, and a model may spread its embeddings without spreading its lists. An embedding of zeros
+    has cosine 0 to any other.
+
+    Args:
+        items: Recommended item ids. Shape: ``(users, k)``.
+        embedding: One row for each item. Shape: ``(n_items, d)``.
+
+    Returns:
+        Values in [0, 2], larger is more diverse, float64; 0 for a list with less than two items.
+        Shape: ``(users,)``.
+
+    Reference:
+        Zhang, Hurley. "Avoiding Monotony: Improving the Diversity of Recommendation Lists."
+        in RecSys 2008, with the cosine of embeddings as similarity.
+
+    Example:
+        >>> embedding = torch.tensor([[9.0, 9.0], [1.0, 0.0], [0.0, 2.0], [3.0, 0.0]])
+        >>> embedding_distance(torch.tensor([[1, 2], [1, 3], [2, 0]]), embedding).tolist()
+        [1.0, 0.0, 0.0]
+    """
+    unit = normalize(embedding.double(), dim=1)  # (n_items, d); zeros stay zeros
+    unit[0] = 0
+    square = (unit * unit).sum(1)  # (n_items,): 1, or 0 where there is no direction
+    distances = []
+    for chunk in items.split(max(1, _MAX_CELLS // max(1, embedding.shape[1]))):
+        total = embedding_bag(chunk, unit, mode="sum")  # (users, d)
+        # the square of a sum holds each pair twice: no (users, k, k) is needed
+        cosines = ((total * total).sum(1) - square[chunk].sum(1)) / 2
+        n = (chunk != 0).sum(1)
+        pairs = n * (n - 1) / 2
+        mean = (1 - cosines / pairs.clamp(min=1)).clamp(0, 2)
+        distances.append(torch.where(pairs > 0, mean, 0.0))
+    return torch.cat(distances)
+
+
+def category_entropy(items: Tensor, categories: Tensor) -> Tensor:
+    r"""Entropy of the list's category distribution, in nats.
+
+    .. math:: H@k(u) = -\sum_c q(c|u) \ln q(c|u), \qquad q(c|u) =
+        \frac{\sum_{i \in \hat R_k(u)} p(c|i)}{\sum_{c'} \sum_{i \in \hat R_k(u)} p(c'|i)}
+
+    Each item spreads one unit evenly over its categories, :math:`p(c|i) = 1 / |C_i|`, as in
+    :func:`calibration`; an item without categories adds nothing.
+
+    Args:
+        items: Recommended item ids. Shape: ``(users, k)``.
+        categories: True where the item has the category. Shape: ``(n_items, n_categories)``.
+
+    Returns:
+        Values in [0, ln n_categories], larger is more diverse, float64; 0 for a list without any
+        category. Shape: ``(users,)``.
+
+    Raises:
+        ValueError: If there is no category at all.
+
+    Reference:
+        Shannon. "A Mathematical Theory of Communication." 1948; the distribution is that of
+        Steck. "Calibrated Recommendations." in RecSys 2018, with equal weights.
+
+    Example:
+        >>> categories = torch.tensor([[0, 0], [1, 0], [0, 1]]).bool()
+        >>> category_entropy(torch.tensor([[1, 2], [1, 0]]), categories).exp().tolist()
+        [2.0, 1.0]
+    """
+    weight = _spread(categories)
+    chunks = items.split(_users_per_chunk(categories))
+    return torch.cat(
+        [entr(_shares(embedding_bag(chunk, weight, mode="sum"))).sum(1) for chunk in chunks]
+    )
+
+
+def calibration(
+    items: Tensor, history_u: Tensor, history_i: Tensor, categories: Tensor, alpha: float
+) -> Tensor:
+    r"""Divergence of the list's categories from those of the user's history (miscalibration).
+
+    .. math:: \mathrm{KL}(p \| \tilde q) = \sum_c p(c|u) \ln \frac{p(c|u)}{\tilde q(c|u)}, \qquad
+        \tilde q = (1 - \alpha) q + \alpha p
+
+    p is the category distribution of the history and q that of the list, each item spreading one
+    unit evenly over its categories (Steck's weights of interactions and ranks are all 1 here).
+
+    Args:
+        items: Recommended item ids. Shape: ``(users, k)``.
+        history_u: Row in ``items`` of each past interaction's user. Shape: ``(interactions,)``.
+        history_i: Item id of each past interaction. Shape: ``(interactions,)``.
+        categories: True where the item has the category. Shape: ``(n_items, n_categories)``.
+        alpha: Smoothing, in (0, 1): without it a category that the list misses costs infinity.
+
+    Returns:
+        Values in [0, ln(1 / alpha)] nats, smaller is better calibrated, float64: 0 if the two
+        are the same, the maximum if they share no category or the list has none; NaN for a user
+        whose history has no category. Shape: ``(users,)``.
+
+    Raises:
+        ValueError: If there is no category at all, or ``alpha`` is out of range.
+
+    Reference:
+        Steck. "Calibrated Recommendations." in RecSys 2018, Section 3.
+
+    Example:
+        >>> categories = torch.tensor([[0, 0], [1, 0], [0, 1]]).bool()
+        >>> rows, past = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 1])
+        >>> result = calibration(torch.tensor([[1, 2], [2, 2]]), rows, past, categories, 0.01)
+        >>> [round(value, 4) for value in result.tolist()]
+        [0.0, 4.6052]
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha={alpha}: must be between 0 and 1")
+    weight, step = _spread(categories), _users_per_chunk(categories)
+    divergences = []
+    for chunk, (past, starts) in zip(
+        items.split(step), _bags(history_u, history_i, len(items), step)
+    ):
+        p = _shares(embedding_bag(past, weight, starts, mode="sum"))
+        q = _shares(embedding_bag(chunk, weight, mode="sum"))
+        mixed = (1 - alpha) * q + alpha * p
+        divergence = torch.where(p > 0, p * (p / mixed).log(), 0.0).sum(1)
+        divergences.append(torch.where(p.any(1), divergence.clamp(min=0), float("nan")))
+    return torch.cat(divergences)
+
+
+
 def _chunks(items: Tensor, categories: Tensor) -> Iterator[Tuple[Tensor, Tensor]]:
     """Give the categories of each listed item ``(users, k, n_categories)`` and which are real."""
-    if categories.shape[1] == 0:
-        raise ValueError("categories has no column: without categories there is no diversity")
+    _refuse_no_category(categories)
     users = max(1, _MAX_CELLS // (max(1, items.shape[1]) * categories.shape[1]))
     for chunk in items.split(users):
         real = chunk != 0
         yield categories[chunk] & real.unsqueeze(2), real
+
+
+def _weights(categories: Tensor, dtype: torch.dtype) -> Tensor:
+    """Membership as numbers, with nothing for the padding. Shape: ``(n_items, n_categories)``."""
+    _refuse_no_category(categories)
+    weight = categories.to(dtype, copy=True)
+    weight[0] = 0
+    return weight
+
+
+def _spread(categories: Tensor) -> Tensor:
+    """One unit of each item over its categories. Shape: ``(n_items, n_categories)``."""
+    weight = _weights(categories, torch.float64)
+    return weight / weight.sum(1, keepdim=True).clamp(min=1)
+
+
+def _shares(mass: Tensor) -> Tensor:
+    """Rows that sum to 1, or to 0 where there is nothing to share."""
+    total = mass.sum(1, keepdim=True)
+    return mass / torch.where(total > 0, total, 1.0)
+
+
+def _users_per_chunk(categories: Tensor) -> int:
+    return max(1, _MAX_CELLS // max(1, categories.shape[1]))
+
+
+def _bags(
+    rows: Tensor, items: Tensor, n_users: int, step: int
+) -> Iterator[Tuple[Tensor, Tensor]]:
+    """Give the items of every ``step`` users: one after the other, and where each user's begin."""
+    items = items[rows.argsort(stable=True)]
+    counts = torch.bincount(rows, minlength=n_users)
+    ends = [0, *counts.cumsum(0)[step - 1 :: step].tolist(), len(items)]  # of the chunks
+    for first, last, part in zip(ends, ends[1:], counts.split(step)):
+        yield items[first:last], part.cumsum(0) - part
+
+
+def _refuse_no_category(categories: Tensor) -> None:
+    if categories.shape[1] == 0:
+        raise ValueError("categories has no column: without categories there is no diversity")
