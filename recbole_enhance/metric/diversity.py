@@ -8,10 +8,12 @@ from typing import Iterator, Tuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding as rows_of
 from torch.nn.functional import embedding_bag, normalize
 from torch.special import entr
 
-_MAX_CELLS = 1 << 24  # of one chunk's (users, k, n_categories), 64 MiB in float32
+_MAX_CELLS = 1 << 24  # of a chunk's largest tensor in float32, 64 MiB
+_WIDE = 4  # a cell of which float64 and some copies are held at a time
 
 
 def category_coverage(items: Tensor, categories: Tensor) -> Tensor:
@@ -38,7 +40,9 @@ def category_coverage(items: Tensor, categories: Tensor) -> Tensor:
         >>> category_coverage(torch.tensor([[1, 2], [2, 0]]), categories).tolist()
         [0.5, 0.25]
     """
-    covered = [held.any(1).sum(1) for held, _ in _chunks(items, categories)]
+    weight = _weights(categories)
+    chunks = items.split(_users_per_chunk(categories.shape[1]))
+    covered = [(embedding_bag(chunk, weight, mode="sum") > 0).sum(1) for chunk in chunks]
     return torch.cat(covered).double() / categories.shape[1]
 
 
@@ -73,16 +77,23 @@ def intra_list_distance(items: Tensor, categories: Tensor) -> Tensor:
         >>> intra_list_distance(torch.tensor([[1, 2], [1, 3], [2, 0]]), categories).tolist()
         [0.5, 1.0, 0.0]
     """
+    weight = _weights(categories)
+    size = weight.sum(1).long()  # (n_items,): |C_i|
     distances = []
-    for held, real in _chunks(items, categories):
-        x = held.float()  # counts below 2^24 are exact
+    k = items.shape[1]
+    # (users, k, k) in float64, some of them at a time, is more than the categories if those are few
+    for chunk in items.split(_users_per_chunk(k * max(categories.shape[1], 4 * k))):
+        x = rows_of(chunk, weight)  # (users, k, n_categories); counts below 2^24 are exact
         both = x @ x.transpose(1, 2)  # (users, k, k): |C_i and C_j|
-        size = x.sum(2)
-        either = size.unsqueeze(2) + size.unsqueeze(1) - both  # (users, k, k): |C_i or C_j|
-        distance = torch.where(either > 0, 1 - both.double() / either, 0.0)
-        pair = real.unsqueeze(2) & real.unsqueeze(1)  # the diagonal adds 0: an item equals itself
+        mine = size[chunk]
+        either = mine.unsqueeze(2) + mine.unsqueeze(1) - both  # (users, k, k): |C_i or C_j|
+        real = chunk != 0
+        # a pair of padding and item, or of no category at all, is not far apart
+        pair = real.unsqueeze(2) & real.unsqueeze(1) & (either > 0)
+        distance = 1 - both.double() / either  # the diagonal adds 0: an item equals itself
         n = real.sum(1)
-        distances.append((distance * pair).sum((1, 2)) / (n * (n - 1)).clamp(min=1))
+        total = torch.where(pair, distance, 0.0).sum((1, 2))
+        distances.append(total / (n * (n - 1)).clamp(min=1))
     return torch.cat(distances)
 
 
@@ -117,7 +128,7 @@ def category_recall(
         >>> category_recall(torch.tensor([[2, 0], [1, 0]]), rows, held_out, categories).tolist()
         [0.5, 1.0]
     """
-    weight, step = _weights(categories, torch.float32), _users_per_chunk(categories)
+    weight, step = _weights(categories), _users_per_chunk(categories.shape[1])
     shares = []
     for chunk, (held_out, starts) in zip(
         items.split(step), _bags(positive_u, positive_i, len(items), step)
@@ -159,7 +170,7 @@ def embedding_distance(items: Tensor, embedding: Tensor) -> Tensor:
     unit[0] = 0
     square = (unit * unit).sum(1)  # (n_items,): 1, or 0 where there is no direction
     distances = []
-    for chunk in items.split(max(1, _MAX_CELLS // max(1, embedding.shape[1]))):
+    for chunk in items.split(_users_per_chunk(2 * embedding.shape[1])):
         total = embedding_bag(chunk, unit, mode="sum")  # (users, d)
         # the square of a sum holds each pair twice: no (users, k, k) is needed
         cosines = ((total * total).sum(1) - square[chunk].sum(1)) / 2
@@ -199,11 +210,9 @@ def category_entropy(items: Tensor, categories: Tensor) -> Tensor:
         >>> category_entropy(torch.tensor([[1, 2], [1, 0]]), categories).exp().tolist()
         [2.0, 1.0]
     """
-    weight = _spread(categories)
-    chunks = items.split(_users_per_chunk(categories))
-    return torch.cat(
-        [entr(_shares(embedding_bag(chunk, weight, mode="sum"))).sum(1) for chunk in chunks]
-    )
+    spread = _Spread(categories)
+    chunks = items.split(_users_per_chunk(_WIDE * categories.shape[1]))
+    return torch.cat([entr(spread.shares_of_lists(chunk)).sum(1) for chunk in chunks])
 
 
 def calibration(
@@ -244,13 +253,12 @@ def calibration(
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha}: must be between 0 and 1")
-    weight, step = _spread(categories), _users_per_chunk(categories)
+    spread, step = _Spread(categories), _users_per_chunk(_WIDE * categories.shape[1])
     divergences = []
     for chunk, (past, starts) in zip(
         items.split(step), _bags(history_u, history_i, len(items), step)
     ):
-        p = _shares(embedding_bag(past, weight, starts, mode="sum"))
-        q = _shares(embedding_bag(chunk, weight, mode="sum"))
+        p, q = spread.shares_of_bags(past, starts), spread.shares_of_lists(chunk)
         mixed = (1 - alpha) * q + alpha * p
         divergence = torch.where(p > 0, p * (p / mixed).log(), 0.0).sum(1)
         divergences.append(torch.where(p.any(1), divergence.clamp(min=0), float("nan")))
@@ -258,37 +266,51 @@ def calibration(
 
 
 
-def _chunks(items: Tensor, categories: Tensor) -> Iterator[Tuple[Tensor, Tensor]]:
-    """Give the categories of each listed item ``(users, k, n_categories)`` and which are real."""
-    _refuse_no_category(categories)
-    users = max(1, _MAX_CELLS // (max(1, items.shape[1]) * categories.shape[1]))
-    for chunk in items.split(users):
-        real = chunk != 0
-        yield categories[chunk] & real.unsqueeze(2), real
+class _Spread:
+    """One unit of each item, spread evenly over its categories; of padding, nothing."""
+
+    def __init__(self, categories: Tensor) -> None:
+        _refuse_no_category(categories)
+        self.n_categories = categories.shape[1]
+        self.count = categories.sum(1)  # (n_items,)
+        self.start = self.count.cumsum(0) - self.count  # of the item in what follows
+        self.category = categories.nonzero()[:, 1]  # item after item
+        self.count[0] = 0
+
+    def shares_of_lists(self, items: Tensor) -> Tensor:
+        """Category distribution of each row. Shape: ``(users, n_categories)``."""
+        rows = torch.arange(len(items), device=items.device).repeat_interleave(items.shape[1])
+        return self._shares(rows, items.flatten(), len(items))
+
+    def shares_of_bags(self, items: Tensor, starts: Tensor) -> Tensor:
+        """Category distribution of the items between one start and the next."""
+        lengths = torch.cat([starts[1:], starts.new_tensor([len(items)])]) - starts
+        rows = torch.arange(len(starts), device=items.device).repeat_interleave(lengths)
+        return self._shares(rows, items, len(starts))
+
+    def _shares(self, rows: Tensor, items: Tensor, n_rows: int) -> Tensor:
+        """Rows that sum to 1, or to 0 where there is nothing to share."""
+        count = self.count[items]
+        first = self.start[items] - (count.cumsum(0) - count)
+        place = torch.arange(int(count.sum()), device=items.device)
+        cell = (rows * self.n_categories).repeat_interleave(count)
+        cell += self.category[place + first.repeat_interleave(count)]
+        unit = (1 / count.double()).repeat_interleave(count)
+        mass = torch.bincount(cell, unit, n_rows * self.n_categories).double()
+        known = torch.bincount(rows[count > 0], minlength=n_rows).clamp(min=1)
+        return mass.reshape(n_rows, -1) / known.unsqueeze(1)
 
 
-def _weights(categories: Tensor, dtype: torch.dtype) -> Tensor:
+def _weights(categories: Tensor) -> Tensor:
     """Membership as numbers, with nothing for the padding. Shape: ``(n_items, n_categories)``."""
     _refuse_no_category(categories)
-    weight = categories.to(dtype, copy=True)
+    weight = categories.to(torch.float32, copy=True)
     weight[0] = 0
     return weight
 
 
-def _spread(categories: Tensor) -> Tensor:
-    """One unit of each item over its categories. Shape: ``(n_items, n_categories)``."""
-    weight = _weights(categories, torch.float64)
-    return weight / weight.sum(1, keepdim=True).clamp(min=1)
-
-
-def _shares(mass: Tensor) -> Tensor:
-    """Rows that sum to 1, or to 0 where there is nothing to share."""
-    total = mass.sum(1, keepdim=True)
-    return mass / torch.where(total > 0, total, 1.0)
-
-
-def _users_per_chunk(categories: Tensor) -> int:
-    return max(1, _MAX_CELLS // max(1, categories.shape[1]))
+def _users_per_chunk(cells: int) -> int:
+    return max(1, _MAX_CELLS // max(1, cells))
 
 
 def _bags(
