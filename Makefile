@@ -17,7 +17,7 @@ test-fast: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -m "not slow"
 
 test-oldest: $(OLDEST_INSTALLED)
-	$(OLDEST)/bin/python -m pytest tests/test_compat.py tests/test_config.py tests/test_options.py tests/shapley tests/enhancer
+	$(OLDEST)/bin/python -m pytest tests/test_compat.py tests/test_config.py tests/test_options.py tests/shapley tests/enhancer tests/metric
 
 check: $(INSTALLED)
 	$(VENV)/bin/python -m pip install -q -c constraints.txt -e ".[check]"
@@ -34,7 +34,7 @@ $(INSTALLED): setup.cfg constraints.txt
 
 $(OLDEST_INSTALLED): setup.cfg constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install -c constraints-oldest.txt -e ".[test]"
+	$(OLDEST)/bin/python -m pip install -c constraints-oldest.txt -e ".[test,oldest]"
 	touch $@
 
 clean:

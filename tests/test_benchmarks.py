@@ -36,6 +36,20 @@ def test_dvr_step_ends_with_ratios(tmp_path):
     assert 100 < peak < 10_000
 
 
+def test_metric_speed_ends_with_one_line_per_metric():
+    lines = quick_lines("metric_speed", "--repeats=1")
+    assert lines[0].startswith("ml-100k: 943 users x 20 items, ")
+    pattern = rf"benchmark=metric_speed metric=(\w+) seconds={NUMBER}(?: recbole_ratio={NUMBER})?"
+    last = [re.fullmatch(pattern, line) for line in lines if line.startswith("benchmark=")]
+    assert all(last)
+    seconds = {found[1]: float(found[2]) for found in last}
+    assert {"ild", "groupgap", "poprsp", "group_table"} <= set(seconds)
+    assert max(seconds.values()) < 1
+    ratios = [float(found[3]) for found in last if found[3]]
+    assert len(ratios) == 5  # the five that replace RecBole's
+    assert min(ratios) > 1
+
+
 @pytest.mark.slow
 def test_noise_detection_ends_with_one_line_per_dataset(tmp_path):
     out = tmp_path / "numbers.json"

@@ -5,6 +5,8 @@ functions, because a dense ``(users, n_items)`` matrix is what makes its own eva
 For a smaller k, cut the hits: ``recall(hits[:, :10], n_positives)``.
 """
 
+from typing import Callable, Dict
+
 import torch
 from torch import Tensor
 
@@ -157,3 +159,39 @@ def mrr(hits: Tensor) -> Tensor:
     """
     ranks = torch.arange(1, hits.shape[1] + 1, dtype=torch.float64, device=hits.device)
     return (hits / ranks).amax(1)  # the first hit has the largest 1 / rank
+
+
+def average_precision(hits: Tensor, n_positives: Tensor) -> Tensor:
+    r"""Mean over the user's positives of the precision at the rank of each (MAP).
+
+    .. math:: \mathrm{AP@k}(u) = \frac{1}{\min(|R(u)|, k)} \sum_{r \le k}
+        \mathrm{Precision@r}(u) \, \delta(i_r \in R(u))
+
+    Args:
+        hits: True where the item at that rank is a positive. Shape: ``(users, k)``.
+        n_positives: :math:`|R(u)|`. Shape: ``(users,)``.
+
+    Returns:
+        Values in [0, 1], larger is better; NaN for a user without positives. Shape: ``(users,)``.
+
+    Reference:
+        RecBole 1.2.1, ``recbole.evaluator.metrics.MAP``.
+
+    Example:
+        >>> average_precision(torch.tensor([[True, False, True, False]]), torch.tensor([2])).item()
+        0.8333333333333333
+    """
+    k = hits.shape[1]
+    ranks = torch.arange(1, k + 1, dtype=torch.float64, device=hits.device)
+    return (hits.cumsum(1) / ranks * hits).sum(1) / n_positives.clamp(max=k)
+
+
+# RecBole's accuracy of one list, by its lower-case name: (hits, n_positives) -> (users,).
+ACCURACY: Dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "recall": recall,
+    "ndcg": ndcg,
+    "map": average_precision,
+    "hit": lambda hits, n_positives: hit(hits),
+    "precision": lambda hits, n_positives: precision(hits),
+    "mrr": lambda hits, n_positives: mrr(hits),
+}

@@ -79,6 +79,7 @@ def test_every_metric_is_recboles_at_every_k(batch):
         "hit": recbole("Hit").metric_info(hits.numpy()),
         "precision": recbole("Precision").metric_info(hits.numpy()),
         "mrr": recbole("MRR").metric_info(hits.numpy()),
+        "map": recbole("MAP").metric_info(hits.numpy(), n.numpy()),
     }
     for k in range(
         1, items.shape[1] + 1
@@ -90,12 +91,12 @@ def test_every_metric_is_recboles_at_every_k(batch):
             "hit": ranking.hit(cut),
             "precision": ranking.precision(cut),
             "mrr": ranking.mrr(cut),
+            "map": ranking.average_precision(cut, n),
         }
         for name, values in ours.items():
             assert values.dtype == torch.float64
-            rtol = (
-                1e-13 if name == "ndcg" else 0
-            )  # numpy's logarithm and torch's may differ by an ulp
+            # numpy's logarithm and torch's may differ by an ulp, and so may the order of a sum
+            rtol = 1e-13 if name in ("ndcg", "map") else 0
             np.testing.assert_allclose(
                 values, theirs[name][:, k - 1], rtol=rtol, err_msg=f"{name}@{k}"
             )
@@ -131,8 +132,34 @@ def test_ndcg_and_mrr_against_a_loop(batch):
         assert mrr[user].item() == reciprocal
 
 
+@settings(deadline=None)
+@given(batches())
+def test_average_precision_against_a_loop(batch):
+    items, positive, n_items = batch
+    hits = ranking.hits(items, *pairs(positive), n_items)
+    result = ranking.average_precision(hits, positive.sum(1))
+    for user, found in enumerate(hits.tolist()):
+        precisions = [sum(found[:r]) / r for r in range(1, len(found) + 1) if found[r - 1]]
+        ideal = min(int(positive[user].sum()), len(found))
+        assert result[user].item() == pytest.approx(sum(precisions) / ideal, rel=1e-12)
+
+
+def test_accuracy_by_name_is_the_function():
+    hits, n = torch.tensor([[True, False, True]]), torch.tensor([3])
+    by_name = {name: function(hits, n).item() for name, function in ranking.ACCURACY.items()}
+    assert by_name == {
+        "recall": ranking.recall(hits, n).item(),
+        "ndcg": ranking.ndcg(hits, n).item(),
+        "map": ranking.average_precision(hits, n).item(),
+        "hit": 1.0,
+        "precision": ranking.precision(hits).item(),
+        "mrr": 1.0,
+    }
+
+
 def test_a_user_without_positives_is_nan_not_zero():
     hits, n = torch.zeros(1, 3, dtype=torch.bool), torch.zeros(1, dtype=torch.long)
+    assert ranking.average_precision(hits, n).isnan().all()
     assert ranking.recall(hits, n).isnan().all()
     assert ranking.ndcg(hits, n).isnan().all()
 
