@@ -309,7 +309,9 @@ class Config(RecBoleConfig):
         )
         splits = values["benchmark_filename"] or ()
         if not named and not splits:
-            values["load_col"] = atomic.default_load_col(folder, self.dataset, values)
+            values["load_col"] = atomic.default_load_col(
+                folder, self.dataset, values, values["field_separator"]
+            )
             self.options["load_col"] = copy.deepcopy(values["load_col"])
             self.origins["load_col"] = f"columns of {self.dataset}.inter"
         required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]

@@ -141,8 +141,8 @@ def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
     with _clean_up(folder), folder.logging() if folder else contextlib.nullcontext():
         seconds: Dict[str, float] = {}
         if folder:
-            suffixes = ["inter", *(config["load_col"] or {})]
-            hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], suffixes)
+            read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
+            hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
             folder.write_environment(hashes)
         _, train_data, valid_data, test_data, trainer = _assemble(config, folder, seconds)
         logger.info("%s on %s, seed %d%s", config["label"], config["dataset"], config["seed"],

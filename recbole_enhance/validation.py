@@ -45,6 +45,14 @@ def refuse_bad_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) ->
         raise ValueError(f"epochs={values['epochs']}: must not be below 0")
     if str(values["learner"]).lower() not in _LEARNERS:
         raise ValueError(f"learner={values['learner']}: one of {', '.join(_LEARNERS)}")
+    splits = values.get("benchmark_filename")
+    if splits is not None and not (
+        isinstance(splits, list) and len(splits) == 3 and all(isinstance(s, str) for s in splits)
+    ):
+        raise ValueError(
+            f"benchmark_filename={splits}: three names are expected, [train, valid, test] "
+            "for <dataset>.train.inter and so on"
+        )
     for key in _PICKLES:
         if values.get(key):
             raise ValueError(f"{key}={values[key]}: pickled datasets are not read or written")

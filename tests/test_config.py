@@ -119,6 +119,7 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"run_dir": [1]}, r"run_dir=\[1\]: text is expected"),
         ("BPR", {"data_path": None}, r"data_path: the folder"),
         ("BPR", {"topk": []}, r"topk=\[\]: whole numbers"),
+        ("BPR", {"benchmark_filename": "train"}, r"benchmark_filename=train: three names"),
         ("BPR", {"variant": ["a"]}, r"variant=\['a'\]: toy has no variants"),
         ("DVR", {"dvr_learning_rate": float("inf")}, r"dvr_learning_rate=inf: a finite number"),
         ("DVR", {"dvr_reward": "ndgc@5"}, r"dvr_reward=ndgc@5"),
@@ -169,3 +170,10 @@ def test_recboles_lists_stay_as_they_are(toy):
     before = list(dataset_arguments)
     Config("BPR", "ml-100k")
     assert dataset_arguments == before
+
+
+def test_another_separator_is_used_for_the_default_columns(tmp_path):
+    (tmp_path / "comma").mkdir()
+    (tmp_path / "comma" / "comma.inter").write_text("user_id:token,item_id:token\nu,i\n")
+    line = {"data_path": str(tmp_path), "field_separator": ","}
+    assert Config("BPR", "comma", command_line=line)["load_col"]["inter"] == ["user_id", "item_id"]

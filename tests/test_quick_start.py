@@ -393,3 +393,28 @@ def test_a_full_disk_keeps_the_epochs_that_are_done(toy, monkeypatch):
 def test_a_run_without_validation_can_be_read_again(toy):
     first = run_toy(toy, "BPR", eval_step=0, run_dir="unvalidated")
     assert resume_run("unvalidated")["test_result"] == first["test_result"]
+
+
+def test_ready_made_splits_run_and_resume(toy, tmp_path, monkeypatch):
+    """RecBole's ``benchmark_filename``: there is no ``.inter`` file of all rows."""
+    header, *rows = (toy / "toy" / "toy.inter").read_text().splitlines()
+    folder = tmp_path / "data" / "parts"
+    folder.mkdir(parents=True)
+    for place, split in enumerate(("train", "valid", "test")):
+        part = [row for number, row in enumerate(rows) if max(number % 7 - 4, 0) == place]
+        (folder / f"parts.{split}.inter").write_text("\n".join([header, *part]) + "\n")
+    (folder / "parts.item").write_text((toy / "toy" / "toy.item").read_text())
+    options = {
+        "dataset": "parts", "data_path": str(tmp_path / "data"), "run_dir": "run",
+        "benchmark_filename": ["train", "valid", "test"],
+    }  # fmt: skip
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, KeyboardInterrupt(), "_train_epoch")
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "BPR", **options)
+    resumed = resume_run("run")
+    hashes = json.loads(Path("run", "env.json").read_text())["data_sha256"]
+    assert set(hashes) == {f"parts.{s}.inter" for s in ("train", "valid", "test")} | {"parts.item"}
+    assert resumed["test_result"] == run_toy(toy, "BPR", **{**options, "run_dir": None})[
+        "test_result"
+    ]

@@ -135,30 +135,53 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
     )
 
 
-def default_load_col(folder: Path, dataset: str, names: Mapping[str, Any]) -> Dict[str, List[str]]:
+def default_load_col(
+    folder: Path, dataset: str, names: Mapping[str, Any], separator: str = "\t"
+) -> Dict[str, List[str]]:
     """Choose the columns of a dataset that has no configuration file.
 
     Args:
         folder: The dataset's folder.
         dataset: Its name.
         names: RecBole's ``USER_ID_FIELD``, ``ITEM_ID_FIELD``, ``RATING_FIELD`` and ``TIME_FIELD``.
+        separator: RecBole's ``field_separator``.
 
     Returns:
         A ``load_col`` of the user and item ids, and of rating and time where the file has them.
     """
-    columns = read_header(folder / f"{dataset}.inter")
+    columns = read_header(folder / f"{dataset}.inter", separator)
     optional = [names["RATING_FIELD"], names["TIME_FIELD"]]
     chosen = [names["USER_ID_FIELD"], names["ITEM_ID_FIELD"]]
     return {"inter": chosen + [name for name in optional if name in columns]}
 
 
-def sha256(folder: Path, dataset: str, suffixes: Sequence[str]) -> Dict[str, str]:
+def suffixes(
+    load_col: Optional[Mapping[str, Any]], splits: Optional[Sequence[str]] = None
+) -> List[str]:
+    """List the files that a run reads.
+
+    Args:
+        load_col: RecBole's option, file suffix -> columns.
+        splits: RecBole's ``benchmark_filename``: parts that stand for the interaction file.
+
+    Returns:
+        What follows the dataset's name and the dot in each file's name.
+
+    Example:
+        >>> suffixes({"inter": ["user_id"], "item": "*"}, ["train", "valid", "test"])
+        ['train.inter', 'valid.inter', 'test.inter', 'item']
+    """
+    inter = [f"{split}.inter" for split in splits or ()] or ["inter"]
+    return inter + [suffix for suffix in load_col or () if suffix != "inter"]
+
+
+def sha256(folder: Path, dataset: str, of: Sequence[str]) -> Dict[str, str]:
     """Fingerprint the atomic files, so that a result says which data it is from.
 
     Args:
         folder: The dataset's folder.
         dataset: Its name.
-        suffixes: Files to read, such as ``inter`` and ``item``.
+        of: Suffixes of the files to read, such as ``inter`` and ``item``.
 
     Returns:
         File name -> SHA-256 of its bytes in hexadecimal.
@@ -167,7 +190,7 @@ def sha256(folder: Path, dataset: str, suffixes: Sequence[str]) -> Dict[str, str
         ValueError: If a file is missing.
     """
     digests = {}
-    for suffix in suffixes:
+    for suffix in of:
         path = _file(folder, dataset, suffix)
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
@@ -180,8 +203,7 @@ def sha256(folder: Path, dataset: str, suffixes: Sequence[str]) -> Dict[str, str
 
 
 def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> List[Path]:
-    suffixes = [f"{split}.inter" for split in splits] or ["inter"]
-    return [_file(folder, dataset, suffix) for suffix in suffixes]
+    return [_file(folder, dataset, suffix) for suffix in suffixes(None, splits)]
 
 
 def _file(folder: Path, dataset: str, suffix: str) -> Path:
