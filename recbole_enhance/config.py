@@ -2,10 +2,7 @@
 
 import copy
 import importlib
-import inspect
 import pkgutil
-import re
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -21,6 +18,7 @@ from recbole.utils.argument_list import (
 from recbole_enhance import compat, validation
 from recbole_enhance.data import atomic
 from recbole_enhance.enhancer import ENHANCERS, load_enhancer
+from recbole_enhance.model_class import options_read_by
 from recbole_enhance.options import Layer, Loader, load_yaml, merge, nearest, nest, parse_value
 from recbole_enhance.paths import resource_dir
 
@@ -123,6 +121,7 @@ class Config(RecBoleConfig):
             raise ValueError(" ".join(str(arg) for arg in error.args)) from error
         if self.method is not None:
             self.method.check(self)
+        validation.refuse_missing_labels(self, self._inter_columns)
 
     # ---- reading ---------------------------------------------------------------------------
 
@@ -255,7 +254,7 @@ class Config(RecBoleConfig):
             *_UNNAMED_OPTIONS,
             *(key for group in self.parameters.values() for key in group),
         }
-        known |= _options_read_by(self.model_class)
+        known |= options_read_by(self.model_class)
         for origin, options in self._external_layers:
             for key in options:
                 if key in known:
@@ -317,7 +316,7 @@ class Config(RecBoleConfig):
         required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]
         if str(values["eval_args"].get("order")) == "TO":
             required.append(values["TIME_FIELD"])
-        atomic.check_columns(
+        self._inter_columns = atomic.check_columns(
             folder, self.dataset, values["load_col"], required, splits=splits,
             separator=values["field_separator"],
         )  # fmt: skip
@@ -334,17 +333,3 @@ DATASET_SECTIONS = {
     "SEQUENTIAL": "sequential",
     "KNOWLEDGE": "knowledge",
 }
-
-
-def _options_read_by(model_class: Any) -> set:
-    """Options that a model's module looks up, also those its YAML forgets."""
-    names = set()
-    for cls in model_class.__mro__:
-        if cls.__module__.startswith("torch") or cls is object:
-            continue
-        try:
-            source = inspect.getsource(sys.modules[cls.__module__])
-        except (OSError, TypeError):
-            continue  # defined in a notebook or a shell
-        names |= set(re.findall(r"""config\[\s*["'](\w+)["']\s*\]""", source))
-    return names

@@ -12,6 +12,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, init_seed
 
+from recbole_enhance import validation
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
 from recbole_enhance.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, RunFolder, logger
@@ -125,6 +126,7 @@ def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, fl
     with _timed(seconds, "data"), _said_as_one_line(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
+        validation.refuse_bad_k(config.options, dataset.item_num - 1)
         _fit_evaluation_into_memory(config, dataset)
         loaders = data_preparation(config, dataset)
     with _timed(seconds, "model"), _said_as_one_line(f"model={config['model']}"):
@@ -133,7 +135,9 @@ def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, fl
         model_class = wrap(config.model_class) if wrap else config.model_class
         model = model_class(config, loaders[0]._dataset).to(config["device"])
     train_data, valid_data, test_data = loaders
-    return Run(config, train_data, valid_data, test_data, make_trainer(config, model, folder))
+    with _said_as_one_line(f"log_wandb={config['log_wandb']}: the trainer"):
+        trainer = make_trainer(config, model, folder)
+    return Run(config, train_data, valid_data, test_data, trainer)
 
 
 def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:

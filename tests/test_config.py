@@ -97,7 +97,24 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"dataset": "none"}, r"none.inter.*data_path"),
         ("BPR", {"dataset": "../toy"}, r"\.\./toy"),
         ("BPR", {"load_col": {"inter": ["user_id", "item_id", "ratng"]}}, r"ratng.*rating"),
-        ("BPR", {"eval_args": {"mode": "all"}}, r"mode \[all\]"),
+        ("BPR", {"eval_args": {"mode": "all"}}, r"eval_args.mode=all: full, labeled, uni100"),
+        ("BPR", {"eval_args": {"mode": "uni0"}}, r"eval_args.mode=uni0: full"),
+        ("BPR", {"eval_args": {"mode": "uni"}}, r"eval_args.mode=uni: full"),
+        ("BPR", {"eval_args": {"mode": "uniform"}}, r"eval_args.mode=uniform: full"),
+        ("BPR", {"eval_args": {"mode": 5}}, r"eval_args.mode=5: full"),
+        ("BPR", {"eval_args": {"mode": ["full"]}}, r"eval_args.mode=\['full'\]: full"),
+        ("BPR", {"eval_args": {"mode": {}}}, r"eval_args.mode={}: valid and test"),
+        ("BPR", {"eval_args": {"mode": {"vaild": "full"}}},
+         r"eval_args.mode.vaild: unknown option; did you mean valid"),
+        ("BPR", {"eval_args": {"mode": {"test": "all"}}}, r"eval_args.mode.test=all: full"),
+        ("BPR", {"stopping_step": -1}, r"stopping_step=-1: must not be below 0"),
+        ("BPR", {"metric_decimal_place": -1}, r"metric_decimal_place=-1: must not be below 0"),
+        ("BPR", {"epochs": -1}, r"epochs=-1: must not be below 0"),
+        ("BPR", {"worker": -1}, r"worker=-1: must not be below 0"),
+        ("BPR", {"clip_grad_norm": 5}, r"clip_grad_norm=5: a mapping such as {max_norm: 5}"),
+        ("BPR", {"clip_grad_norm": {"max": 5}}, r"clip_grad_norm={'max': 5}: a mapping"),
+        ("BPR", {"clip_grad_norm": {"max_norm": 0}}, r"clip_grad_norm={'max_norm': 0}: a map"),
+        ("BPR", {"log_wandb": True}, r"log_wandb=True: needs pip install wandb"),
         (
             "BPR",
             {"eval_args": {"ordr": "RO"}},
@@ -120,6 +137,11 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"data_path": None}, r"data_path: the folder"),
         ("BPR", {"topk": []}, r"topk=\[\]: whole numbers"),
         ("BPR", {"benchmark_filename": "train"}, r"benchmark_filename=train: three names"),
+        ("FM", {}, r"threshold=None: eval_args.mode=labeled needs labels: threshold={rating: 4}"),
+        ("FM", {"eval_args": {"mode": "uni5"}}, r"threshold=None: FM needs labels"),
+        ("NeuMF", {"train_neg_sample_args": None}, r"threshold=None: NeuMF needs labels"),
+        ("BPR", {"eval_args": {"mode": "labeled"}}, r"eval_args.mode=labeled: .* rank items"),
+        ("BPR", {"train_neg_sample_args": None}, r"distribution=none: BPR compares with negat"),
         ("BPR", {"variant": ["a"]}, r"variant=\['a'\]: toy has no variants"),
         ("DVR", {"dvr_learning_rate": float("inf")}, r"dvr_learning_rate=inf: a finite number"),
         ("DVR", {"dvr_reward": "ndgc@5"}, r"dvr_reward=ndgc@5"),
@@ -135,8 +157,25 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
     ],
 )
 def test_bad_input_is_refused_in_one_line(toy, model, options, message):
+    if model == "FM":
+        options = {"metrics": ["AUC"], "valid_metric": "AUC", **options}
     with pytest.raises(ValueError, match=message):
         toy_config(toy, model, **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("MultiVAE", {"train_neg_sample_args": None}), ("ItemKNN", {"train_neg_sample_args": None}),
+     ("Pop", {"train_neg_sample_args": None}), ("SASRec", {}), ("DIN", {}),
+     ("FM", {"threshold": {"rating": 4}}),
+     ("FM", {"LABEL_FIELD": "rating"}),
+     ("FM", {"train_neg_sample_args": {"distribution": "uniform"}, "eval_args": {"mode": "uni5"}}),
+     ("NeuMF", {"train_neg_sample_args": None, "threshold": {"rating": 4}})],
+)  # fmt: skip
+def test_models_that_need_no_labels_or_have_them_are_taken(toy, model, options):
+    if model in ("FM", "DIN"):
+        options = {"metrics": ["AUC"], "valid_metric": "AUC", **options}
+    toy_config(toy, model, **options)
 
 
 def test_names_on_the_command_line_are_text(toy, tmp_path):

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -307,6 +309,9 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
         ({"user_inter_num_interval": "[1000,inf)"}, "empty"),
         ({"val_interval": {"rating": "[99,inf)"}}, "empty"),
         ({"encoding": "klingon"}, "dataset=toy cannot be built .*LookupError"),
+        ({"topk": [5, 49]}, r"topk=\[5, 49\]: 49 of 48 items cannot be listed"),
+        ({"model": "DVR", "dvr_reward": "ndcg@49"}, "dvr_reward=ndcg@49: 49 of 48 items cannot"),
+        ({"model": "DVR", "dvr_reward": "mrr@49"}, "dvr_reward=mrr@49: 49 of 48 items cannot"),
         ({"run_dir": "taken"}, "run_dir=taken: not empty"),
         ({"run_dir": "file/run"}, "run_dir=.*cannot be written"),
         ({"run_dir": "/proc/run"}, "run_dir=.*cannot be written"),
@@ -317,7 +322,7 @@ def test_a_run_that_fails_leaves_nothing(toy, options, message):
     Path("taken", "thesis.txt").write_text("mine")
     Path("file").write_text("mine")
     with pytest.raises(ValueError, match=message):
-        run_toy(toy, "BPR", **options)
+        run_toy(toy, **{"model": "BPR", **options})
     assert sorted(str(p) for p in Path(".").rglob("*")) == ["file", "taken", "taken/thesis.txt"]
 
 
@@ -418,3 +423,17 @@ def test_ready_made_splits_run_and_resume(toy, tmp_path, monkeypatch):
     assert resumed["test_result"] == run_toy(toy, "BPR", **{**options, "run_dir": None})[
         "test_result"
     ]
+
+
+def test_a_tracker_that_says_no_is_one_line(toy, monkeypatch):
+    """What wandb does where nobody has logged in."""
+    def refuse(**kwargs):
+        raise RuntimeError("api_key not configured (no-tty)")
+
+    wandb = ModuleType("wandb")
+    wandb.__spec__ = ModuleSpec("wandb", None)
+    wandb.run, wandb.init = None, refuse
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with pytest.raises(ValueError, match=r"log_wandb=True: .*api_key not configured"):
+        run_toy(toy, "BPR", log_wandb=True)
+    assert list(Path(".").iterdir()) == []

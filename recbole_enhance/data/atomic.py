@@ -59,7 +59,7 @@ def check_columns(
     *,
     splits: Sequence[str] = (),
     separator: str = "\t",
-) -> None:
+) -> List[str]:
     """Refuse columns that the atomic files do not have.
 
     Args:
@@ -71,6 +71,9 @@ def check_columns(
         splits: RecBole's ``benchmark_filename``: ready-made parts ``<dataset>.<split>.inter``.
         separator: RecBole's ``field_separator``.
 
+    Returns:
+        The columns of the interactions that are loaded.
+
     Raises:
         ValueError: If a file or column is missing or an id is no token; names the option, the
             column, the file and what the file has.
@@ -81,8 +84,9 @@ def check_columns(
         for name in required_inter[:2]:
             if columns[name] != "token":
                 raise ValueError(f"{path}: id column {name!r} is :{columns[name]}, must be :token")
+    everything = list(dict.fromkeys(name for columns in inter.values() for name in columns))
     if load_col is None:
-        return
+        return everything
     for suffix, names in {"inter": (), **load_col}.items():
         option = f"load_col.{suffix}"
         if names != "*" and (isinstance(names, str) or not isinstance(names, Sequence)):
@@ -99,6 +103,8 @@ def check_columns(
             files = {path: read_header(path, separator)}
         for path, columns in files.items():
             _require([] if names == "*" else names, columns, path, f"{option} names")
+    chosen = load_col.get("inter", "*")
+    return everything if chosen == "*" else list(chosen)
 
 
 def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> Path:
