@@ -7,7 +7,7 @@ import traceback
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from recbole_enhance import __version__
-from recbole_enhance.options import flatten, nearest, parse_argv
+from recbole_enhance.options import flatten, load_yaml, nearest, parse_argv, parse_flag
 
 USAGE = """\
 usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
@@ -81,7 +81,7 @@ def _dispatch(words: List[str]) -> int:
 
 
 def _run(options: Dict[str, str]) -> int:
-    quiet = options.get("quiet", "false").lower() == "true"
+    quiet = _quiet(options)
     resume = options.pop("resume", None)
     if resume is not None and set(options) - {"quiet"}:
         others = ", ".join(f"--{key}" for key in options if key != "quiet")
@@ -101,6 +101,14 @@ def _run(options: Dict[str, str]) -> int:
     if not quiet:
         print(_table(result))
     return 0
+
+
+def _quiet(options: Mapping[str, str]) -> bool:
+    """The option, on the command line or in the last file that has it."""
+    if "quiet" in options:
+        return parse_flag("quiet", options["quiet"])
+    said = [load_yaml(name).get("quiet") for name in _split_files(options)[0]]
+    return ([False] + [value for value in said if value is not None])[-1] is True
 
 
 @contextlib.contextmanager
@@ -127,7 +135,7 @@ def _split_files(options: Mapping[str, str]) -> Tuple[List[str], Dict[str, str]]
 def _config_show(options: Dict[str, str]) -> int:
     from recbole_enhance.config import Config
 
-    origin = options.pop("origin", "false") == "true"
+    origin = parse_flag("origin", options.pop("origin", "false"))
     files, command_line = _split_files(options)
     config = Config(config_file_list=files, command_line=command_line)
     for key, value, where in flatten(config.options, config.origins):

@@ -53,6 +53,26 @@ def parse_value(key: str, text: str) -> Any:
         raise ValueError(f"{key}={text}: not a YAML value") from error
 
 
+def parse_flag(key: str, text: str) -> bool:
+    """Read one yes or no given as text, as every other option is read.
+
+    Args:
+        key: The option, for the message.
+        text: YAML: ``true``, ``yes``, ``on`` and their opposites, whatever the case.
+
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+        >>> parse_flag("quiet", "yes"), parse_flag("quiet", "False")
+        (True, False)
+    """
+    value = parse_value(key, text)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}={text}: true or false is expected")
+    return value
+
+
 def load_yaml(path: Any) -> Dict[str, Any]:
     """Read a mapping of options from a YAML file.
 

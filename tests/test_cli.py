@@ -31,8 +31,16 @@ def test_run_prints_a_table_and_the_folder(options):
     assert "epoch 0: train loss" in err
 
 
-def test_quiet_prints_nothing(options):
-    assert call("run", "--model=BPR", options, "--epochs=1", "--quiet") == (0, "", "")
+@pytest.mark.parametrize("quiet", ["--quiet", "--quiet=yes", "--quiet=On", "--quiet=TRUE"])
+def test_quiet_prints_nothing(options, quiet):
+    assert call("run", "--model=BPR", options, "--epochs=1", quiet) == (0, "", "")
+    assert call("run", "--resume=" + str(next(Path("runs/toy/BPR").iterdir())), quiet)[1] == ""
+
+
+def test_quiet_in_a_file_is_quiet_and_the_command_line_has_the_last_word(options):
+    Path("toy.yaml").write_text(Path("toy.yaml").read_text() + "quiet: true\n")
+    assert call("--model=BPR", options, "--epochs=1") == (0, "", "")
+    assert "ndcg@5" in call("--model=BPR", options, "--epochs=1", "--quiet=no")[1]
 
 
 def test_resume_of_a_finished_run_reads_it(options):
@@ -68,6 +76,8 @@ def test_resume_of_a_finished_run_reads_it(options):
         (["--resume=nowhere", "--epochs=3"], "--resume takes the options of the run itself"),
         (["trian", "--model=BPR"], "trian: unknown verb"),
         (["config"], "config show"),
+        (["--model=BPR", "--dataset=ml-100k", "--quiet=maybe"], "quiet=maybe: true or false"),
+        (["--resume=nowhere", "--quiet=3"], "quiet=3: true or false"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(words, message):
