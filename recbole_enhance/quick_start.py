@@ -15,7 +15,15 @@ from recbole.utils import ModelType, init_seed
 from recbole_enhance import validation
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
-from recbole_enhance.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, RunFolder, logger
+from recbole_enhance.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    METRICS,
+    MODEL,
+    RunFolder,
+    logger,
+    run_key,
+)
 from recbole_enhance.trainer import EnhancedTrainer, make_trainer
 
 
@@ -63,12 +71,22 @@ def resume_run(run_dir: Union[str, Path], quiet: bool = False) -> Dict[str, Any]
     """
     folder = RunFolder.open(run_dir)
     if folder.finished:
-        report = folder.read_json(METRICS)
-        if not isinstance(report, dict) or not all(k in report for k in _RECBOLE_KEYS):
-            raise ValueError(f"resume={folder.path}: {METRICS} is not the report of a run")
-        logger.info("%s is finished", folder.path)
-        return {**{key: report[key] for key in _RECBOLE_KEYS}, "run_dir": str(folder.path)}
-    return _run(_saved_config(folder, quiet=quiet), folder)
+        return _finished_result(folder)
+    folder.lock("resume")
+    try:
+        if folder.finished:  # by a process that has just let go
+            return _finished_result(folder)
+        return _run(_saved_config(folder, quiet=quiet), folder)
+    finally:
+        folder.release()
+
+
+def _finished_result(folder: RunFolder) -> Dict[str, Any]:
+    report = folder.read_json(METRICS)
+    if not isinstance(report, dict) or not all(k in report for k in _RECBOLE_KEYS):
+        raise ValueError(f"resume={folder.path}: {METRICS} is not the report of a run")
+    logger.info("%s is finished", folder.path)
+    return {**{key: report[key] for key in _RECBOLE_KEYS}, "run_dir": str(folder.path)}
 
 
 _RECBOLE_KEYS = ("best_valid_score", "valid_score_bigger", "best_valid_result", "test_result")
@@ -112,7 +130,7 @@ def load_run(run_dir: Union[str, Path]) -> Run:
     """
     folder = RunFolder.open(run_dir)
     run = _assemble(_saved_config(folder), None, {})
-    run.trainer.load_best(folder.path / MODEL)
+    run.trainer.load_best(folder.path / MODEL, run_key(run.config))
     return run
 
 
@@ -222,6 +240,9 @@ def _clean_up(folder: Optional[RunFolder]) -> Iterator[None]:
         elif folder:
             folder.discard()
         raise
+    finally:
+        if folder:
+            folder.release()
 
 
 @contextlib.contextmanager

@@ -24,9 +24,16 @@ import scipy.sparse
 import torch
 import yaml
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
+LOCK = ".lock"
 HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
 _FORMAT = 1
+_TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
 _VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
              "use_gpu", "log_tensorboard", "log_wandb", "wandb_project",
@@ -48,6 +55,7 @@ class RunFolder:
         self.path = path
         self.fresh = fresh
         self.made = tuple(made)
+        self._lock: Any = None
 
     @classmethod
     def create(cls, config: Any) -> "RunFolder":
@@ -59,24 +67,30 @@ class RunFolder:
         Raises:
             ValueError: If ``run_dir`` is taken or cannot be made.
         """
+        folder = None
         try:
             if config["run_dir"]:
                 path = Path(config["run_dir"])
                 made = _missing(path)
                 path.mkdir(parents=True, exist_ok=True)
-                if any(path.iterdir()):
-                    raise ValueError(
-                        f"run_dir={path}: not empty; name another, or continue it: --resume={path}"
-                    )
+                _refuse_taken(path)
             else:
                 path = Path("runs", config["dataset"], config["label"], run_key(config))
                 made = _missing(path.parent)
                 path = _make_numbered(path)
                 made.insert(0, path)
-            folder = cls(path, fresh=True, made=made)
+            folder = cls(path, fresh=False, made=made)
+            folder.lock("run_dir")
+            _refuse_taken(path)  # by a run that was over before we had the lock
+            folder.fresh = True
             options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
             folder.write_text(CONFIG, yaml.safe_dump(_plain(options), sort_keys=True))
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            if folder is not None:
+                folder.discard()
+                folder.release()
+            if isinstance(error, ValueError):
+                raise
             raise ValueError(
                 f"run_dir={error.filename}: cannot be written ({error.strerror})"
             ) from error
@@ -98,6 +112,30 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run has reported its test result."""
         return (self.path / METRICS).is_file()
+
+    def lock(self, option: str) -> None:
+        """Keep other processes out, until :meth:`release` or the end of this process.
+
+        The kernel holds the lock, so that none outlives a kill; the file ``.lock`` may. What an
+        earlier process was writing when it was killed is removed.
+
+        Args:
+            option: How the folder was named, for the message.
+
+        Raises:
+            ValueError: If another process runs in this folder.
+        """
+        self._lock = _lock_file(self.path / LOCK, f"{option}={self.path}")
+        for stale in self.path.glob(_TEMPORARY):
+            stale.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let other processes in."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):  # a folder that became unwritable
+                (self.path / LOCK).unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
 
     def discard(self) -> None:
         """Remove what this run wrote, and the folders that it made; a user's own folder stays."""
@@ -211,16 +249,44 @@ class RunFolder:
             handler.close()
 
 
-def load_tensors(path: Path, label: str, device: Any) -> Dict[str, Any]:
+def _lock_file(path: Path, what: str) -> Any:
+    """Open a file and lock it, or say who cannot."""
+    while True:
+        try:
+            file = open(path, "ab")  # noqa: SIM115  it stays open
+        except OSError as error:
+            raise ValueError(f"{what}: cannot be written ({error.strerror})") from error
+        try:
+            if fcntl is None:
+                raise OSError(None, "no fcntl on this system")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise ValueError(f"{what}: another process is running in this folder") from None
+        except OSError as error:  # some network file systems lock nothing
+            logger.warning("%s: cannot be locked (%s): see that no second process uses it",
+                           what, error.strerror)  # fmt: skip
+            return file
+        # Between opening and locking, the process before may have removed its file.
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()
+
+
+def load_tensors(
+    path: Path, label: str, device: Any, run: Optional[str] = None
+) -> Dict[str, Any]:
     """Read a model or checkpoint without running code from it.
 
     Args:
         path: The file.
         label: What the file must belong to, as ``DVR-BPR``.
         device: Where tensors go.
+        run: The :func:`run_key` that the file must have; None takes any.
 
     Raises:
-        ValueError: If the file is missing, unreadable, or belongs to another pair of models.
+        ValueError: If the file is missing, unreadable, or belongs to another pair of models or
+            to another run.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -232,6 +298,8 @@ def load_tensors(path: Path, label: str, device: Any) -> Dict[str, Any]:
         raise ValueError(f"{path}: not a checkpoint of recbole_enhance")
     if content["label"] != label:
         raise ValueError(f"{path}: belongs to {content['label']}, this run is {label}")
+    if run is not None and content.get("run") != run:
+        raise ValueError(f"{path}: belongs to a run with other options or another seed")
     return _decode(content)
 
 
@@ -273,6 +341,13 @@ _RUNTIME_OPTIONS = ("enhancer", "label", "MODEL_TYPE", "run_dir")
 def _missing(path: Path) -> List[Path]:
     """The folders on the way to ``path`` that are not there, innermost first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def _refuse_taken(path: Path) -> None:
+    if any(entry.name != LOCK for entry in path.iterdir()):
+        raise ValueError(
+            f"run_dir={path}: not empty; name another, or continue it: --resume={path}"
+        )
 
 
 def _make_numbered(path: Path) -> Path:

@@ -158,8 +158,10 @@ class EnhancedTrainer(Trainer):
         }
         if self.folder is not None:
             self.folder.save_tensors(
-                MODEL, {"label": self.config["label"], "epoch": epoch, **self._best}
-            )
+                MODEL,
+                {"label": self.config["label"], "run": run_key(self.config), "epoch": epoch,
+                 **self._best},
+            )  # fmt: skip
         if not self._validates and epoch >= 0:
             self._end_epoch(epoch)
 
@@ -205,16 +207,17 @@ class EnhancedTrainer(Trainer):
                 self._load(self._best)
         return super().evaluate(eval_data, False, None, show_progress)
 
-    def load_best(self, model_file: Any) -> None:
+    def load_best(self, model_file: Any, run: Optional[str] = None) -> None:
         """Take the parameters of a model file.
 
         Args:
             model_file: ``model.pt`` of a run folder.
+            run: The ``run_key`` of the run that must have written it; None takes any.
 
         Raises:
-            ValueError: If it is unreadable or belongs to another model.
+            ValueError: If it is unreadable or belongs to another model or run.
         """
-        state = load_tensors(model_file, self.config["label"], self.device)
+        state = load_tensors(model_file, self.config["label"], self.device, run)
         try:
             self._load(state)
         except (KeyError, RuntimeError) as error:
@@ -288,10 +291,9 @@ class EnhancedTrainer(Trainer):
             raise ValueError(
                 f"resume: {self.config['model']} trains in stages, which cannot be continued"
             )
-        state = load_tensors(resume_file, self.config["label"], self.device)
-        if state.get("run") != run_key(self.config):
-            raise ValueError(f"{resume_file}: belongs to a run with other options or another seed")
-        self.load_best(resume_file.with_name(MODEL))
+        run = run_key(self.config)
+        state = load_tensors(resume_file, self.config["label"], self.device, run)
+        self.load_best(resume_file.with_name(MODEL), run)
         self.start_epoch = state["epoch"] + 1
         for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result", "history"):
             setattr(self, name, state[name])

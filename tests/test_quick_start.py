@@ -248,7 +248,13 @@ def test_foreign_and_broken_checkpoints_are_refused(toy, monkeypatch):
             resume_run("stopped", quiet=True)
         assert sorted(p.name for p in Path("stopped").iterdir()) == before
     torch.save(foreign, checkpoint)
-    torch.save({**foreign, "state_dict": smaller}, Path("stopped", MODEL))
+    best = torch.load(Path("stopped", MODEL), weights_only=True)
+    for content in ({**best, "run": "1-0"}, {k: v for k, v in best.items() if k != "run"}):
+        torch.save(content, Path("stopped", MODEL))
+        for put_together in (resume_run, load_run):
+            with pytest.raises(ValueError, match=r"model\.pt: belongs to a run with other options"):
+                put_together("stopped")
+    torch.save({**best, "state_dict": smaller}, Path("stopped", MODEL))
     with pytest.raises(ValueError, match="does not fit this model or these data"):
         resume_run("stopped", quiet=True)
     with pytest.raises(ValueError, match="no run here"):
