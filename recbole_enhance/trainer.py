@@ -97,6 +97,8 @@ class EnhancedTrainer(Trainer):
         else:
             result = self._fit(train_data, valid_data, verbose, show_progress, callback_fn)
         if self.folder is not None:
+            if self.history:  # epochs after the last evaluated one
+                self.folder.write_history(self.history)
             self.write_results(self.folder)
         return result
 

@@ -443,3 +443,15 @@ def test_a_tracker_that_says_no_is_one_line(toy, monkeypatch):
     with pytest.raises(ValueError, match=r"log_wandb=True: .*api_key not configured"):
         run_toy(toy, "BPR", log_wandb=True)
     assert list(Path(".").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"epochs": 5, "eval_step": 2}, {"epochs": 2, "eval_step": 5}, {"epochs": 3, "eval_step": 0}],
+)
+def test_every_epoch_is_in_the_history(toy, options):
+    rows = history_rows(Path(run_toy(toy, "BPR", **options)["run_dir"]))
+    assert [int(row["epoch"]) for row in rows] == list(range(options["epochs"]))
+    step = min(options["eval_step"], options["epochs"]) or 99
+    evaluated = [row["epoch"] for row in rows if row.get("valid_ndcg@5")]
+    assert [int(epoch) for epoch in evaluated] == list(range(step - 1, options["epochs"], step))
