@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import os
 import pkgutil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
@@ -283,6 +284,9 @@ class Config(RecBoleConfig):
             data_path = bundled.parent
         self.options["data_path"] = str(data_path.resolve())
         splits = values["benchmark_filename"] or ()
+        # RecBole unpickles data that lie in the folder of checkpoints, unasked. Nothing lies here.
+        nowhere = str(Path(os.devnull, "pickle"))
+        values["dataset_save_path"] = values["dataloaders_save_path"] = nowhere
         values["data_path"] = str(atomic.find_dataset(data_path, self.dataset, splits))
         self._choose_columns(values)
 

@@ -411,9 +411,14 @@ def _decode(value: Any) -> Any:
 
 
 class _NoColour(logging.Formatter):
-    """RecBole colours its messages; a file wants none."""
+    """RecBole colours its messages; a file wants none. Some of them have no place for a value."""
 
     def format(self, record: logging.LogRecord) -> str:
+        try:
+            record.getMessage()
+        except TypeError:  # ract.py:76
+            record.msg = " ".join(map(str, (record.msg, *(record.args or ()))))
+            record.args = None
         return re.sub(r"\x1b\[[0-9;]*m", "", super().format(record))
 
 

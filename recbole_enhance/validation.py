@@ -25,6 +25,7 @@ _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 _EVAL_ARGS = {"split", "order", "group_by", "mode"}
 _NEGATIVE_ARGS = {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"}
 _CLIP_ARGS = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}  # torch's clip_grad_norm_
+_TEACHERS = ("CrossNet", "CIN")
 _PHASES = ("valid", "test")
 _MODE = re.compile(r"full|labeled|(uni|pop)[1-9]\d*")
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+|inf)(e[-+]?\d+)?"
@@ -51,6 +52,8 @@ def refuse_bad_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) ->
         raise ValueError(f"seed={values['seed']}: must be at least 0 and below 2**32")
     if str(values["learner"]).lower() not in _LEARNERS:
         raise ValueError(f"learner={values['learner']}: one of {', '.join(_LEARNERS)}")
+    if values.get("teacher", _TEACHERS[0]) not in _TEACHERS:  # KD_DAGFM evaluates it
+        raise ValueError(f"teacher={values['teacher']}: one of {', '.join(_TEACHERS)}")
     _refuse_bad_clipping(values["clip_grad_norm"])
     if values["log_wandb"] and importlib.util.find_spec("wandb") is None:
         raise ValueError("log_wandb=True: needs pip install wandb")
