@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sys
 import traceback
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -11,7 +12,7 @@ from recbole_enhance.options import flatten, load_yaml, nearest, parse_argv, par
 
 USAGE = """\
 usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
-       recbole-enhance [run] --resume=RUN_DIR
+       recbole-enhance [run] --resume=RUN_DIR [--model=MODULE:CLASS or --backbone=MODULE:CLASS]
        recbole-enhance config show --model=NAME --dataset=NAME [--origin] [--key=value ...]
        recbole-enhance list
        recbole-enhance doctor
@@ -23,6 +24,7 @@ doctor       show versions, what was mended for them, and what cannot run here
 
 --model      a method (DVR) or any RecBole model (BPR, LightGCN, SASRec, ...)
 --backbone   the RecBole model under the method
+             either may be a class of your own: --model=my_package.my_module:MyModel
 --dataset    name of a dataset; --data_path=FOLDER holds NAME/NAME.inter
 --config_files=a.yaml,b.yaml  files of options; the command line comes after them
 --run_dir=PATH  folder of the run;  --quiet  print nothing but errors
@@ -83,9 +85,14 @@ def _dispatch(words: List[str]) -> int:
 def _run(options: Dict[str, str]) -> int:
     quiet = _quiet(options)
     resume = options.pop("resume", None)
-    if resume is not None and set(options) - {"quiet"}:
-        others = ", ".join(f"--{key}" for key in options if key != "quiet")
-        raise ValueError(f"--resume takes the options of the run itself, not {others}")
+    own = [options[key] for key in ("backbone", "model") if ":" in options.get(key, "")]
+    if own:  # a class of the user's, in a module of his folder as with python -m
+        sys.path.insert(0, os.getcwd())
+    if resume is not None:
+        others = [key for key in options if key != "quiet" and options[key] not in own]
+        if others:
+            named = ", ".join(f"--{key}" for key in others)
+            raise ValueError(f"--resume takes the options of the run itself, not {named}")
     with _console(quiet):
         # Here, not above: importing torch and RecBole takes seconds that --help need not wait.
         from recbole_enhance import compat
@@ -94,7 +101,7 @@ def _run(options: Dict[str, str]) -> int:
         from recbole_enhance.quick_start import resume_run, run_recbole_enhance
 
         if resume is not None:
-            result = resume_run(resume, quiet)
+            result = resume_run(resume, quiet, own[0] if own else None)
         else:
             files, command_line = _split_files(options)
             result = run_recbole_enhance(config_file_list=files, command_line=command_line)

@@ -1,11 +1,13 @@
 """RecBole's Config on two axes, backbone and method: layers merge, and typos are told."""
 
+import contextlib
 import copy
 import importlib
+import logging
 import os
 import pkgutil
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from recbole.config import Config as RecBoleConfig
 from recbole.utils import ModelType
@@ -19,10 +21,17 @@ from recbole.utils.argument_list import (
 from recbole_enhance import compat, validation
 from recbole_enhance.data import atomic
 from recbole_enhance.enhancer import ENHANCERS, load_enhancer
-from recbole_enhance.model_class import options_read_by
+from recbole_enhance.model_class import (
+    checked_class,
+    class_path,
+    how_to_name,
+    import_class,
+    options_read_by,
+)
 from recbole_enhance.options import Layer, Loader, load_yaml, merge, nearest, nest, parse_value
 from recbole_enhance.paths import resource_dir
 
+logger = logging.getLogger("recbole_enhance")
 COMMAND_LINE = "command line"
 # Options that RecBole reads but no YAML of it names.
 _UNNAMED_OPTIONS = ("model", "dataset", "convert_token_to_onehot", "encoding",
@@ -33,6 +42,11 @@ _TEXT = ("model", "dataset", "backbone", "variant", "run_dir", "data_path", "fie
          "seq_separator")  # fmt: skip
 _EVAL_BATCH_SIZE = 4096  # RecBole's
 _SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
+
+
+def _read(key: str, text: str) -> Any:
+    name = key in _TEXT and text not in ("", "~", "null", "None")
+    return text if name else parse_value(key, text)
 
 
 def recbole_models() -> Dict[str, Tuple[str, str]]:
@@ -89,7 +103,8 @@ class Config(RecBoleConfig):
     command line.
 
     Args:
-        model: Name of a method or of a RecBole model, or a model class.
+        model: Name of a method or of a RecBole model, or a model class of your own, as the class
+            or as ``module:Class``.
         dataset: Name of a dataset.
         config_file_list: YAML files of the user.
         config_dict: Options; text is read as YAML, dotted keys reach into dictionaries.
@@ -99,6 +114,8 @@ class Config(RecBoleConfig):
         origins: Option -> the file or place its value comes from.
         options: The merged options as plain values, before RecBole fills in what it derives.
         method: The :class:`~recbole_enhance.enhancer.base.Enhancer`, or None.
+        own_class: Where the backbone is the user's class, the option that names it (``model`` or
+            ``backbone``) and its ``module:Class``; else None.
 
     Raises:
         ValueError: If an option is unknown or out of range, or two do not fit together.
@@ -145,15 +162,12 @@ class Config(RecBoleConfig):
 
     def _load_variable_config_dict(self, config_dict: Any) -> Dict[str, Any]:
         return {
-            key: parse_value(key, value) if isinstance(value, str) else copy.deepcopy(value)
+            key: _read(key, value) if isinstance(value, str) else copy.deepcopy(value)
             for key, value in (config_dict or {}).items()
         }
 
     def _load_cmd_line(self) -> Dict[str, Any]:
-        return {
-            key: text if key in _TEXT and text else parse_value(key, text)
-            for key, text in self._command_line.items()
-        }
+        return {key: _read(key, text) for key, text in self._command_line.items()}
 
     def _merge_external_config_dict(self) -> None:
         self._external_layers = [
@@ -164,22 +178,26 @@ class Config(RecBoleConfig):
         self.external_config_dict, _ = merge(self._external_layers)
 
     def _get_model_and_dataset(self, model: Any, dataset: Any) -> Tuple[str, Any, str]:
-        model = model or self.external_config_dict.get("model")
+        python = len(self._external_layers), "model="  # has the last word
+        model, newer = (model, python) if model else self._last("model")
         dataset = dataset or self.external_config_dict.get("dataset")
         for option, value in (("model", model), ("dataset", dataset)):
             if not value:
                 raise ValueError(f"--{option}=NAME is missing")
-        backbone = self.external_config_dict.get("backbone")
+        backbone, older = self._last("backbone")
         by_name = {name.lower(): name for name in ENHANCERS}
         enhancer = by_name.get(model.lower()) if isinstance(model, str) else None
-        if enhancer is None and backbone not in (None, model):
+        option, place = "model", newer
+        if enhancer:
+            option, place = "backbone", older
+            model = backbone or load_yaml(self._enhancer_yaml(enhancer))["backbone"]
+        elif backbone not in (None, model) and not self._is_of_another_run(older, newer):
             raise ValueError(
                 f"backbone={backbone}: {model} is no method; methods are {', '.join(ENHANCERS)}"
             )
         self.method = load_enhancer(enhancer) if enhancer else None
-        if enhancer:
-            model = backbone or load_yaml(self._enhancer_yaml(enhancer))["backbone"]
-        model_class: Any = model if isinstance(model, type) else get_model_class(str(model))
+        model_class, self._recorded_name = self._find_class(option, model, place)
+        self.own_class = (option, self._recorded_name) if ":" in self._recorded_name else None
         if model_class.type == ModelType.DECISIONTREE:
             raise ValueError(
                 f"model={model_class.__name__}: decision trees have no training to enhance"
@@ -187,6 +205,37 @@ class Config(RecBoleConfig):
         for name, packages in compat.missing_packages(model_class.__name__).items():
             raise ValueError(f"model={name}: needs pip install {' '.join(packages)}")
         return model_class.__name__, model_class, str(dataset)
+
+    def _last(self, option: str) -> Tuple[Any, Tuple[int, str]]:
+        """Value of an option in the last layer that has it, and that layer's number and name."""
+        for number, (origin, options) in reversed(list(enumerate(self._external_layers))):
+            if options.get(option):
+                return options[option], (number, origin)
+        return None, (-1, "")
+
+    def _is_of_another_run(self, older: Tuple[int, str], newer: Tuple[int, str]) -> bool:
+        """Whether a file names model and backbone, and a later layer names another model."""
+        number, _ = older
+        of_a_file = number < min(newer[0], len(self._file_layers))
+        return of_a_file and "model" in self._external_layers[number][1]
+
+    def _find_class(self, option: str, model: Any, place: Tuple[int, str]) -> Tuple[Any, str]:
+        """The backbone's class, and its name for ``config.yaml``."""
+        number, origin = place
+        if isinstance(model, type):
+            with contextlib.suppress(ValueError):
+                if get_model_class(model.__name__) is model:
+                    return model, model.__name__
+            return checked_class(option, model), class_path(model)
+        if ":" not in str(model):
+            model_class = get_model_class(str(model))
+            return model_class, model_class.__name__
+        if 0 <= number < len(self._file_layers):
+            raise ValueError(
+                f"{option}={model}: {origin} names code of yours, and files do not import code; "
+                f"say {how_to_name(option, str(model))}"
+            )
+        return import_class(option, str(model)), str(model)
 
     # ---- layers ----------------------------------------------------------------------------
 
@@ -234,9 +283,8 @@ class Config(RecBoleConfig):
         self.has_dataset_config = known
 
     def _get_final_config_dict(self) -> Dict[str, Any]:
-        layers = [*self._internal_layers, *self._external_layers]
-        values, self.origins = merge(layers)
-        self._refuse_unknown(merge(self._internal_layers)[0])
+        self._refuse_unknown()
+        values, self.origins = merge([*self._internal_layers, *self._external_layers])
         validation.refuse_bad_values(values, merge(self._internal_layers)[0])
         validation.refuse_bad_protocol(values)
         values["model"], values["dataset"] = self.model, self.dataset
@@ -244,18 +292,24 @@ class Config(RecBoleConfig):
         values["enhancer"] = self.method.name if self.method else None
         values["label"] = f"{self.method.name}-{self.model}" if self.method else self.model
         self.options = copy.deepcopy(values)
-        self.options["model"] = self.method.name if self.method else self.model
+        self.options["backbone"] = self._recorded_name
+        self.options["model"] = self.method.name if self.method else self._recorded_name
         return values
 
     # ---- refusing --------------------------------------------------------------------------
 
-    def _refuse_unknown(self, internal: Mapping[str, Any]) -> None:
+    def _refuse_unknown(self) -> None:
         known = {
-            *internal,
+            *merge(self._internal_layers)[0],
             *_UNNAMED_OPTIONS,
             *(key for group in self.parameters.values() for key in group),
         }
         known |= options_read_by(self.model_class)
+        files = len(self._file_layers)
+        self._external_layers[:files] = [
+            (origin, self._without_others(origin, options, known))
+            for origin, options in self._external_layers[:files]
+        ]
         for origin, options in self._external_layers:
             for key in options:
                 if key in known:
@@ -268,6 +322,17 @@ class Config(RecBoleConfig):
                         f"{key}: an option of {owner}, and this run is of {self.model}"
                     )
                 raise ValueError(f"{key}: unknown option ({origin}){nearest(key, known)}")
+
+    def _without_others(self, origin: str, options: Mapping[str, Any], known: Set[str]) -> Any:
+        """Leave out what belongs to the model that a file names, where this run has another."""
+        named = {str(options.get(key) or "").lower() for key in ("model", "backbone")}
+        others = set(options) - known
+        if others:
+            others &= set().union(*map(_options_of, named))
+        if others:
+            logger.info("%s: %s left out, no option of %s", origin, ", ".join(sorted(others)),
+                        self.model)  # fmt: skip
+        return {key: value for key, value in options.items() if key not in others}
 
     # ---- RecBole's own steps ---------------------------------------------------------------
 
@@ -337,3 +402,16 @@ DATASET_SECTIONS = {
     "SEQUENTIAL": "sequential",
     "KNOWLEDGE": "knowledge",
 }
+
+
+def _options_of(name: str) -> Set[str]:
+    """Options of a method or of a RecBole model, by its name in lower case."""
+    for method in ENHANCERS:
+        if method.lower() == name:
+            return set(load_yaml(resource_dir("properties") / "enhancer" / f"{method}.yaml"))
+    read: Set[str] = set()
+    with contextlib.suppress(ValueError):  # unknown, or a package that it needs is missing
+        model_class = get_model_class(name)
+        path = _recbole_properties("model") / f"{model_class.__name__}.yaml"
+        read = set(load_yaml(path)) | options_read_by(model_class)
+    return read

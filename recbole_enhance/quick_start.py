@@ -15,6 +15,7 @@ from recbole.utils import ModelType, init_seed
 from recbole_enhance import validation
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
+from recbole_enhance.model_class import class_path, same_class
 from recbole_enhance.run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -56,12 +57,16 @@ def run_recbole_enhance(
     return _run(config, RunFolder.create(config) if saved else None)
 
 
-def resume_run(run_dir: Union[str, Path], quiet: bool = False) -> Dict[str, Any]:
+def resume_run(
+    run_dir: Union[str, Path], quiet: bool = False, model_class: Union[str, type, None] = None
+) -> Dict[str, Any]:
     """Continue a run that was stopped, or read the result of one that was not.
 
     Args:
         run_dir: Its folder.
         quiet: Print nothing but errors.
+        model_class: The backbone, where it is a class of your own: the class or ``module:Class``.
+            A run folder names it but imports nothing.
 
     Returns:
         As :func:`run_recbole_enhance`.
@@ -76,7 +81,7 @@ def resume_run(run_dir: Union[str, Path], quiet: bool = False) -> Dict[str, Any]
     try:
         if folder.finished:  # by a process that has just let go
             return _finished_result(folder)
-        return _run(_saved_config(folder, quiet=quiet), folder)
+        return _run(_saved_config(folder, model_class, quiet=quiet), folder)
     finally:
         folder.release()
 
@@ -116,11 +121,12 @@ class Run(NamedTuple):
     trainer: EnhancedTrainer
 
 
-def load_run(run_dir: Union[str, Path]) -> Run:
+def load_run(run_dir: Union[str, Path], model_class: Union[str, type, None] = None) -> Run:
     """Put a finished run together again, with its best parameters.
 
     Args:
         run_dir: Its folder.
+        model_class: As in :func:`resume_run`.
 
     Returns:
         The run; ``trainer.model`` is the model, ``trainer.evaluate(test_data)`` its test result.
@@ -129,13 +135,24 @@ def load_run(run_dir: Union[str, Path]) -> Run:
         ValueError: If the folder holds no run, or its model file is unreadable or foreign.
     """
     folder = RunFolder.open(run_dir)
-    run = _assemble(_saved_config(folder), None, {})
+    run = _assemble(_saved_config(folder, model_class), None, {})
     run.trainer.load_best(folder.path / MODEL, run_key(run.config))
     return run
 
 
-def _saved_config(folder: RunFolder, **options: Any) -> Config:
-    return Config(config_file_list=[folder.path / CONFIG], config_dict=options)
+def _saved_config(
+    folder: RunFolder, given: Union[str, type, None] = None, **options: Any
+) -> Config:
+    """The settings in a run folder, which are data: what they name is not imported."""
+    option, recorded = folder.backbone()
+    if given is not None:
+        if not same_class(recorded, given):
+            told = given if isinstance(given, str) else class_path(given)
+            raise ValueError(f"{option}={told}: {folder.path} is a run of {recorded}")
+        options[option] = given
+    config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
+    config.options[option] = config.options["backbone"] = recorded  # also if it has moved
+    return config
 
 
 def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, float]) -> Run:
@@ -160,7 +177,7 @@ def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, fl
 
 def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
     """Run, and leave either a folder that tells the story or none at all."""
-    with _clean_up(folder), folder.logging() if folder else contextlib.nullcontext():
+    with _clean_up(folder, config), folder.logging() if folder else contextlib.nullcontext():
         seconds: Dict[str, float] = {}
         if folder:
             read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
@@ -226,17 +243,20 @@ def _fit_evaluation_into_memory(config: Config, dataset: Any) -> None:
 
 
 @contextlib.contextmanager
-def _clean_up(folder: Optional[RunFolder]) -> Iterator[None]:
+def _clean_up(folder: Optional[RunFolder], config: Config) -> Iterator[None]:
+    resume = f"--resume={folder.path}" if folder else ""
+    if config.own_class:
+        resume += " --{}={}".format(*config.own_class)
     try:
         yield
     except KeyboardInterrupt:
         if folder:  # what there is stays
-            logger.warning("stopped; continue with: recbole-enhance --resume=%s", folder.path)
+            logger.warning("stopped; continue with: recbole-enhance %s", resume)
         raise
     except BaseException as error:
         if folder and (folder.path / CHECKPOINT).is_file() and not isinstance(error, ValueError):
             # A full disk or memory says nothing against the epochs that are done.
-            logger.warning("failed; continue with: recbole-enhance --resume=%s", folder.path)
+            logger.warning("failed; continue with: recbole-enhance %s", resume)
         elif folder:
             folder.discard()
         raise

@@ -17,17 +17,15 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import scipy.sparse
 import torch
 import yaml
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from recbole_enhance.file_lock import lock_file
+from recbole_enhance.options import load_yaml
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
 LOCK = ".lock"
@@ -113,6 +111,18 @@ class RunFolder:
         """Whether the run has reported its test result."""
         return (self.path / METRICS).is_file()
 
+    def backbone(self) -> Tuple[str, str]:
+        """The option that names the backbone, ``model`` or ``backbone``, and the name.
+
+        Raises:
+            ValueError: If the settings name none.
+        """
+        options = load_yaml(self.path / CONFIG)
+        model, backbone = options.get("model"), options.get("backbone")
+        if not isinstance(model, str) or not isinstance(backbone, str):
+            raise ValueError(f"{self.path / CONFIG}: model and backbone are expected")
+        return ("model" if model == backbone else "backbone"), backbone
+
     def lock(self, option: str) -> None:
         """Keep other processes out, until :meth:`release` or the end of this process.
 
@@ -125,7 +135,7 @@ class RunFolder:
         Raises:
             ValueError: If another process runs in this folder.
         """
-        self._lock = _lock_file(self.path / LOCK, f"{option}={self.path}")
+        self._lock = lock_file(self.path / LOCK, f"{option}={self.path}")
         for stale in self.path.glob(_TEMPORARY):
             stale.unlink(missing_ok=True)
 
@@ -247,30 +257,6 @@ class RunFolder:
             root.removeHandler(handler)
             root.setLevel(level)
             handler.close()
-
-
-def _lock_file(path: Path, what: str) -> Any:
-    """Open a file and lock it, or say who cannot."""
-    while True:
-        try:
-            file = open(path, "ab")  # noqa: SIM115  it stays open
-        except OSError as error:
-            raise ValueError(f"{what}: cannot be written ({error.strerror})") from error
-        try:
-            if fcntl is None:
-                raise OSError(None, "no fcntl on this system")
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise ValueError(f"{what}: another process is running in this folder") from None
-        except OSError as error:  # some network file systems lock nothing
-            logger.warning("%s: cannot be locked (%s): see that no second process uses it",
-                           what, error.strerror)  # fmt: skip
-            return file
-        # Between opening and locking, the process before may have removed its file.
-        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            return file
-        file.close()
 
 
 def load_tensors(

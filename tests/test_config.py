@@ -181,8 +181,10 @@ def test_models_that_need_no_labels_or_have_them_are_taken(toy, model, options):
 def test_names_on_the_command_line_are_text(toy, tmp_path):
     write_toy(tmp_path, "007")
     line = {"model": "BPR", "dataset": "007", "data_path": str(tmp_path), "run_dir": "2024"}
-    config = Config(command_line=line)
-    assert (config["dataset"], config["run_dir"]) == ("007", "2024")
+    for config in (Config(command_line=line), Config(config_dict=line)):
+        assert (config["dataset"], config["run_dir"]) == ("007", "2024")
+    nothing = Config(command_line={**line, "run_dir": "None", "backbone": "~"})
+    assert nothing["run_dir"] is None
 
 
 @pytest.mark.parametrize("interval", ["[5,inf)", "(0,1];[3,4.5)", "[-1e3, 2]"])

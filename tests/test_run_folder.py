@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from worlds import run_toy, toy_options
 
-from recbole_enhance import run_folder
+from recbole_enhance import file_lock
 from recbole_enhance.config import Config
 from recbole_enhance.quick_start import load_run, resume_run
 from recbole_enhance.run_folder import CONFIG, LOCK, RunFolder
@@ -90,7 +90,7 @@ def test_a_run_that_was_over_before_the_lock_is_kept(toy, monkeypatch):
 
 def test_a_lock_file_that_went_away_is_locked_anew(monkeypatch):
     Path("run").mkdir()
-    flock, calls = run_folder.fcntl.flock, []
+    flock, calls = file_lock.fcntl.flock, []
 
     def slow(file, how):
         flock(file, how)
@@ -98,7 +98,7 @@ def test_a_lock_file_that_went_away_is_locked_anew(monkeypatch):
         if len(calls) == 1:
             Path("run", LOCK).unlink()  # the process before is done
 
-    monkeypatch.setattr(run_folder.fcntl, "flock", slow)
+    monkeypatch.setattr(file_lock.fcntl, "flock", slow)
     RunFolder(Path("run"), fresh=False).lock("run_dir")
     assert len(calls) == 2
 
@@ -109,9 +109,9 @@ def test_without_locks_a_run_goes_on_and_says_so(toy, monkeypatch, caplog, missi
         raise OSError(37, "No locks available")
 
     if missing:
-        monkeypatch.setattr(run_folder, "fcntl", None)
+        monkeypatch.setattr(file_lock, "fcntl", None)
     else:
-        monkeypatch.setattr(run_folder.fcntl, "flock", no_locks)
+        monkeypatch.setattr(file_lock.fcntl, "flock", no_locks)
     run_toy(toy, "BPR", run_dir="run", epochs=1)
     assert "run_dir=run: cannot be locked (" in caplog.text
     assert not Path("run", LOCK).exists()
@@ -119,7 +119,7 @@ def test_without_locks_a_run_goes_on_and_says_so(toy, monkeypatch, caplog, missi
 
 def test_a_failed_resume_lets_go(toy):
     RunFolder.create(Config(config_dict=toy_options(toy, "BPR", run_dir="run"))).release()
-    Path("run", CONFIG).write_text("model: BPR\ndataset: nope\n")
+    Path("run", CONFIG).write_text("model: BPR\nbackbone: BPR\ndataset: nope\n")
     for _ in range(2):
         with pytest.raises(ValueError, match=r"nope\.inter"):
             resume_run("run")
@@ -143,3 +143,10 @@ def test_a_disk_full_at_the_first_file_leaves_nothing(toy, monkeypatch):
     with pytest.raises(ValueError, match=r"run_dir=.*cannot be written \(No space left"):
         run_toy(toy, "BPR")
     assert list(Path(".").iterdir()) == []
+
+
+def test_a_folder_whose_settings_name_no_model_is_told(toy):
+    RunFolder.create(Config(config_dict=toy_options(toy, "BPR", run_dir="run"))).release()
+    Path("run", CONFIG).write_text("dataset: toy\n")
+    with pytest.raises(ValueError, match=r"run/config.yaml: model and backbone are expected"):
+        resume_run("run")
