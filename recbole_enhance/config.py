@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import pkgutil
+import re
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
@@ -227,8 +228,13 @@ class Config(RecBoleConfig):
                 if get_model_class(model.__name__) is model:
                     return model, model.__name__
             return checked_class(option, model), class_path(model)
+        if isinstance(model, (dict, list)):
+            raise ValueError(f"{option}={model}: a name or a class is expected")
         if ":" not in str(model):
-            model_class = get_model_class(str(model))
+            try:
+                model_class = get_model_class(str(model))
+            except ValueError as error:  # it speaks of the model
+                raise ValueError(re.sub("^model=", f"{option}=", str(error))) from error
             return model_class, model_class.__name__
         if 0 <= number < len(self._file_layers):
             raise ValueError(
@@ -311,6 +317,7 @@ class Config(RecBoleConfig):
             for origin, options in self._external_layers[:files]
         ]
         for origin, options in self._external_layers:
+            validation.refuse_computed(options, origin)
             for key in options:
                 if key in known:
                     continue

@@ -116,6 +116,8 @@ def parse_argv(argv: Sequence[str]) -> Dict[str, str]:
         if not word.startswith("--") or word == "--":
             raise ValueError(f"{word!r} is no option: write --key=value or --key value")
         key, equals, value = word[2:].partition("=")
+        if not all(key.split(".")):
+            raise ValueError(f"{word!r} is no option: the name is missing")
         if not equals:
             value = words.pop(0) if words and not words[0].startswith("--") else "true"
         if options.get(key, value) != value:

@@ -170,7 +170,7 @@ def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, fl
         model_class = wrap(config.model_class) if wrap else config.model_class
         model = model_class(config, loaders[0]._dataset).to(config["device"])
     train_data, valid_data, test_data = loaders
-    with _said_as_one_line(f"log_wandb={config['log_wandb']}: the trainer"):
+    with _said_as_one_line("log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"):
         trainer = make_trainer(config, model, folder)
     return Run(config, train_data, valid_data, test_data, trainer)
 

@@ -15,13 +15,25 @@ from recbole_enhance.options import nearest
 # RecBole would unpickle these files, and so run whatever code is in them.
 _PICKLES = ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders")
 _POSITIVE = ("train_batch_size", "eval_batch_size", "learning_rate", "embedding_size",
-             "eval_memory_mb")  # fmt: skip
+             "eval_memory_mb", "MAX_ITEM_LIST_LENGTH")  # fmt: skip
+# RecBole computes these, or overwrites them without a word.
+_COMPUTED = {
+    "device": "use_gpu and gpu_id choose it",
+    "MODEL_TYPE": "the model decides it",
+}
+_ONE_OF = {
+    "learner": ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"),
+    "state": ("debug", "info", "warning", "error", "critical"),
+    "rm_dup_inter": ("first", "last", "none"),
+}
 _WHOLE = ("epochs", "eval_step", "stopping_step", "seed", "train_batch_size", "eval_batch_size",
-          "embedding_size", "worker", "metric_decimal_place")  # fmt: skip
-_NOT_NEGATIVE = ("epochs", "stopping_step", "metric_decimal_place", "worker")
+          "embedding_size", "worker", "metric_decimal_place", "loss_decimal_place",
+          "MAX_ITEM_LIST_LENGTH")  # fmt: skip
+_NOT_NEGATIVE = ("epochs", "stopping_step", "metric_decimal_place", "loss_decimal_place", "worker",
+                 "weight_decay")  # fmt: skip
 _TEXT = ("dataset", "variant", "run_dir", "data_path", "item_category_field")
-_MAPPINGS = ("eval_args", "train_neg_sample_args", "load_col", "val_interval")
-_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+_MAPPINGS = ("eval_args", "train_neg_sample_args", "load_col", "val_interval", "threshold")
+_SEPARATORS = ("field_separator", "seq_separator")
 _EVAL_ARGS = {"split", "order", "group_by", "mode"}
 _NEGATIVE_ARGS = {"distribution", "sample_num", "alpha", "dynamic", "candidate_num"}
 _CLIP_ARGS = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}  # torch's clip_grad_norm_
@@ -50,8 +62,16 @@ def refuse_bad_values(values: Mapping[str, Any], defaults: Mapping[str, Any]) ->
         _refuse_bad_value(key, value, defaults.get(key))
     if not 0 <= values["seed"] < 2**32:
         raise ValueError(f"seed={values['seed']}: must be at least 0 and below 2**32")
-    if str(values["learner"]).lower() not in _LEARNERS:
-        raise ValueError(f"learner={values['learner']}: one of {', '.join(_LEARNERS)}")
+    for key, allowed in _ONE_OF.items():
+        if str(values.get(key)).lower() not in allowed:
+            raise ValueError(f"{key}={values.get(key)}: one of {', '.join(allowed)}")
+    if not re.fullmatch(r"\d*(\s*,\s*\d+)*", str(values["gpu_id"])):
+        raise ValueError(f"gpu_id={values['gpu_id']}: numbers such as 0 or 0,1 are expected")
+    threshold = values.get("threshold")
+    if threshold is not None and not (
+        len(threshold) == 1 and all(map(_is_number, threshold.values()))
+    ):
+        raise ValueError(f"threshold={threshold}: one column and a number, {{rating: 4}}")
     if values.get("teacher", _TEACHERS[0]) not in _TEACHERS:  # KD_DAGFM evaluates it
         raise ValueError(f"teacher={values['teacher']}: one of {', '.join(_TEACHERS)}")
     _refuse_bad_clipping(values["clip_grad_norm"])
@@ -86,6 +106,10 @@ def _refuse_bad_value(key: str, value: Any, default: Any) -> None:
         raise ValueError(f"{key}={value}: must not be below 0")
     if key in _TEXT and value is not None and not isinstance(value, str):
         raise ValueError(f"{key}={value}: text is expected")
+    if key in _TEXT and value is not None and "\0" in value:
+        raise ValueError(f"{key}={value!r}: must not hold a zero byte")
+    if key in _SEPARATORS and not (isinstance(value, str) and value):
+        raise ValueError(f"{key}={value}: a separator is expected")
     if key in _MAPPINGS and value is not None and not isinstance(value, dict):
         raise ValueError(f"{key}={value}: a mapping is expected")
     if key == "data_path" and value is None:
@@ -104,6 +128,7 @@ def _refuse_bad_clipping(clip: Any) -> None:
     if clip is None:
         return
     known = isinstance(clip, dict) and set(clip) <= _CLIP_ARGS
+    known = known and _is_number(clip.get("norm_type", 2))
     if not known or not _is_number(clip.get("max_norm")) or clip["max_norm"] <= 0:
         raise ValueError(
             f"clip_grad_norm={clip}: a mapping such as {{max_norm: 5}} is expected, with "
@@ -127,6 +152,8 @@ def refuse_bad_protocol(values: Mapping[str, Any]) -> None:
         ValueError: Naming the option, the value and what is allowed.
     """
     protocol, negatives = values["eval_args"], values["train_neg_sample_args"] or {}
+    if protocol is None:
+        raise ValueError("eval_args=None: a mapping is expected")
     for option, given, known in (
         ("eval_args", protocol, _EVAL_ARGS),
         ("train_neg_sample_args", negatives, _NEGATIVE_ARGS),
@@ -142,7 +169,7 @@ def refuse_bad_protocol(values: Mapping[str, Any]) -> None:
     split = protocol.get("split", {"RS": [0.8, 0.1, 0.1]})
     way, parts = next(iter(split.items())) if isinstance(split, dict) and split else (None, None)
     if way in ("RS", "TS") and isinstance(parts, list) and len(parts) == 3:
-        good = all(_is_number(x) and x >= 0 for x in parts) and sum(parts) > 0
+        good = all(_is_number(x) and x >= 0 for x in parts) and parts[0] > 0
     else:
         good = way == "LS" and parts in ("valid_and_test", "valid_only", "test_only")
     if not good or len(split) != 1:
@@ -151,6 +178,21 @@ def refuse_bad_protocol(values: Mapping[str, Any]) -> None:
             "{LS: valid_and_test} is expected"
         )
     _refuse_bad_mode(protocol.get("mode", "full"))
+    _refuse_bad_negatives(negatives)
+
+
+def _refuse_bad_negatives(negatives: Mapping[str, Any]) -> None:
+    option, distribution = "train_neg_sample_args", negatives.get("distribution", "uniform")
+    if distribution not in (None, "none", "None", "uniform", "popularity"):
+        raise ValueError(f"{option}.distribution={distribution}: uniform, popularity or none")
+    if not _is_number(negatives.get("alpha", 1)):
+        raise ValueError(f"{option}.alpha={negatives['alpha']}: a number is expected")
+    dynamic, candidates = negatives.get("dynamic", False), negatives.get("candidate_num", 0)
+    if not isinstance(dynamic, bool):
+        raise ValueError(f"{option}.dynamic={dynamic}: true or false is expected")
+    if type(candidates) is not int or candidates < 0 or (dynamic and candidates == 0):
+        allowed = "above 0, as dynamic=True needs candidates" if dynamic else "not below 0"
+        raise ValueError(f"{option}.candidate_num={candidates}: a whole number {allowed}")
     drawn = negatives.get("sample_num", 1)
     none = negatives.get("distribution") in (None, "none", "None") and "distribution" in negatives
     if not none and not (isinstance(drawn, int) and drawn >= 1):
@@ -171,6 +213,21 @@ def _refuse_bad_mode(mode: Any) -> None:
             )
     if not modes:
         raise ValueError(f"eval_args.mode={mode}: valid and test are expected")
+
+
+def refuse_computed(options: Mapping[str, Any], origin: str) -> None:
+    """Refuse what the user cannot choose.
+
+    Args:
+        options: What the user says in one place.
+        origin: That place.
+
+    Raises:
+        ValueError: Naming the option, the place and what decides instead.
+    """
+    for key, why in _COMPUTED.items():
+        if key in options:
+            raise ValueError(f"{key}: no option to set ({origin}); {why}")
 
 
 def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
@@ -195,6 +252,8 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
     parts = dict(sources(config.model_class))
     parts.pop(AbstractRecommender.__module__, None)
     own = "".join(parts.values())
+    if str(config["learner"]).lower() == "sparse_adam" and "sparse=True" not in own:
+        raise ValueError(f"learner=sparse_adam: {model} has no sparse embeddings; use adam")
     drawn = config["train_neg_sample_args"]["distribution"] != "none"
     if not drawn and kind == InputType.PAIRWISE and "NEG_ITEM_ID" in own:
         raise ValueError(

@@ -14,7 +14,10 @@ def test_both_ways_of_writing_an_option():
     assert parse_argv(argv) == expected
 
 
-@pytest.mark.parametrize("argv", [["epochs=3"], ["--epochs=3", "4"], ["--epochs=3", "--epochs=4"]])
+@pytest.mark.parametrize(
+    "argv", [["epochs=3"], ["--epochs=3", "4"], ["--epochs=3", "--epochs=4"],
+             ["--=3"], ["--.=3"], ["--eval_args.=3"], ["--eval_args..mode=full"]],
+)  # fmt: skip
 def test_words_that_are_no_option_are_refused(argv):
     with pytest.raises(ValueError, match=r"no option|given twice"):
         parse_argv(argv)
