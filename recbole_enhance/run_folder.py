@@ -66,9 +66,9 @@ class RunFolder:
             ValueError: If ``run_dir`` is taken or cannot be made.
         """
         folder = None
+        path = Path(config["run_dir"] or "runs")
         try:
             if config["run_dir"]:
-                path = Path(config["run_dir"])
                 made = _missing(path)
                 path.mkdir(parents=True, exist_ok=True)
                 _refuse_taken(path)
@@ -90,7 +90,7 @@ class RunFolder:
             if isinstance(error, ValueError):
                 raise
             raise ValueError(
-                f"run_dir={error.filename}: cannot be written ({error.strerror})"
+                f"run_dir={error.filename or path}: cannot be written ({error.strerror})"
             ) from error
         return folder
 
@@ -210,8 +210,14 @@ class RunFolder:
 
     def save_tensors(self, name: str, content: Mapping[str, Any]) -> None:
         """Write tensors and plain values, to be read with ``weights_only=True``."""
-        with self._replacing(name) as temporary:
-            torch.save({"format": _FORMAT, **_encode(dict(content))}, temporary)
+        with self._replacing(name) as temporary, open(temporary, "wb") as file:
+            try:
+                torch.save({"format": _FORMAT, **_encode(dict(content))}, file)
+            except RuntimeError as error:
+                full = error.__context__  # torch hides why it could not write
+                if isinstance(full, OSError):
+                    raise OSError(full.errno, full.strerror, str(self.path / name)) from error
+                raise
 
     # ---- surroundings ----------------------------------------------------------------------
 

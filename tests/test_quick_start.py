@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 from worlds import TOY, run_toy, toy_options, write_toy
 
-from recbole_enhance import compat
+from recbole_enhance import compat, quick_start
 from recbole_enhance.config import Config
 from recbole_enhance.enhancer.dvr import DVRTrainer
 from recbole_enhance.quick_start import (
@@ -33,6 +34,7 @@ from recbole_enhance.run_folder import (
     LOG,
     METRICS,
     MODEL,
+    RunFolder,
     history_rows,
     load_tensors,
 )
@@ -455,3 +457,88 @@ def test_every_epoch_is_in_the_history(toy, options):
     step = min(options["eval_step"], options["epochs"]) or 99
     evaluated = [row["epoch"] for row in rows if row.get("valid_ndcg@5")]
     assert [int(epoch) for epoch in evaluated] == list(range(step - 1, options["epochs"], step))
+
+
+PHASES = {
+    "reading the data": (quick_start, "create_dataset", 1),
+    "splitting": (quick_start, "data_preparation", 1),
+    "building the model": (quick_start, "make_trainer", 1),
+    "the first epoch": (EnhancedTrainer, "_check_nan", 2),
+    "a validation": (EnhancedTrainer, "_valid_epoch", 2),
+    "writing model.pt": (torch, "save", 1),
+    "writing the first checkpoint": (torch, "save", 2),
+    "writing the history": (RunFolder, "write_history", 2),
+    "writing the values": (RunFolder, "write_csv_gz", 1),
+    "the test": (EnhancedTrainer, "evaluate", 4),
+    "writing the report": (RunFolder, "write_json", 2),
+}
+
+
+def stop_at(patch, phase, error):
+    """Raise in the n-th call of a function, after half of a file is there."""
+    owner, name, call = PHASES[phase]
+    original, calls = getattr(owner, name), []
+
+    def stop(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == call:
+            if owner is torch:
+                args[1].write(b"half a file")
+            raise error
+        return original(*args, **kwargs)
+
+    patch.setattr(owner, name, stop)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def whole(toy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    result = run_toy(toy, "DVR", run_dir=str(folder / "run"))
+    return result, (folder / "run" / "values.csv.gz").read_bytes()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_ctrl_c_at_any_moment_can_be_resumed(toy, monkeypatch, whole, phase):
+    with monkeypatch.context() as patch:
+        calls = stop_at(patch, phase, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "DVR", run_dir="run")
+    assert len(calls) == PHASES[phase][2]
+    assert not [path.name for path in Path("run").iterdir() if path.name.startswith(".")]
+    resumed = resume_run("run", quiet=True)
+    assert {**resumed, "run_dir": 0} == {**whole[0], "run_dir": 0}
+    assert Path("run", "values.csv.gz").read_bytes() == whole[1]
+    assert {path.name for path in Path("run").iterdir()} == FILES | {"values.csv.gz"}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_disk_that_fills_up_keeps_what_is_done(toy, monkeypatch, whole, phase):
+    with monkeypatch.context() as patch:
+        stop_at(patch, phase, OSError(28, "No space left on device"))
+        with pytest.raises(OSError, match="No space left"):
+            run_toy(toy, "DVR", run_dir="run")
+    kept = phase not in list(PHASES)[: list(PHASES).index("writing the history")]
+    kept = kept or phase == "a validation"  # the second one
+    assert Path("run", CHECKPOINT).exists() == kept
+    assert Path("run").exists() == kept
+    if kept:
+        assert {**resume_run("run", quiet=True), "run_dir": 0} == {**whole[0], "run_dir": 0}
+
+
+def test_torch_says_why_it_cannot_write(toy, tmp_path):
+    """A file that may not grow, as on a full disk: torch raises a RuntimeError of its own."""
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump({**TOY, "data_path": str(toy)}))
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "from recbole_enhance.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, "--model=BPR", "--config_files=toy.yaml",
+         "--embedding_size=512", "--run_dir=run", "--quiet"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert re.fullmatch(r"recbole-enhance: error: .*File too large: 'run/model.pt'\n",
+                        process.stderr)  # fmt: skip
+    assert not (tmp_path / "run").exists()
