@@ -30,7 +30,7 @@ doctor       show versions, what was mended for them, and what cannot run here
 --run_dir=PATH  folder of the run;  --quiet  print nothing but errors
 Options nest with dots: --eval_args.mode=uni100 keeps split and order.
 """
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -44,9 +44,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(words)
+        status = _dispatch(words)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # `recbole-enhance list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except (ValueError, OSError) as error:
         if "--state=DEBUG" in words:
             traceback.print_exc()

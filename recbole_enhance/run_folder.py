@@ -228,7 +228,10 @@ class RunFolder:
             ValueError: If this is a resumed run, and its data have changed since.
         """
         if (self.path / ENVIRONMENT).is_file():
-            before = self.read_json(ENVIRONMENT).get("data_sha256", {})
+            before = self.read_json(ENVIRONMENT)
+            before = before.get("data_sha256") if isinstance(before, dict) else None
+            if not isinstance(before, dict):
+                raise ValueError(f"{self.path / ENVIRONMENT}: data_sha256 is missing")
             changed = sorted(name for name in before if before[name] != data_hashes.get(name))
             if changed:
                 raise ValueError(f"resume={self.path}: {', '.join(changed)} changed since the run")

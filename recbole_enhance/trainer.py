@@ -90,7 +90,11 @@ class EnhancedTrainer(Trainer):
         """
         self._train_data, self._validates = train_data, bool(valid_data) and self.eval_step > 0
         if self.folder is not None and (self.folder.path / CHECKPOINT).is_file():
-            self.resume_checkpoint(self.folder.path / CHECKPOINT)
+            path = self.folder.path / CHECKPOINT
+            try:
+                self.resume_checkpoint(path)
+            except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+                raise ValueError(f"{path}: does not fit this model or these data") from error
         if self.cur_step > self.stopping_step or self.start_epoch >= self.epochs > 0:
             self.eval_collector.data_collect(train_data)  # stopped before; only the test is left
             result = self.best_valid_score, self.best_valid_result

@@ -1,5 +1,7 @@
 import contextlib
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,20 @@ def test_no_words_show_the_usage():
     assert err.startswith("usage:")
     assert call("--help")[1].startswith("usage:")
     assert call("--version")[1].strip() == __version__
+
+
+def test_a_reader_that_has_seen_enough(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from recbole_enhance.cli import main;"
+        "sys.exit(main(['list']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, str(Path(__file__).parents[1])],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
 
 
 def test_list_names_methods_and_models():

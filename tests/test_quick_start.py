@@ -240,6 +240,8 @@ def test_foreign_and_broken_checkpoints_are_refused(toy, monkeypatch):
         ({"format": 1, "label": "BPR"}, "belongs to a run with other options"),
         ({**foreign, "label": "NeuMF"}, "belongs to NeuMF, this run is BPR"),
         ({"state_dict": {}}, "not a checkpoint of recbole_enhance"),
+        ({key: foreign[key] for key in ("format", "label", "run")}, "does not fit this model"),
+        ({**foreign, "random": None}, "does not fit this model"),
         (None, "not a checkpoint of tensors"),
     ):
         if content is None:
@@ -273,6 +275,17 @@ def test_changed_data_are_noticed_on_resume(tmp_path, monkeypatch):
         file.write("u0\ti0\t5\t1\n")
     with pytest.raises(ValueError, match=r"resume=stopped: toy.inter changed since the run"):
         resume_run("stopped", quiet=True)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"data_sha256": 3}'])
+def test_broken_surroundings_are_told(toy, monkeypatch, text):
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, KeyboardInterrupt(), "_train_epoch")
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "BPR", run_dir="stopped")
+    Path("stopped", "env.json").write_text(text)
+    with pytest.raises(ValueError, match=r"env\.json: "):
+        resume_run("stopped")
 
 
 @pytest.mark.parametrize("report", ["{}", "[]", "{", '{"test_result": null}'])
