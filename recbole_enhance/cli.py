@@ -2,16 +2,17 @@
 
 import contextlib
 import logging
+import os
 import sys
 import traceback
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from recbole_enhance import __version__
-from recbole_enhance.options import flatten, nearest, parse_argv
+from recbole_enhance.options import flatten, load_yaml, nearest, parse_argv, parse_flag
 
 USAGE = """\
 usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
-       recbole-enhance [run] --resume=RUN_DIR
+       recbole-enhance [run] --resume=RUN_DIR [--model=MODULE:CLASS or --backbone=MODULE:CLASS]
        recbole-enhance config show --model=NAME --dataset=NAME [--origin] [--key=value ...]
        recbole-enhance list
        recbole-enhance doctor
@@ -23,12 +24,13 @@ doctor       show versions, what was mended for them, and what cannot run here
 
 --model      a method (DVR) or any RecBole model (BPR, LightGCN, SASRec, ...)
 --backbone   the RecBole model under the method
+             either may be a class of your own: --model=my_package.my_module:MyModel
 --dataset    name of a dataset; --data_path=FOLDER holds NAME/NAME.inter
 --config_files=a.yaml,b.yaml  files of options; the command line comes after them
 --run_dir=PATH  folder of the run;  --quiet  print nothing but errors
 Options nest with dots: --eval_args.mode=uni100 keeps split and order.
 """
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -42,9 +44,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(words)
+        status = _dispatch(words)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:  # `recbole-enhance list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
     except (ValueError, OSError) as error:
         if "--state=DEBUG" in words:
             traceback.print_exc()
@@ -81,11 +88,16 @@ def _dispatch(words: List[str]) -> int:
 
 
 def _run(options: Dict[str, str]) -> int:
-    quiet = options.get("quiet", "false").lower() == "true"
+    quiet = _quiet(options)
     resume = options.pop("resume", None)
-    if resume is not None and set(options) - {"quiet"}:
-        others = ", ".join(f"--{key}" for key in options if key != "quiet")
-        raise ValueError(f"--resume takes the options of the run itself, not {others}")
+    own = [options[key] for key in ("backbone", "model") if ":" in options.get(key, "")]
+    if own:  # a class of the user's, in a module of his folder as with python -m
+        sys.path.insert(0, os.getcwd())
+    if resume is not None:
+        others = [key for key in options if key != "quiet" and options[key] not in own]
+        if others:
+            named = ", ".join(f"--{key}" for key in others)
+            raise ValueError(f"--resume takes the options of the run itself, not {named}")
     with _console(quiet):
         # Here, not above: importing torch and RecBole takes seconds that --help need not wait.
         from recbole_enhance import compat
@@ -94,13 +106,21 @@ def _run(options: Dict[str, str]) -> int:
         from recbole_enhance.quick_start import resume_run, run_recbole_enhance
 
         if resume is not None:
-            result = resume_run(resume, quiet)
+            result = resume_run(resume, quiet, own[0] if own else None)
         else:
             files, command_line = _split_files(options)
             result = run_recbole_enhance(config_file_list=files, command_line=command_line)
     if not quiet:
         print(_table(result))
     return 0
+
+
+def _quiet(options: Mapping[str, str]) -> bool:
+    """The option, on the command line or in the last file that has it."""
+    if "quiet" in options:
+        return parse_flag("quiet", options["quiet"])
+    said = [load_yaml(name).get("quiet") for name in _split_files(options)[0]]
+    return ([False] + [value for value in said if value is not None])[-1] is True
 
 
 @contextlib.contextmanager
@@ -127,7 +147,7 @@ def _split_files(options: Mapping[str, str]) -> Tuple[List[str], Dict[str, str]]
 def _config_show(options: Dict[str, str]) -> int:
     from recbole_enhance.config import Config
 
-    origin = options.pop("origin", "false") == "true"
+    origin = parse_flag("origin", options.pop("origin", "false"))
     files, command_line = _split_files(options)
     config = Config(config_file_list=files, command_line=command_line)
     for key, value, where in flatten(config.options, config.origins):

@@ -14,6 +14,9 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 import numpy as np
 import torch
 
+from recbole_enhance.compat_files import pretrained_checkpoint, weights_only_files
+from recbole_enhance.compat_sampler import popularity_of_training
+
 RECBOLE_VERSION = "1.2.1"
 PANDAS_BELOW = 3
 
@@ -421,5 +424,8 @@ _MENDS: Tuple[Tuple[Callable[[], bool], str], ...] = (
     (knowledge_loader_dataset, "the same metrics fail for knowledge-aware models"),
     (download_barrier, "a finished download fails: no default process group"),
     (grad_scaler, "a FutureWarning about GradScaler in each epoch"),
+    (popularity_of_training, "validation and test rows decide which popular negatives are drawn"),
+    (weights_only_files, "a file of pretrained parameters can run code, below torch 2.6"),
+    (pretrained_checkpoint, "the second stage of S3Rec and RaCT fails: UnpicklingError"),
     (known_warnings, "warnings of pandas and torch about RecBole's own lines"),
 )

@@ -1,13 +1,14 @@
 """RecBole's Config on two axes, backbone and method: layers merge, and typos are told."""
 
+import contextlib
 import copy
 import importlib
-import inspect
+import logging
+import os
 import pkgutil
 import re
-import sys
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator.register import metric_types
@@ -22,9 +23,17 @@ from recbole.utils.argument_list import (
 from recbole_enhance import compat, validation
 from recbole_enhance.data import atomic
 from recbole_enhance.enhancer import ENHANCERS, load_enhancer
+from recbole_enhance.model_class import (
+    checked_class,
+    class_path,
+    how_to_name,
+    import_class,
+    options_read_by,
+)
 from recbole_enhance.options import Layer, Loader, load_yaml, merge, nearest, nest, parse_value
 from recbole_enhance.paths import resource_dir
 
+logger = logging.getLogger("recbole_enhance")
 COMMAND_LINE = "command line"
 # Options that RecBole reads but no YAML of it names.
 _UNNAMED_OPTIONS = ("model", "dataset", "convert_token_to_onehot", "encoding",
@@ -35,6 +44,11 @@ _TEXT = ("model", "dataset", "backbone", "variant", "run_dir", "data_path", "fie
          "seq_separator")  # fmt: skip
 _EVAL_BATCH_SIZE = 4096  # RecBole's
 _SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
+
+
+def _read(key: str, text: str) -> Any:
+    name = key in _TEXT and text not in ("", "~", "null", "None")
+    return text if name else parse_value(key, text)
 
 
 def recbole_models() -> Dict[str, Tuple[str, str]]:
@@ -91,7 +105,8 @@ class Config(RecBoleConfig):
     command line.
 
     Args:
-        model: Name of a method or of a RecBole model, or a model class.
+        model: Name of a method or of a RecBole model, or a model class of your own, as the class
+            or as ``module:Class``.
         dataset: Name of a dataset.
         config_file_list: YAML files of the user.
         config_dict: Options; text is read as YAML, dotted keys reach into dictionaries.
@@ -101,6 +116,8 @@ class Config(RecBoleConfig):
         origins: Option -> the file or place its value comes from.
         options: The merged options as plain values, before RecBole fills in what it derives.
         method: The :class:`~recbole_enhance.enhancer.base.Enhancer`, or None.
+        own_class: Where the backbone is the user's class, the option that names it (``model`` or
+            ``backbone``) and its ``module:Class``; else None.
 
     Raises:
         ValueError: If an option is unknown or out of range, or two do not fit together.
@@ -124,6 +141,7 @@ class Config(RecBoleConfig):
             raise ValueError(" ".join(str(arg) for arg in error.args)) from error
         if self.method is not None:
             self.method.check(self)
+        validation.refuse_missing_labels(self, self._inter_columns)
 
     # ---- reading ---------------------------------------------------------------------------
 
@@ -146,15 +164,12 @@ class Config(RecBoleConfig):
 
     def _load_variable_config_dict(self, config_dict: Any) -> Dict[str, Any]:
         return {
-            key: parse_value(key, value) if isinstance(value, str) else copy.deepcopy(value)
+            key: _read(key, value) if isinstance(value, str) else copy.deepcopy(value)
             for key, value in (config_dict or {}).items()
         }
 
     def _load_cmd_line(self) -> Dict[str, Any]:
-        return {
-            key: text if key in _TEXT and text else parse_value(key, text)
-            for key, text in self._command_line.items()
-        }
+        return {key: _read(key, text) for key, text in self._command_line.items()}
 
     def _merge_external_config_dict(self) -> None:
         self._external_layers = [
@@ -165,22 +180,26 @@ class Config(RecBoleConfig):
         self.external_config_dict, _ = merge(self._external_layers)
 
     def _get_model_and_dataset(self, model: Any, dataset: Any) -> Tuple[str, Any, str]:
-        model = model or self.external_config_dict.get("model")
+        python = len(self._external_layers), "model="  # has the last word
+        model, newer = (model, python) if model else self._last("model")
         dataset = dataset or self.external_config_dict.get("dataset")
         for option, value in (("model", model), ("dataset", dataset)):
             if not value:
                 raise ValueError(f"--{option}=NAME is missing")
-        backbone = self.external_config_dict.get("backbone")
+        backbone, older = self._last("backbone")
         by_name = {name.lower(): name for name in ENHANCERS}
         enhancer = by_name.get(model.lower()) if isinstance(model, str) else None
-        if enhancer is None and backbone not in (None, model):
+        option, place = "model", newer
+        if enhancer:
+            option, place = "backbone", older
+            model = backbone or load_yaml(self._enhancer_yaml(enhancer))["backbone"]
+        elif backbone not in (None, model) and not self._is_of_another_run(older, newer):
             raise ValueError(
                 f"backbone={backbone}: {model} is no method; methods are {', '.join(ENHANCERS)}"
             )
         self.method = load_enhancer(enhancer) if enhancer else None
-        if enhancer:
-            model = backbone or load_yaml(self._enhancer_yaml(enhancer))["backbone"]
-        model_class: Any = model if isinstance(model, type) else get_model_class(str(model))
+        model_class, self._recorded_name = self._find_class(option, model, place)
+        self.own_class = (option, self._recorded_name) if ":" in self._recorded_name else None
         if model_class.type == ModelType.DECISIONTREE:
             raise ValueError(
                 f"model={model_class.__name__}: decision trees have no training to enhance"
@@ -188,6 +207,42 @@ class Config(RecBoleConfig):
         for name, packages in compat.missing_packages(model_class.__name__).items():
             raise ValueError(f"model={name}: needs pip install {' '.join(packages)}")
         return model_class.__name__, model_class, str(dataset)
+
+    def _last(self, option: str) -> Tuple[Any, Tuple[int, str]]:
+        """Value of an option in the last layer that has it, and that layer's number and name."""
+        for number, (origin, options) in reversed(list(enumerate(self._external_layers))):
+            if options.get(option):
+                return options[option], (number, origin)
+        return None, (-1, "")
+
+    def _is_of_another_run(self, older: Tuple[int, str], newer: Tuple[int, str]) -> bool:
+        """Whether a file names model and backbone, and a later layer names another model."""
+        number, _ = older
+        of_a_file = number < min(newer[0], len(self._file_layers))
+        return of_a_file and "model" in self._external_layers[number][1]
+
+    def _find_class(self, option: str, model: Any, place: Tuple[int, str]) -> Tuple[Any, str]:
+        """The backbone's class, and its name for ``config.yaml``."""
+        number, origin = place
+        if isinstance(model, type):
+            with contextlib.suppress(ValueError):
+                if get_model_class(model.__name__) is model:
+                    return model, model.__name__
+            return checked_class(option, model), class_path(model)
+        if isinstance(model, (dict, list)):
+            raise ValueError(f"{option}={model}: a name or a class is expected")
+        if ":" not in str(model):
+            try:
+                model_class = get_model_class(str(model))
+            except ValueError as error:  # it speaks of the model
+                raise ValueError(re.sub("^model=", f"{option}=", str(error))) from error
+            return model_class, model_class.__name__
+        if 0 <= number < len(self._file_layers):
+            raise ValueError(
+                f"{option}={model}: {origin} names code of yours, and files do not import code; "
+                f"say {how_to_name(option, str(model))}"
+            )
+        return import_class(option, str(model)), str(model)
 
     # ---- layers ----------------------------------------------------------------------------
 
@@ -235,9 +290,8 @@ class Config(RecBoleConfig):
         self.has_dataset_config = known
 
     def _get_final_config_dict(self) -> Dict[str, Any]:
-        layers = [*self._internal_layers, *self._external_layers]
-        values, self.origins = merge(layers)
-        self._refuse_unknown(merge(self._internal_layers)[0])
+        self._refuse_unknown()
+        values, self.origins = merge([*self._internal_layers, *self._external_layers])
         validation.refuse_bad_values(values, merge(self._internal_layers)[0])
         validation.refuse_bad_protocol(values)
         values["model"], values["dataset"] = self.model, self.dataset
@@ -245,19 +299,26 @@ class Config(RecBoleConfig):
         values["enhancer"] = self.method.name if self.method else None
         values["label"] = f"{self.method.name}-{self.model}" if self.method else self.model
         self.options = copy.deepcopy(values)
-        self.options["model"] = self.method.name if self.method else self.model
+        self.options["backbone"] = self._recorded_name
+        self.options["model"] = self.method.name if self.method else self._recorded_name
         return values
 
     # ---- refusing --------------------------------------------------------------------------
 
-    def _refuse_unknown(self, internal: Mapping[str, Any]) -> None:
+    def _refuse_unknown(self) -> None:
         known = {
-            *internal,
+            *merge(self._internal_layers)[0],
             *_UNNAMED_OPTIONS,
             *(key for group in self.parameters.values() for key in group),
         }
-        known |= _options_read_by(self.model_class)
+        known |= options_read_by(self.model_class)
+        files = len(self._file_layers)
+        self._external_layers[:files] = [
+            (origin, self._without_others(origin, options, known))
+            for origin, options in self._external_layers[:files]
+        ]
         for origin, options in self._external_layers:
+            validation.refuse_computed(options, origin)
             for key in options:
                 if key in known:
                     continue
@@ -269,6 +330,17 @@ class Config(RecBoleConfig):
                         f"{key}: an option of {owner}, and this run is of {self.model}"
                     )
                 raise ValueError(f"{key}: unknown option ({origin}){nearest(key, known)}")
+
+    def _without_others(self, origin: str, options: Mapping[str, Any], known: Set[str]) -> Any:
+        """Leave out what belongs to the model that a file names, where this run has another."""
+        named = {str(options.get(key) or "").lower() for key in ("model", "backbone")}
+        others = set(options) - known
+        if others:
+            others &= set().union(*map(_options_of, named))
+        if others:
+            logger.info("%s: %s left out, no option of %s", origin, ", ".join(sorted(others)),
+                        self.model)  # fmt: skip
+        return {key: value for key, value in options.items() if key not in others}
 
     # ---- RecBole's own steps ---------------------------------------------------------------
 
@@ -285,6 +357,9 @@ class Config(RecBoleConfig):
             data_path = bundled.parent
         self.options["data_path"] = str(data_path.resolve())
         splits = values["benchmark_filename"] or ()
+        # RecBole unpickles data that lie in the folder of checkpoints, unasked. Nothing lies here.
+        nowhere = str(Path(os.devnull, "pickle"))
+        values["dataset_save_path"] = values["dataloaders_save_path"] = nowhere
         values["data_path"] = str(atomic.find_dataset(data_path, self.dataset, splits))
         self._choose_columns(values)
 
@@ -324,13 +399,15 @@ class Config(RecBoleConfig):
         )
         splits = values["benchmark_filename"] or ()
         if not named and not splits:
-            values["load_col"] = atomic.default_load_col(folder, self.dataset, values)
+            values["load_col"] = atomic.default_load_col(
+                folder, self.dataset, values, values["field_separator"]
+            )
             self.options["load_col"] = copy.deepcopy(values["load_col"])
             self.origins["load_col"] = f"columns of {self.dataset}.inter"
         required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]
         if str(values["eval_args"].get("order")) == "TO":
             required.append(values["TIME_FIELD"])
-        atomic.check_columns(
+        self._inter_columns = atomic.check_columns(
             folder, self.dataset, values["load_col"], required, splits=splits,
             separator=values["field_separator"],
         )  # fmt: skip
@@ -349,15 +426,14 @@ DATASET_SECTIONS = {
 }
 
 
-def _options_read_by(model_class: Any) -> set:
-    """Options that a model's module looks up, also those its YAML forgets."""
-    names = set()
-    for cls in model_class.__mro__:
-        if cls.__module__.startswith("torch") or cls is object:
-            continue
-        try:
-            source = inspect.getsource(sys.modules[cls.__module__])
-        except (OSError, TypeError):
-            continue  # defined in a notebook or a shell
-        names |= set(re.findall(r"""config\[\s*["'](\w+)["']\s*\]""", source))
-    return names
+def _options_of(name: str) -> Set[str]:
+    """Options of a method or of a RecBole model, by its name in lower case."""
+    for method in ENHANCERS:
+        if method.lower() == name:
+            return set(load_yaml(resource_dir("properties") / "enhancer" / f"{method}.yaml"))
+    read: Set[str] = set()
+    with contextlib.suppress(ValueError):  # unknown, or a package that it needs is missing
+        model_class = get_model_class(name)
+        path = _recbole_properties("model") / f"{model_class.__name__}.yaml"
+        read = set(load_yaml(path)) | options_read_by(model_class)
+    return read

@@ -1,12 +1,17 @@
 """Per-sample losses for backbones whose loss module returns a mean, too late to weigh."""
 
-from typing import Callable, List, Optional
+from typing import Callable, Dict, List, Optional
 
 import torch
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
 Weigh = Callable[[Tensor], Optional[Tensor]]
+_REDUCTIONS: Dict[str, Callable[[Tensor], Tensor]] = {  # BPRLoss knows the mean only
+    "mean": torch.mean,
+    "sum": torch.sum,
+    "none": lambda losses: losses,
+}
 _POINTWISE = (nn.BCEWithLogitsLoss, nn.BCELoss, nn.MSELoss)
 
 
@@ -18,7 +23,8 @@ def per_sample(module: nn.Module, *scores: Tensor) -> Tensor:
         scores: What the module is called with. Shape: ``(batch,)`` each.
 
     Returns:
-        Losses whose mean is ``module(*scores)``, bit for bit. Shape: ``(batch,)``.
+        Losses whose mean is ``module(*scores)``, bit for bit; with ``reduction="sum"`` their sum
+        is, and with ``"none"`` they are. Shape: ``(batch,)``.
     """
     if isinstance(module, BPRLoss):
         positive, negative = scores
@@ -48,12 +54,13 @@ class WeightedLoss(nn.Module):
         self.weigh: Optional[Weigh] = None
 
     def forward(self, *scores: Tensor) -> Tensor:
-        """Weighted mean of the samples' losses. Shape: ``()``."""
+        """Weighted losses, reduced as the module reduces them. Shape: ``()``, or ``(batch,)``."""
         if self.weigh is None:
             return self.module(*scores)
         losses = per_sample(self.module, *scores)
         weights = self.weigh(losses.detach())
-        return losses.mean() if weights is None else (weights * losses).mean()
+        weighted = losses if weights is None else weights * losses
+        return _REDUCTIONS[getattr(self.module, "reduction", "mean")](weighted)
 
 
 def weighable_losses(model: nn.Module) -> List[str]:

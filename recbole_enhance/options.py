@@ -1,6 +1,7 @@
 """Options as data: read from argv and YAML, merged layer by layer. Nothing is ever evaluated."""
 
 import difflib
+import json
 import re
 from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
 
@@ -15,7 +16,22 @@ _INTERVAL = re.compile(r"^[\[(][^,\[\]()]*,[^,\[\]()]*[\])]$")  # RecBole's "[5,
 
 
 class Loader(yaml.SafeLoader):
-    """Safe YAML that also reads ``1e-3`` as a number, as RecBole's loader does."""
+    """Safe YAML that also reads ``1e-3`` as a number, as RecBole's loader does.
+
+    What the standard forbids and PyYAML passes is refused: a key that stands twice.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Dict[Any, Any]:
+        """Build a mapping of keys that stand once; keys of a merge (``<<``) may stand again."""
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag != "tag:yaml.org,2002:merge" and isinstance(key_node.value, str):
+                if key_node.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key_node.value} stands twice", key_node.start_mark
+                    )
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
 
 
 Loader.add_implicit_resolver(
@@ -48,9 +64,35 @@ def parse_value(key: str, text: str) -> Any:
     if text == "None":
         return None
     try:
-        return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{key}={text}: not a YAML value") from error
+        return _load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError(f"{key}={text[:80]}: not a YAML value") from error
+
+
+def _load(stream: Any) -> Any:
+    content = yaml.load(stream, Loader)
+    json.dumps(content, default=str, skipkeys=True)  # no value may hold itself
+    return content
+
+
+def parse_flag(key: str, text: str) -> bool:
+    """Read one yes or no given as text, as every other option is read.
+
+    Args:
+        key: The option, for the message.
+        text: YAML: ``true``, ``yes``, ``on`` and their opposites, whatever the case.
+
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+        >>> parse_flag("quiet", "yes"), parse_flag("quiet", "False")
+        (True, False)
+    """
+    value = parse_value(key, text)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}={text}: true or false is expected")
+    return value
 
 
 def load_yaml(path: Any) -> Dict[str, Any]:
@@ -64,10 +106,10 @@ def load_yaml(path: Any) -> Dict[str, Any]:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, Loader)
+            content = _load(file)
     except FileNotFoundError:
         raise ValueError(f"config file {path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, OSError) as error:
         raise ValueError(f"config file {path}: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
@@ -96,6 +138,8 @@ def parse_argv(argv: Sequence[str]) -> Dict[str, str]:
         if not word.startswith("--") or word == "--":
             raise ValueError(f"{word!r} is no option: write --key=value or --key value")
         key, equals, value = word[2:].partition("=")
+        if not all(key.split(".")):
+            raise ValueError(f"{word!r} is no option: the name is missing")
         if not equals:
             value = words.pop(0) if words and not words[0].startswith("--") else "true"
         if options.get(key, value) != value:

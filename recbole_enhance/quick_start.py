@@ -11,11 +11,21 @@ import torch
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
+from recbole_enhance import validation
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.evaluation_files import write_evaluation
-from recbole_enhance.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, RunFolder, logger
+from recbole_enhance.model_class import class_path, same_class
+from recbole_enhance.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    METRICS,
+    MODEL,
+    RunFolder,
+    logger,
+    run_key,
+)
 from recbole_enhance.trainer import EnhancedTrainer, make_trainer
 
 
@@ -48,12 +58,16 @@ def run_recbole_enhance(
     return _run(config, RunFolder.create(config) if saved else None)
 
 
-def resume_run(run_dir: Union[str, Path], quiet: bool = False) -> Dict[str, Any]:
+def resume_run(
+    run_dir: Union[str, Path], quiet: bool = False, model_class: Union[str, type, None] = None
+) -> Dict[str, Any]:
     """Continue a run that was stopped, or read the result of one that was not.
 
     Args:
         run_dir: Its folder.
         quiet: Print nothing but errors.
+        model_class: The backbone, where it is a class of your own: the class or ``module:Class``.
+            A run folder names it but imports nothing.
 
     Returns:
         As :func:`run_recbole_enhance`.
@@ -63,12 +77,22 @@ def resume_run(run_dir: Union[str, Path], quiet: bool = False) -> Dict[str, Any]
     """
     folder = RunFolder.open(run_dir)
     if folder.finished:
-        report = folder.read_json(METRICS)
-        if not isinstance(report, dict) or not all(k in report for k in _RECBOLE_KEYS):
-            raise ValueError(f"resume={folder.path}: {METRICS} is not the report of a run")
-        logger.info("%s is finished", folder.path)
-        return {**{key: report[key] for key in _RECBOLE_KEYS}, "run_dir": str(folder.path)}
-    return _run(_saved_config(folder, quiet=quiet), folder)
+        return _finished_result(folder)
+    folder.lock("resume")
+    try:
+        if folder.finished:  # by a process that has just let go
+            return _finished_result(folder)
+        return _run(_saved_config(folder, model_class, quiet=quiet), folder)
+    finally:
+        folder.release()
+
+
+def _finished_result(folder: RunFolder) -> Dict[str, Any]:
+    report = folder.read_json(METRICS)
+    if not isinstance(report, dict) or not all(k in report for k in _RECBOLE_KEYS):
+        raise ValueError(f"resume={folder.path}: {METRICS} is not the report of a run")
+    logger.info("%s is finished", folder.path)
+    return {**{key: report[key] for key in _RECBOLE_KEYS}, "run_dir": str(folder.path)}
 
 
 _RECBOLE_KEYS = ("best_valid_score", "valid_score_bigger", "best_valid_result", "test_result")
@@ -98,11 +122,12 @@ class Run(NamedTuple):
     trainer: EnhancedTrainer
 
 
-def load_run(run_dir: Union[str, Path]) -> Run:
+def load_run(run_dir: Union[str, Path], model_class: Union[str, type, None] = None) -> Run:
     """Put a finished run together again, with its best parameters.
 
     Args:
         run_dir: Its folder.
+        model_class: As in :func:`resume_run`.
 
     Returns:
         The run; ``trainer.model`` is the model, ``trainer.evaluate(test_data)`` its test result.
@@ -111,14 +136,25 @@ def load_run(run_dir: Union[str, Path]) -> Run:
         ValueError: If the folder holds no run, or its model file is unreadable or foreign.
     """
     folder = RunFolder.open(run_dir)
-    run = _assemble(_saved_config(folder), None, {})
-    run.trainer.load_best(folder.path / MODEL)
+    run = _assemble(_saved_config(folder, model_class), None, {})
+    run.trainer.load_best(folder.path / MODEL, run_key(run.config))
     run.trainer.eval_collector.data_collect(run.train_data)  # fit does so elsewhere
     return run
 
 
-def _saved_config(folder: RunFolder, **options: Any) -> Config:
-    return Config(config_file_list=[folder.path / CONFIG], config_dict=options)
+def _saved_config(
+    folder: RunFolder, given: Union[str, type, None] = None, **options: Any
+) -> Config:
+    """The settings in a run folder, which are data: what they name is not imported."""
+    option, recorded = folder.backbone()
+    if given is not None:
+        if not same_class(recorded, given):
+            told = given if isinstance(given, str) else class_path(given)
+            raise ValueError(f"{option}={told}: {folder.path} is a run of {recorded}")
+        options[option] = given
+    config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
+    config.options[option] = config.options["backbone"] = recorded  # also if it has moved
+    return config
 
 
 def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, float]) -> Run:
@@ -127,6 +163,7 @@ def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, fl
     with _timed(seconds, "data"), _said_as_one_line(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
+        validation.refuse_bad_k(config.options, dataset.item_num - 1)
         loaders = prepare_data(config, dataset)
     with _timed(seconds, "model"), _said_as_one_line(f"model={config['model']}"):
         init_seed(config["seed"], config["reproducibility"])
@@ -134,16 +171,18 @@ def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, fl
         model_class = wrap(config.model_class) if wrap else config.model_class
         model = model_class(config, loaders[0]._dataset).to(config["device"])
     train_data, valid_data, test_data = loaders
-    return Run(config, train_data, valid_data, test_data, make_trainer(config, model, folder))
+    with _said_as_one_line("log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"):
+        trainer = make_trainer(config, model, folder)
+    return Run(config, train_data, valid_data, test_data, trainer)
 
 
 def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
     """Run, and leave either a folder that tells the story or none at all."""
-    with _clean_up(folder), folder.logging() if folder else contextlib.nullcontext():
+    with _clean_up(folder, config), folder.logging() if folder else contextlib.nullcontext():
         seconds: Dict[str, float] = {}
         if folder:
-            suffixes = ["inter", *(config["load_col"] or {})]
-            hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], suffixes)
+            read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
+            hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
             folder.write_environment(hashes)
         _, train_data, valid_data, test_data, trainer = _assemble(config, folder, seconds)
         logger.info("%s on %s, seed %d%s", config["label"], config["dataset"], config["seed"],
@@ -192,20 +231,26 @@ def _report(
 
 
 @contextlib.contextmanager
-def _clean_up(folder: Optional[RunFolder]) -> Iterator[None]:
+def _clean_up(folder: Optional[RunFolder], config: Config) -> Iterator[None]:
+    resume = f"--resume={folder.path}" if folder else ""
+    if config.own_class:
+        resume += " --{}={}".format(*config.own_class)
     try:
         yield
     except KeyboardInterrupt:
         if folder:  # what there is stays
-            logger.warning("stopped; continue with: recbole-enhance --resume=%s", folder.path)
+            logger.warning("stopped; continue with: recbole-enhance %s", resume)
         raise
     except BaseException as error:
         if folder and (folder.path / CHECKPOINT).is_file() and not isinstance(error, ValueError):
             # A full disk or memory says nothing against the epochs that are done.
-            logger.warning("failed; continue with: recbole-enhance --resume=%s", folder.path)
+            logger.warning("failed; continue with: recbole-enhance %s", resume)
         elif folder:
             folder.discard()
         raise
+    finally:
+        if folder:
+            folder.release()
 
 
 @contextlib.contextmanager

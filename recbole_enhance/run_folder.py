@@ -17,16 +17,21 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 import scipy.sparse
 import torch
 import yaml
 
+from recbole_enhance.file_lock import lock_file
+from recbole_enhance.options import load_yaml
+
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
+LOCK = ".lock"
 HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
 _FORMAT = 1
+_TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
 _VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
              "use_gpu", "log_tensorboard", "log_wandb", "wandb_project",
@@ -48,6 +53,7 @@ class RunFolder:
         self.path = path
         self.fresh = fresh
         self.made = tuple(made)
+        self._lock: Any = None
 
     @classmethod
     def create(cls, config: Any) -> "RunFolder":
@@ -59,26 +65,32 @@ class RunFolder:
         Raises:
             ValueError: If ``run_dir`` is taken or cannot be made.
         """
+        folder = None
+        path = Path(config["run_dir"] or "runs")
         try:
             if config["run_dir"]:
-                path = Path(config["run_dir"])
                 made = _missing(path)
                 path.mkdir(parents=True, exist_ok=True)
-                if any(path.iterdir()):
-                    raise ValueError(
-                        f"run_dir={path}: not empty; name another, or continue it: --resume={path}"
-                    )
+                _refuse_taken(path)
             else:
                 path = Path("runs", config["dataset"], config["label"], run_key(config))
                 made = _missing(path.parent)
                 path = _make_numbered(path)
                 made.insert(0, path)
-            folder = cls(path, fresh=True, made=made)
+            folder = cls(path, fresh=False, made=made)
+            folder.lock("run_dir")
+            _refuse_taken(path)  # by a run that was over before we had the lock
+            folder.fresh = True
             options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
             folder.write_text(CONFIG, yaml.safe_dump(_plain(options), sort_keys=True))
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            if folder is not None:
+                folder.discard()
+                folder.release()
+            if isinstance(error, ValueError):
+                raise
             raise ValueError(
-                f"run_dir={error.filename}: cannot be written ({error.strerror})"
+                f"run_dir={error.filename or path}: cannot be written ({error.strerror})"
             ) from error
         return folder
 
@@ -98,6 +110,42 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run has reported its test result."""
         return (self.path / METRICS).is_file()
+
+    def backbone(self) -> Tuple[str, str]:
+        """The option that names the backbone, ``model`` or ``backbone``, and the name.
+
+        Raises:
+            ValueError: If the settings name none.
+        """
+        options = load_yaml(self.path / CONFIG)
+        model, backbone = options.get("model"), options.get("backbone")
+        if not isinstance(model, str) or not isinstance(backbone, str):
+            raise ValueError(f"{self.path / CONFIG}: model and backbone are expected")
+        return ("model" if model == backbone else "backbone"), backbone
+
+    def lock(self, option: str) -> None:
+        """Keep other processes out, until :meth:`release` or the end of this process.
+
+        The kernel holds the lock, so that none outlives a kill; the file ``.lock`` may. What an
+        earlier process was writing when it was killed is removed.
+
+        Args:
+            option: How the folder was named, for the message.
+
+        Raises:
+            ValueError: If another process runs in this folder.
+        """
+        self._lock = lock_file(self.path / LOCK, f"{option}={self.path}")
+        for stale in self.path.glob(_TEMPORARY):
+            stale.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let other processes in."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):  # a folder that became unwritable
+                (self.path / LOCK).unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
 
     def discard(self) -> None:
         """Remove what this run wrote, and the folders that it made; a user's own folder stays."""
@@ -162,8 +210,14 @@ class RunFolder:
 
     def save_tensors(self, name: str, content: Mapping[str, Any]) -> None:
         """Write tensors and plain values, to be read with ``weights_only=True``."""
-        with self._replacing(name) as temporary:
-            torch.save({"format": _FORMAT, **_encode(dict(content))}, temporary)
+        with self._replacing(name) as temporary, open(temporary, "wb") as file:
+            try:
+                torch.save({"format": _FORMAT, **_encode(dict(content))}, file)
+            except RuntimeError as error:
+                full = error.__context__  # torch hides why it could not write
+                if isinstance(full, OSError):
+                    raise OSError(full.errno, full.strerror, str(self.path / name)) from error
+                raise
 
     # ---- surroundings ----------------------------------------------------------------------
 
@@ -174,7 +228,10 @@ class RunFolder:
             ValueError: If this is a resumed run, and its data have changed since.
         """
         if (self.path / ENVIRONMENT).is_file():
-            before = self.read_json(ENVIRONMENT).get("data_sha256", {})
+            before = self.read_json(ENVIRONMENT)
+            before = before.get("data_sha256") if isinstance(before, dict) else None
+            if not isinstance(before, dict):
+                raise ValueError(f"{self.path / ENVIRONMENT}: data_sha256 is missing")
             changed = sorted(name for name in before if before[name] != data_hashes.get(name))
             if changed:
                 raise ValueError(f"resume={self.path}: {', '.join(changed)} changed since the run")
@@ -211,16 +268,20 @@ class RunFolder:
             handler.close()
 
 
-def load_tensors(path: Path, label: str, device: Any) -> Dict[str, Any]:
+def load_tensors(
+    path: Path, label: str, device: Any, run: Optional[str] = None
+) -> Dict[str, Any]:
     """Read a model or checkpoint without running code from it.
 
     Args:
         path: The file.
         label: What the file must belong to, as ``DVR-BPR``.
         device: Where tensors go.
+        run: The :func:`run_key` that the file must have; None takes any.
 
     Raises:
-        ValueError: If the file is missing, unreadable, or belongs to another pair of models.
+        ValueError: If the file is missing, unreadable, or belongs to another pair of models or
+            to another run.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
@@ -232,6 +293,8 @@ def load_tensors(path: Path, label: str, device: Any) -> Dict[str, Any]:
         raise ValueError(f"{path}: not a checkpoint of recbole_enhance")
     if content["label"] != label:
         raise ValueError(f"{path}: belongs to {content['label']}, this run is {label}")
+    if run is not None and content.get("run") != run:
+        raise ValueError(f"{path}: belongs to a run with other options or another seed")
     return _decode(content)
 
 
@@ -273,6 +336,13 @@ _RUNTIME_OPTIONS = ("enhancer", "label", "MODEL_TYPE", "run_dir")
 def _missing(path: Path) -> List[Path]:
     """The folders on the way to ``path`` that are not there, innermost first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def _refuse_taken(path: Path) -> None:
+    if any(entry.name != LOCK for entry in path.iterdir()):
+        raise ValueError(
+            f"run_dir={path}: not empty; name another, or continue it: --resume={path}"
+        )
 
 
 def _make_numbered(path: Path) -> Path:
@@ -336,9 +406,14 @@ def _decode(value: Any) -> Any:
 
 
 class _NoColour(logging.Formatter):
-    """RecBole colours its messages; a file wants none."""
+    """RecBole colours its messages; a file wants none. Some of them have no place for a value."""
 
     def format(self, record: logging.LogRecord) -> str:
+        try:
+            record.getMessage()
+        except TypeError:  # ract.py:76
+            record.msg = " ".join(map(str, (record.msg, *(record.args or ()))))
+            record.args = None
         return re.sub(r"\x1b\[[0-9;]*m", "", super().format(record))
 
 

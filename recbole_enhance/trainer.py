@@ -96,13 +96,19 @@ class EnhancedTrainer(Trainer):
         """
         self._train_data, self._validates = train_data, bool(valid_data) and self.eval_step > 0
         if self.folder is not None and (self.folder.path / CHECKPOINT).is_file():
-            self.resume_checkpoint(self.folder.path / CHECKPOINT)
+            path = self.folder.path / CHECKPOINT
+            try:
+                self.resume_checkpoint(path)
+            except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+                raise ValueError(f"{path}: does not fit this model or these data") from error
         if self.cur_step > self.stopping_step or self.start_epoch >= self.epochs > 0:
             self.eval_collector.data_collect(train_data)  # stopped before; only the test is left
             result = self.best_valid_score, self.best_valid_result
         else:
             result = self._fit(train_data, valid_data, verbose, show_progress, callback_fn)
         if self.folder is not None:
+            if self.history:  # epochs after the last evaluated one
+                self.folder.write_history(self.history)
             self.write_results(self.folder)
         return result
 
@@ -164,8 +170,10 @@ class EnhancedTrainer(Trainer):
         }
         if self.folder is not None:
             self.folder.save_tensors(
-                MODEL, {"label": self.config["label"], "epoch": epoch, **self._best}
-            )
+                MODEL,
+                {"label": self.config["label"], "run": run_key(self.config), "epoch": epoch,
+                 **self._best},
+            )  # fmt: skip
         if not self._validates and epoch >= 0:
             self._end_epoch(epoch)
 
@@ -224,16 +232,17 @@ class EnhancedTrainer(Trainer):
         optimizer = super()._build_optimizer(**kwargs)
         return acceleration.fused(optimizer) if self.config["fast"] else optimizer
 
-    def load_best(self, model_file: Any) -> None:
+    def load_best(self, model_file: Any, run: Optional[str] = None) -> None:
         """Take the parameters of a model file.
 
         Args:
             model_file: ``model.pt`` of a run folder.
+            run: The ``run_key`` of the run that must have written it; None takes any.
 
         Raises:
-            ValueError: If it is unreadable or belongs to another model.
+            ValueError: If it is unreadable or belongs to another model or run.
         """
-        state = load_tensors(model_file, self.config["label"], self.device)
+        state = load_tensors(model_file, self.config["label"], self.device, run)
         try:
             self._load(state)
         except (KeyError, RuntimeError) as error:
@@ -307,10 +316,9 @@ class EnhancedTrainer(Trainer):
             raise ValueError(
                 f"resume: {self.config['model']} trains in stages, which cannot be continued"
             )
-        state = load_tensors(resume_file, self.config["label"], self.device)
-        if state.get("run") != run_key(self.config):
-            raise ValueError(f"{resume_file}: belongs to a run with other options or another seed")
-        self.load_best(resume_file.with_name(MODEL))
+        run = run_key(self.config)
+        state = load_tensors(resume_file, self.config["label"], self.device, run)
+        self.load_best(resume_file.with_name(MODEL), run)
         self.start_epoch = state["epoch"] + 1
         for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result", "history"):
             setattr(self, name, state[name])

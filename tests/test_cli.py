@@ -1,5 +1,7 @@
 import contextlib
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,8 +33,16 @@ def test_run_prints_a_table_and_the_folder(options):
     assert "epoch 0: train loss" in err
 
 
-def test_quiet_prints_nothing(options):
-    assert call("run", "--model=BPR", options, "--epochs=1", "--quiet") == (0, "", "")
+@pytest.mark.parametrize("quiet", ["--quiet", "--quiet=yes", "--quiet=On", "--quiet=TRUE"])
+def test_quiet_prints_nothing(options, quiet):
+    assert call("run", "--model=BPR", options, "--epochs=1", quiet) == (0, "", "")
+    assert call("run", "--resume=" + str(next(Path("runs/toy/BPR").iterdir())), quiet)[1] == ""
+
+
+def test_quiet_in_a_file_is_quiet_and_the_command_line_has_the_last_word(options):
+    Path("toy.yaml").write_text(Path("toy.yaml").read_text() + "quiet: true\n")
+    assert call("--model=BPR", options, "--epochs=1") == (0, "", "")
+    assert "ndcg@5" in call("--model=BPR", options, "--epochs=1", "--quiet=no")[1]
 
 
 def test_resume_of_a_finished_run_reads_it(options):
@@ -68,6 +78,8 @@ def test_resume_of_a_finished_run_reads_it(options):
         (["--resume=nowhere", "--epochs=3"], "--resume takes the options of the run itself"),
         (["trian", "--model=BPR"], "trian: unknown verb"),
         (["config"], "config show"),
+        (["--model=BPR", "--dataset=ml-100k", "--quiet=maybe"], "quiet=maybe: true or false"),
+        (["--resume=nowhere", "--quiet=3"], "quiet=3: true or false"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(words, message):
@@ -86,6 +98,20 @@ def test_no_words_show_the_usage():
     assert err.startswith("usage:")
     assert call("--help")[1].startswith("usage:")
     assert call("--version")[1].strip() == __version__
+
+
+def test_a_reader_that_has_seen_enough(tmp_path):
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from recbole_enhance.cli import main;"
+        "sys.exit(main(['list']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, str(Path(__file__).parents[1])],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait() == 141
 
 
 def test_list_names_methods_and_models():

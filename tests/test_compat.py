@@ -1,6 +1,7 @@
 import ast
 import contextlib
 import dataclasses
+import importlib
 import importlib.util
 import os
 import pickle
@@ -18,18 +19,22 @@ import recbole
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.data import utils as recbole_utils
 from recbole.data.dataloader import KnowledgeBasedDataLoader
 from recbole.data.dataset import Dataset
 from recbole.data.dataset import dataset as recbole_dataset
 from recbole.evaluator.collector import Collector, DataStruct
+from recbole.model.general_recommender import ldiffrec
+from recbole.sampler import Sampler
 from recbole.trainer import trainer as recbole_trainer
 from recbole.utils import get_model, get_trainer
 from scipy.sparse import dok_matrix
 
-from recbole_enhance import compat
+from recbole_enhance import compat, compat_files
 
 # These repair RecBole's own code, so no version of another package makes them superfluous.
-ALWAYS = {"collector_struct", "knowledge_loader_dataset", "download_barrier", "known_warnings"}
+ALWAYS = {"collector_struct", "knowledge_loader_dataset", "download_barrier", "known_warnings",
+          "popularity_of_training", "weights_only_files", "pretrained_checkpoint"}  # fmt: skip
 MENDS = {*ALWAYS, "numpy_aliases", "dok_matrix_update", "grad_scaler"}
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 NUMPY_OWN = {"bool", "long"} if NUMPY_2 else {"float_", "complex_", "unicode_"}
@@ -58,6 +63,15 @@ def as_shipped(monkeypatch):
     download = getattr(Dataset._download, "__wrapped__", Dataset._download)
     monkeypatch.setattr(Dataset, "_download", download)
     monkeypatch.setattr(recbole_trainer, "amp", torch.cuda.amp)
+    create = recbole_utils._create_sampler
+    monkeypatch.setattr(recbole_utils, "_create_sampler", getattr(create, "__wrapped__", create))
+    candidates = pristine("recbole.sampler.sampler").Sampler._get_candidates_list
+    monkeypatch.setattr(Sampler, "_get_candidates_list", candidates)
+    monkeypatch.setattr(ldiffrec, "np", np)
+    for name in compat_files._READERS:
+        monkeypatch.setattr(importlib.import_module(f"recbole.model.{name}"), "torch", torch)
+    save = pristine("recbole.trainer.trainer").PretrainTrainer.save_pretrained_model
+    monkeypatch.setattr(recbole_trainer.PretrainTrainer, "save_pretrained_model", save)
     monkeypatch.setattr(compat, "_made", set())
     with warnings.catch_warnings():
         warnings.resetwarnings()

@@ -97,7 +97,24 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"dataset": "none"}, r"none.inter.*data_path"),
         ("BPR", {"dataset": "../toy"}, r"\.\./toy"),
         ("BPR", {"load_col": {"inter": ["user_id", "item_id", "ratng"]}}, r"ratng.*rating"),
-        ("BPR", {"eval_args": {"mode": "all"}}, r"mode \[all\]"),
+        ("BPR", {"eval_args": {"mode": "all"}}, r"eval_args.mode=all: full, labeled, uni100"),
+        ("BPR", {"eval_args": {"mode": "uni0"}}, r"eval_args.mode=uni0: full"),
+        ("BPR", {"eval_args": {"mode": "uni"}}, r"eval_args.mode=uni: full"),
+        ("BPR", {"eval_args": {"mode": "uniform"}}, r"eval_args.mode=uniform: full"),
+        ("BPR", {"eval_args": {"mode": 5}}, r"eval_args.mode=5: full"),
+        ("BPR", {"eval_args": {"mode": ["full"]}}, r"eval_args.mode=\['full'\]: full"),
+        ("BPR", {"eval_args": {"mode": {}}}, r"eval_args.mode={}: valid and test"),
+        ("BPR", {"eval_args": {"mode": {"vaild": "full"}}},
+         r"eval_args.mode.vaild: unknown option; did you mean valid"),
+        ("BPR", {"eval_args": {"mode": {"test": "all"}}}, r"eval_args.mode.test=all: full"),
+        ("BPR", {"stopping_step": -1}, r"stopping_step=-1: must not be below 0"),
+        ("BPR", {"metric_decimal_place": -1}, r"metric_decimal_place=-1: must not be below 0"),
+        ("BPR", {"epochs": -1}, r"epochs=-1: must not be below 0"),
+        ("BPR", {"worker": -1}, r"worker=-1: must not be below 0"),
+        ("BPR", {"clip_grad_norm": 5}, r"clip_grad_norm=5: a mapping such as {max_norm: 5}"),
+        ("BPR", {"clip_grad_norm": {"max": 5}}, r"clip_grad_norm={'max': 5}: a mapping"),
+        ("BPR", {"clip_grad_norm": {"max_norm": 0}}, r"clip_grad_norm={'max_norm': 0}: a map"),
+        ("BPR", {"log_wandb": True}, r"log_wandb=True: needs pip install wandb"),
         (
             "BPR",
             {"eval_args": {"ordr": "RO"}},
@@ -119,6 +136,37 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"run_dir": [1]}, r"run_dir=\[1\]: text is expected"),
         ("BPR", {"data_path": None}, r"data_path: the folder"),
         ("BPR", {"topk": []}, r"topk=\[\]: whole numbers"),
+        ("BPR", {"benchmark_filename": "train"}, r"benchmark_filename=train: three names"),
+        ("FM", {}, r"threshold=None: eval_args.mode=labeled needs labels: threshold={rating: 4}"),
+        ("FM", {"eval_args": {"mode": "uni5"}}, r"threshold=None: FM needs labels"),
+        ("NeuMF", {"train_neg_sample_args": None}, r"threshold=None: NeuMF needs labels"),
+        ("BPR", {"eval_args": {"mode": "labeled"}}, r"eval_args.mode=labeled: .* rank items"),
+        ("BPR", {"train_neg_sample_args": None}, r"distribution=none: BPR compares with negat"),
+        ("BPR", {"eval_args": None}, r"eval_args=None: a mapping"),
+        ("BPR", {"eval_args": {"split": {"RS": [0, 0.5, 0.5]}}}, r"eval_args.split={'RS': \[0, "),
+        ("BPR", {"loss_decimal_place": -1}, r"loss_decimal_place=-1: must not be below 0"),
+        ("BPR", {"weight_decay": -1}, r"weight_decay=-1: must not be below 0"),
+        ("SASRec", {"MAX_ITEM_LIST_LENGTH": 0}, r"MAX_ITEM_LIST_LENGTH=0: must be above 0"),
+        ("BPR", {"train_neg_sample_args": {"distribution": "x"}}, r"distribution=x: uniform, pop"),
+        ("BPR", {"train_neg_sample_args": {"alpha": "x"}}, r"args.alpha=x: a number"),
+        ("BPR", {"train_neg_sample_args": {"dynamic": 3}}, r"args.dynamic=3: true or false"),
+        ("BPR", {"train_neg_sample_args": {"dynamic": True}}, r"candidate_num=0: .* above 0"),
+        ("BPR", {"train_neg_sample_args": {"candidate_num": 1.5}}, r"candidate_num=1.5: a whole"),
+        ("BPR", {"learner": "sparse_adam"}, r"learner=sparse_adam: BPR has no sparse embeddings"),
+        ("BPR", {"state": "loud"}, r"state=loud: one of debug"),
+        ("BPR", {"rm_dup_inter": "all"}, r"rm_dup_inter=all: one of first, last"),
+        ("BPR", {"gpu_id": "abc"}, r"gpu_id=abc: numbers such as 0 or 0,1"),
+        ("BPR", {"threshold": 3}, r"threshold=3: a mapping"),
+        ("BPR", {"threshold": {"rating": "a"}}, r"threshold={'rating': 'a'}: one column and a nu"),
+        ("BPR", {"threshold": {"rating": 1, "b": 1}}, r"threshold=.*: one column and a number"),
+        ("BPR", {"field_separator": None}, r"field_separator=None: a separator"),
+        ("BPR", {"seq_separator": ""}, r"seq_separator=.*: a separator"),
+        ("BPR", {"run_dir": "a\0b"}, r"run_dir='a\\x00b': must not hold a zero byte"),
+        ("BPR", {"clip_grad_norm": {"max_norm": 1, "norm_type": "x"}}, r"clip_grad_norm=.*mapping"),
+        ("BPR", {"device": "cuda"}, r"device: no option to set .*use_gpu and gpu_id"),
+        ("BPR", {"MODEL_TYPE": 3}, r"MODEL_TYPE: no option to set"),
+        ("DVR", {"backbone": "BPPR"}, r"^backbone=BPPR: unknown model; did you mean BPR"),
+        ({"x": 3}, {}, r"model={'x': 3}: a name or a class is expected"),
         ("BPR", {"variant": ["a"]}, r"variant=\['a'\]: toy has no variants"),
         ("DVR", {"dvr_learning_rate": float("inf")}, r"dvr_learning_rate=inf: a finite number"),
         ("DVR", {"dvr_reward": "ndgc@5"}, r"dvr_reward=ndgc@5"),
@@ -134,15 +182,34 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
     ],
 )
 def test_bad_input_is_refused_in_one_line(toy, model, options, message):
+    if model == "FM":
+        options = {"metrics": ["AUC"], "valid_metric": "AUC", **options}
     with pytest.raises(ValueError, match=message):
         toy_config(toy, model, **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("MultiVAE", {"train_neg_sample_args": None}), ("ItemKNN", {"train_neg_sample_args": None}),
+     ("Pop", {"train_neg_sample_args": None}), ("SASRec", {}), ("DIN", {}),
+     ("FM", {"threshold": {"rating": 4}}),
+     ("FM", {"LABEL_FIELD": "rating"}),
+     ("FM", {"train_neg_sample_args": {"distribution": "uniform"}, "eval_args": {"mode": "uni5"}}),
+     ("NeuMF", {"train_neg_sample_args": None, "threshold": {"rating": 4}})],
+)  # fmt: skip
+def test_models_that_need_no_labels_or_have_them_are_taken(toy, model, options):
+    if model in ("FM", "DIN"):
+        options = {"metrics": ["AUC"], "valid_metric": "AUC", **options}
+    toy_config(toy, model, **options)
 
 
 def test_names_on_the_command_line_are_text(toy, tmp_path):
     write_toy(tmp_path, "007")
     line = {"model": "BPR", "dataset": "007", "data_path": str(tmp_path), "run_dir": "2024"}
-    config = Config(command_line=line)
-    assert (config["dataset"], config["run_dir"]) == ("007", "2024")
+    for config in (Config(command_line=line), Config(config_dict=line)):
+        assert (config["dataset"], config["run_dir"]) == ("007", "2024")
+    nothing = Config(command_line={**line, "run_dir": "None", "backbone": "~"})
+    assert nothing["run_dir"] is None
 
 
 @pytest.mark.parametrize("interval", ["[5,inf)", "(0,1];[3,4.5)", "[-1e3, 2]"])
@@ -169,3 +236,10 @@ def test_recboles_lists_stay_as_they_are(toy):
     before = list(dataset_arguments)
     Config("BPR", "ml-100k")
     assert dataset_arguments == before
+
+
+def test_another_separator_is_used_for_the_default_columns(tmp_path):
+    (tmp_path / "comma").mkdir()
+    (tmp_path / "comma" / "comma.inter").write_text("user_id:token,item_id:token\nu,i\n")
+    line = {"data_path": str(tmp_path), "field_separator": ","}
+    assert Config("BPR", "comma", command_line=line)["load_col"]["inter"] == ["user_id", "item_id"]

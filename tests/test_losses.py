@@ -43,6 +43,27 @@ def test_weights_select_samples(module):
     torch.testing.assert_close(twin(*args), module(*(a[chosen] for a in args)))
 
 
+@pytest.mark.parametrize("reduction", ["sum", "none"])
+@pytest.mark.parametrize("kind", [nn.BCEWithLogitsLoss, nn.BCELoss, nn.MSELoss])
+@given(n=st.integers(1, 500), seed=st.integers(0, 1000))
+def test_another_reduction_stays(kind, reduction, n, seed):
+    module = kind(reduction=reduction)
+    args = scores(module, n, seed)
+    twin = WeightedLoss(module)
+    expected = module(*args)
+    twin.weigh = lambda losses: None
+    assert torch.equal(twin(*args), expected)
+    twin.weigh = lambda losses: torch.ones_like(losses)
+    assert torch.equal(twin(*args), expected)
+    chosen = (torch.arange(n) % 2).float()
+    twin.weigh = lambda losses: chosen
+    every = kind(reduction="none")(*args)
+    by_hand = [every[i].item() * (i % 2) for i in range(n)]
+    by_hand = torch.tensor(sum(by_hand) if reduction == "sum" else by_hand)
+    torch.testing.assert_close(twin(*args), by_hand)
+    assert module.reduction == reduction
+
+
 def test_a_model_needs_exactly_one_loss():
     for modules in ({}, {"a": BPRLoss(), "b": nn.MSELoss()}):
         with pytest.raises(ValueError, match=f"{len(modules)} loss modules"):

@@ -14,7 +14,10 @@ def test_both_ways_of_writing_an_option():
     assert parse_argv(argv) == expected
 
 
-@pytest.mark.parametrize("argv", [["epochs=3"], ["--epochs=3", "4"], ["--epochs=3", "--epochs=4"]])
+@pytest.mark.parametrize(
+    "argv", [["epochs=3"], ["--epochs=3", "4"], ["--epochs=3", "--epochs=4"],
+             ["--=3"], ["--.=3"], ["--eval_args.=3"], ["--eval_args..mode=full"]],
+)  # fmt: skip
 def test_words_that_are_no_option_are_refused(argv):
     with pytest.raises(ValueError, match=r"no option|given twice"):
         parse_argv(argv)
@@ -41,6 +44,17 @@ def test_nothing_is_evaluated(text):
             parse_value("key", text)
     else:
         assert parse_value("key", text) == text
+
+
+@pytest.mark.parametrize("text", ["{a: 1, a: 2}", "&a [*a]", "[" * 5000 + "]" * 5000])
+def test_odd_values_are_told(text):
+    with pytest.raises(ValueError, match=r"^key=.{1,80}: not a YAML value$"):
+        parse_value("key", text)
+
+
+def test_a_merge_of_yaml_may_overwrite():
+    text = "{base: &b {x: 1, y: 2}, more: {<<: *b, y: 3}}"
+    assert parse_value("key", text)["more"] == {"x": 1, "y": 3}
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -75,7 +89,12 @@ def test_a_key_cannot_be_both_value_and_mapping():
             nest(bad)
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2", "a: !!python/object/apply:os.getcwd []"])
+@pytest.mark.parametrize(
+    "text",
+    ["a: [1", "- 1\n- 2", "a: !!python/object/apply:os.getcwd []", "a: 1\na: 2",
+     "a: {b: 1, b: 2}", "a: &a [*a]", "a: &a {b: *a}", "a: 1\n---\na: 2", "a:\tb: 1", "5: 1",
+     "a: " + "[" * 5000 + "]" * 5000],
+)  # fmt: skip
 def test_bad_files_are_named(tmp_path, text):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"bad\.yaml"):

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 from worlds import TOY, run_toy, toy_options, write_toy
 
-from recbole_enhance import compat
+from recbole_enhance import compat, quick_start
 from recbole_enhance.config import Config
 from recbole_enhance.enhancer.dvr import DVRTrainer
 from recbole_enhance.quick_start import (
@@ -31,6 +34,7 @@ from recbole_enhance.run_folder import (
     LOG,
     METRICS,
     MODEL,
+    RunFolder,
     history_rows,
     load_tensors,
 )
@@ -239,6 +243,8 @@ def test_foreign_and_broken_checkpoints_are_refused(toy, monkeypatch):
         ({"format": 1, "label": "BPR"}, "belongs to a run with other options"),
         ({**foreign, "label": "NeuMF"}, "belongs to NeuMF, this run is BPR"),
         ({"state_dict": {}}, "not a checkpoint of recbole_enhance"),
+        ({key: foreign[key] for key in ("format", "label", "run")}, "does not fit this model"),
+        ({**foreign, "random": None}, "does not fit this model"),
         (None, "not a checkpoint of tensors"),
     ):
         if content is None:
@@ -249,7 +255,13 @@ def test_foreign_and_broken_checkpoints_are_refused(toy, monkeypatch):
             resume_run("stopped", quiet=True)
         assert sorted(p.name for p in Path("stopped").iterdir()) == before
     torch.save(foreign, checkpoint)
-    torch.save({**foreign, "state_dict": smaller}, Path("stopped", MODEL))
+    best = torch.load(Path("stopped", MODEL), weights_only=True)
+    for content in ({**best, "run": "1-0"}, {k: v for k, v in best.items() if k != "run"}):
+        torch.save(content, Path("stopped", MODEL))
+        for put_together in (resume_run, load_run):
+            with pytest.raises(ValueError, match=r"model\.pt: belongs to a run with other options"):
+                put_together("stopped")
+    torch.save({**best, "state_dict": smaller}, Path("stopped", MODEL))
     with pytest.raises(ValueError, match="does not fit this model or these data"):
         resume_run("stopped", quiet=True)
     with pytest.raises(ValueError, match="no run here"):
@@ -266,6 +278,17 @@ def test_changed_data_are_noticed_on_resume(tmp_path, monkeypatch):
         file.write("u0\ti0\t5\t1\n")
     with pytest.raises(ValueError, match=r"resume=stopped: toy.inter changed since the run"):
         resume_run("stopped", quiet=True)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", '{"data_sha256": 3}'])
+def test_broken_surroundings_are_told(toy, monkeypatch, text):
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, KeyboardInterrupt(), "_train_epoch")
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "BPR", run_dir="stopped")
+    Path("stopped", "env.json").write_text(text)
+    with pytest.raises(ValueError, match=r"env\.json: "):
+        resume_run("stopped")
 
 
 @pytest.mark.parametrize("report", ["{}", "[]", "{", '{"test_result": null}'])
@@ -310,6 +333,9 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
         ({"user_inter_num_interval": "[1000,inf)"}, "empty"),
         ({"val_interval": {"rating": "[99,inf)"}}, "empty"),
         ({"encoding": "klingon"}, "dataset=toy cannot be built .*LookupError"),
+        ({"topk": [5, 49]}, r"topk=\[5, 49\]: 49 of 48 items cannot be listed"),
+        ({"model": "DVR", "dvr_reward": "ndcg@49"}, "dvr_reward=ndcg@49: 49 of 48 items cannot"),
+        ({"model": "DVR", "dvr_reward": "mrr@49"}, "dvr_reward=mrr@49: 49 of 48 items cannot"),
         ({"run_dir": "taken"}, "run_dir=taken: not empty"),
         ({"run_dir": "file/run"}, "run_dir=.*cannot be written"),
         ({"run_dir": "/proc/run"}, "run_dir=.*cannot be written"),
@@ -320,7 +346,7 @@ def test_a_run_that_fails_leaves_nothing(toy, options, message):
     Path("taken", "thesis.txt").write_text("mine")
     Path("file").write_text("mine")
     with pytest.raises(ValueError, match=message):
-        run_toy(toy, "BPR", **options)
+        run_toy(toy, **{"model": "BPR", **options})
     assert sorted(str(p) for p in Path(".").rglob("*")) == ["file", "taken", "taken/thesis.txt"]
 
 
@@ -396,3 +422,139 @@ def test_a_full_disk_keeps_the_epochs_that_are_done(toy, monkeypatch):
 def test_a_run_without_validation_can_be_read_again(toy):
     first = run_toy(toy, "BPR", eval_step=0, run_dir="unvalidated")
     assert resume_run("unvalidated")["test_result"] == first["test_result"]
+
+
+def test_ready_made_splits_run_and_resume(toy, tmp_path, monkeypatch):
+    """RecBole's ``benchmark_filename``: there is no ``.inter`` file of all rows."""
+    header, *rows = (toy / "toy" / "toy.inter").read_text().splitlines()
+    folder = tmp_path / "data" / "parts"
+    folder.mkdir(parents=True)
+    for place, split in enumerate(("train", "valid", "test")):
+        part = [row for number, row in enumerate(rows) if max(number % 7 - 4, 0) == place]
+        (folder / f"parts.{split}.inter").write_text("\n".join([header, *part]) + "\n")
+    (folder / "parts.item").write_text((toy / "toy" / "toy.item").read_text())
+    options = {
+        "dataset": "parts", "data_path": str(tmp_path / "data"), "run_dir": "run",
+        "benchmark_filename": ["train", "valid", "test"],
+    }  # fmt: skip
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, KeyboardInterrupt(), "_train_epoch")
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "BPR", **options)
+    resumed = resume_run("run")
+    hashes = json.loads(Path("run", "env.json").read_text())["data_sha256"]
+    assert set(hashes) == {f"parts.{s}.inter" for s in ("train", "valid", "test")} | {"parts.item"}
+    assert resumed["test_result"] == run_toy(toy, "BPR", **{**options, "run_dir": None})[
+        "test_result"
+    ]
+
+
+def test_a_tracker_that_says_no_is_one_line(toy, monkeypatch):
+    """What wandb does where nobody has logged in."""
+    def refuse(**kwargs):
+        raise RuntimeError("api_key not configured (no-tty)")
+
+    wandb = ModuleType("wandb")
+    wandb.__spec__ = ModuleSpec("wandb", None)
+    wandb.run, wandb.init = None, refuse
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    with pytest.raises(ValueError, match=r"log_wandb=True: .*api_key not configured"):
+        run_toy(toy, "BPR", log_wandb=True)
+    assert list(Path(".").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"epochs": 5, "eval_step": 2}, {"epochs": 2, "eval_step": 5}, {"epochs": 3, "eval_step": 0}],
+)
+def test_every_epoch_is_in_the_history(toy, options):
+    rows = history_rows(Path(run_toy(toy, "BPR", **options)["run_dir"]))
+    assert [int(row["epoch"]) for row in rows] == list(range(options["epochs"]))
+    step = min(options["eval_step"], options["epochs"]) or 99
+    evaluated = [row["epoch"] for row in rows if row.get("valid_ndcg@5")]
+    assert [int(epoch) for epoch in evaluated] == list(range(step - 1, options["epochs"], step))
+
+
+PHASES = {
+    "reading the data": (quick_start, "create_dataset", 1),
+    "splitting": (quick_start, "data_preparation", 1),
+    "building the model": (quick_start, "make_trainer", 1),
+    "the first epoch": (EnhancedTrainer, "_check_nan", 2),
+    "a validation": (EnhancedTrainer, "_valid_epoch", 2),
+    "writing model.pt": (torch, "save", 1),
+    "writing the first checkpoint": (torch, "save", 2),
+    "writing the history": (RunFolder, "write_history", 2),
+    "writing the values": (RunFolder, "write_csv_gz", 1),
+    "the test": (EnhancedTrainer, "evaluate", 4),
+    "writing the report": (RunFolder, "write_json", 2),
+}
+
+
+def stop_at(patch, phase, error):
+    """Raise in the n-th call of a function, after half of a file is there."""
+    owner, name, call = PHASES[phase]
+    original, calls = getattr(owner, name), []
+
+    def stop(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == call:
+            if owner is torch:
+                args[1].write(b"half a file")
+            raise error
+        return original(*args, **kwargs)
+
+    patch.setattr(owner, name, stop)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def whole(toy, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    result = run_toy(toy, "DVR", run_dir=str(folder / "run"))
+    return result, (folder / "run" / "values.csv.gz").read_bytes()
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_ctrl_c_at_any_moment_can_be_resumed(toy, monkeypatch, whole, phase):
+    with monkeypatch.context() as patch:
+        calls = stop_at(patch, phase, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "DVR", run_dir="run")
+    assert len(calls) == PHASES[phase][2]
+    assert not [path.name for path in Path("run").iterdir() if path.name.startswith(".")]
+    resumed = resume_run("run", quiet=True)
+    assert {**resumed, "run_dir": 0} == {**whole[0], "run_dir": 0}
+    assert Path("run", "values.csv.gz").read_bytes() == whole[1]
+    assert {path.name for path in Path("run").iterdir()} == FILES | {"values.csv.gz"}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_disk_that_fills_up_keeps_what_is_done(toy, monkeypatch, whole, phase):
+    with monkeypatch.context() as patch:
+        stop_at(patch, phase, OSError(28, "No space left on device"))
+        with pytest.raises(OSError, match="No space left"):
+            run_toy(toy, "DVR", run_dir="run")
+    kept = phase not in list(PHASES)[: list(PHASES).index("writing the history")]
+    kept = kept or phase == "a validation"  # the second one
+    assert Path("run", CHECKPOINT).exists() == kept
+    assert Path("run").exists() == kept
+    if kept:
+        assert {**resume_run("run", quiet=True), "run_dir": 0} == {**whole[0], "run_dir": 0}
+
+
+def test_torch_says_why_it_cannot_write(toy, tmp_path):
+    """A file that may not grow, as on a full disk: torch raises a RuntimeError of its own."""
+    (tmp_path / "toy.yaml").write_text(yaml.safe_dump({**TOY, "data_path": str(toy)}))
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "from recbole_enhance.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, "--model=BPR", "--config_files=toy.yaml",
+         "--embedding_size=512", "--run_dir=run", "--quiet"],
+        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.returncode == 2
+    assert re.fullmatch(r"recbole-enhance: error: .*File too large: 'run/model.pt'\n",
+                        process.stderr)  # fmt: skip
+    assert not (tmp_path / "run").exists()

@@ -59,7 +59,7 @@ def check_columns(
     *,
     splits: Sequence[str] = (),
     separator: str = "\t",
-) -> None:
+) -> List[str]:
     """Refuse columns that the atomic files do not have.
 
     Args:
@@ -71,6 +71,9 @@ def check_columns(
         splits: RecBole's ``benchmark_filename``: ready-made parts ``<dataset>.<split>.inter``.
         separator: RecBole's ``field_separator``.
 
+    Returns:
+        The columns of the interactions that are loaded.
+
     Raises:
         ValueError: If a file or column is missing or an id is no token; names the option, the
             column, the file and what the file has.
@@ -81,8 +84,9 @@ def check_columns(
         for name in required_inter[:2]:
             if columns[name] != "token":
                 raise ValueError(f"{path}: id column {name!r} is :{columns[name]}, must be :token")
+    everything = list(dict.fromkeys(name for columns in inter.values() for name in columns))
     if load_col is None:
-        return
+        return everything
     for suffix, names in {"inter": (), **load_col}.items():
         option = f"load_col.{suffix}"
         if names != "*" and (isinstance(names, str) or not isinstance(names, Sequence)):
@@ -99,6 +103,8 @@ def check_columns(
             files = {path: read_header(path, separator)}
         for path, columns in files.items():
             _require([] if names == "*" else names, columns, path, f"{option} names")
+    chosen = load_col.get("inter", "*")
+    return everything if chosen == "*" else list(chosen)
 
 
 def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> Path:
@@ -135,30 +141,53 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
     )
 
 
-def default_load_col(folder: Path, dataset: str, names: Mapping[str, Any]) -> Dict[str, List[str]]:
+def default_load_col(
+    folder: Path, dataset: str, names: Mapping[str, Any], separator: str = "\t"
+) -> Dict[str, List[str]]:
     """Choose the columns of a dataset that has no configuration file.
 
     Args:
         folder: The dataset's folder.
         dataset: Its name.
         names: RecBole's ``USER_ID_FIELD``, ``ITEM_ID_FIELD``, ``RATING_FIELD`` and ``TIME_FIELD``.
+        separator: RecBole's ``field_separator``.
 
     Returns:
         A ``load_col`` of the user and item ids, and of rating and time where the file has them.
     """
-    columns = read_header(folder / f"{dataset}.inter")
+    columns = read_header(folder / f"{dataset}.inter", separator)
     optional = [names["RATING_FIELD"], names["TIME_FIELD"]]
     chosen = [names["USER_ID_FIELD"], names["ITEM_ID_FIELD"]]
     return {"inter": chosen + [name for name in optional if name in columns]}
 
 
-def sha256(folder: Path, dataset: str, suffixes: Sequence[str]) -> Dict[str, str]:
+def suffixes(
+    load_col: Optional[Mapping[str, Any]], splits: Optional[Sequence[str]] = None
+) -> List[str]:
+    """List the files that a run reads.
+
+    Args:
+        load_col: RecBole's option, file suffix -> columns.
+        splits: RecBole's ``benchmark_filename``: parts that stand for the interaction file.
+
+    Returns:
+        What follows the dataset's name and the dot in each file's name.
+
+    Example:
+        >>> suffixes({"inter": ["user_id"], "item": "*"}, ["train", "valid", "test"])
+        ['train.inter', 'valid.inter', 'test.inter', 'item']
+    """
+    inter = [f"{split}.inter" for split in splits or ()] or ["inter"]
+    return inter + [suffix for suffix in load_col or () if suffix != "inter"]
+
+
+def sha256(folder: Path, dataset: str, of: Sequence[str]) -> Dict[str, str]:
     """Fingerprint the atomic files, so that a result says which data it is from.
 
     Args:
         folder: The dataset's folder.
         dataset: Its name.
-        suffixes: Files to read, such as ``inter`` and ``item``.
+        of: Suffixes of the files to read, such as ``inter`` and ``item``.
 
     Returns:
         File name -> SHA-256 of its bytes in hexadecimal.
@@ -167,7 +196,7 @@ def sha256(folder: Path, dataset: str, suffixes: Sequence[str]) -> Dict[str, str
         ValueError: If a file is missing.
     """
     digests = {}
-    for suffix in suffixes:
+    for suffix in of:
         path = _file(folder, dataset, suffix)
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
@@ -180,8 +209,7 @@ def sha256(folder: Path, dataset: str, suffixes: Sequence[str]) -> Dict[str, str
 
 
 def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> List[Path]:
-    suffixes = [f"{split}.inter" for split in splits] or ["inter"]
-    return [_file(folder, dataset, suffix) for suffix in suffixes]
+    return [_file(folder, dataset, suffix) for suffix in suffixes(None, splits)]
 
 
 def _file(folder: Path, dataset: str, suffix: str) -> Path:

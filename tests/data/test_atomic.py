@@ -1,7 +1,9 @@
+import doctest
 import hashlib
 
 import pytest
 
+from recbole_enhance.data import atomic
 from recbole_enhance.data.atomic import (
     check_columns,
     default_load_col,
@@ -152,3 +154,13 @@ def test_sha256(folder):
     assert digests["toy.item"] == expected
     with pytest.raises(ValueError, match=r"toy\.user"):
         sha256(folder, "toy", ["user"])
+
+
+def test_the_default_columns_of_another_separator(folder):
+    (folder / "toy.inter").write_text("user_id:token,item_id:token,rating:float\n1,2,3\n")
+    chosen = default_load_col(folder, "toy", NAMES, separator=",")
+    assert chosen == {"inter": [*IDS, "rating"]}
+
+
+def test_examples():
+    assert doctest.testmod(atomic).failed == 0

@@ -1,0 +1,48 @@
+"""One process at a time, by a lock that the kernel holds and a kill frees."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger("recbole_enhance")
+
+
+def lock_file(path: Path, what: str) -> Any:
+    """Open a file and lock it until it is closed, or this process ends however it ends.
+
+    Args:
+        path: The file, made if it is not there.
+        what: Option and value that led to it, for the message.
+
+    Returns:
+        The open file.
+
+    Raises:
+        ValueError: If another process holds it, or it cannot be written.
+    """
+    while True:
+        try:
+            file = open(path, "ab")  # noqa: SIM115  it stays open
+        except OSError as error:
+            raise ValueError(f"{what}: cannot be written ({error.strerror})") from error
+        try:
+            if fcntl is None:
+                raise OSError(None, "no fcntl on this system")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise ValueError(f"{what}: another process is running in this folder") from None
+        except OSError as error:  # some network file systems lock nothing
+            logger.warning("%s: cannot be locked (%s): see that no second process uses it",
+                           what, error.strerror)  # fmt: skip
+            return file
+        # Between opening and locking, the process before may have removed its file.
+        if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return file
+        file.close()
