@@ -22,7 +22,9 @@ from recbole.utils.argument_list import (
 
 from recbole_enhance import compat, validation
 from recbole_enhance.data import atomic
+from recbole_enhance.data.groups import check_group_fields
 from recbole_enhance.enhancer import ENHANCERS, load_enhancer
+from recbole_enhance.metric import registry
 from recbole_enhance.model_class import (
     checked_class,
     class_path,
@@ -148,6 +150,7 @@ class Config(RecBoleConfig):
     def compatibility_settings(self) -> None:
         """Mend what today's numpy, scipy and torch broke (RecBole's own hook for it)."""
         compat.apply()
+        registry.register()
 
     def _init_parameters_category(self) -> None:
         groups = (general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
@@ -347,6 +350,7 @@ class Config(RecBoleConfig):
     def _set_default_parameters(self) -> None:
         values = self.final_config_dict
         validation.refuse_bad_metrics(values)
+        registry.refuse_bad_options(values)
         self._drop_negatives_nobody_asked_for(values)
         values["eval_batch_size"] = values["eval_batch_size"] or _EVAL_BATCH_SIZE
         data_path = Path(str(values["data_path"]))
@@ -362,6 +366,7 @@ class Config(RecBoleConfig):
         values["dataset_save_path"] = values["dataloaders_save_path"] = nowhere
         values["data_path"] = str(atomic.find_dataset(data_path, self.dataset, splits))
         self._choose_columns(values)
+        check_group_fields(Path(values["data_path"]), self.dataset, values)
 
     def _set_parameters_of_two_metric_types(self, values: Dict[str, Any]) -> None:
         """Let value metrics stand beside ranking ones: RecBole takes one type at a time."""

@@ -1,15 +1,17 @@
 """Files of a test result: each user's values, and the lists themselves."""
 
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
+import torch
 from recbole.evaluator.collector import DataStruct
 
 from recbole_enhance.evaluator import EnhancedEvaluator
 from recbole_enhance.metric import ranking
+from recbole_enhance.metric.fairness import GroupRow, group_table
 from recbole_enhance.run_folder import RunFolder
 
-PER_USER, RECOMMENDATIONS = "per_user.csv.gz", "recs.csv.gz"
+PER_USER, RECOMMENDATIONS, GROUPS = "per_user.csv.gz", "recs.csv.gz", "groups.csv"
 
 
 def write_evaluation(
@@ -30,9 +32,29 @@ def write_evaluation(
     users, values = mean_by_user(data["rec.users"].numpy(), columns)
     tokens = dataset.id2token(dataset.uid_field, users)
     folder.write_csv_gz(PER_USER, [dataset.uid_field, *values], [tokens, *values.values()])
+    if config["group_fields"]:
+        folder.write_csv(GROUPS, GroupRow._fields, group_rows(data, users, values))
     if config["save_recs"]:
         lists = recommendations(data, dataset)
         folder.write_csv_gz(RECOMMENDATIONS, list(lists), list(lists.values()))
+
+
+def group_rows(
+    data: DataStruct, users: np.ndarray, values: Mapping[str, np.ndarray]
+) -> List[GroupRow]:
+    """Means of every metric that users have a value of, by group.
+
+    Args:
+        data: What was evaluated.
+        users: User ids. Shape: ``(users,)``.
+        values: ``recall@10`` and so on -> values of those users.
+    """
+    columns = {name: torch.from_numpy(column) for name, column in values.items()}
+    return [
+        row
+        for field, (labels, codes) in data["data.user_group"].items()
+        for row in group_table(columns, field, codes[torch.from_numpy(users)], labels)
+    ]
 
 
 def mean_by_user(

@@ -10,7 +10,10 @@ from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
 from recbole_enhance.data.categories import category_matrix
+from recbole_enhance.data.groups import user_groups
 from recbole_enhance.metric import ranking
+from recbole_enhance.metric.base import UserMetric
+from recbole_enhance.metric.concentration import popularity_groups
 
 _MAX_CELLS = 1 << 22  # of the comparisons that rank a batch's positives
 
@@ -29,7 +32,8 @@ class EnhancedCollector(Collector):
     * ``rec.positive_u``, ``rec.positive_i``, ``rec.positive_score``: row, item and score of each
       held-out item. Shape: ``(positives,)``.
     * ``data.train_matrix``: scipy CSR of 0 and 1, training only. Shape: ``(n_users, n_items)``.
-    * ``data.item_category``, ``data.item_embedding``: one row per item.
+    * ``data.item_category``, ``data.item_embedding``, ``data.item_group``: one row per item.
+    * ``data.user_group``: field of ``group_fields`` -> (labels, group of each user).
 
     Attributes:
         rows: With sampled candidates, the row of each pair of the next batch.
@@ -43,6 +47,19 @@ class EnhancedCollector(Collector):
         self._parts: Dict[str, List[Tensor]] = {}
         self._n_rows = self._n_items = 0
 
+    def check_model(self, model: Any) -> None:
+        """Refuse a model that lacks what a metric reads of it.
+
+        Raises:
+            ValueError: If an item table is needed, and there is none.
+        """
+        table = getattr(model, "item_embedding", None)
+        if self.register.need("data.item_embedding") and not isinstance(table, torch.nn.Embedding):
+            raise ValueError(
+                f"metrics={self.config['metrics']}: {type(model).__name__} has no table "
+                "item_embedding, which EmbeddingILD needs"
+            )
+
     def data_collect(self, train_data: Any) -> None:
         """Collect what does not change: all of it from the training part."""
         dataset = train_data._dataset
@@ -52,10 +69,18 @@ class EnhancedCollector(Collector):
             self.data_struct.set("data.count_items", dataset.item_counter)
         if self.register.need("data.count_users"):
             self.data_struct.set("data.count_users", dataset.user_counter)
-        if self.register.need("data.train_matrix"):
-            matrix = dataset.inter_matrix(form="csr")
-            matrix.data[:] = 1  # adding up repeated pairs has counted them
-            self.data_struct.set("data.train_matrix", matrix)
+        matrix = dataset.inter_matrix(form="csr")
+        matrix.sum_duplicates()
+        matrix.data[:] = 1
+        self.data_struct.set("data.train_matrix", matrix)
+        if self.config["group_fields"]:
+            lengths = torch.from_numpy(np.diff(matrix.indptr)).long()
+            groups = user_groups(self.config, dataset, lengths)
+            self.data_struct.set("data.user_group", groups)
+        if self.register.need("data.item_group"):
+            users = torch.from_numpy(matrix.getnnz(axis=0)).long()
+            cut = popularity_groups(users, self.config["item_tail_share"])
+            self.data_struct.set("data.item_group", cut)
         if self.register.need("data.item_category"):
             categories = category_matrix(dataset, self.config["item_category_field"])
             self.data_struct.set("data.item_category", categories)
@@ -114,13 +139,7 @@ class EnhancedCollector(Collector):
             batch = batch.to(self.device)
             self._collect_values(model.predict(batch), batch)
         if self.register.need("data.item_embedding"):
-            table = getattr(model, "item_embedding", None)
-            if not isinstance(table, torch.nn.Embedding):
-                raise ValueError(
-                    f"metrics: {type(model).__name__} has no table item_embedding, "
-                    "which an embedding metric needs"
-                )
-            self._parts["data.item_embedding"] = [table.weight.detach()]
+            self._parts["data.item_embedding"] = [model.item_embedding.weight]
 
     def get_data_struct(self) -> DataStruct:
         """Hand over what was collected, on the CPU, and forget what belongs to one evaluation."""
@@ -200,7 +219,7 @@ class EnhancedEvaluator(Evaluator):
             if isinstance(metric, TopkMetric):
                 values = _matrix(metric, data)
                 columns.update({f"{name}@{k}": values[:, k - 1] for k in topk})
-            elif hasattr(metric, "per_user"):
+            elif isinstance(metric, UserMetric):
                 columns.update({f"{name}@{k}": metric.per_user(data, k).numpy() for k in topk})
         return columns
 

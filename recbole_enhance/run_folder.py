@@ -34,8 +34,8 @@ _FORMAT = 1
 _TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
 _VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
-             "use_gpu", "log_tensorboard", "log_wandb", "wandb_project",
-             "checkpoint_dir")  # fmt: skip
+             "use_gpu", "log_tensorboard", "log_wandb", "wandb_project", "checkpoint_dir",
+             "save_recs")  # fmt: skip
 _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
 logger = logging.getLogger("recbole_enhance")
 
@@ -192,12 +192,13 @@ class RunFolder:
         self, name: str, header: Sequence[str], columns: Sequence[Iterable[Any]]
     ) -> None:
         """Write columns as a gzipped CSV file with a stable byte content."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(zip(*columns))
+        text = _csv_text(header, zip(*columns))
         with self._replacing(name) as temporary:
-            temporary.write_bytes(gzip.compress(text.getvalue().encode("utf-8"), mtime=0))
+            temporary.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write rows as a CSV file."""
+        self.write_text(name, _csv_text(header, rows))
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one row per epoch; the columns are all keys in order of appearance."""
@@ -415,6 +416,14 @@ class _NoColour(logging.Formatter):
             record.msg = " ".join(map(str, (record.msg, *(record.args or ()))))
             record.args = None
         return re.sub(r"\x1b\[[0-9;]*m", "", super().format(record))
+
+
+def _csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def history_rows(path: Path) -> List[Dict[str, str]]:

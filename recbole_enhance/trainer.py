@@ -1,5 +1,6 @@
 """A mix-in over any RecBole trainer: safe checkpoints, exact resume, history and progress."""
 
+import math
 import random
 import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -50,6 +51,7 @@ class EnhancedTrainer(Trainer):
         own = config.options["eval_batch_size"]
         self.test_batch_size = min(own or _PAIRS_PER_PREDICTION, _PAIRS_PER_PREDICTION)
         self.eval_collector = EnhancedCollector(config)
+        self.eval_collector.check_model(model)
         self.evaluator = EnhancedEvaluator(config)
         if config["fast"]:
             acceleration.compress_graphs(model)
@@ -156,6 +158,11 @@ class EnhancedTrainer(Trainer):
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> Tuple[float, Any]:
         start = time.perf_counter()
         score, result = super()._valid_epoch(valid_data, show_progress)
+        if math.isnan(score):
+            raise ValueError(
+                f"valid_metric={self.config['valid_metric']}: nobody has a value of it in epoch "
+                f"{self._epoch}, so no epoch can be the best; take another one"
+            )
         row = self.history[-1]
         row["valid_seconds"] = round(time.perf_counter() - start, 4)
         row.update({f"valid_{name}": value for name, value in result.items()})

@@ -9,6 +9,7 @@ import recbole.evaluator.register as recbole_metrics
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import InputType, ModelType
 
+from recbole_enhance.metric.registry import requirements_of
 from recbole_enhance.model_class import sources
 from recbole_enhance.options import nearest
 
@@ -31,6 +32,8 @@ _WHOLE = ("epochs", "eval_step", "stopping_step", "seed", "train_batch_size", "e
           "MAX_ITEM_LIST_LENGTH")  # fmt: skip
 _NOT_NEGATIVE = ("epochs", "stopping_step", "metric_decimal_place", "loss_decimal_place", "worker",
                  "weight_decay")  # fmt: skip
+# What a metric may need, and the option that gives it.
+_NEEDED_OPTIONS = {"categories": "item_category_field", "groups": "group_fields"}
 _TEXT = ("dataset", "variant", "run_dir", "data_path", "item_category_field")
 _MAPPINGS = ("eval_args", "train_neg_sample_args", "load_col", "val_interval", "threshold")
 _SEPARATORS = ("field_separator", "seq_separator")
@@ -308,6 +311,9 @@ def refuse_bad_metrics(values: Mapping[str, Any]) -> None:
         if str(metric).lower() not in recbole_metrics.metric_types:
             known = [cls.__name__ for cls in recbole_metrics.metrics_dict.values()]
             raise ValueError(f"metrics={metric}: unknown metric{nearest(str(metric), known)}")
+        for need in sorted(requirements_of(str(metric)) & set(_NEEDED_OPTIONS)):
+            if not values[_NEEDED_OPTIONS[need]]:
+                raise ValueError(f"metrics={metric}: needs {need}: set {_NEEDED_OPTIONS[need]}")
     if not topk or not all(type(k) is int and k > 0 for k in topk):
         raise ValueError(f"topk={values['topk']}: whole numbers above 0 are expected")
     name, at, k = str(values["valid_metric"]).partition("@")

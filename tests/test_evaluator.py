@@ -16,7 +16,9 @@ from recbole_enhance.config import Config
 from recbole_enhance.data.loaders import LabelledLoader, prepare_data
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.evaluator import EnhancedEvaluator
+from recbole_enhance.metric import registry
 from recbole_enhance.quick_start import load_run, run_recbole_enhance
+from recbole_enhance.reward import Reward
 from recbole_enhance.trainer import make_trainer
 
 RANKING = ["Recall", "NDCG", "MRR", "MAP", "Hit", "Precision", "GAUC"]
@@ -225,3 +227,43 @@ def test_per_user_values_leave_the_metric_as_it_was(toy):
     values = ours.evaluator.per_user(ours.evaluator.data)
     assert {name: column.mean() for name, column in values.items()} == pytest.approx(before)
     assert result_of(ours, mine[1]) == before
+
+
+EVERY = [cls.__name__ for cls in registry.METRICS]
+
+
+def test_every_metric_of_ours_is_computed_and_can_select(toy):
+    options = {"metrics": [*RANKING, *EVERY], "group_fields": ["gender"], "epochs": 1}
+    result = run_toy(toy, "BPR", **options)
+    assert len(result["test_result"]) == 2 * (len(RANKING) - 1 + len(EVERY)) + 1
+    table = Path(result["run_dir"], "per_user.csv.gz")
+    assert {"ild@5", "epc@10", "recall@5"} <= set(read_csv(table)[0])
+    for name in ("Calibration", "GroupGap", "ILD"):
+        chosen = run_toy(toy, "BPR", saved=False, valid_metric=f"{name}@5", **options)
+        key = f"{name.lower()}@5"
+        assert chosen["best_valid_score"] == chosen["best_valid_result"][key]
+        assert chosen["valid_score_bigger"] is (name == "ILD")
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_metric_of_ours_is_a_reward(toy, name):
+    config = Config(config_dict=toy_options(toy, "BPR", group_fields=["gender"]))
+    config["checkpoint_dir"] = "."
+    train, valid, _ = prepare_data(config, create_dataset(config))
+    trainer = make_trainer(config, config.model_class(config, train._dataset), None)
+    trainer.fit(train, valid)
+    reward = Reward(
+        f"{name}@5", config, [train._dataset], valid._dataset, trainer._full_sort_batch_eval
+    )
+    value = reward(trainer.model, 60, torch.Generator())
+    smaller = registry.BY_NAME[name.lower()].smaller
+    assert np.isfinite(value)
+    assert value <= 0 if smaller else value >= 0
+
+
+def test_a_validation_metric_that_nobody_has_is_refused(toy, monkeypatch):
+    monkeypatch.setattr(registry.BY_NAME["ild"], "value", lambda self, data, k: float("nan"))
+    options = {"metrics": ["NDCG", "ILD"], "valid_metric": "ILD@5", "epochs": 1}
+    with pytest.raises(ValueError, match="valid_metric=ILD@5: nobody has a value of it in epoch 0"):
+        run_toy(toy, "BPR", **options)
+    assert not Path("runs").exists()

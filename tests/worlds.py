@@ -8,7 +8,7 @@ N_USERS, N_ITEMS, N_GENRES = 60, 48, 4
 
 
 def write_toy(folder, name="toy", seed=0, per_user=14):
-    """Users like items of one genre; categories, times and ratings included."""
+    """Users like items of one genre; categories, times, ratings and genders included."""
     rng = np.random.default_rng(seed)
     (folder / name).mkdir(parents=True)
     taste = rng.integers(N_GENRES, size=N_USERS)
@@ -21,6 +21,9 @@ def write_toy(folder, name="toy", seed=0, per_user=14):
             for time, item in enumerate(items):
                 rating = 5 if genre[item] == taste[user] else 2
                 file.write(f"u{user}\ti{item}\t{rating}\t{user * 100 + time}\n")
+    with open(folder / name / f"{name}.user", "w") as file:
+        file.write("user_id:token\tgender:token\n")
+        file.writelines(f"u{user}\t{'FM'[user % 2]}\n" for user in range(N_USERS))
     with open(folder / name / f"{name}.item", "w") as file:
         file.write("item_id:token\tgenres:token_seq\n")
         for item in range(N_ITEMS):

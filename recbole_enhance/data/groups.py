@@ -1,0 +1,85 @@
+"""Groups of users, by a column of the .user file or by how active they are."""
+
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Tuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from recbole_enhance.data.atomic import read_header
+from recbole_enhance.metric.fairness import activity_groups
+from recbole_enhance.metric.registry import ACTIVITY
+
+Groups = Dict[str, Tuple[List[str], Tensor]]
+_UNKNOWN = ("", "nan")
+
+
+def check_group_fields(folder: Path, dataset: str, options: Mapping[str, Any]) -> None:
+    """Refuse a group field that is no column of users.
+
+    Args:
+        folder: The dataset's folder.
+        dataset: Its name.
+        options: ``group_fields``, ``field_separator`` and ``USER_ID_FIELD``.
+
+    Raises:
+        ValueError: Naming the field, and the columns that there are.
+    """
+    columns = [field for field in options["group_fields"] or () if field != ACTIVITY]
+    path = folder / f"{dataset}.user"
+    if not columns:
+        return
+    if not path.is_file():
+        raise ValueError(
+            f"group_fields={columns[0]}: there is no file {path}; {ACTIVITY} needs none"
+        )
+    kinds = read_header(path, options["field_separator"])
+    usable = [n for n, kind in kinds.items() if kind == "token" and n != options["USER_ID_FIELD"]]
+    for field in columns:
+        if field not in usable:
+            state = f"is :{kinds[field]}" if field in kinds else "does not exist"
+            raise ValueError(
+                f"group_fields={field}: {state}; token columns of {path} are "
+                f"{', '.join(usable) or 'none'}, and {ACTIVITY} needs no column"
+            )
+
+
+def user_groups(config: Any, dataset: Any, lengths: Tensor) -> Groups:
+    """Put users into the groups of ``group_fields``.
+
+    A column is read from the file, not through RecBole, whose context-aware models would take it
+    for a feature.
+
+    Args:
+        config: The run's settings.
+        dataset: The training part, whose users count.
+        lengths: Training interactions of each user. Shape: ``(n_users,)``.
+
+    Returns:
+        Field -> labels and the group of each user, -1 where it is not known.
+        Shape of the groups: ``(n_users,)``.
+    """
+    groups: Groups = {}
+    for field in config["group_fields"] or ():
+        if field == ACTIVITY:
+            groups[field] = activity_groups(lengths, config["activity_groups"])
+        else:
+            groups[field] = _of_column(config, dataset, field)
+    return groups
+
+
+def _of_column(config: Any, dataset: Any, field: str) -> Tuple[List[str], Tensor]:
+    path = Path(config["data_path"], f"{config['dataset']}.user")
+    table = pd.read_csv(
+        path, sep=config["field_separator"], dtype=str, keep_default_na=False,
+        encoding=config["encoding"], engine="python",
+    )  # fmt: skip
+    table.columns = [name.partition(":")[0] for name in table.columns]
+    table = table.drop_duplicates(dataset.uid_field).set_index(dataset.uid_field)[field]
+    tokens = dataset.id2token(dataset.uid_field, np.arange(dataset.user_num))
+    values = table.reindex(tokens).where(lambda column: ~column.isin(_UNKNOWN))
+    codes, labels = pd.factorize(values, sort=True)  # missing: -1
+    codes[0] = -1  # padding
+    return [str(label) for label in labels], torch.from_numpy(codes.astype(np.int64))
