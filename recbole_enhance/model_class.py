@@ -110,9 +110,12 @@ def same_class(recorded: str, given: Any) -> bool:
     One that was defined in a script may have moved into a module since.
 
     Args:
-        recorded: ``module:Class``.
+        recorded: ``module:Class``, or the plain name of a model of RecBole or of this package.
         given: The class, or its name in the same form.
     """
+    if ":" not in recorded and isinstance(given, type):
+        ours = given.__module__.startswith(("recbole.", "recbole_enhance."))
+        return ours and given.__name__ == recorded
     path = given if isinstance(given, str) else class_path(given)
     moved = recorded.startswith(_SCRIPT) and recorded[len(_SCRIPT) :] == path.partition(":")[2]
     return path == recorded or moved

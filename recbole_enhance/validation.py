@@ -246,6 +246,8 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
         ValueError: Naming the option, the value and what is allowed.
     """
     modes, kind, model = config["eval_args"]["mode"], config["MODEL_INPUT_TYPE"], config["model"]
+    if kind is None:  # the model's class leaves it to its loss
+        raise ValueError(f"loss_type={config['loss_type']}: one of BPR, CE")
     labeled = "labeled" in modes.values()
     if labeled and config["eval_type"].name == "RANKING":
         raise ValueError(

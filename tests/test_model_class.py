@@ -111,6 +111,18 @@ def test_a_class_of_recbole_is_recorded_by_its_name(toy):
     }
 
 
+def test_a_run_of_a_named_model_takes_that_model_only(toy, capsys):
+    run_toy(toy, "BPR", epochs=1, run_dir="run")
+    assert load_run("run", model_class=BPR).config["model"] == "BPR"
+    with pytest.raises(ValueError, match=r"model=\S*:LightGCN: run is a run of BPR"):
+        load_run("run", model_class=LightGCN)
+    with pytest.raises(ValueError, match=rf"model={NAME}: run is a run of BPR"):
+        load_run("run", model_class=NAME)
+    assert not Path("imported").exists()
+    assert cli.main(["--resume=run", "--model=BPR"]) == 2
+    assert "the options of the run itself, not --model" in capsys.readouterr().err
+
+
 def test_a_class_of_a_script_is_handed_over(toy, monkeypatch):
     from my_models import MyBPR
 
@@ -175,7 +187,6 @@ def test_the_command_line_names_and_resumes_a_class_of_the_working_folder(toy, t
     assert f"--model={NAME}" in refused.stderr
     again = call("--resume=run", f"--model={NAME}")
     assert (again.returncode, again.stdout) == (0, first.stdout), again.stderr
-    assert "the options of the run itself" in call("--resume=run", "--model=BPR").stderr
 
 
 def test_the_settings_of_one_run_serve_another_model(toy, caplog):
