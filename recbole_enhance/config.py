@@ -375,12 +375,6 @@ class Config(RecBoleConfig):
         values["metrics"] = ranking or metrics
         super()._set_default_parameters()
         values["metrics"] = metrics
-        modes = values["eval_args"]["mode"].values()
-        if ranking and "labeled" in modes:
-            raise ValueError(
-                f"metrics={ranking[0]}: ranks candidates, and eval_args.mode=labeled has none; "
-                "take full or uni100, or value metrics such as AUC"
-            )
 
     def _drop_negatives_nobody_asked_for(self, values: Dict[str, Any]) -> None:
         """Let models with a cross-entropy loss over all items (SASRec) run by their name alone.

@@ -1,6 +1,10 @@
 import pytest
+import recbole.evaluator.register as recbole_metrics
 import torch
 from worlds import write_toy
+
+TABLES = ("metrics_dict", "metric_information", "metric_types", "smaller_metrics")
+RECBOLES = {name: getattr(recbole_metrics, name).copy() for name in TABLES}
 
 
 @pytest.fixture(autouse=True)
@@ -8,6 +12,16 @@ def _one_thread_in_a_clean_folder(tmp_path, monkeypatch):
     """RecBole writes into the working directory; more threads than cores are slower."""
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _recboles_metrics():
+    """Ours are registered for the process; some tests look at RecBole's own."""
+    yield
+    for name in TABLES:
+        table = getattr(recbole_metrics, name)
+        table.clear()
+        (table.extend if isinstance(table, list) else table.update)(RECBOLES[name])
 
 
 @pytest.fixture

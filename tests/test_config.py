@@ -87,7 +87,6 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"valid_metric": "NDCG@7"}, r"valid_metric=NDCG@7: with topk=.* NDCG@5, NDCG@10"),
         ("BPR", {"valid_metric": "NDCG"}, r"valid_metric=NDCG"),
         ("BPR", {"metrics": ["Recal"]}, r"metrics=Recal: unknown metric; did you mean Recall\?"),
-        ("BPR", {"metrics": ["NDCG", "AUC"]}, r"can not be used at the same time"),
         ("BPR", {"topk": [0]}, r"topk=\[0\]"),
         ("BPR", {"epochs": "many"}, r"epochs=many: a number is expected"),
         ("BPR", {"epochs": 1.5}, r"epochs=1.5: a whole number is expected"),

@@ -148,7 +148,7 @@ def test_labels_of_the_data_count_where_there_are_some(toy):
 
 
 def test_ranking_labelled_pairs_is_refused(toy):
-    with pytest.raises(ValueError, match=r"metrics=NDCG: .* eval_args.mode=labeled"):
+    with pytest.raises(ValueError, match=r"eval_args.mode=labeled: .* rank items"):
         Config(config_dict=options_of(toy, "BPR", "labeled", ["NDCG", "AUC"]))
 
 

@@ -51,6 +51,7 @@ FILES = {
     "run.log",
     "model.pt",
     "checkpoint.pt",
+    "per_user.csv.gz",
 }
 
 
@@ -477,7 +478,7 @@ def test_every_epoch_is_in_the_history(toy, options):
 
 PHASES = {
     "reading the data": (quick_start, "create_dataset", 1),
-    "splitting": (quick_start, "data_preparation", 1),
+    "splitting": (quick_start, "prepare_data", 1),
     "building the model": (quick_start, "make_trainer", 1),
     "the first epoch": (EnhancedTrainer, "_check_nan", 2),
     "a validation": (EnhancedTrainer, "_valid_epoch", 2),
@@ -486,6 +487,7 @@ PHASES = {
     "writing the history": (RunFolder, "write_history", 2),
     "writing the values": (RunFolder, "write_csv_gz", 1),
     "the test": (EnhancedTrainer, "evaluate", 4),
+    "writing the users": (RunFolder, "write_csv_gz", 2),
     "writing the report": (RunFolder, "write_json", 2),
 }
 

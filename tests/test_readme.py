@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_the_readme_has_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_do_what_they_say(command, tmp_path):
-    program, *words = command.split()
+    program, *words = shlex.split(command)
     if program == "make":  # running it would install what this test runs in
         result = call(["make", "-n", "-B", "-C", str(ROOT), *words], tmp_path)
         words = ["make"]

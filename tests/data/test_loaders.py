@@ -11,8 +11,8 @@ from recbole_enhance.data.loaders import FastTrainLoader, FullRankingLoader, pre
 from recbole_enhance.data.user_lists import UserLists
 
 SEQUENTIAL = {"eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}, "mode": "full"}}
-VALUES = {"metrics": ["AUC"], "valid_metric": "AUC"}
-LABELS = {"threshold": {"rating": 4}, "train_neg_sample_args": None, **VALUES}
+VALUES = {"metrics": ["AUC"], "valid_metric": "AUC", "threshold": {"rating": 4}}
+LABELS = {"train_neg_sample_args": None, **VALUES}
 FAMILIES = {
     "pairs": ("BPR", {}),
     "pairs of several": ("BPR", {"train_neg_sample_args": {"sample_num": 3}}),

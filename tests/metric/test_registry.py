@@ -9,6 +9,7 @@ import pytest
 import recbole.evaluator.register as recbole_metrics
 import torch
 import yaml
+from conftest import TABLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.evaluator import Evaluator
@@ -34,18 +35,6 @@ PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 DEFAULTS = yaml.safe_load((resource_dir("properties") / "overall.yaml").read_text("utf-8"))
 CONFIG = {**DEFAULTS, "topk": [1, 2], "metric_decimal_place": 4, "group_metric": "Recall",
           "tail_ratio": 0.25}  # fmt: skip
-TABLES = ("metrics_dict", "metric_information", "metric_types", "smaller_metrics")
-
-
-@pytest.fixture(autouse=True)
-def _tables_as_they_were(monkeypatch):
-    """Registering is for the process; other tests look at RecBole's own tables."""
-    before = {name: getattr(recbole_metrics, name).copy() for name in TABLES}
-    yield
-    for name in TABLES:
-        table = getattr(recbole_metrics, name)
-        table.clear()
-        (table.extend if isinstance(table, list) else table.update)(before[name])
 
 
 def struct(**values):
@@ -375,9 +364,10 @@ def test_recboles_evaluator_and_our_checks_take_them():
     names = [cls.__name__ for cls in METRICS]
     result = Evaluator({**CONFIG, "metrics": names}).evaluate(small_world())
     assert len(result) == 2 * len(names)
+    given = {"item_category_field": "genres", "group_fields": ["gender"]}
     for name in names:
         values = {"metrics": [name, "Recall"], "topk": [10], "valid_metric": f"{name}@10"}
-        refuse_bad_metrics(values)
+        refuse_bad_metrics({**values, **given})
 
 
 def test_what_a_metric_requires():
