@@ -42,8 +42,16 @@ class EnhancedCollector(Collector):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self.start()
+
+    def start(self, labelled: Any = None) -> None:
+        """Forget an evaluation that was broken off.
+
+        Args:
+            labelled: As the attribute.
+        """
         self.rows: Optional[Tensor] = None
-        self.labelled: Any = None
+        self.labelled = labelled
         self._parts: Dict[str, List[Tensor]] = {}
         self._n_rows = self._n_items = 0
 

@@ -224,16 +224,12 @@ class EnhancedTrainer(Trainer):
                 self.load_best(model_file)
             elif self._best is not None:
                 self._load(self._best)
-        self.eval_collector.labelled = getattr(eval_data, "labelled", None)
+        self.eval_collector.start(getattr(eval_data, "labelled", None))
         return super().evaluate(eval_data, False, None, show_progress)
 
     def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
         self.eval_collector.rows = batched_data[1]
         return super()._neg_sample_batch_eval(batched_data)
-
-    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
-        self.eval_collector.rows = None
-        return super()._full_sort_batch_eval(batched_data)
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         optimizer = super()._build_optimizer(**kwargs)

@@ -51,6 +51,30 @@ def test_metric_speed_ends_with_one_line_per_metric():
 
 
 @pytest.mark.slow
+def test_evaluation_ends_with_ratios(tmp_path):
+    lines = quick_lines("evaluation", f"--data_path={tmp_path}")
+    pattern = (
+        rf"benchmark=evaluation dataset=ml-100k speedup={NUMBER} over_floor={NUMBER} peak_mb=(\d+)"
+    )
+    speedup, over_floor, peak = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    assert speedup > 0
+    assert over_floor > 0
+    assert 100 < peak < 10_000
+    assert any("metrics equal" in line for line in lines)
+
+
+@pytest.mark.slow
+def test_training_ends_with_ratios(tmp_path):
+    lines = quick_lines("training", f"--data_path={tmp_path}")
+    pattern = (
+        rf"benchmark=training dataset=ml-100k model=BPR speedup={NUMBER} over_floor={NUMBER}"
+    )
+    speedup, over_floor = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    assert speedup > 0
+    assert over_floor > 0
+
+
+@pytest.mark.slow
 def test_noise_detection_ends_with_one_line_per_dataset(tmp_path):
     out = tmp_path / "numbers.json"
     lines = quick_lines("noise_detection", "--threads=1", f"--out={out}", "--dvr_units=20")

@@ -4,6 +4,7 @@
 :class:`FullRankingLoader` gives the very batches of its ``FullSortEvalDataLoader``, in other sizes.
 """
 
+import logging
 from typing import Any, Iterator, List, Optional, Sequence, Tuple
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
 
+logger = logging.getLogger("recbole_enhance")
 RankingBatch = Tuple[Interaction, Optional[Tuple[Tensor, Tensor]], Tensor, Tensor]
 # One batch of scores on a CPU: a few caches' worth, below where every allocation faults new pages.
 _CPU_BLOCK_BYTES = 12 << 20
@@ -56,6 +58,10 @@ def prepare_data(config: Any, dataset: Any) -> Tuple[Any, Any, Any]:
         train = kind(config, parts[0], samplers[0], shuffle=config["shuffle"])
     if len(parts[2]) == 0:
         raise ValueError(f"eval_args.split={config['eval_args']['split']}: leaves nothing to test")
+    n_users = dataset.user_num - 1
+    missing = n_users - len(parts[2].inter_feat[dataset.uid_field].unique())
+    if missing:
+        logger.info("%d of %d users have no test interaction: in no result", missing, n_users)
     evaluation = [
         FullRankingLoader(config, parts[n], parts[:n])
         if ours[n]

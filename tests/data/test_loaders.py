@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -180,3 +182,13 @@ def test_memory_sets_the_size_of_a_batch(toy):
 def test_nothing_to_test_is_refused(toy):
     with pytest.raises(ValueError, match=r"eval_args.split=.*: leaves nothing to test"):
         loaders(toy, "BPR", eval_args={"split": {"LS": "valid_only"}})
+
+
+def test_users_who_are_not_evaluated_are_told(toy, caplog):
+    caplog.set_level("INFO", "recbole_enhance")
+    loaders(toy, "BPR", eval_args={"split": {"RS": [0.99, 0.005, 0.005]}, "group_by": "none"})
+    (message,) = [r.getMessage() for r in caplog.records if "no test interaction" in r.message]
+    assert re.fullmatch(r"(5[5-9]) of 60 users have no test interaction: in no result", message)
+    caplog.clear()
+    loaders(toy, "BPR")
+    assert not [r for r in caplog.records if "no test interaction" in r.message]
