@@ -24,7 +24,8 @@ from recbole_enhance.trainer import make_trainer
 CASES = ("recbole", "recbole_512mb", "ours", "floor")
 TITLES = ("RecBole, as it comes", "RecBole, eval_batch_size of 512 MB", "ours", "product and top-k")
 METRICS = ["Recall", "MRR", "NDCG", "Hit", "Precision"]
-MIN_SPEEDUP, MAX_OVER_FLOOR, MAX_MB = 8.0, 1.5, 1500
+MIN_SPEEDUP, MAX_OVER_FLOOR = 8.0, 1.5  # on amazon-beauty
+MAX_MB = 1500  # on gowalla
 
 
 def work(case: str, dataset: str, data_path: str, threads: int) -> None:
@@ -98,9 +99,13 @@ def compare(dataset: str, args: argparse.Namespace) -> str:
               f"| {worker.peak_mb:.0f} |")  # fmt: skip
     speedup = workers[0].fastest("") / ours.fastest("")
     over_floor = ours.fastest("") / workers[3].fastest("")
-    kept = speedup >= MIN_SPEEDUP and over_floor <= MAX_OVER_FLOOR and ours.peak_mb <= MAX_MB
-    print(f"\ntarget ({MIN_SPEEDUP:g} times faster, {MAX_OVER_FLOOR:g} times the floor, "
-          f"{MAX_MB:,} MB): {'kept' if kept and same else 'missed'}")  # fmt: skip
+    if dataset == "amazon-beauty":
+        kept = same and speedup >= MIN_SPEEDUP and over_floor <= MAX_OVER_FLOOR
+        print(f"\ntarget ({MIN_SPEEDUP:g} times faster, {MAX_OVER_FLOOR:g} times the floor): "
+              f"{'kept' if kept else 'missed'}")  # fmt: skip
+    if dataset == "gowalla":
+        kept = same and ours.peak_mb <= MAX_MB
+        print(f"\ntarget ({MAX_MB:,} MB): {'kept' if kept else 'missed'}")
     return (
         f"benchmark=evaluation dataset={dataset} speedup={speedup:.2f} "
         f"over_floor={over_floor:.2f} peak_mb={ours.peak_mb:.0f}"

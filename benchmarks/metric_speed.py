@@ -10,13 +10,13 @@ import argparse
 import resource
 import sys
 import time
-from pathlib import Path
 from typing import Any, Callable
 
 import recbole.evaluator.metrics as recbole_metrics
 import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.evaluator.collector import DataStruct
+from turns import choose_dataset
 
 from recbole_enhance.config import Config
 from recbole_enhance.data.categories import category_matrix
@@ -27,16 +27,6 @@ from recbole_enhance.metric.ranking import ACCURACY, count_positives, hits
 from recbole_enhance.metric.registry import METRICS
 
 K, DIMENSIONS, CHUNK = 20, 64, 1024
-
-
-def choose_dataset(args: argparse.Namespace) -> str:
-    """Name of the dataset; ml-100k comes with RecBole and needs no folder."""
-    if args.quick:
-        return "ml-100k"
-    if Path(args.data_path, args.dataset, f"{args.dataset}.inter").is_file():
-        return args.dataset
-    print(f"no {args.dataset} in {args.data_path}: using ml-100k, which ships with RecBole")
-    return "ml-100k"
 
 
 def draw_lists(history: Any, counts: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -113,7 +103,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    dataset = choose_dataset(args)
+    dataset = choose_dataset(args.data_path, "ml-100k" if args.quick else args.dataset)
     options = {"data_path": args.data_path, "use_gpu": False, "show_progress": False, "topk": [K],
                "metrics": ["NDCG"], "valid_metric": f"NDCG@{K}"}  # fmt: skip
     config = Config(model="BPR", dataset=dataset, config_dict=options)

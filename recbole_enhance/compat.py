@@ -1,10 +1,12 @@
 import copy
 import functools
 import hashlib
+import importlib
 import importlib.util
 import io
 import os
 import re
+import sys
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -301,6 +303,25 @@ def grad_scaler() -> bool:
     return True
 
 
+def anomaly_detection() -> bool:
+    """Leave autograd's anomaly detection as it was.
+
+    ``model/sequential_recommender/sine.py:25`` turns it on for the whole process when it is
+    imported, and any sequential model imports its whole package: each operation of each model then
+    records a traceback, which doubles the time of a step.
+
+    Returns:
+        Whether this call imported the module.
+    """
+    sine = "recbole.model.sequential_recommender.sine"
+    if sine in sys.modules:
+        return False
+    before, raises = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+    importlib.import_module(sine)
+    torch.autograd.set_detect_anomaly(before, raises)
+    return True
+
+
 def known_warnings() -> bool:
     """Silence the warnings that RecBole's own lines cause on a normal run, and no others.
 
@@ -419,6 +440,7 @@ def _major(version: str) -> int:
 
 _MENDS: Tuple[Tuple[Callable[[], bool], str], ...] = (
     (numpy_aliases, "Config and metrics fail: numpy has no attribute 'float_', 'float', 'long'"),
+    (anomaly_detection, "every step records a traceback for each operation"),
     (dok_matrix_update, "LightGCN, NGCF and others fail: 'dok_matrix' has no '_update'"),
     (collector_struct, "ItemCoverage, GiniIndex, AveragePopularity, TailPercentage fail"),
     (knowledge_loader_dataset, "the same metrics fail for knowledge-aware models"),

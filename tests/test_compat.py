@@ -35,7 +35,7 @@ from recbole_enhance import compat, compat_files
 # These repair RecBole's own code, so no version of another package makes them superfluous.
 ALWAYS = {"collector_struct", "knowledge_loader_dataset", "download_barrier", "known_warnings",
           "popularity_of_training", "weights_only_files", "pretrained_checkpoint"}  # fmt: skip
-MENDS = {*ALWAYS, "numpy_aliases", "dok_matrix_update", "grad_scaler"}
+MENDS = {*ALWAYS, "numpy_aliases", "dok_matrix_update", "grad_scaler", "anomaly_detection"}
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 NUMPY_OWN = {"bool", "long"} if NUMPY_2 else {"float_", "complex_", "unicode_"}
 WEIGHTS_ONLY_BY_DEFAULT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
@@ -379,6 +379,26 @@ class TestCollectorStruct:
         assert gini == pytest.approx(result["giniindex@5"])
         assert popularity == pytest.approx(result["averagepopularity@5"])
         assert tail == pytest.approx(result["tailpercentage@5"])
+
+
+class TestAnomalyDetection:
+    CODE = """
+import torch
+from recbole_enhance import compat
+torch.autograd.set_detect_anomaly({before})
+compat.{mend}()
+from recbole.utils import get_model
+get_model("SASRec")
+print(torch.is_anomaly_enabled())
+"""
+
+    @pytest.mark.parametrize(
+        ("mend", "before", "after"),
+        [("numpy_aliases", False, True), ("apply", False, False), ("apply", True, True)],
+    )
+    def test_sequential_models_leave_it_as_it_was(self, mend, before, after):
+        printed = python(self.CODE.format(mend=mend, before=before))
+        assert printed.split()[-1] == str(after)
 
 
 class TestKnowledgeLoaderDataset:
