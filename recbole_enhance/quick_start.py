@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
 
 import torch
-from recbole.data import create_dataset, data_preparation
+from recbole.data import data_preparation
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import ModelType, init_seed
 
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
+from recbole_enhance.data.dataset import create_dataset
 from recbole_enhance.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, RunFolder, logger
 from recbole_enhance.trainer import EnhancedTrainer, make_trainer
 
