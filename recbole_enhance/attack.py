@@ -77,7 +77,7 @@ def random_signs(shape: torch.Size, eps: float, generator: torch.Generator) -> T
 @contextlib.contextmanager
 def replaced_features(model: nn.Module, features: Tensor) -> Iterator[None]:
     """Let a feature-aware model see another matrix Y while the block runs."""
-    clean = model.item_feature_matrix
+    clean: Tensor = model.item_feature_matrix  # type: ignore[assignment]
     model.item_feature_matrix = features.to(clean)
     try:
         yield

@@ -90,8 +90,8 @@ class Config(RecBoleConfig):
     ``config["model"]`` is the backbone's name, so that every look-up by name inside RecBole finds
     what it should; ``config["enhancer"]`` is the method's name or None; ``config["label"]`` names
     the pair. Priority, lowest first: RecBole's YAML, ``properties/overall.yaml``,
-    ``properties/model/``, ``dataset_configs/``, ``properties/enhancer/``, ``config_file_list``, ``config_dict``,
-    command line.
+    ``properties/model/``, ``dataset_configs/``, ``properties/enhancer/``, ``config_file_list``,
+    ``config_dict``, command line.
 
     Args:
         model: Name of a method or of a RecBole model, or a model class.

@@ -143,7 +143,9 @@ class FeatureDataset(Dataset):
     feature_names: List[str]
 
     @staticmethod
-    def choose_columns(values: Dict[str, Any], folder: Path, dataset: str, model: str) -> Sequence[str]:
+    def choose_columns(
+        values: Dict[str, Any], folder: Path, dataset: str, model: str
+    ) -> Sequence[str]:
         """Decide where features come from, and have those columns loaded.
 
         Args:

@@ -113,7 +113,7 @@ def adversarial_parameters(
     """
     module = _Loss(model, loss)
     parameters = dict(model.named_parameters())
-    leaves = [parameters[name] for name in names]
+    leaves: List[Tensor] = [parameters[name] for name in names]
     clean = total(loss(interaction))
 
     def loss_at(shifts: List[Tensor]) -> Tensor:

@@ -53,7 +53,7 @@ class EFM(FeatureAwareRecommender):
         self.lambda_u, self.lambda_h = config["efm_lambda_u"], config["efm_lambda_h"]
         self.lambda_v = config["efm_lambda_v"]
         if self.RATING not in dataset.inter_feat.columns:
-            raise ValueError(f"model=EFM: needs ratings, and {self.RATING} is not in load_col.inter")
+            raise ValueError(f"model=EFM: needs ratings: {self.RATING} is not in load_col.inter")
 
         self.user_explicit = nn.Embedding(self.n_users, r)  # U_1
         self.item_explicit = nn.Embedding(self.n_items, r)  # U_2
@@ -157,7 +157,9 @@ def _at_least_0(x: float) -> bool:
 
 
 _ALLOWED = {
-    **{key: (whole, "a whole number above 0") for key in ("efm_explicit", "efm_latent", "efm_cared")},
+    "efm_explicit": (whole, "a whole number above 0"),
+    "efm_latent": (whole, "a whole number above 0"),
+    "efm_cared": (whole, "a whole number above 0"),
     **{f"efm_lambda_{name}": (_at_least_0, "at least 0") for name in "xyuhv"},
     "efm_alpha": (lambda x: 0 <= x <= 1, "at least 0 and at most 1"),
 }
