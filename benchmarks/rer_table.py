@@ -136,13 +136,14 @@ def markdown(header, body):
 def main_table(rows, names, seeds, attack, budget):
     """One line per row: clean, attacked, stability, and the price."""
     header = ["row", "NDCG@5", "F1 clean", f"F1 {attack} {budget:g}", "relative drop", "Jaccard",
-              "coverage", "PN", "PS", "NDCG@5 attacked", "s/epoch"]  # fmt: skip
+              "Jaccard of others", "coverage", "PN", "PS", "NDCG@5 attacked",
+              "s/epoch"]  # fmt: skip
     body = []
     for name in names:
         clean, hit = ("clean", 0.0), (attack, budget)
         columns = [(*clean, "ndcg"), (*clean, "f1"), (*hit, "f1"), (*hit, "f1_drop"),
-                   (*hit, "jaccard"), (*clean, "coverage"), (*clean, "pn"), (*clean, "ps"),
-                   (*hit, "ndcg")]  # fmt: skip
+                   (*hit, "jaccard"), (*clean, "jaccard_others"), (*clean, "coverage"),
+                   (*clean, "pn"), (*clean, "ps"), (*hit, "ndcg")]  # fmt: skip
         seconds = [value(rows, name, seed, "clean", 0.0, "seconds_per_epoch") for seed in seeds]
         texts = [cell(rows, name, seeds, *column, VANILLA) for column in columns]
         body.append([name, *texts, f"{statistics.mean(seconds):.2f}"])
@@ -181,6 +182,8 @@ def command(part, args):
     if part in ("cer", "selected"):
         words.append(f"--lambdas {' '.join(f'{x:g}' for x in args.lambdas)}")
         words.append(f"--epsilons {' '.join(f'{x:g}' for x in args.epsilons)}")
+    if args.suffix:
+        words.append(f"--suffix={args.suffix}")
     if part == "apr":
         words += [f"--apr_epochs={args.apr_epochs}", f"--apr_start={args.apr_start}"]
     return " ".join(words)
@@ -188,14 +191,16 @@ def command(part, args):
 
 CAPTION = """Test, mean ± standard deviation over {seeds} seeds; p of a paired t-test over seeds
 against vanilla (few seeds: little power; not corrected for the number of comparisons). F1 of the
-first five features; a missing explanation counts 0."""
+first five features; a missing explanation counts 0. Jaccard: with the clean explanation of the same
+pair; of others: between clean explanations of different pairs, what explaining everything alike
+would give."""
 
 
 def write_feature_part(part, rows, folders, args):
     """Markdown of cer, selected and efm."""
     names = list(folders)
     attack, budget = ("params", 0.1) if part == "efm" else ("features", 0.5)
-    shown = [n for n in names if n == VANILLA or n in ("lambda 0.5, eps 0.25", "lambda 0.5, eps 0.5")]
+    shown = [n for n in names if n in (VANILLA, "lambda 0.5, eps 0.25", "lambda 0.5, eps 0.5")]
     metrics = {"f1": "F1", "f1_drop": "relative drop", "f1_explained": "F1 of explained",
                "jaccard": "Jaccard", "rbo": "rank-biased overlap", "coverage": "coverage",
                "ndcg": "NDCG@5", "list_jaccard": "Jaccard of lists"}  # fmt: skip
@@ -245,7 +250,7 @@ def run_part(part, args):
     if part == "apr":
         lines, stem = write_apr(rows, names, args), "rer_apr_ml-100k"
     else:
-        lines, stem = write_feature_part(part, rows, folders, args), f"rer_{part}"
+        lines, stem = write_feature_part(part, rows, folders, args), f"rer_{part}{args.suffix}"
     results = Path(args.results)
     results.mkdir(parents=True, exist_ok=True)
     header = list(dict.fromkeys(key for row in rows for key in row))
@@ -270,6 +275,7 @@ def main():
     parser.add_argument("--apr_epochs", type=int, default=110)
     parser.add_argument("--apr_start", type=int, default=30)
     parser.add_argument("--out", default="runs/rer_table", help="run folders")
+    parser.add_argument("--suffix", default="", help="of the tables' names")
     parser.add_argument("--results", default="results", help="where the tables go")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -26,7 +26,8 @@ _DEFAULTS: Dict[str, Any] = {
     "topk": 5, "features": 5, "negatives": 100, "quiet": False,
 }  # fmt: skip
 _PROTOCOL = ("pairs", "truth", "topk", "features", "negatives")
-_SHOWN = ("ndcg", "list_jaccard", "f1", "f1_drop", "jaccard", "coverage", "pn", "ps")
+_SHOWN = ("ndcg", "list_jaccard", "f1", "f1_drop", "jaccard", "jaccard_others",
+          "coverage", "pn", "ps")  # fmt: skip
 
 
 def main(words: Sequence[str]) -> int:

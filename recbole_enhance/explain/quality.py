@@ -142,7 +142,9 @@ def summary(measured: Measured, clean: Optional[Measured] = None) -> Dict[str, f
 
     Returns:
         Means over users (``ndcg``, ``list_jaccard``, ``list_rbo``) and over pairs; ``_explained``
-        is over the pairs that have an explanation. NaN where there is nothing to average.
+        is over the pairs that have an explanation; ``jaccard`` and ``rbo`` are with the pair's
+        clean explanation, ``jaccard_others`` with that of another pair. NaN where there is nothing
+        to average.
     """
     row = {name: float(v.mean()) for name, v in measured.list_values.items()}
     if clean is not None:
@@ -157,8 +159,11 @@ def summary(measured: Measured, clean: Optional[Measured] = None) -> Dict[str, f
             explained = values[measured.values["coverage"] > 0]
             row[f"{name}_explained"] = float(explained.nanmean())
     row["f_ns"] = metric.f_ns(row["pn"], row["ps"])
+    # Explanations that are the same for everybody survive any attack: this is how alike they are.
+    n, half = measured.ranking.shape[1], len(measured.ranking) // 2
+    others = metric.jaccard(measured.ranking, measured.ranking.roll(half, 0), n)
+    row["jaccard_others"] = float(others.mean())
     if clean is not None and clean.ranking is not None:
-        n = measured.ranking.shape[1]
         row["jaccard"] = float(metric.jaccard(clean.ranking, measured.ranking, n).mean())
         overlap = metric.rank_biased_overlap(clean.ranking, measured.ranking)
         row["rbo"] = float(overlap.mean())
