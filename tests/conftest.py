@@ -1,6 +1,6 @@
 import pytest
 import torch
-from worlds import write_toy
+from worlds import write_feature_toy, write_toy
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +19,9 @@ def generator():
 def toy(tmp_path_factory):
     """Folder that holds the dataset ``toy``."""
     return write_toy(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory):
+    """Folder that holds the dataset ``reviews``, with feature mentions."""
+    return write_feature_toy(tmp_path_factory.mktemp("reviews"))

@@ -8,6 +8,7 @@ Reference:
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Sequence
 
+import numpy as np
 import torch
 from recbole.data.dataset import Dataset
 from torch import Tensor
@@ -16,6 +17,7 @@ from recbole_enhance.data.atomic import read_header
 from recbole_enhance.data.categories import category_matrix
 
 SOURCES = ("auto", "interaction", "item_attribute")
+_TEXT = ("feature_field", "sentiment_field", "item_feature_field")
 
 
 class Mentions(NamedTuple):
@@ -160,6 +162,9 @@ class FeatureDataset(Dataset):
         Raises:
             ValueError: If the data have no features, or the source is none that we know.
         """
+        for key in _TEXT:
+            if values[key] is not None and not isinstance(values[key], str):
+                raise ValueError(f"{key}={values[key]}: text is expected")
         source = values["feature_source"]
         if source not in SOURCES:
             raise ValueError(f"feature_source={source}: one of {', '.join(SOURCES)}")
@@ -204,7 +209,8 @@ class FeatureDataset(Dataset):
         member = None if by_row else category_matrix(self, field)
         for part in parts:
             part.n_features = self.num(field) - 1
-            part.feature_names = [str(t) for t in self.id2token(field, range(1, self.num(field)))]
+            tokens = self.id2token(field, np.arange(1, self.num(field)))
+            part.feature_names = [str(token) for token in tokens]
             part.mentions = part._of_items(member) if member is not None else part._of_rows()
         return parts
 

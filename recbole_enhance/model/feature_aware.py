@@ -75,9 +75,6 @@ class FeatureAwareRecommender(GeneralRecommender):
         """Refuse options that cannot work, before any data are read."""
         if not config["feature_scale"] > 1:
             raise ValueError(f"feature_scale={config['feature_scale']}: must be above 1")
-        for key in _TEXT:
-            if config[key] is not None and not isinstance(config[key], str):
-                raise ValueError(f"{key}={config[key]}: text is expected")
 
     def item_features(self, item: Tensor) -> Tensor:
         """Rows of Y for items of any shape. Shape: ``(*item.shape, F)``."""
@@ -147,7 +144,6 @@ class FeatureAwareRecommender(GeneralRecommender):
 
 
 _CELLS = 2**25  # 128 MB of floats
-_TEXT = ("feature_field", "sentiment_field", "item_feature_field")
 
 
 def refuse_out_of_range(config: Any, allowed: Any) -> None:
