@@ -67,7 +67,8 @@ def main(words: Sequence[str]) -> int:
     lines = explanations(run, protocol, measured)
     files = RunFolder.open(folders[0])
     files.write_text(JSONL, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    files.write_json(JSON, {"pairs": len(lines), **options, "quality": rows})
+    kept = {key: options[key] for key in ("pairs", "truth", "topk", "features", "negatives")}
+    files.write_json(JSON, {"pairs": len(lines), "protocol": kept, "quality": rows})
     if not options["quiet"]:
         _print(run, rows, lines, options["show"])
         print(f"explanations: {folders[0] / JSONL}")

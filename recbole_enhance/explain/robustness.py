@@ -102,11 +102,15 @@ def training_gradients(run: Any) -> Gradients:
     """Gradients of the loss over all training batches, in evaluation mode (no dropout).
 
     Args:
-        run: A run. Its random states are set to the seed first, so that the negatives are the same
-            in each call.
+        run: A run. Its random states are set to the seed first, so that batches and negatives are
+            the same in each call.
+
+    Raises:
+        ValueError: If nothing can be moved.
     """
     model, config = run.trainer.model, run.config
     init_seed(config["seed"], config["reproducibility"])
+    run.train_data.generator.manual_seed(config["seed"])
     model.eval()
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     if not names:

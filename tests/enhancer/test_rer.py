@@ -307,8 +307,9 @@ def test_it_resumes_to_the_same_numbers(toy, monkeypatch):
             raise KeyboardInterrupt
         return log_epoch(self)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(RERTrainer, "log_epoch", stop)
-        run_toy(toy, "RER", run_dir="stopped")
+        with pytest.raises(KeyboardInterrupt):
+            run_toy(toy, "RER", run_dir="stopped")
     resumed = resume_run("stopped", quiet=True)
     assert {**resumed, "run_dir": 0} == {**whole, "run_dir": 0}
