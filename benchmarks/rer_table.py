@@ -123,7 +123,8 @@ def cell(rows, name, seeds, attack, budget, metric, against=None):
     if against is not None and against != name and len(mine) > 1:
         theirs = [value(rows, against, seed, attack, budget, metric) for seed in seeds]
         if len({round(a - b, 12) for a, b in zip(mine, theirs)}) > 1:
-            text += f" (p={stats.ttest_rel(mine, theirs).pvalue:.3f})"
+            p = stats.ttest_rel(mine, theirs).pvalue
+            text += f" (p={p:.3f})" if p >= 0.001 else " (p<0.001)"
     return text
 
 

@@ -12,7 +12,7 @@ would show within a budget. docs/papers/rer.md lists what is inferred and what d
 
 import re
 from functools import partial
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from recbole.utils import InputType, ModelType
@@ -48,11 +48,27 @@ def total(loss: Any) -> Tensor:
     return sum(loss) if isinstance(loss, tuple) else loss  # type: ignore[return-value]
 
 
+class FeatureAttack(NamedTuple):
+    """A batch under attack.
+
+    Attributes:
+        clean: Loss without attack, with its graph. Shape: ``()``.
+        attacked: Loss under attack, with its graph. Shape: ``()``.
+        features: Perturbed features of the batch's items. Shape: ``(batch, F)``.
+        gradient: Of the clean loss, for the different items in rising order. Shape: ``(items, F)``.
+    """
+
+    clean: Tensor
+    attacked: Tensor
+    features: Tensor
+    gradient: Tensor
+
+
 def adversarial_features(
     model: FeatureAwareRecommender, interaction: Any, eps: float, norm: str = "linf",
     steps: int = 1, mask: str = "all",
-) -> Tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    r"""Loss of a batch, and the features of its items under attack.
+) -> FeatureAttack:  # fmt: skip
+    r"""Attack the features of a batch's items.
 
     .. math:: Y' = \mathrm{clip}_{[0, N]}(Y + \epsilon \, \mathrm{sign}(\nabla_Y L(X, Y)))
 
@@ -69,17 +85,18 @@ def adversarial_features(
         mask: ``all``, or ``mentioned`` to leave zeros alone.
 
     Returns:
-        The clean loss with its graph ``()``, perturbed features ``(batch, F)`` of the batch's
-        items, and the gradient ``(items, F)`` for the different items in rising order.
+        See :class:`FeatureAttack`.
     """
+    loss_of = model.loss_of(interaction)
     items, place = torch.unique(interaction[model.ITEM_ID], return_inverse=True)
     rows = model.item_features(items).detach()
 
     def loss_at(rows: Tensor) -> Tuple[Tensor, Tensor]:
-        leaf = rows.detach().requires_grad_()
-        loss = total(model.calculate_loss(interaction, leaf[place]))
+        leaf = rows.detach().index_select(0, place).requires_grad_()
+        loss = loss_of(leaf)
         # Not backward(): that would leave gradients in the parameters.
-        return loss, torch.autograd.grad(loss, leaf, retain_graph=True)[0]
+        (g,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+        return loss, torch.zeros_like(rows).index_add_(0, place, g)
 
     clean, gradient = loss_at(rows)
     at, g, size = rows, gradient, step_size(eps, steps)
@@ -87,7 +104,8 @@ def adversarial_features(
         g = loss_at(at)[1] if step > 0 else g
         g = g * (rows > 0) if mask == "mentioned" else g
         at = ascend(rows, at, g, size, eps, norm).clamp(0, model.feature_scale)
-    return clean, at[place], gradient
+    features = at.index_select(0, place)
+    return FeatureAttack(clean, loss_of(features), features, gradient)
 
 
 def adversarial_parameters(
@@ -165,10 +183,9 @@ class RERTrainer(EnhancedTrainer):
         # In half precision small gradients become 0, and their signs with them.
         with torch.autocast(device_type=self.device.type, enabled=False):
             if self.target == "features":
-                clean, features, _ = adversarial_features(
+                clean, attacked, _, _ = adversarial_features(
                     self.model, interaction, self.eps, self.norm, self.steps, self.mask
                 )
-                attacked = total(self.model.calculate_loss(interaction, features))
             else:
                 clean, attacked = adversarial_parameters(
                     loss, self.model, self.names, interaction, self.eps, self.norm, self.steps

@@ -9,7 +9,7 @@ A multi-layer perceptron scores [X_u; Y_i]; the explanation is the smallest weak
 features that takes it off the user's list.
 """
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import torch
 from torch import Tensor, nn
@@ -77,12 +77,17 @@ class CER(FeatureAwareRecommender):
             item_features = item_features * keep
         return self.tail(half + self.item_layer(item_features)).squeeze(-1)
 
-    def calculate_loss(self, interaction: Any, item_features: Optional[Tensor] = None) -> Tensor:
+    def loss_of(self, interaction: Any) -> Callable[[Optional[Tensor]], Tensor]:
         """Binary cross-entropy on positives and sampled negatives."""
-        if item_features is None:
-            item_features = self.item_features(interaction[self.ITEM_ID])
-        logits = self.logits(interaction[self.USER_ID], item_features)
-        return binary_cross_entropy_with_logits(logits, interaction[self.LABEL])
+        half = self.user_layer(self.user_feature_matrix[interaction[self.USER_ID]])
+
+        def loss(item_features: Optional[Tensor]) -> Tensor:
+            if item_features is None:
+                item_features = self.item_features(interaction[self.ITEM_ID])
+            logits = self.tail(half + self.item_layer(item_features)).squeeze(-1)
+            return binary_cross_entropy_with_logits(logits, interaction[self.LABEL])
+
+        return loss
 
     def score_pairs(
         self, user: Tensor, item: Tensor, item_features: Optional[Tensor] = None,

@@ -10,7 +10,7 @@ Ratings, X and Y share non-negative factors. An item is explained by the feature
 cares for and that it does well on.
 """
 
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ class EFM(FeatureAwareRecommender):
         v = softplus(self.feature_explicit.weight)
         return softplus(self.user_explicit(user)), softplus(self.item_explicit(item)), v
 
-    def calculate_loss(self, interaction: Any, item_features: Optional[Tensor] = None) -> Tensor:
+    def loss_of(self, interaction: Any) -> Callable[[Optional[Tensor]], Tensor]:
         r"""Mean over the batch of the errors in rating, X and Y.
 
         .. math:: (\hat A - a)^2 + \lambda_x \overline{(\hat X - X)^2}
@@ -98,16 +98,21 @@ class EFM(FeatureAwareRecommender):
         u1, u2, v = self._explicit(user, item)
         h1, h2 = softplus(self.user_latent(user)), softplus(self.item_latent(item))
         x, y = self.user_feature_matrix[user], self.item_features(item)
-        target = y if item_features is None else item_features
+        quality, observed = u2 @ v.T, y > 0
         rating = ((u1 * u2).sum(-1) + (h1 * h2).sum(-1) - interaction[self.RATING]).square()
         losses = (
             rating
             + self.lambda_x * masked_mean_square(u1 @ v.T - x, x > 0)
-            + self.lambda_y * masked_mean_square(u2 @ v.T - target, y > 0)
             + self.lambda_u * (u1.square().sum(-1) + u2.square().sum(-1))
             + self.lambda_h * (h1.square().sum(-1) + h2.square().sum(-1))
         )
-        return losses.mean() + self.lambda_v * v.square().sum(-1).mean()
+        rest = losses.mean() + self.lambda_v * v.square().sum(-1).mean()
+
+        def loss(item_features: Optional[Tensor]) -> Tensor:
+            target = y if item_features is None else item_features
+            return rest + self.lambda_y * masked_mean_square(quality - target, observed).mean()
+
+        return loss
 
     def score_pairs(
         self, user: Tensor, item: Tensor, item_features: Optional[Tensor] = None,

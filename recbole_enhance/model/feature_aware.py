@@ -1,6 +1,6 @@
 """Recommenders that know features of items and explain by them: one small interface."""
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -80,17 +80,24 @@ class FeatureAwareRecommender(GeneralRecommender):
         """Rows of Y for items of any shape. Shape: ``(*item.shape, F)``."""
         return self.item_feature_matrix[item]
 
-    def calculate_loss(self, interaction: Any, item_features: Optional[Tensor] = None) -> Tensor:
-        """Loss of a batch.
+    def loss_of(self, interaction: Any) -> Callable[[Optional[Tensor]], Tensor]:
+        """Loss of a batch as a function of the features of its items.
+
+        What does not depend on them is computed once, so that a clean and an attacked loss share
+        it.
 
         Args:
             interaction: RecBole's batch.
-            item_features: What to take for the items' rows of Y. Shape: ``(batch, F)``.
 
         Returns:
-            Shape: ``()``.
+            From what to take for the items' rows of Y, ``(batch, F)`` or None for the rows
+            themselves, to the loss ``()``.
         """
         raise NotImplementedError
+
+    def calculate_loss(self, interaction: Any, item_features: Optional[Tensor] = None) -> Tensor:
+        """Loss of a batch; ``item_features`` as in :meth:`loss_of`. Shape: ``()``."""
+        return self.loss_of(interaction)(item_features)
 
     def score_pairs(
         self, user: Tensor, item: Tensor, item_features: Optional[Tensor] = None,

@@ -63,7 +63,7 @@ def test_the_gain_is_the_first_order_one(reviews, backbone):
         for column in ("label", "rating"):
             if column in batch.columns:
                 batch.interaction[column] = batch[column].double()
-        clean, features, g = adversarial_features(model, batch, eps)
+        clean, _, features, g = adversarial_features(model, batch, eps)
         items, place = torch.unique(batch["item_id"], return_inverse=True)
         rows = model.item_features(items)
         free = model.calculate_loss(batch, (rows + eps * g.sign())[place])
@@ -80,8 +80,11 @@ def test_the_attack_raises_the_loss_of_every_batch(reviews, backbone, steps):
     trainer, loaders = on(reviews, backbone=backbone)
     trainer.fit(*loaders[:2])
     for batch in batches(loaders):
-        clean, features, _ = adversarial_features(trainer.model, batch, 0.5, steps=steps)
-        assert trainer.model.calculate_loss(batch, features) > clean
+        clean, attacked, features, _ = adversarial_features(
+            trainer.model, batch, 0.5, steps=steps
+        )
+        assert torch.allclose(attacked, trainer.model.calculate_loss(batch, features))
+        assert attacked > clean
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -93,7 +96,7 @@ def test_perturbed_features_keep_range_budget_and_mask(reviews, norm, steps, mas
     before = model.item_feature_matrix.clone()
     for batch in batches(loaders):
         model.zero_grad()
-        _, features, g = adversarial_features(model, batch, eps, norm, steps, mask)
+        _, _, features, g = adversarial_features(model, batch, eps, norm, steps, mask)
         rows = before[batch["item_id"]]
         assert ((features >= 0) & (features <= 5)).all()
         change = features - rows
@@ -116,7 +119,7 @@ def test_efm_has_a_closed_form(reviews):
     model, eps = trainer.model, 0.3
     for batch in batches(loaders):
         items, place = torch.unique(batch["item_id"], return_inverse=True)
-        clean, _, g = adversarial_features(model, batch, eps)
+        clean, _, _, g = adversarial_features(model, batch, eps)
         rows = model.item_features(items)
         free = (rows + eps * g.sign())[place]  # not clipped
         _, u2, v = model._explicit(batch["user_id"], batch["item_id"])
@@ -236,7 +239,7 @@ def test_both_losses_add_up_as_said(reviews):
         trainer, loaders = on(reviews, rer_lambda=0.3, rer_combine=combine)
         batch, model = next(iter(loaders[0])), trainer.model
         clean, attacked = trainer._adversarial_loss(model.calculate_loss, batch)
-        loss, features, _ = adversarial_features(model, batch, trainer.eps)
+        loss, _, features, _ = adversarial_features(model, batch, trainer.eps)
         assert torch.allclose(clean, weight * loss)
         assert torch.allclose(attacked, 0.3 * model.calculate_loss(batch, features))
     trainer, loaders = on(reviews, rer_lambda=1.0)
@@ -273,8 +276,8 @@ def test_training_lowers_the_attacked_loss(reviews):
         trainer.fit(*loaders[:2])
         net, gain = trainer.model, []
         for batch in batches(loaders):
-            clean, features, _ = adversarial_features(net, batch, 0.5)
-            gain.append((net.calculate_loss(batch, features) - clean).item())
+            found = adversarial_features(net, batch, 0.5)
+            gain.append((found.attacked - found.clean).item())
         gains[model] = sum(gain)
     assert gains["RER"] < 0.7 * gains["CER"]
 
