@@ -206,13 +206,26 @@ class FeatureDataset(Dataset):
             self._check_mentions()
         parts = super().build()
         field = self.config["feature_field" if by_row else "item_feature_field"]
-        member = None if by_row else category_matrix(self, field)
+        member = None if by_row else self._members(field)
         for part in parts:
             part.n_features = self.num(field) - 1
             tokens = self.id2token(field, np.arange(1, self.num(field)))
             part.feature_names = [str(token) for token in tokens]
             part.mentions = part._of_items(member) if member is not None else part._of_rows()
         return parts
+
+    def _load_feat(self, filepath: Any, source: Any) -> Any:
+        try:
+            return super()._load_feat(filepath, source)
+        except ValueError as error:  # a word where a number belongs
+            raise ValueError(f"{filepath}: {error}") from error
+
+    def _members(self, field: str) -> Tensor:
+        try:
+            return category_matrix(self, field)
+        except ValueError as error:
+            text = str(error).replace("item_category_field", "item_feature_field")
+            raise ValueError(text) from error
 
     def _check_mentions(self) -> None:
         """Refuse rows whose features and sentiments do not pair up, or are not +1 and -1."""

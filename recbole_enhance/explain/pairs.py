@@ -119,7 +119,7 @@ def score_candidates(model: Any, candidates: Candidates, chunk: Optional[int] = 
         Shape: ``(users, C)``.
     """
     model.eval()
-    device = next(iter(model.parameters())).device
+    device = model.device
     chunk = chunk or max(1, 2**18 // candidates.item.shape[1])
     rows = []
     for users, items in zip(candidates.user.split(chunk), candidates.item.split(chunk)):

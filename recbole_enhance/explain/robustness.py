@@ -111,6 +111,7 @@ def training_gradients(run: Any) -> Gradients:
     model, config = run.trainer.model, run.config
     init_seed(config["seed"], config["reproducibility"])
     run.train_data.generator.manual_seed(config["seed"])
+    run.train_data.get_model(model)  # for negatives that are chosen by their score
     model.eval()
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     if not names:

@@ -15,6 +15,8 @@ from recbole_enhance.data.mentions import (
     truth_matrix,
     user_feature_matrix,
 )
+from recbole_enhance.quick_start import run_recbole_enhance
+from recbole_enhance.run_folder import run_key
 
 entries = st.lists(
     st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2), st.sampled_from([1, -1])),
@@ -151,6 +153,7 @@ def rewrite(folder, change):
     [
         (lambda t: t.replace("\t1 1\n", "\t1 0.5\n", 1), "sentiments are 1 or -1, not 0.5"),
         (lambda t: t.replace("\t1 1\n", "\t1\n", 1), "1 interactions differ in length"),
+        (lambda t: t.replace("\t1 1\n", "\t1 good\n", 1), "reviews.inter: .* float: 'good'"),
         (lambda t: t.replace("feature:", "word:"), "columns feature and sentiment"),
         (lambda t: t.replace("sentiment:float_seq", "sentiment:float"), "sentiment:float_seq"),
     ],
@@ -176,6 +179,21 @@ def test_bad_mentions_are_said_in_one_line(tmp_path, change, message):
 def test_bad_options_are_refused_before_data_are_read(reviews, options, message):
     with pytest.raises(ValueError, match=message):
         Config(config_dict=feature_toy_options(reviews, **options))
+
+
+def test_an_item_column_must_hold_names(toy):
+    options = toy_options(toy, "CER", item_feature_field="item_id")
+    with pytest.raises(ValueError, match="item_feature_field='item_id' is the item's id"):
+        assemble(options)
+
+
+def test_a_stopped_run_of_reviews_knows_itself_again(reviews):
+    """The columns that the model adds are part of the run's key, before and after."""
+    options = feature_toy_options(reviews, epochs=1)
+    folder = run_recbole_enhance(config_dict=options)["run_dir"]
+    saved = Config(config_file_list=[Path(folder, "config.yaml")])
+    assert run_key(saved) == run_key(Config(config_dict=options))
+    assert saved["feature_source"] == "interaction"
 
 
 def test_other_models_do_not_load_the_mentions(reviews):
