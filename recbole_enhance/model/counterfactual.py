@@ -63,7 +63,7 @@ def search(
 
     .. math:: \|\Delta\|_2 + \gamma \|\Delta\|_1
         + \lambda_h \, \mathrm{relu}(\alpha + s(y^*(\Delta)) - s_m)
-        \qquad \text{(Tan et al., CIKM 2021, Eq. 10 relaxed)}
+        \qquad \text{(Tan et al., CIKM 2021, relaxed)}
 
     The pairs' losses are independent, so the gradient of their sum is every pair's own, and plain
     descent equals P separate searches.
