@@ -224,8 +224,8 @@ def write_apr(rows, chosen, args):
         "# Adversarial personalised ranking (RER over BPR, parameters) on ml-100k", "",
         f"`{command('apr', args)}`", "",
         f"Test, mean ± standard deviation over {len(args.seeds)} seeds. Learning rate "
-        "(the same two for both) and eps (.1, .5) chosen on validation NDCG@20 with the first seed: "
-        f"{'; '.join(chosen)}. Adversarial from epoch {args.apr_start} on.", "",
+        "(the same two for both) and eps (.1, .5) chosen on validation NDCG@20 with the first "
+        f"seed: {'; '.join(chosen)}. Adversarial from epoch {args.apr_start} on.", "",
         *attack_table(rows, chosen, args.seeds, metrics), "",
     ]  # fmt: skip
 
