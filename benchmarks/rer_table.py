@@ -7,8 +7,9 @@ Parts:
     apr       BPR and adversarial personalised ranking on ml-100k, chosen on validation
 
 Each cell is a run folder below --out, attacked once; finished cells are kept, so an interrupted
-table continues. Attacks follow the gradient of the clean loss on training data; pairs, candidates
-and truth are fixed from each clean model. Test numbers of `apr` are read of the chosen runs only.
+table continues. Attacks follow the gradient of the clean loss on training data (`own`: of the loss
+that the run trained on); pairs, candidates and truth are fixed from each clean model. Test numbers
+of `apr` are read of the chosen runs only.
 """
 
 import argparse
@@ -34,9 +35,9 @@ AMAZON = {"dataset": "amazon-cellphones", "variant": "paper"}
 PROTOCOL = {"pairs": "auto", "truth": "positive", "topk": 5, "features": 5, "negatives": 100,
             "quiet": True}  # fmt: skip
 ATTACKS = {
-    "cer": {"targets": ("features", "params", "random"), "budgets": (0.25, 0.5, 1.0),
+    "cer": {"targets": ("features", "params", "own", "random"), "budgets": (0.25, 0.5, 1.0),
             "param_budgets": (0.0025, 0.005)},
-    "efm": {"targets": ("features", "params", "random"), "budgets": (0.5,),
+    "efm": {"targets": ("features", "params", "own", "random"), "budgets": (0.5,),
             "param_budgets": (0.05, 0.1, 0.25)},
     "apr": {"targets": ("params", "random"), "budgets": (), "param_budgets": (0.01, 0.02, 0.05)},
 }  # fmt: skip

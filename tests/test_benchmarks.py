@@ -62,7 +62,7 @@ def test_the_table_of_rer_continues_and_is_written(tmp_path):
     assert "| lambda 0.5, eps 0.5 | " in table
     assert "| item's top |" in table
     rows = (tmp_path / "rer_cer.csv").read_text(encoding="utf-8").splitlines()
-    assert len(rows) == 1 + 2 * 2 * (1 + 2 * 3 + 2 * 2)
+    assert len(rows) == 1 + 2 * 2 * (1 + 2 * 3 + 3 * 2)
 
 
 @pytest.mark.slow

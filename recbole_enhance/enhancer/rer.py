@@ -175,11 +175,19 @@ class RERTrainer(EnhancedTrainer):
         # Neutral means the backbone's own step: a second forward pass would draw random numbers
         # (dropout), and halves of one loss add up to it only nearly.
         if self.lam > 0 and self.eps > 0 and epoch_idx >= self.adversarial_epoch:
-            loss_func = partial(self._adversarial_loss, loss_func or self.model.calculate_loss)
+            loss_func = partial(self.adversarial_loss, loss_func or self.model.calculate_loss)
         return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
 
-    def _adversarial_loss(self, loss: Callable[[Any], Any], interaction: Any) -> Any:
-        r"""L = (1 - lambda) L(X, Y) + lambda L(X, Y + Delta), as its two parts."""
+    def adversarial_loss(self, loss: Callable[[Any], Any], interaction: Any) -> Any:
+        r"""L = (1 - lambda) L(X, Y) + lambda L(X, Y + Delta), as its two parts.
+
+        Args:
+            loss: The model's ``calculate_loss``.
+            interaction: The batch.
+
+        Returns:
+            Both parts, weighted. Shape: ``()`` each.
+        """
         # In half precision small gradients become 0, and their signs with them.
         with torch.autocast(device_type=self.device.type, enabled=False):
             if self.target == "features":

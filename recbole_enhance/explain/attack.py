@@ -10,6 +10,7 @@ from tqdm import tqdm
 from recbole_enhance.explain.pairs import PAIRS
 from recbole_enhance.explain.plot import quality_against_budget
 from recbole_enhance.explain.robustness import (
+    DEFAULT_TARGETS,
     TARGETS,
     TRUTHS,
     make_protocol,
@@ -22,8 +23,8 @@ from recbole_enhance.run_folder import RunFolder
 
 JSON, CSV, PLOT = "attack.json", "attack.csv", "attack.html"
 _DEFAULTS: Dict[str, Any] = {
-    "targets": TARGETS, "budgets": (), "param_budgets": (), "pairs": "auto", "truth": "positive",
-    "topk": 5, "features": 5, "negatives": 100, "quiet": False,
+    "targets": DEFAULT_TARGETS, "budgets": (), "param_budgets": (), "pairs": "auto",
+    "truth": "positive", "topk": 5, "features": 5, "negatives": 100, "quiet": False,
 }  # fmt: skip
 _PROTOCOL = ("pairs", "truth", "topk", "features", "negatives")
 _SHOWN = ("ndcg", "list_jaccard", "f1", "f1_drop", "jaccard", "jaccard_others",

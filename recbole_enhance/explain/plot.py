@@ -21,7 +21,7 @@ def quality_against_budget(reports: Sequence[Dict[str, Any]]) -> str:
     from plotly.subplots import make_subplots
 
     rows = [row for report in reports for row in report["rows"]]
-    targets = [t for t in ("features", "params") if any(row["target"] == t for row in rows)]
+    targets = [t for t in ("features", "params", "own") if any(row["target"] == t for row in rows)]
     columns = [m for m in ("f1", "jaccard", "ndcg") if any(m in row for row in rows)]
     if "f1" not in columns:
         columns = ["ndcg", "list_jaccard"]
@@ -52,7 +52,8 @@ def quality_against_budget(reports: Sequence[Dict[str, Any]]) -> str:
 
 
 def _label_axes(figure: Any, targets: List[str], columns: List[str]) -> None:
-    units = {"features": "budget, in units of Y", "params": "budget, in units of parameters"}
+    parameters = "budget, in units of parameters"
+    units = {"features": "budget, in units of Y", "params": parameters, "own": parameters}
     for i, target in enumerate(targets):
         for j in range(len(columns)):
             figure.update_xaxes(title_text=units[target], rangemode="tozero", row=i + 1, col=j + 1)

@@ -3,6 +3,9 @@
 ``features``: item features move along the sign of the loss's gradient over all training batches;
 ``params``: parameters do; the random controls move as far in directions drawn by lot. The pairs are
 fixed from the clean model, and the model is restored bitwise, also on failure.
+
+``own`` moves parameters along the gradient of the loss that the run trained on: a defended model is
+not at a minimum of the clean loss, so the gradient of that one hits it harder than others.
 """
 
 import contextlib
@@ -14,7 +17,7 @@ from torch import Tensor
 
 from recbole_enhance.attack import moved_parameters, random_signs, replaced_features
 from recbole_enhance.data.mentions import truth_matrix
-from recbole_enhance.enhancer.rer import total
+from recbole_enhance.enhancer.rer import RERTrainer, total
 from recbole_enhance.explain.pairs import (
     PAIRS,
     candidates_of,
@@ -24,7 +27,8 @@ from recbole_enhance.explain.pairs import (
 from recbole_enhance.explain.quality import Measured, Protocol, measure, summary
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 
-TARGETS = ("features", "params", "random")
+TARGETS = ("features", "params", "own", "random")
+DEFAULT_TARGETS = ("features", "params", "random")
 TRUTHS = ("positive", "all")
 _FEATURE_BUDGETS = (0.25, 0.5, 0.75, 1.0)
 _PARAMETER_BUDGETS = {"CER": (0.0025, 0.005, 0.01), "EFM": (0.05, 0.1, 0.25)}
@@ -35,7 +39,7 @@ class Attack(NamedTuple):
     """One attack.
 
     Attributes:
-        target: ``features`` or ``params``.
+        target: ``features``, ``params`` or ``own``.
         budget: Largest change of any entry.
         random: Whether directions are drawn by lot.
     """
@@ -56,10 +60,12 @@ class Gradients(NamedTuple):
     Attributes:
         features: With respect to Y; None without features. Shape: ``(n_items, F)``.
         params: By the parameter's name.
+        own: The same of the loss that the run trained on.
     """
 
     features: Optional[Tensor]
     params: Dict[str, Tensor]
+    own: Dict[str, Tensor]
 
 
 def make_protocol(
@@ -108,7 +114,7 @@ def training_gradients(run: Any) -> Gradients:
     Raises:
         ValueError: If nothing can be moved.
     """
-    model, config = run.trainer.model, run.config
+    model, trainer, config = run.trainer.model, run.trainer, run.config
     init_seed(config["seed"], config["reproducibility"])
     run.train_data.generator.manual_seed(config["seed"])
     run.train_data.get_model(model)  # for negatives that are chosen by their score
@@ -117,26 +123,39 @@ def training_gradients(run: Any) -> Gradients:
     if not names:
         raise ValueError(f"{config['label']}: has no parameters that a gradient moves")
     parameters = [dict(model.named_parameters())[name] for name in names]
-    sums = [torch.zeros_like(p) for p in parameters]
+    clean, own = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     aware = isinstance(model, FeatureAwareRecommender)
     features = torch.zeros_like(model.item_feature_matrix) if aware else None
+    defended = isinstance(trainer, RERTrainer) and trainer.lam > 0 and trainer.eps > 0
     for batch in run.train_data:
         batch = batch.to(config["device"])
-        leaves = list(parameters)
+        leaf = None
         if features is not None:
-            rows, place = torch.unique(batch[model.ITEM_ID], return_inverse=True)
-            leaf = model.item_features(rows).detach().requires_grad_()
-            loss = total(model.calculate_loss(batch, leaf[place]))
-            leaves.append(leaf)
+            leaf = model.item_features(batch[model.ITEM_ID]).detach().requires_grad_()
+            loss = total(model.calculate_loss(batch, leaf))
         else:
             loss = total(model.calculate_loss(batch))
-        found = torch.autograd.grad(loss, leaves, allow_unused=True)
-        if features is not None and found[-1] is not None:
-            features[rows] += found[-1]
-        for sum_, gradient in zip(sums, found):
-            if gradient is not None:
-                sum_ += gradient
-    return Gradients(features, dict(zip(names, sums)))
+        gradient = _add_gradients(clean, loss, parameters, leaf)
+        if features is not None and gradient is not None:
+            features.index_add_(0, batch[model.ITEM_ID], gradient)
+        if defended:
+            loss = total(trainer.adversarial_loss(model.calculate_loss, batch))
+            _add_gradients(own, loss, parameters, None)
+    return Gradients(
+        features, dict(zip(names, clean)), dict(zip(names, own if defended else clean))
+    )
+
+
+def _add_gradients(
+    sums: List[Tensor], loss: Tensor, parameters: List[Any], leaf: Optional[Tensor]
+) -> Optional[Tensor]:
+    """Add the parameters' gradients to ``sums``, and return that of ``leaf``."""
+    leaves = parameters if leaf is None else [*parameters, leaf]
+    found = torch.autograd.grad(loss, leaves, allow_unused=True)
+    for sum_, gradient in zip(sums, found):
+        if gradient is not None:
+            sum_ += gradient
+    return None if leaf is None else found[-1]
 
 
 @contextlib.contextmanager
@@ -164,7 +183,7 @@ def attacked(model: Any, attack: Attack, gradients: Gradients, seed: int) -> Ite
         change = {
             name: random_signs(g.shape, attack.budget, generator)
             if attack.random else attack.budget * g.sign()
-            for name, g in gradients.params.items()
+            for name, g in (gradients.own if attack.target == "own" else gradients.params).items()
         }  # fmt: skip
         block = moved_parameters(model, change)
     with block:
@@ -179,7 +198,7 @@ def plan(
 
     Args:
         run: A run.
-        targets: Of :data:`TARGETS`; ``random`` adds a control to each of the others.
+        targets: Of :data:`TARGETS`; ``random`` adds a control to ``features`` and ``params``.
         budgets: Of ``features``; None for the paper's.
         param_budgets: Of ``params``; None for what suits the model.
 
@@ -188,16 +207,21 @@ def plan(
     """
     aware = isinstance(run.trainer.model, FeatureAwareRecommender)
     label = run.config["label"]
-    if not aware and "features" in targets and "params" not in targets:
+    if not aware and "features" in targets and not {"params", "own"} & set(targets):
         raise ValueError(f"{label}: has no item features to attack; --targets=params works")
     own = _PARAMETER_BUDGETS.get(run.config["model"], _OTHER_BUDGETS)
     sizes: Dict[str, Tuple[float, ...]] = {
         "features": tuple(budgets or _FEATURE_BUDGETS),
         "params": tuple(param_budgets or own),
     }
-    kinds = [t for t in ("features", "params") if t in targets and (aware or t == "params")]
+    sizes["own"] = sizes["params"]
+    kinds = [t for t in TARGETS if t in targets and t in sizes and (aware or t != "features")]
     ways = (False, True) if "random" in targets else (False,)
-    return [Attack(kind, size, way) for kind in kinds for way in ways for size in sizes[kind]]
+    return [
+        Attack(kind, size, way)
+        for kind in kinds for way in ways for size in sizes[kind]
+        if not (way and kind == "own")
+    ]  # fmt: skip
 
 
 def run_attacks(

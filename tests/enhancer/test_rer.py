@@ -238,12 +238,12 @@ def test_both_losses_add_up_as_said(reviews):
     for combine, weight in (("convex", 0.7), ("additive", 1.0)):
         trainer, loaders = on(reviews, rer_lambda=0.3, rer_combine=combine)
         batch, model = next(iter(loaders[0])), trainer.model
-        clean, attacked = trainer._adversarial_loss(model.calculate_loss, batch)
+        clean, attacked = trainer.adversarial_loss(model.calculate_loss, batch)
         loss, _, features, _ = adversarial_features(model, batch, trainer.eps)
         assert torch.allclose(clean, weight * loss)
         assert torch.allclose(attacked, 0.3 * model.calculate_loss(batch, features))
     trainer, loaders = on(reviews, rer_lambda=1.0)
-    clean, attacked = trainer._adversarial_loss(trainer.model.calculate_loss, batch)
+    clean, attacked = trainer.adversarial_loss(trainer.model.calculate_loss, batch)
     assert clean.item() == 0
     assert attacked.item() > 0
 

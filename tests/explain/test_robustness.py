@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from recbole.utils import init_seed
 from worlds import feature_toy_options, toy_options
 
 from recbole_enhance.explain import robustness
@@ -109,6 +110,26 @@ def test_a_model_without_features_is_judged_by_its_lists(runs):
     assert hit["ndcg_drop"] == pytest.approx((clean["ndcg"] - hit["ndcg"]) / clean["ndcg"])
     with pytest.raises(ValueError, match="BPR: has no item features to attack"):
         plan(run, ("features",), None, None)
+
+
+def test_own_is_the_loss_that_a_run_trained_on(reviews):
+    for model, defended in (("CER", False), ("RER", True)):
+        options = feature_toy_options(reviews, model, epochs=2, quiet=True)
+        run = load_run(run_recbole_enhance(config_dict=options)["run_dir"])
+        found = training_gradients(run)
+        same = [torch.equal(found.own[name], g) for name, g in found.params.items()]
+        assert all(same) != defended
+        if defended:  # by hand: (1 - lambda) L + lambda L' of each batch
+            init_seed(run.config["seed"], True)
+            run.train_data.generator.manual_seed(run.config["seed"])
+            trainer, total = run.trainer, 0
+            for batch in run.train_data:
+                total = total + sum(trainer.adversarial_loss(trainer.model.calculate_loss, batch))
+            parameters = dict(trainer.model.named_parameters())
+            want = torch.autograd.grad(total, list(parameters.values()))
+            for name, gradient in zip(parameters, want):
+                assert torch.allclose(found.own[name], gradient, rtol=1e-3, atol=1e-5), name
+    assert [a.name for a in plan(run, ("own", "random"), None, (0.1,))] == ["own"]
 
 
 def test_the_plan_pairs_each_attack_with_its_control(runs):
