@@ -13,7 +13,7 @@ USAGE = """\
 usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
        recbole-enhance [run] --resume=RUN_DIR
        recbole-enhance config show --model=NAME --dataset=NAME [--origin] [--key=value ...]
-       recbole-enhance attack RUN_DIR ... [--targets=features,params,random] [--key=value ...]
+       recbole-enhance attack RUN_DIR ... [--targets=features,params,own,random] [--key=value ...]
        recbole-enhance explain RUN_DIR [--key=value ...]
        recbole-enhance list
        recbole-enhance doctor
