@@ -29,6 +29,7 @@ _SENTENCES = {
     "CER": "{item} would not be in the list of {user} if it did worse on {features}",
     "EFM": "{user} might like {item}, which does well on {features}",
 }
+_SENTENCE = "{item} was recommended to {user} for {features}"  # of a model of the user's own
 
 
 def main(words: Sequence[str]) -> int:
@@ -101,7 +102,8 @@ def explanations(run: Any, protocol: Protocol, measured: Measured) -> List[Dict[
         columns = [c for c in measured.ranking[number].tolist() if c >= 0]
         weights = measured.weight[number]
         top = ", ".join(names[c] for c in columns[: protocol.n_features])
-        sentence = _SENTENCES[run.config["model"]].format(user=user, item=item, features=top)
+        form = _SENTENCES.get(run.config["model"], _SENTENCE)
+        sentence = form.format(user=user, item=item, features=top)
         lines.append(
             {
                 "user": str(user),
