@@ -52,9 +52,9 @@ def cells_of(part, args):
         common = {"dataset": "ml-100k", "epochs": args.apr_epochs, "eval_step": 2,
                   "stopping_step": 4}  # fmt: skip
         cells = {}
-        for rate in (0.001, 0.003):
+        for rate in args.apr_rates:
             cells[f"BPR lr {rate:g}"] = {**common, "model": "BPR", "learning_rate": rate}
-            for eps in (0.1, 0.5):
+            for eps in args.apr_eps:
                 cells[f"APR lr {rate:g} eps {eps:g}"] = {
                     **common, **APR, "learning_rate": rate, "rer_eps": eps,
                     "rer_start_epoch": args.apr_start,
@@ -187,7 +187,9 @@ def command(part, args):
     if args.suffix:
         words.append(f"--suffix={args.suffix}")
     if part == "apr":
-        words += [f"--apr_epochs={args.apr_epochs}", f"--apr_start={args.apr_start}"]
+        words += [f"--apr_epochs={args.apr_epochs}", f"--apr_start={args.apr_start}",
+                  f"--apr_rates {' '.join(f'{x:g}' for x in args.apr_rates)}",
+                  f"--apr_eps {' '.join(f'{x:g}' for x in args.apr_eps)}"]  # fmt: skip
     return " ".join(words)
 
 
@@ -224,8 +226,8 @@ def write_apr(rows, chosen, args):
     return [
         "# Adversarial personalised ranking (RER over BPR, parameters) on ml-100k", "",
         f"`{command('apr', args)}`", "",
-        f"Test, mean ± standard deviation over {len(args.seeds)} seeds. Learning rate "
-        "(the same two for both) and eps (.1, .5) chosen on validation NDCG@20 with the first "
+        f"Test, mean ± standard deviation over {len(args.seeds)} seeds. Of the learning rates "
+        "(the same for both) and eps above, chosen on validation NDCG@20 with the first "
         f"seed: {'; '.join(chosen)}. Adversarial from epoch {args.apr_start} on.", "",
         *attack_table(rows, chosen, args.seeds, metrics), "",
     ]  # fmt: skip
@@ -275,6 +277,8 @@ def main():
     parser.add_argument("--epsilons", nargs="+", type=float, default=list(EPSILONS))
     parser.add_argument("--epochs", type=int, default=15, help="of part cer")
     parser.add_argument("--apr_epochs", type=int, default=110)
+    parser.add_argument("--apr_rates", nargs="+", type=float, default=[0.001, 0.003])
+    parser.add_argument("--apr_eps", nargs="+", type=float, default=[0.1, 0.5])
     parser.add_argument("--apr_start", type=int, default=30)
     parser.add_argument("--out", default="runs/rer_table", help="run folders")
     parser.add_argument("--suffix", default="", help="of the tables' names")
