@@ -14,11 +14,17 @@ USAGE = """\
 usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
        recbole-enhance [run] --resume=RUN_DIR [--model=MODULE:CLASS or --backbone=MODULE:CLASS]
        recbole-enhance config show --model=NAME --dataset=NAME [--origin] [--key=value ...]
+       recbole-enhance attack RUN_DIR ... [--targets=features,params,own,random] [--key=value ...]
+       recbole-enhance explain RUN_DIR [--key=value ...]
        recbole-enhance list
        recbole-enhance doctor
 
 run          train a model or a method over a model, and report its test result (the default)
 config show  print every option of such a run, with --origin also the file it comes from
+attack       what perturbed item features or parameters do to a run's lists and explanations:
+             --budgets=0.25,0.5  --param_budgets=0.005  --pairs=hits|test  --truth=positive|all
+             --topk=5 (list)  --features=5 (per explanation)  --negatives=100 (per user)
+explain      the features that explain a run of CER or EFM: --pairs, --truth, --topk, --features
 list         show the methods and RecBole's models
 doctor       show versions, what was mended for them, and what cannot run here
 
@@ -31,6 +37,7 @@ doctor       show versions, what was mended for them, and what cannot run here
 Options nest with dots: --eval_args.mode=uni100 keeps split and order.
 """
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+_VERBS = ("run", "config", "attack", "explain", "list", "doctor")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -73,18 +80,29 @@ def _dispatch(words: List[str]) -> int:
         return doctor.main()
     if verb == "list":
         return _list()
+    if verb in ("attack", "explain"):
+        return _after_a_run(verb, words)
     if verb == "config":
         if words[:1] != ["show"]:
             raise ValueError("config: the verb is `config show`")
         return _config_show(parse_argv(words[1:]))
     if verb != "run":
-        raise ValueError(
-            f"{verb}: unknown verb{nearest(verb, ['run', 'config', 'list', 'doctor'])}"
-        )
+        raise ValueError(f"{verb}: unknown verb{nearest(verb, _VERBS)}")
     if not words:
         print(USAGE, end="", file=sys.stderr)
         return BAD_INPUT
     return _run(parse_argv(words))
+
+
+def _after_a_run(verb: str, words: List[str]) -> int:
+    """Verbs that read a run's folder."""
+    with _console("--quiet" in words):
+        from recbole_enhance import compat
+
+        compat.apply()
+        from recbole_enhance.explain import attack, features
+
+        return {"attack": attack, "explain": features}[verb].main(words)
 
 
 def _run(options: Dict[str, str]) -> int:
@@ -158,12 +176,13 @@ def _config_show(options: Dict[str, str]) -> int:
 def _list() -> int:
     from recbole_enhance.config import recbole_models
     from recbole_enhance.enhancer import ENHANCERS, load_enhancer
+    from recbole_enhance.model import MODELS
 
     print("methods:")
     for name in ENHANCERS:
         print(f"  {name:<8} {load_enhancer(name).paper}")
     print("models:")
-    families: Dict[str, List[str]] = {}
+    families: Dict[str, List[str]] = {"ours": list(MODELS)}
     for spelled, module in recbole_models().values():
         families.setdefault(module.split(".")[2].replace("_recommender", ""), []).append(spelled)
     for family, names in families.items():

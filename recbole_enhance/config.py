@@ -25,6 +25,7 @@ from recbole_enhance.data import atomic
 from recbole_enhance.data.groups import check_group_fields
 from recbole_enhance.enhancer import ENHANCERS, load_enhancer
 from recbole_enhance.metric import registry
+from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model_class import (
     checked_class,
     class_path,
@@ -75,9 +76,12 @@ def get_model_class(name: str) -> Any:
     Raises:
         ValueError: If there is no such model, or a package it needs is missing.
     """
+    own = {spelled.lower(): spelled for spelled in MODELS}
+    if name.lower() in own:
+        return load_model(own[name.lower()])
     models = recbole_models()
     if name.lower() not in models:
-        known = [spelled for spelled, _ in models.values()] + list(ENHANCERS)
+        known = [spelled for spelled, _ in models.values()] + [*MODELS, *ENHANCERS]
         raise ValueError(
             f"model={name}: unknown model{nearest(name, known)} "
             "(`recbole-enhance list` shows all of them)"
@@ -103,8 +107,8 @@ class Config(RecBoleConfig):
     ``config["model"]`` is the backbone's name, so that every look-up by name inside RecBole finds
     what it should; ``config["enhancer"]`` is the method's name or None; ``config["label"]`` names
     the pair. Priority, lowest first: RecBole's YAML, ``properties/overall.yaml``,
-    ``dataset_configs/``, ``properties/enhancer/``, ``config_file_list``, ``config_dict``,
-    command line.
+    ``properties/model/``, ``dataset_configs/``, ``properties/enhancer/``, ``config_file_list``,
+    ``config_dict``, command line.
 
     Args:
         model: Name of a method or of a RecBole model, or a model class of your own, as the class
@@ -141,6 +145,8 @@ class Config(RecBoleConfig):
         except (KeyError, NotImplementedError, RuntimeError, TypeError) as error:
             # RecBole says no with many types; ours is one.
             raise ValueError(" ".join(str(arg) for arg in error.args)) from error
+        if hasattr(self.model_class, "check_options"):
+            self.model_class.check_options(self)
         if self.method is not None:
             self.method.check(self)
         validation.refuse_missing_labels(self, self._inter_columns)
@@ -263,6 +269,8 @@ class Config(RecBoleConfig):
         super()._load_internal_config_dict(model, model_class, dataset)
         self._internal_layers.append(("model", {"MODEL_TYPE": model_class.type}))
         self._add_layer(resource_dir("properties") / "overall.yaml")
+        if model in MODELS:
+            self._add_layer(resource_dir("properties") / "model" / f"{model}.yaml")
         self._add_dataset_layers(dataset, model_class)
         if self.method is not None:
             self._add_layer(self._enhancer_yaml(self.method.name))
@@ -403,6 +411,10 @@ class Config(RecBoleConfig):
             )
             self.options["load_col"] = copy.deepcopy(values["load_col"])
             self.origins["load_col"] = f"columns of {self.dataset}.inter"
+        if hasattr(self.model_class, "dataset_class"):
+            own = self.model_class.dataset_class
+            for key in own.choose_columns(values, folder, self.dataset, self.model):
+                self.options[key] = copy.deepcopy(values[key])
         required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]
         if str(values["eval_args"].get("order")) == "TO":
             required.append(values["TIME_FIELD"])

@@ -1,7 +1,7 @@
 import pytest
 import recbole.evaluator.register as recbole_metrics
 import torch
-from worlds import write_toy
+from worlds import write_feature_toy, write_toy
 
 TABLES = ("metrics_dict", "metric_information", "metric_types", "smaller_metrics")
 RECBOLES = {name: getattr(recbole_metrics, name).copy() for name in TABLES}
@@ -33,3 +33,9 @@ def generator():
 def toy(tmp_path_factory):
     """Folder that holds the dataset ``toy``."""
     return write_toy(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory):
+    """Folder that holds the dataset ``reviews``, with feature mentions."""
+    return write_feature_toy(tmp_path_factory.mktemp("reviews"))

@@ -75,6 +75,35 @@ def test_training_ends_with_ratios(tmp_path):
 
 
 @pytest.mark.slow
+def test_rer_ends_with_a_ratio_and_a_speedup(tmp_path):
+    lines = quick_lines("rer", f"--data_path={tmp_path}")
+    assert lines[0].startswith(f"no amazon-cellphones in {tmp_path}: using ml-100k")
+    pattern = rf"benchmark=rer step_ratio={NUMBER} search_speedup={NUMBER}"
+    step, speedup = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    assert 1 < step < 5
+    assert speedup > 20
+    assert any(re.fullmatch(r"target .*: (kept|missed)", line) for line in lines)
+
+
+@pytest.mark.slow
+def test_the_table_of_rer_continues_and_is_written(tmp_path):
+    data = ROOT.parent / "shared" / "dataset"
+    if not (data / "amazon-cellphones").is_dir():
+        pytest.skip("needs amazon-cellphones in ../shared/dataset, beside the checkout")
+    options = ["--part", "cer", "--seeds", "1", "2", "--epochs=2", "--lambdas", "0.5",
+               "--epsilons", "0.5", f"--data_path={data}", f"--out={tmp_path / 'runs'}",
+               f"--results={tmp_path}"]  # fmt: skip
+    first, second = run("rer_table", *options), run("rer_table", *options)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout  # finished cells are read
+    table = (tmp_path / "rer_cer.md").read_text(encoding="utf-8")
+    assert "| lambda 0.5, eps 0.5 | " in table
+    assert "| item's top |" in table
+    rows = (tmp_path / "rer_cer.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + 2 * 2 * (1 + 2 * 3 + 3 * 2)
+
+
+@pytest.mark.slow
 def test_noise_detection_ends_with_one_line_per_dataset(tmp_path):
     out = tmp_path / "numbers.json"
     lines = quick_lines("noise_detection", "--threads=1", f"--out={out}", "--dvr_units=20")

@@ -52,6 +52,13 @@ def test_an_installed_wheel_finds_its_yaml(wheel, tmp_path):
     ).stdout  # fmt: skip
     assert shown.startswith(str(tmp_path / "site"))
     assert "dvr_gamma = 1000.0  # enhancer/DVR.yaml" in shown
+    code = code.replace("--model=DVR", "--model=RER")
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "rer_eps = 0.5  # enhancer/RER.yaml" in shown
+    assert "cf_steps = 150  # model/CER.yaml" in shown
     assert "item_category_field = class  # dataset_configs/ml-100k.yaml" in shown
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from recbole_enhance import quick_start
+from recbole_enhance.config import Config
 from recbole_enhance.quick_start import run_recbole_enhance
 
 N_USERS, N_ITEMS, N_GENRES = 60, 48, 4
@@ -51,6 +53,55 @@ SMALL_DVR = {
     "dvr_update_interval": 2,
     "dvr_reward_users": 20,
 }
+
+
+N_FEATURES = 12
+FEATURE_TOY = {
+    "dataset": "reviews",
+    "epochs": 3,
+    "train_batch_size": 128,
+    "topk": [5, 10],
+    "valid_metric": "NDCG@5",
+    "metrics": ["Recall", "NDCG"],
+    "load_col": {"inter": ["user_id", "item_id", "rating"]},
+    "eval_args": {"split": {"RS": [0.7, 0.1, 0.2]}, "mode": "uni20"},
+}
+
+
+def write_feature_toy(folder, name="reviews", seed=0, per_user=16):
+    """Users care for three features, items are good at three; reviews praise what both share.
+
+    A review also names one other feature, well or ill. The truth is known: what a user praises is
+    what the user cares for.
+    """
+    rng = np.random.default_rng(seed)
+    (folder / name).mkdir(parents=True)
+    cares = np.array([rng.choice(N_FEATURES, 3, replace=False) for _ in range(N_USERS)])
+    good = np.array([rng.choice(N_FEATURES, 3, replace=False) for _ in range(N_ITEMS)])
+    with open(folder / name / f"{name}.inter", "w") as file:
+        file.write("user_id:token\titem_id:token\trating:float")
+        file.write("\tfeature:token_seq\tsentiment:float_seq\n")
+        for user in range(N_USERS):
+            shared = [np.intersect1d(cares[user], good[item]) for item in range(N_ITEMS)]
+            likes = np.array([1.0 if len(s) else 0.05 for s in shared])
+            for item in rng.choice(N_ITEMS, per_user, replace=False, p=likes / likes.sum()):
+                names = [f"f{f}" for f in shared[item]] + [f"f{rng.integers(N_FEATURES)}"]
+                signs = ["1"] * len(shared[item]) + [str(rng.choice([1, -1]))]
+                rating = 5 if len(shared[item]) else 2
+                row = f"u{user}", f"i{item}", str(rating), " ".join(names), " ".join(signs)
+                file.write("\t".join(row) + "\n")
+    return folder
+
+
+def feature_toy_options(folder, model="CER", **options):
+    return {**FEATURE_TOY, "data_path": str(folder), "model": model, "show_progress": False,
+            **options}  # fmt: skip
+
+
+def assemble(options):
+    """Trainer and loaders, as quick_start puts them together, without a folder."""
+    run = quick_start._assemble(Config(config_dict=options), None, {})
+    return run.trainer, (run.train_data, run.valid_data, run.test_data)
 
 
 def toy_options(toy, model, **options):

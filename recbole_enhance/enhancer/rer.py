@@ -1,0 +1,286 @@
+r"""RER: robust explainable recommendation by adversarial training.
+
+Reference:
+    Sairamvinay Vijayaraghavan, Prasant Mohapatra. "Robust Explainable Recommendation."
+    (arXiv 2405.01855, withdrawn), 2024.
+    With ``rer_target: params``: He et al. "Adversarial Personalized Ranking for Recommendation."
+    in SIGIR 2018.
+
+Each step minimises the loss on the clean item features Y and on the features that an attacker
+would show within a budget. docs/papers/rer.md lists what is inferred and what does not hold.
+"""
+
+import re
+from functools import partial
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+from recbole.utils import InputType, ModelType
+from torch import Tensor, nn
+
+from recbole_enhance.attack import NORMS, ascend, step_size
+from recbole_enhance.enhancer.base import Enhancer
+from recbole_enhance.model import MODELS, load_model
+from recbole_enhance.model.feature_aware import FeatureAwareRecommender, refuse_out_of_range, whole
+from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.trainer import EnhancedTrainer
+
+TARGETS, COMBINATIONS, MASKS = ("features", "params"), ("convex", "additive"), ("all", "mentioned")
+# General recommenders that `params` trains; tests run them all.
+BACKBONES = ("BPR", "CER", "ConvNCF", "DGCF", "DMF", "EFM", "ENMF", "FISM", "GCMC", "LINE",
+             "LightGCN", "NAIS", "NCL", "NGCF", "NNCF", "NeuMF", "SGL", "SimpleX",
+             "SpectralCF")  # fmt: skip
+
+
+class _Loss(nn.Module):
+    """A model's loss as a module, so that it can be called with other parameters."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.model, self._loss = model, loss
+
+    def forward(self, interaction: Any) -> Tensor:
+        return total(self._loss(interaction))
+
+
+def total(loss: Any) -> Tensor:
+    """Sum of a loss that a model gives in parts."""
+    return sum(loss) if isinstance(loss, tuple) else loss  # type: ignore[return-value]
+
+
+class FeatureAttack(NamedTuple):
+    """A batch under attack.
+
+    Attributes:
+        clean: Loss without attack, with its graph. Shape: ``()``.
+        attacked: Loss under attack, with its graph. Shape: ``()``.
+        features: Perturbed features of the batch's items. Shape: ``(batch, F)``.
+        gradient: Of the clean loss, for the different items in rising order. Shape: ``(items, F)``.
+    """
+
+    clean: Tensor
+    attacked: Tensor
+    features: Tensor
+    gradient: Tensor
+
+
+def adversarial_features(
+    model: FeatureAwareRecommender, interaction: Any, eps: float, norm: str = "linf",
+    steps: int = 1, mask: str = "all",
+) -> FeatureAttack:  # fmt: skip
+    r"""Attack the features of a batch's items.
+
+    .. math:: Y' = \mathrm{clip}_{[0, N]}(Y + \epsilon \, \mathrm{sign}(\nabla_Y L(X, Y)))
+
+    At a perturbation of 0 the gradient of the total loss is that of L: (1 - lambda) + lambda = 1.
+    An item that occurs twice in the batch gets one perturbation; items outside it have gradient 0
+    and stay as they are, which is why only the batch's rows are touched.
+
+    Args:
+        model: A model of :class:`FeatureAwareRecommender`.
+        interaction: The batch.
+        eps: Budget, in units of Y.
+        norm: See :func:`recbole_enhance.attack.direction`.
+        steps: 1 for FGSM, more for PGD.
+        mask: ``all``, or ``mentioned`` to leave zeros alone.
+
+    Returns:
+        See :class:`FeatureAttack`.
+    """
+    loss_of = model.loss_of(interaction)
+    items, place = torch.unique(interaction[model.ITEM_ID], return_inverse=True)
+    rows = model.item_features(items).detach()
+
+    def loss_at(rows: Tensor) -> Tuple[Tensor, Tensor]:
+        leaf = rows.detach().index_select(0, place).requires_grad_()
+        loss = loss_of(leaf)
+        # Not backward(): that would leave gradients in the parameters.
+        (g,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+        return loss, torch.zeros_like(rows).index_add_(0, place, g)
+
+    clean, gradient = loss_at(rows)
+    at, g, size = rows, gradient, step_size(eps, steps)
+    for step in range(steps):
+        g = loss_at(at)[1] if step > 0 else g
+        g = g * (rows > 0) if mask == "mentioned" else g
+        at = ascend(rows, at, g, size, eps, norm).clamp(0, model.feature_scale)
+    features = at.index_select(0, place)
+    return FeatureAttack(clean, loss_of(features), features, gradient)
+
+
+def adversarial_parameters(
+    loss: Callable[[Any], Any], model: nn.Module, names: List[str], interaction: Any, eps: float,
+    norm: str = "linf", steps: int = 1,
+) -> Tuple[Tensor, Tensor]:  # fmt: skip
+    r"""Loss of a batch, and the loss at :math:`\Theta + \epsilon \, g / \|g\|`.
+
+    The stored parameters are never touched: the model is called with others in their place, and
+    gradients flow to the stored ones.
+
+    Args:
+        loss: The model's ``calculate_loss``.
+        model: Any model.
+        names: Parameters to perturb.
+        interaction: The batch.
+        eps: Budget, in units of the parameters.
+        norm: See :func:`recbole_enhance.attack.direction`.
+        steps: 1 for FGSM, more for PGD.
+
+    Returns:
+        Clean loss and loss under attack, both with their graphs. Shape: ``()`` each.
+    """
+    module = _Loss(model, loss)
+    parameters = dict(model.named_parameters())
+    leaves: List[Tensor] = [parameters[name] for name in names]
+    clean = total(loss(interaction))
+
+    def loss_at(shifts: List[Tensor]) -> Tensor:
+        moved = {f"model.{n}": p + d for n, p, d in zip(names, leaves, shifts)}
+        return torch.func.functional_call(module, moved, (interaction,))
+
+    def gradients(of: Tensor, at: List[Tensor]) -> List[Tensor]:
+        found = torch.autograd.grad(of, at, retain_graph=of is clean, allow_unused=True)
+        return [torch.zeros_like(p) if g is None else g for g, p in zip(found, at)]
+
+    shifts = [torch.zeros_like(p) for p in leaves]
+    grads = gradients(clean, leaves)
+    for step in range(steps):
+        if step > 0:
+            free = [shift.requires_grad_() for shift in shifts]
+            grads = gradients(loss_at(free), free)
+        shifts = [
+            ascend(torch.zeros_like(shift), shift, grad, step_size(eps, steps), eps, norm)
+            for shift, grad in zip(shifts, grads)
+        ]
+    return clean, loss_at(shifts)
+
+
+class RERTrainer(EnhancedTrainer):
+    """Trains a backbone on the clean loss and on the loss under attack."""
+
+    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+        super().__init__(config, model, folder)
+        self.lam, self.eps = config["rer_lambda"], config["rer_eps"]
+        self.target, self.norm = config["rer_target"], config["rer_norm"]
+        self.steps, self.mask = config["rer_steps"], config["rer_mask"]
+        self.adversarial_epoch = config["rer_start_epoch"]
+        self.clean_weight = 1.0 if config["rer_combine"] == "additive" else 1.0 - self.lam
+        self.names = parameter_names(model, config["rer_params"])
+        self._totals: Dict[str, List[float]] = {}
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> Any:
+        self._totals = {}
+        # Neutral means the backbone's own step: a second forward pass would draw random numbers
+        # (dropout), and halves of one loss add up to it only nearly.
+        if self.lam > 0 and self.eps > 0 and epoch_idx >= self.adversarial_epoch:
+            loss_func = partial(self.adversarial_loss, loss_func or self.model.calculate_loss)
+        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+
+    def adversarial_loss(self, loss: Callable[[Any], Any], interaction: Any) -> Any:
+        r"""L = (1 - lambda) L(X, Y) + lambda L(X, Y + Delta), as its two parts.
+
+        Args:
+            loss: The model's ``calculate_loss``.
+            interaction: The batch.
+
+        Returns:
+            Both parts, weighted. Shape: ``()`` each.
+        """
+        # In half precision small gradients become 0, and their signs with them.
+        with torch.autocast(device_type=self.device.type, enabled=False):
+            if self.target == "features":
+                clean, attacked, _, _ = adversarial_features(
+                    self.model, interaction, self.eps, self.norm, self.steps, self.mask
+                )
+            else:
+                clean, attacked = adversarial_parameters(
+                    loss, self.model, self.names, interaction, self.eps, self.norm, self.steps
+                )
+        self._totals.setdefault("rer_clean_loss", []).append(clean.item())
+        self._totals.setdefault("rer_attacked_loss", []).append(attacked.item())
+        return self.clean_weight * clean, self.lam * attacked
+
+    def log_epoch(self) -> Dict[str, float]:
+        """Means over the epoch's batches of both losses."""
+        return {name: sum(v) / len(v) for name, v in self._totals.items()}
+
+
+def parameter_names(model: nn.Module, pattern: Optional[str]) -> List[str]:
+    """Parameters to perturb.
+
+    Args:
+        model: Any model.
+        pattern: Regular expression; None takes embedding tables, or all where there are none.
+
+    Raises:
+        ValueError: If no parameter is called so.
+    """
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    if pattern is None:
+        tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+        parameters = dict(model.named_parameters())
+        return [name for name in names if id(parameters[name]) in tables] or names
+    chosen = [name for name in names if re.search(pattern, name)]
+    if not chosen:
+        raise ValueError(f"rer_params={pattern}: no parameter is called so; {', '.join(names)}")
+    return chosen
+
+
+def check(config: Any) -> None:
+    """Refuse options and backbones that cannot work, before any data are read."""
+    refuse_out_of_range(config, _ALLOWED)
+    convex = config["rer_combine"] == "convex"
+    if convex and config["rer_lambda"] > 1:
+        raise ValueError(f"rer_lambda={config['rer_lambda']}: at most 1 under rer_combine=convex")
+    _refuse_bad_pattern(config["rer_params"])
+    model_class = config.model_class
+    name = model_class.__name__
+    if config["rer_target"] == "features":
+        if not issubclass(model_class, FeatureAwareRecommender):
+            able = [m for m in MODELS if issubclass(load_model(m), FeatureAwareRecommender)]
+            raise ValueError(
+                f"backbone={name}: has no item features to perturb (rer_target=features); "
+                f"backbones that work: {', '.join(able)}; with rer_target=params: "
+                f"{', '.join(BACKBONES)}"
+            )
+        return
+    own = not model_class.__module__.startswith("recbole.")
+    if not (name in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL)) or config[
+        "MODEL_INPUT_TYPE"
+    ] == InputType.LISTWISE:
+        raise ValueError(
+            f"backbone={name}: rer_target=params trains on (user, item, negative) or (user, item, "
+            f"label) by one loss; backbones that work: {', '.join(BACKBONES)}"
+        )
+
+
+def _refuse_bad_pattern(pattern: Any) -> None:
+    try:
+        re.compile(pattern or "")
+    except (re.error, TypeError):
+        raise ValueError(f"rer_params={pattern}: a regular expression is expected") from None
+
+
+def _one_of(values: Tuple[str, ...]) -> Tuple[Callable[[Any], bool], str]:
+    return values.__contains__, f"one of {', '.join(values)}"
+
+
+_ALLOWED = {
+    "rer_lambda": (lambda x: x >= 0, "at least 0"),
+    "rer_eps": (lambda x: x >= 0, "at least 0"),
+    "rer_target": _one_of(TARGETS),
+    "rer_norm": _one_of(NORMS),
+    "rer_combine": _one_of(COMBINATIONS),
+    "rer_mask": _one_of(MASKS),
+    "rer_steps": (whole, "a whole number above 0"),
+    "rer_start_epoch": (lambda x: type(x) is int and x >= 0, "a whole number, at least 0"),
+}
+
+RER = Enhancer(
+    name="RER",
+    paper="Robust Explainable Recommendation (arXiv 2405.01855, withdrawn)",
+    check=check,
+    trainer=RERTrainer,
+)

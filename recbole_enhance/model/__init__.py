@@ -1,0 +1,15 @@
+"""Our backbones: an explicit table from name to class, imported on use."""
+
+import importlib
+from typing import Any, Dict
+
+MODELS: Dict[str, str] = {
+    "CER": "recbole_enhance.model.cer:CER",
+    "EFM": "recbole_enhance.model.efm:EFM",
+}
+
+
+def load_model(name: str) -> Any:
+    """Import a model by its name in :data:`MODELS`."""
+    module, attribute = MODELS[name].split(":")
+    return getattr(importlib.import_module(module), attribute)

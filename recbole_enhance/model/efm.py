@@ -1,0 +1,170 @@
+r"""EFM: explicit factor models.
+
+Reference:
+    Yongfeng Zhang et al. "Explicit Factor Models for Explainable Recommendation based on
+    Phrase-level Sentiment Analysis." in SIGIR 2014.
+Reference code:
+    https://github.com/PreferredAI/cornac (models/efm; the ranking rule and the defaults)
+
+Ratings, X and Y share non-negative factors. An item is explained by the features that the user
+cares for and that it does well on.
+"""
+
+from typing import Any, Callable, Optional
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from recbole_enhance.model.feature_aware import (
+    Explanation,
+    FeatureAwareRecommender,
+    ranked,
+    refuse_out_of_range,
+    whole,
+)
+
+
+def masked_mean_square(error: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the squared errors of each row where the mask holds, 0 where it holds nowhere.
+
+    Example:
+        >>> error, mask = torch.tensor([[1.0, 3.0]]), torch.tensor([[True, False]])
+        >>> masked_mean_square(error, mask).tolist()
+        [1.0]
+    """
+    return (error.square() * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+
+
+class EFM(FeatureAwareRecommender):
+    r"""Non-negative factors with :math:`\hat A = U_1 U_2^T + H_1 H_2^T`, X̂ = U₁Vᵀ, Ŷ = U₂Vᵀ.
+
+    Differs from the paper: gradient descent on softplus of free parameters, not multiplicative
+    updates; so batches, any optimiser, and adversarial training work.
+    """
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.RATING = config["RATING_FIELD"]
+        r, h = config["efm_explicit"], config["efm_latent"]
+        self.cared = min(config["efm_cared"], self.n_features)
+        self.alpha = config["efm_alpha"]
+        self.lambda_x, self.lambda_y = config["efm_lambda_x"], config["efm_lambda_y"]
+        self.lambda_u, self.lambda_h = config["efm_lambda_u"], config["efm_lambda_h"]
+        self.lambda_v = config["efm_lambda_v"]
+        if self.RATING not in dataset.inter_feat.columns:
+            raise ValueError(f"model=EFM: needs ratings: {self.RATING} is not in load_col.inter")
+
+        self.user_explicit = nn.Embedding(self.n_users, r)  # U_1
+        self.item_explicit = nn.Embedding(self.n_items, r)  # U_2
+        self.feature_explicit = nn.Embedding(self.n_features, r)  # V
+        self.user_latent = nn.Embedding(self.n_users, h)  # H_1
+        self.item_latent = nn.Embedding(self.n_items, h)  # H_2
+        largest = (self.feature_scale / (r + h)) ** 0.5
+        for table in self.parameters():
+            start = torch.empty_like(table).uniform_(1e-3 * largest, largest)
+            table.data.copy_(torch.log(torch.expm1(start)))  # softplus of it is the start
+
+    @classmethod
+    def check_options(cls, config: Any) -> None:
+        """Refuse options that cannot work, before any data are read."""
+        super().check_options(config)
+        refuse_out_of_range(config, _ALLOWED)
+        columns = config["load_col"] and config["load_col"]["inter"]
+        if columns and columns != "*" and config["RATING_FIELD"] not in columns:
+            raise ValueError(
+                f"model=EFM: needs ratings: RATING_FIELD={config['RATING_FIELD']} "
+                "is not in load_col.inter"
+            )
+
+    @property
+    def _cells_per_pair(self) -> int:
+        return self.item_explicit.embedding_dim + self.item_latent.embedding_dim
+
+    def _explicit(self, user: Tensor, item: Tensor) -> "tuple[Tensor, Tensor, Tensor]":
+        v = softplus(self.feature_explicit.weight)
+        return softplus(self.user_explicit(user)), softplus(self.item_explicit(item)), v
+
+    def loss_of(self, interaction: Any) -> Callable[[Optional[Tensor]], Tensor]:
+        r"""Mean over the batch of the errors in rating, X and Y.
+
+        .. math:: (\hat A - a)^2 + \lambda_x \overline{(\hat X - X)^2}
+            + \lambda_y \overline{(\hat Y - Y)^2} + \text{L2}
+
+        Means run over the features that the user, or the item, has; always those of the clean Y,
+        so that a perturbation changes targets and not what counts as mentioned.
+        """
+        user, item = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        u1, u2, v = self._explicit(user, item)
+        h1, h2 = softplus(self.user_latent(user)), softplus(self.item_latent(item))
+        x, y = self.user_feature_matrix[user], self.item_features(item)
+        quality, observed = u2 @ v.T, y > 0
+        rating = ((u1 * u2).sum(-1) + (h1 * h2).sum(-1) - interaction[self.RATING]).square()
+        losses = (
+            rating
+            + self.lambda_x * masked_mean_square(u1 @ v.T - x, x > 0)
+            + self.lambda_u * (u1.square().sum(-1) + u2.square().sum(-1))
+            + self.lambda_h * (h1.square().sum(-1) + h2.square().sum(-1))
+        )
+        rest = losses.mean() + self.lambda_v * v.square().sum(-1).mean()
+
+        def loss(item_features: Optional[Tensor]) -> Tensor:
+            target = y if item_features is None else item_features
+            return rest + self.lambda_y * masked_mean_square(quality - target, observed).mean()
+
+        return loss
+
+    def score_pairs(
+        self, user: Tensor, item: Tensor, item_features: Optional[Tensor] = None,
+        keep: Optional[Tensor] = None,
+    ) -> Tensor:  # fmt: skip
+        r"""The paper's ranking score.
+
+        .. math:: R_{ui} = \alpha \frac{\sum_{f \in C_u} \hat X_{uf} \hat Y_{if}}{k N}
+            + (1 - \alpha) \hat A_{ui}, \quad C_u = \text{the k largest of } \hat X_u
+
+        ``item_features`` plays no part: EFM reads Y in training only. ``keep`` takes features out
+        of the sum.
+        """
+        u1, u2, v = self._explicit(user, item)
+        h1, h2 = softplus(self.user_latent(user)), softplus(self.item_latent(item))
+        x = u1 @ v.T
+        cared = x * self._cared(x)
+        cared = cared if keep is None else cared * keep
+        # The sum over features of X̂Ŷ is U_2 (V^T X̂): no table of pairs and features.
+        direction = cared @ v
+        if item.dim() == 2:
+            direction, u1, h1 = direction.unsqueeze(1), u1.unsqueeze(1), h1.unsqueeze(1)
+        explicit = (u2 * direction).sum(-1) / (self.cared * self.feature_scale)
+        rating = (u1 * u2).sum(-1) + (h1 * h2).sum(-1)
+        return self.alpha * explicit + (1 - self.alpha) * rating
+
+    def _cared(self, x: Tensor) -> Tensor:
+        """Membership in C_u. Shape: ``(users, F)``, 0 or 1."""
+        return torch.zeros_like(x).scatter_(1, x.topk(self.cared, dim=1).indices, 1.0)
+
+    @torch.no_grad()
+    def explain(
+        self, user: Tensor, item: Tensor, margin: Tensor,
+        item_features: Optional[Tensor] = None, seed: int = 0, progress: Any = None,
+    ) -> Explanation:  # fmt: skip
+        """Features that the user cares for, by how well the item does on them."""
+        u1, u2, v = self._explicit(user, item)
+        mask = self._cared(u1 @ v.T) > 0
+        quality = u2 @ v.T
+        if progress is not None:
+            progress(len(user))
+        return Explanation(ranked(quality, mask), quality, mask, mask.any(1))
+
+
+def _at_least_0(x: float) -> bool:
+    return x >= 0
+
+
+_ALLOWED = {
+    "efm_explicit": (whole, "a whole number above 0"),
+    "efm_latent": (whole, "a whole number above 0"),
+    "efm_cared": (whole, "a whole number above 0"),
+    **{f"efm_lambda_{name}": (_at_least_0, "at least 0") for name in "xyuhv"},
+    "efm_alpha": (lambda x: 0 <= x <= 1, "at least 0 and at most 1"),
+}
