@@ -136,7 +136,7 @@ def test_cer_draws_two_negatives_per_positive(reviews):
 
 
 def test_cer_explains_by_what_takes_the_item_off_the_list(reviews):
-    trainer, loaders = assemble(feature_toy_options(reviews, "CER", epochs=10))
+    trainer, loaders = assemble(feature_toy_options(reviews, "CER", epochs=30))
     trainer.fit(*loaders[:2])
     model = trainer.model
     user, item = some_pairs(model, 60)
