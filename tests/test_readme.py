@@ -13,17 +13,21 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", README, re.S)
 COMMANDS = [
-    re.sub(r"\s+#.*", "", line)
+    [re.sub(r"\s+#.*", "", line) for line in block.splitlines()]
     for language, block in BLOCKS
     if language == "bash"
-    for line in block.splitlines()
 ]
+# Those of a block that names run folders build on one another.
+STORIES = [block for block in COMMANDS if any("--run_dir=" in line for line in block)]
+ALONE = [line for block in COMMANDS if block not in STORIES for line in block]
 OUTPUT = {
     "make": "pip install -c constraints.txt",
     "run_recbole_enhance.py": "run folder: runs/",
     "config": "# enhancer/DVR.yaml",
     "list": "LightGCN",
     "doctor": "recbole",
+    "explain": "explanations: runs/defended/explanations.jsonl",
+    "attack": "plot: runs/vanilla/attack.html",
 }
 
 
@@ -34,15 +38,17 @@ def call(words, cwd):
 
 
 def test_the_readme_has_commands():
-    assert len(COMMANDS) >= 9
-    assert {command.split()[0] for command in COMMANDS} == {"make", "python", "recbole-enhance"}
+    commands = [line for block in COMMANDS for line in block]
+    assert len(commands) >= 14
+    assert len(STORIES) == 1
+    assert {command.split()[0] for command in commands} == {"make", "python", "recbole-enhance"}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_commands_do_what_they_say(command, tmp_path):
+def do(command, folder):
+    """Run a command of the README in a folder, and see that it says what it should."""
     program, *words = shlex.split(command)
     if program == "make":  # running it would install what this test runs in
-        result = call(["make", "-n", "-B", "-C", str(ROOT), *words], tmp_path)
+        result = call(["make", "-n", "-B", "-C", str(ROOT), *words], folder)
         words = ["make"]
     else:
         if "../shared/dataset" in command:
@@ -51,9 +57,21 @@ def test_commands_do_what_they_say(command, tmp_path):
                 pytest.skip("needs amazon-beauty in ../shared/dataset, beside the checkout")
             words = [word.replace("../shared/dataset", str(data)) for word in words]
         entry = [sys.executable, str(ROOT / "run_recbole_enhance.py")]
-        result = call([*entry, *(words if program == "recbole-enhance" else words[1:])], tmp_path)
+        result = call([*entry, *(words if program == "recbole-enhance" else words[1:])], folder)
     assert result.returncode == 0, result.stderr
     assert OUTPUT[words[0]] in result.stdout
+
+
+@pytest.mark.parametrize("command", ALONE)
+def test_commands_do_what_they_say(command, tmp_path):
+    do(command, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", STORIES, ids=" and ".join)
+def test_commands_that_build_on_one_another_do_what_they_say(block, tmp_path):
+    for command in block:
+        do(command, tmp_path)
 
 
 def test_the_python_example_runs(tmp_path):
