@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
 
 import torch
-from recbole.data import create_dataset
 from recbole.utils import init_seed
 
 from recbole_enhance import validation
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
+from recbole_enhance.data.dataset import create_dataset
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.evaluation_files import write_evaluation
 from recbole_enhance.model_class import class_path, same_class

@@ -21,15 +21,21 @@ class Contract:
     backbones: tuple
     refused = ("MultiDAE", "SASRec", "Pop")
 
+    def options_of(self, backbone):
+        """What the method needs beside its name to take a backbone."""
+        return {}
+
     def test_it_trains_every_backbone_it_names(self, toy):
         for backbone in self.backbones:
-            result = run_toy(toy, self.method, saved=False, backbone=backbone, epochs=1)
+            options = {"backbone": backbone, "epochs": 1, **self.options_of(backbone)}
+            result = run_toy(toy, self.method, saved=False, **options)
             assert 0 <= result["test_result"]["recall@10"] <= 1, backbone
 
     def test_it_refuses_the_others_by_name(self, toy):
         for backbone in self.refused:
+            options = {"backbone": backbone, **self.options_of(backbone)}
             with pytest.raises(ValueError, match=f"backbone={backbone}: .*backbones that work"):
-                Config(config_dict=toy_options(toy, self.method, backbone=backbone))
+                Config(config_dict=toy_options(toy, self.method, **options))
 
     def test_same_seed_same_result(self, toy):
         first, second = (run_toy(toy, self.method, saved=False) for _ in range(2))
@@ -38,7 +44,10 @@ class Contract:
 
     def test_its_model_file_holds_the_reported_model(self, toy):
         result = run_toy(toy, self.method)
-        state = load_tensors(Path(result["run_dir"], MODEL), f"{self.method}-BPR", "cpu")
+        backbone = load_yaml(resource_dir("properties") / "enhancer" / f"{self.method}.yaml")[
+            "backbone"
+        ]
+        state = load_tensors(Path(result["run_dir"], MODEL), f"{self.method}-{backbone}", "cpu")
         assert all(isinstance(v, torch.Tensor) for v in state["state_dict"].values())
 
     def test_every_option_is_read_and_every_option_read_is_documented(self):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from recbole_enhance import quick_start
+from recbole_enhance.config import Config
 from recbole_enhance.quick_start import run_recbole_enhance
 
 N_USERS, N_ITEMS, N_GENRES = 60, 48, 4
@@ -48,6 +50,12 @@ SMALL_DVR = {
     "dvr_update_interval": 2,
     "dvr_reward_users": 20,
 }
+
+
+def assemble(options):
+    """Trainer and loaders, as quick_start puts them together, without a folder."""
+    run = quick_start._assemble(Config(config_dict=options), None, {})
+    return run.trainer, (run.train_data, run.valid_data, run.test_data)
 
 
 def toy_options(toy, model, **options):

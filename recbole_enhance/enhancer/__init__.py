@@ -5,7 +5,10 @@ from typing import Dict
 
 from recbole_enhance.enhancer.base import Enhancer
 
-ENHANCERS: Dict[str, str] = {"DVR": "recbole_enhance.enhancer.dvr:DVR"}
+ENHANCERS: Dict[str, str] = {
+    "DVR": "recbole_enhance.enhancer.dvr:DVR",
+    "IaCN": "recbole_enhance.enhancer.iacn:IaCN",
+}
 
 
 def load_enhancer(name: str) -> Enhancer:
