@@ -42,24 +42,18 @@ validation AUC. Protocol `ctr`: the last item of each user against one sampled i
 
 def cells(seeds):
     """All cells, most wanted first: (table, backbone, arm, extra options, seed)."""
-    wanted = []
+    def rows(table, backbone, extra, arms):
+        return [(table, backbone, arm, extra) for arm in arms]
 
-    def add(table, backbone, arm, extra):
-        wanted.extend((table, backbone, arm, extra, seed) for seed in seeds)
-
-    for backbone in ("DIN", "WideDeep"):
-        for seed in seeds:
-            wanted.extend(("main", backbone, arm, {}, seed) for arm in ARMS)
-    for seed in seeds:
-        wanted.extend(("delta", "DIN", "IaCN", {"iacn_delta": d}, seed) for d in DELTAS)
-    for length in LENGTHS:
-        for arm in ARMS:
-            add("length", "WideDeep", arm, {"MAX_ITEM_LIST_LENGTH": length})
-    for backbone in ("WideDeep", "DIN"):
-        add("interest", backbone, "IaCN", {"iacn_interest": "attention"})
-    for backbone in ("SASRec", "DIEN"):
-        for seed in seeds:
-            wanted.extend(("main", backbone, arm, {}, seed) for arm in ARMS)
+    first = [cell for name in ("DIN", "WideDeep") for cell in rows("main", name, {}, ARMS)]
+    then = [cell for d in DELTAS for cell in rows("delta", "DIN", {"iacn_delta": d}, ["IaCN"])]
+    for n in LENGTHS:
+        then += rows("length", "WideDeep", {"MAX_ITEM_LIST_LENGTH": n}, ARMS)
+    then += rows("interest", "WideDeep", {"iacn_interest": "attention"}, ["IaCN"])
+    last = rows("interest", "DIN", {"iacn_interest": "attention"}, ["IaCN"])
+    last += rows("main", "SASRec", {}, ARMS) + rows("main", "DIEN", {}, ARMS)
+    parts = (first[:3], first[3:], then, last)
+    wanted = [(*cell, seed) for part in parts for seed in seeds for cell in part]
     return wanted
 
 
@@ -169,8 +163,8 @@ def tables(rows, args):
     return {
         "main": ("IaCN against its backbone", [
             "| backbone | row | valid AUC | test AUC | against the backbone | against the same "
-            "start | gradient ratio, first -> last epoch | s/epoch |", "|---|---|---|---|---|---|---|---|",
-            *main]),
+            "start | gradient ratio, first -> last epoch | s/epoch |",
+            "|---|---|---|---|---|---|---|---|", *main]),
         "delta": ("Shares of the gradient, DIN", [
             "| delta | valid AUC | test AUC | against the backbone | against the same start |",
             "|---|---|---|---|---|", *delta]),
@@ -205,8 +199,8 @@ def write(rows, missing, args):
 def command(args):
     """The command line that makes the tables, without the machine's own folders."""
     words = ["python benchmarks/iacn_table.py", f"--dataset={args.dataset}"]
-    words += [f"--{name}={getattr(args, name)}"
-              for name in ("epochs", "stopping_step", "learning_rate", "batch", "length")]  # fmt: skip
+    numbers = ("epochs", "stopping_step", "learning_rate", "batch", "length")
+    words += [f"--{name}={getattr(args, name)}" for name in numbers]
     words += [f"--seeds {' '.join(map(str, args.seeds))}"]
     return " ".join([*words, *(f"--{key}={value}" for key, value in args.options.items())])
 

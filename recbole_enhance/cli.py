@@ -14,11 +14,14 @@ USAGE = """\
 usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
        recbole-enhance [run] --resume=RUN_DIR [--model=MODULE:CLASS or --backbone=MODULE:CLASS]
        recbole-enhance config show --model=NAME --dataset=NAME [--origin] [--key=value ...]
+       recbole-enhance explain RUN_DIR [--key=value ...]
        recbole-enhance list
        recbole-enhance doctor
 
 run          train a model or a method over a model, and report its test result (the default)
 config show  print every option of such a run, with --origin also the file it comes from
+explain      where the items of a history go in a run of IaCN, and which capsule asks for what:
+             --users=u1,u2 or --rows=5 (test rows)  --topk=3 (list)  --title=COLUMN of the items
 list         show the methods and RecBole's models
 doctor       show versions, what was mended for them, and what cannot run here
 
@@ -31,6 +34,7 @@ doctor       show versions, what was mended for them, and what cannot run here
 Options nest with dots: --eval_args.mode=uni100 keeps split and order.
 """
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+_VERBS = ("run", "config", "explain", "list", "doctor")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -73,18 +77,29 @@ def _dispatch(words: List[str]) -> int:
         return doctor.main()
     if verb == "list":
         return _list()
+    if verb == "explain":
+        return _after_a_run(words)
     if verb == "config":
         if words[:1] != ["show"]:
             raise ValueError("config: the verb is `config show`")
         return _config_show(parse_argv(words[1:]))
     if verb != "run":
-        raise ValueError(
-            f"{verb}: unknown verb{nearest(verb, ['run', 'config', 'list', 'doctor'])}"
-        )
+        raise ValueError(f"{verb}: unknown verb{nearest(verb, _VERBS)}")
     if not words:
         print(USAGE, end="", file=sys.stderr)
         return BAD_INPUT
     return _run(parse_argv(words))
+
+
+def _after_a_run(words: List[str]) -> int:
+    """The verb that reads a run's folder."""
+    with _console("--quiet" in words):
+        from recbole_enhance import compat
+
+        compat.apply()
+        from recbole_enhance.explain import verb
+
+        return verb.main(words)
 
 
 def _run(options: Dict[str, str]) -> int:

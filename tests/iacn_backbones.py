@@ -126,9 +126,9 @@ def main():
         "",
         "`python tests/iacn_backbones.py`",
         "",
-        f"On a small planted world. Neutral: with delta = 1 every parameter and every score equals "
-        f"the plain backbone's, bit for bit, after {STEPS} optimiser steps with lambda = 1. Linear: "
-        f"at delta = {DELTA} the interest part's gradients are delta and 1 - delta of those at 1 and "
+        "On a small planted world. Neutral: with delta = 1 every parameter and every score is the "
+        f"plain backbone's, bit for bit, after {STEPS} optimiser steps with lambda = 1. Linear: at "
+        f"delta = {DELTA} the interest part's gradients are delta and 1 - delta of those at 1 and "
         "0, which are zero at the other end. Auxiliary: the loss that fits the backbone's batches.",
         "",
         "| backbone | auxiliary | interest part | neutral | linear | more parameters |",

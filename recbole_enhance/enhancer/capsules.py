@@ -36,14 +36,14 @@ def squash(z: Tensor) -> Tensor:
     return z * (square / ((1 + square) * torch.sqrt(square + _EPS)))  # Eq. (4)
 
 
-def number_of_capsules(n: Tensor, K: int) -> Tensor:
+def number_of_capsules(n: Tensor, most: int) -> Tensor:
     r"""How many interests a history of n items may have.
 
     .. math:: K_u = \max(1, \min(K, \lfloor \log_2 n \rfloor))
 
     Args:
         n: Items in the history. Shape: ``(batch,)``.
-        K: The most.
+        most: K.
 
     Returns:
         Shape: ``(batch,)``.
@@ -52,7 +52,7 @@ def number_of_capsules(n: Tensor, K: int) -> Tensor:
         >>> number_of_capsules(torch.tensor([0, 1, 3, 4, 8, 50]), 4).tolist()
         [1, 1, 1, 2, 3, 4]
     """
-    powers = 2 ** torch.arange(1, K + 1, device=n.device)  # no logarithm: 8 must give 3, not 2.99
+    powers = 2 ** torch.arange(1, most + 1, device=n.device)  # no logarithm: 8 must give 3, not 2.99
     return (n.unsqueeze(1) >= powers).sum(1).clamp(min=1)  # Eq. (6)
 
 

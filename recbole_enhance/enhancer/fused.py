@@ -6,7 +6,7 @@ import torch
 from recbole.model.abstract_recommender import ContextRecommender
 from recbole.model.layers import ContextSeqEmbAbstractLayer, FMEmbedding
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 _NAMES = ("item_embedding", "item_matrix")  # RepeatNet says item_matrix
 
@@ -85,7 +85,7 @@ class FusedItemEmbedding(nn.Embedding):
 
     def forward(self, input: Tensor) -> Tensor:
         """Look rows up for the backbone."""
-        x = F.embedding(input, self.raw, self.padding_idx, self.max_norm, self.norm_type,
+        x = functional.embedding(input, self.raw, self.padding_idx, self.max_norm, self.norm_type,
                         self.scale_grad_by_freq, self.sparse)  # fmt: skip
         scale: Union[float, Tensor] = self.delta
         if self.delta != 1 and self.n_items < self.num_embeddings:
@@ -99,7 +99,7 @@ class FusedItemEmbedding(nn.Embedding):
 
     def interests(self, items: Tensor) -> Tensor:
         r"""Look :math:`\rho_{1-\delta}(E^a)` up for the auxiliary task. Shape: ``(..., d)``."""
-        x = F.embedding(items + self.first_row, self.raw)[..., -self.aux_size :]
+        x = functional.embedding(items + self.first_row, self.raw)[..., -self.aux_size :]
         return scale_gradient(x, 1 - self.delta)
 
     def all_interests(self) -> Tensor:

@@ -10,12 +10,12 @@ the aux part's gradient between the two. Prediction is the backbone's alone.
 docs/papers/iacn.md numbers the equations, and lists what differs from the paper, and why.
 """
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
 
 import torch
 from recbole.utils import FeatureType, ModelType
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.enhancer.capsules import (
@@ -30,6 +30,11 @@ from recbole_enhance.enhancer.fused import FusedItemEmbedding, SharedRows, find_
 from recbole_enhance.enhancer.over_sequences import over_sequences
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
+
+if TYPE_CHECKING:  # what InterestAware is mixed in front of
+    from recbole.model.abstract_recommender import AbstractRecommender as _Backbone
+else:
+    _Backbone = object
 
 INTERESTS = ("capsules", "attention")
 MAPS = ("shared", "per_capsule")
@@ -63,9 +68,10 @@ class UserProfile(nn.Module):
     def __init__(self, columns: Dict[str, Tuple[Tensor, int]], size: int) -> None:
         super().__init__()
         self.names = list(columns)
-        self.tables = nn.ModuleList(nn.Embedding(n, size) for _, n in columns.values())
-        for table in self.tables:
+        tables = [nn.Embedding(n, size) for _, n in columns.values()]
+        for table in tables:
             nn.init.normal_(table.weight, std=size**-0.5)
+        self.tables = nn.ModuleList(tables)
         for number, (tokens, _) in enumerate(columns.values()):
             self.register_buffer(f"tokens{number}", tokens, persistent=False)
 
@@ -91,6 +97,8 @@ class InterestNetwork(nn.Module):
         size: d.
         profile: The users' columns, or None.
     """
+
+    item_logits: Tensor
 
     def __init__(
         self, config: Any, n_items: int, size: int, profile: Optional[UserProfile]
@@ -174,7 +182,7 @@ class InterestNetwork(nn.Module):
         return label_aware(routed.capsules, routed.used, query, self.power, self.hard)
 
 
-class InterestAware:
+class InterestAware(_Backbone):
     """Mixed in front of a backbone's class: fuses its item table, adds the auxiliary loss."""
 
     def __init__(self, config: Any, dataset: Any) -> None:
@@ -232,11 +240,12 @@ class InterestAware:
         history = interaction[self._iacn_fields["history"]]
         users = interaction[self._iacn_fields["user"]]
         times, n = self._iacn_times, len(history)
-        if self.training and times > 1 and self._iacn_fields["label"] in interaction:
-            if n % times == 0:  # positives, then blocks of negatives with the same histories
-                first = self.iacn(self.iacn_table[0], history[: n // times], users[: n // times])
-                return Routed(*(part.repeat(times, 1, 1) for part in first[:2]),
-                              first.used.repeat(times, 1))  # fmt: skip
+        labelled = self._iacn_fields["label"] in interaction
+        if self.training and labelled and times > 1 and n % times == 0:
+            # Positives, then blocks of negatives with the same histories.
+            first = self.iacn(self.iacn_table[0], history[: n // times], users[: n // times])
+            return Routed(first.capsules.repeat(times, 1, 1), first.weights.repeat(times, 1, 1),
+                          first.used.repeat(times, 1))  # fmt: skip
         return self.iacn(self.iacn_table[0], history, users)
 
     def interest_loss(self, interaction: Any) -> Tensor:
@@ -254,12 +263,12 @@ class InterestAware:
         if fields["negative"] in interaction:
             other = table.interests(interaction[fields["negative"]]).float()
             y_other = (self.iacn.ask(routed, other)[0] * other).sum(-1)
-            return F.softplus(y_other - y).mean()  # Eq. (12)
+            return functional.softplus(y_other - y).mean()  # Eq. (12)
         if fields["label"] is not None and fields["label"] in interaction:
-            return F.binary_cross_entropy_with_logits(
+            return functional.binary_cross_entropy_with_logits(
                 y, interaction[fields["label"]].float()
             )  # Eq. (11)
-        return F.cross_entropy(user @ table.all_interests().float().T, items)  # Eq. (13)
+        return functional.cross_entropy(user @ table.all_interests().float().T, items)  # Eq. (13)
 
     def _sampled_softmax(
         self, routed: Routed, items: Tensor, query: Tensor, rows: Optional[Tensor]
@@ -325,7 +334,7 @@ class IaCNTrainer(EnhancedTrainer):
         if not losses:
             return 0.0
         (gradient,) = torch.autograd.grad(
-            sum(losses), table.raw, retain_graph=True, allow_unused=True
+            torch.stack(losses).sum(), table.raw, retain_graph=True, allow_unused=True
         )
         if gradient is None:
             return 0.0
