@@ -52,7 +52,8 @@ def number_of_capsules(n: Tensor, most: int) -> Tensor:
         >>> number_of_capsules(torch.tensor([0, 1, 3, 4, 8, 50]), 4).tolist()
         [1, 1, 1, 2, 3, 4]
     """
-    powers = 2 ** torch.arange(1, most + 1, device=n.device)  # no logarithm: 8 must give 3, not 2.99
+    # No logarithm: 8 must give 3, not 2.99.
+    powers = 2 ** torch.arange(1, most + 1, device=n.device)
     return (n.unsqueeze(1) >= powers).sum(1).clamp(min=1)  # Eq. (6)
 
 
