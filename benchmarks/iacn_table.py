@@ -212,7 +212,7 @@ def main():
     parser.add_argument("--seeds", nargs="+", type=int, default=[2020, 2021, 2022])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--stopping_step", type=int, default=1)
-    parser.add_argument("--learning_rate", type=float, default=0.001)
+    parser.add_argument("--learning_rate", type=float, default=0.003)
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--length", type=int, default=20)
     parser.add_argument("--tables", nargs="+", default=["main", "delta", "length", "interest"])
