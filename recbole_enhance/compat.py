@@ -1,10 +1,12 @@
 import copy
 import functools
 import hashlib
+import importlib
 import importlib.util
 import io
 import os
 import re
+import sys
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -301,6 +303,26 @@ def grad_scaler() -> bool:
     return True
 
 
+def anomaly_mode() -> bool:
+    """Let training run without torch's anomaly detection, unless the user has switched it on.
+
+    ``model/sequential_recommender/sine.py:25`` switches it on for the whole process when it is
+    imported, which importing any sequential model does: each forward operation then records a
+    stack trace, and each gradient is searched for NaN.
+
+    Returns:
+        Whether RecBole had switched it on, or would have.
+    """
+    if "anomaly_mode" in _made:
+        return False
+    module = "recbole.model.sequential_recommender.sine"
+    wanted = torch.is_anomaly_enabled() and module not in sys.modules
+    importlib.import_module(module)
+    switched = torch.is_anomaly_enabled() and not wanted
+    torch.autograd.set_detect_anomaly(wanted)
+    return switched
+
+
 def known_warnings() -> bool:
     """Silence the warnings that RecBole's own lines cause on a normal run, and no others.
 
@@ -419,6 +441,7 @@ def _major(version: str) -> int:
 
 _MENDS: Tuple[Tuple[Callable[[], bool], str], ...] = (
     (numpy_aliases, "Config and metrics fail: numpy has no attribute 'float_', 'float', 'long'"),
+    (anomaly_mode, "every sequential model trains under torch's anomaly detection, which is slow"),
     (dok_matrix_update, "LightGCN, NGCF and others fail: 'dok_matrix' has no '_update'"),
     (collector_struct, "ItemCoverage, GiniIndex, AveragePopularity, TailPercentage fail"),
     (knowledge_loader_dataset, "the same metrics fail for knowledge-aware models"),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_enhance.data.loaders import take
 
+_PIECE = 8192  # histories that are written at once
 _TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 _FLOATS = (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
 
@@ -37,20 +38,33 @@ def prefixes(users: Tensor, longest: int) -> Tuple[Tensor, Tensor]:
     return targets, (targets - start[targets]).clamp(max=longest)
 
 
-def gather_before(values: Tensor, index: Tensor, out: Tensor) -> Tensor:
-    """Fill histories.
+def fill_histories(out: Tensor, values: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
+    """Write the rows before each target, oldest first, zeros after.
 
     Args:
+        out: Where they go, of the wanted shape and type. Shape: ``(targets, L, ...)``.
         values: One entry per row. Shape: ``(rows, ...)``.
-        index: Row numbers, and ``rows`` for padding. Shape: ``(targets, L)``.
-        out: Zeros of the wanted shape and type. Shape: ``(targets, L, ...)``.
+        targets: Row numbers. Shape: ``(targets,)``.
+        lengths: How many rows before each. Shape: ``(targets,)``.
+
+    Returns:
+        ``out``.
+
+    Example:
+        >>> out = torch.empty(2, 2, dtype=torch.long)
+        >>> fill_histories(out, torch.tensor([5, 6, 7]), torch.tensor([1, 2]), torch.tensor([1, 2]))
+        tensor([[5, 0],
+                [5, 6]])
     """
     padded = torch.cat([values, torch.zeros_like(values[:1])])
-    shape = (*index.shape, *values.shape[1:])
-    gathered = padded.index_select(0, index.flatten()).view(shape)
-    return gathered if (gathered.shape, gathered.dtype) == (out.shape, out.dtype) else out.copy_(
-        gathered
-    )  # fmt: skip
+    place = torch.arange(out.shape[1])
+    # Piece by piece: row numbers of all histories would take as much memory as the histories.
+    pieces = zip(*(x.split(_PIECE) for x in (out, targets, lengths)))
+    for part, target, length in pieces:
+        index = (target - length).unsqueeze(1) + place
+        index.masked_fill_(place >= length.unsqueeze(1), len(values))
+        part.copy_(padded.index_select(0, index.flatten()).view(*index.shape, *values.shape[1:]))
+    return out
 
 
 class FastSequences:
@@ -65,35 +79,31 @@ class FastSequences:
         self.sort(by=[self.uid_field, self.time_field], ascending=True)
         features = self.inter_feat
         targets, lengths = prefixes(features[self.uid_field], longest)
-        place = torch.arange(longest)
-        index = (targets - lengths).unsqueeze(1) + place
-        index.masked_fill_(place >= lengths.unsqueeze(1), len(features))
-        if len(features) < 2**31:
-            index = index.int()  # half the memory
         columns = {self.item_list_length_field: lengths}
         negatives = getattr(self, "neg_item_list", None)  # DIEN's
         for field in features:
             if field == self.uid_field:
                 continue
             name = getattr(self, f"{field}_list_field")
-            columns[name] = gather_before(features[field], index, self._empty(field, name, index))
+            out = self._empty(field, name, len(targets))
+            columns[name] = fill_histories(out, features[field], targets, lengths)
             if negatives is not None and field == self.iid_field:
-                out = torch.zeros_like(columns[name])
-                columns[self.neg_item_list_field] = gather_before(negatives, index, out)
+                out = torch.empty_like(out)
+                columns[self.neg_item_list_field] = fill_histories(out, negatives, targets, lengths)
         rows = take(features, targets)
         rows.update(Interaction(columns))
         self.inter_feat = rows
 
-    def _empty(self: Any, field: str, name: str, index: Tensor) -> Tensor:
-        """Zeros of the shape and type that RecBole gives a list column; no memory until used."""
+    def _empty(self: Any, field: str, name: str, rows: int) -> Tensor:
+        """Memory of the shape and type that RecBole gives a list column."""
         length = self.field2seqlen[name]
-        shape = (len(index), *(length if isinstance(length, tuple) else (length,)))
+        shape = (rows, *(length if isinstance(length, tuple) else (length,)))
         if self.field2type[field] in _FLOATS and field in self.config["numerical_features"]:
             shape += (2,)
         dtype = self.inter_feat[field].dtype
         if isinstance(self, DIENDataset):
             dtype = torch.int64 if self.field2type[name] in _TOKENS else torch.float64
-        return torch.zeros(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype)
 
 
 def with_fast_sequences(dataset_class: type) -> type:

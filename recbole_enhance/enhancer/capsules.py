@@ -103,30 +103,28 @@ def route(
     if adaptive:
         n = number_of_capsules(mask.sum(1), K)
         used = torch.arange(K, device=u.device) < n.unsqueeze(1)
-    b = logits.masked_fill(~used.unsqueeze(1), float("-inf"))
+    # Capsules before items: torch's softmax is vectorised over what comes after its dimension.
+    b = logits.transpose(1, 2).masked_fill(~used.unsqueeze(-1), float("-inf")).contiguous()
+    u = u.squeeze(2) if u.shape[2] == 1 else u.transpose(1, 2)  # (batch, L, d) or (batch, K, L, d)
     fixed = u.detach() if stop_gradient else u
-    present = mask.unsqueeze(-1).to(u.dtype)
+    present = mask.unsqueeze(1).to(u.dtype)
     for step in range(iterations):
         last = step == iterations - 1
-        w = torch.softmax(b, dim=-1) * present  # Eq. (2): over capsules, and masked after
+        w = torch.softmax(b, dim=1) * present  # Eq. (2): over capsules, and masked after
         v = squash(_sum_of_items(w, u if last else fixed))  # Eqs. (3), (4)
         if not last:
             b = b + _agreement(v, fixed)  # Eq. (5)
-    return Routed(v, w, used)
+    return Routed(v, w.transpose(1, 2), used)
 
 
 def _sum_of_items(w: Tensor, u: Tensor) -> Tensor:
-    """Weighted sums of the mapped items: ``(batch, L, K)``, ``(batch, L, 1 or K, d)`` -> v's."""
-    if u.shape[2] == 1:
-        return w.transpose(1, 2) @ u.squeeze(2)  # (batch, K, d)
-    return (w.unsqueeze(-1) * u).sum(1)
+    """Weighted sums of the mapped items. Shape: ``(batch, K, d)``."""
+    return w @ u if u.dim() == 3 else (w.unsqueeze(2) @ u).squeeze(2)
 
 
 def _agreement(v: Tensor, u: Tensor) -> Tensor:
-    """Products of capsules and mapped items: ``(batch, L, K)``."""
-    if u.shape[2] == 1:
-        return u.squeeze(2) @ v.transpose(1, 2)
-    return (v.unsqueeze(1) * u).sum(-1)
+    """Products of capsules and mapped items. Shape: ``(batch, K, L)``."""
+    return v @ u.transpose(1, 2) if u.dim() == 3 else (u @ v.unsqueeze(-1)).squeeze(-1)
 
 
 def attend_to_items(u: Tensor, mask: Tensor, queries: Tensor) -> Routed:
