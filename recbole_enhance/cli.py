@@ -24,7 +24,9 @@ config show  print every option of such a run, with --origin also the file it co
 attack       what perturbed item features or parameters do to a run's lists and explanations:
              --budgets=0.25,0.5  --param_budgets=0.005  --pairs=hits|test  --truth=positive|all
              --topk=5 (list)  --features=5 (per explanation)  --negatives=100 (per user)
-explain      the features that explain a run of CER or EFM: --pairs, --truth, --topk, --features
+explain      CER, EFM and methods over them: the features that explain each recommendation
+             (--pairs, --truth, --topk, --features); IaCN: which capsule asks for what, and where
+             the items of a history go (--users=u1,u2 or --rows=5, --topk=3, --title=COLUMN)
 list         show the methods and RecBole's models
 doctor       show versions, what was mended for them, and what cannot run here
 
@@ -100,9 +102,10 @@ def _after_a_run(verb: str, words: List[str]) -> int:
         from recbole_enhance import compat
 
         compat.apply()
-        from recbole_enhance.explain import attack, features
+        from recbole_enhance.explain import attack
+        from recbole_enhance.explain import verb as explain
 
-        return {"attack": attack, "explain": features}[verb].main(words)
+        return {"attack": attack, "explain": explain}[verb].main(words)
 
 
 def _run(options: Dict[str, str]) -> int:

@@ -303,23 +303,24 @@ def grad_scaler() -> bool:
     return True
 
 
-def anomaly_detection() -> bool:
-    """Leave autograd's anomaly detection as it was.
+def anomaly_mode() -> bool:
+    """Let training run without torch's anomaly detection, unless the user has switched it on.
 
-    ``model/sequential_recommender/sine.py:25`` turns it on for the whole process when it is
-    imported, and any sequential model imports its whole package: each operation of each model then
-    records a traceback, which doubles the time of a step.
+    ``model/sequential_recommender/sine.py:25`` switches it on for the whole process when it is
+    imported, which importing any sequential model does: each forward operation then records a
+    stack trace, and each gradient is searched for NaN.
 
     Returns:
-        Whether this call imported the module.
+        Whether RecBole had switched it on, or would have.
     """
-    sine = "recbole.model.sequential_recommender.sine"
-    if sine in sys.modules:
+    if "anomaly_mode" in _made:
         return False
-    before, raises = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
-    importlib.import_module(sine)
-    torch.autograd.set_detect_anomaly(before, raises)
-    return True
+    module = "recbole.model.sequential_recommender.sine"
+    wanted = torch.is_anomaly_enabled() and module not in sys.modules
+    importlib.import_module(module)
+    switched = torch.is_anomaly_enabled() and not wanted
+    torch.autograd.set_detect_anomaly(wanted)
+    return switched
 
 
 def known_warnings() -> bool:
@@ -440,7 +441,7 @@ def _major(version: str) -> int:
 
 _MENDS: Tuple[Tuple[Callable[[], bool], str], ...] = (
     (numpy_aliases, "Config and metrics fail: numpy has no attribute 'float_', 'float', 'long'"),
-    (anomaly_detection, "every step records a traceback for each operation"),
+    (anomaly_mode, "every sequential model trains under torch's anomaly detection, which is slow"),
     (dok_matrix_update, "LightGCN, NGCF and others fail: 'dok_matrix' has no '_update'"),
     (collector_struct, "ItemCoverage, GiniIndex, AveragePopularity, TailPercentage fail"),
     (knowledge_loader_dataset, "the same metrics fail for knowledge-aware models"),

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Uni
 
 from recbole.config import Config as RecBoleConfig
 from recbole.evaluator.register import metric_types
+from recbole.model.abstract_recommender import ContextRecommender
 from recbole.utils import EvaluatorType, ModelType
 from recbole.utils.argument_list import (
     dataset_arguments,
@@ -215,6 +216,8 @@ class Config(RecBoleConfig):
             )
         for name, packages in compat.missing_packages(model_class.__name__).items():
             raise ValueError(f"model={name}: needs pip install {' '.join(packages)}")
+        if self.method is not None and self.method.adapt is not None:
+            model_class = self.method.adapt(model_class)
         return model_class.__name__, model_class, str(dataset)
 
     def _last(self, option: str) -> Tuple[Any, Tuple[int, str]]:
@@ -267,6 +270,8 @@ class Config(RecBoleConfig):
 
     def _load_internal_config_dict(self, model: str, model_class: Any, dataset: str) -> None:
         super()._load_internal_config_dict(model, model_class, dataset)
+        if model_class.type == ModelType.SEQUENTIAL and issubclass(model_class, ContextRecommender):
+            self._take_the_protocol_of_din(dataset)
         self._internal_layers.append(("model", {"MODEL_TYPE": model_class.type}))
         self._add_layer(resource_dir("properties") / "overall.yaml")
         if model in MODELS:
@@ -274,6 +279,13 @@ class Config(RecBoleConfig):
         self._add_dataset_layers(dataset, model_class)
         if self.method is not None:
             self._add_layer(self._enhancer_yaml(self.method.name))
+
+    def _take_the_protocol_of_din(self, dataset: str) -> None:
+        """Evaluate a context-aware model over sequences as RecBole does DIN: it scores pairs."""
+        folder = _recbole_properties("quick_start_config")
+        self._update_internal_config_dict(folder / "sequential_DIN.yaml")
+        if dataset == "ml-100k":
+            self._update_internal_config_dict(folder / "sequential_DIN_on_ml-100k.yaml")
 
     def _add_layer(self, path: Path) -> None:
         self._internal_layers.append((f"{path.parent.name}/{path.name}", load_yaml(path)))

@@ -6,7 +6,7 @@ import re
 from typing import Any, Mapping, Sequence
 
 import recbole.evaluator.register as recbole_metrics
-from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.model.abstract_recommender import AbstractRecommender, ContextRecommender
 from recbole.utils import InputType, ModelType
 
 from recbole_enhance.metric.registry import requirements_of
@@ -265,7 +265,8 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
             f"train_neg_sample_args.distribution=none: {model} compares with negatives, "
             "so it must be uniform or popularity"
         )
-    learns = config["MODEL_TYPE"] == ModelType.CONTEXT or "LABEL_FIELD" in own
+    context = issubclass(config.model_class, ContextRecommender)
+    learns = context or config["MODEL_TYPE"] == ModelType.CONTEXT or "LABEL_FIELD" in own
     needed = labeled or (not drawn and learns and kind == InputType.POINTWISE)
     if needed and config["threshold"] is None and config["LABEL_FIELD"] not in columns:
         raise ValueError(

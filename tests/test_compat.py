@@ -33,9 +33,11 @@ from scipy.sparse import dok_matrix
 from recbole_enhance import compat, compat_files
 
 # These repair RecBole's own code, so no version of another package makes them superfluous.
-ALWAYS = {"collector_struct", "knowledge_loader_dataset", "download_barrier", "known_warnings",
-          "popularity_of_training", "weights_only_files", "pretrained_checkpoint"}  # fmt: skip
-MENDS = {*ALWAYS, "numpy_aliases", "dok_matrix_update", "grad_scaler", "anomaly_detection"}
+ALWAYS = {"anomaly_mode", "collector_struct", "knowledge_loader_dataset", "download_barrier",
+          "known_warnings", "popularity_of_training", "weights_only_files",
+          "pretrained_checkpoint"}  # fmt: skip
+SINE = "recbole.model.sequential_recommender.sine"
+MENDS = {*ALWAYS, "numpy_aliases", "dok_matrix_update", "grad_scaler"}
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 NUMPY_OWN = {"bool", "long"} if NUMPY_2 else {"float_", "complex_", "unicode_"}
 WEIGHTS_ONLY_BY_DEFAULT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
@@ -72,6 +74,8 @@ def as_shipped(monkeypatch):
         monkeypatch.setattr(importlib.import_module(f"recbole.model.{name}"), "torch", torch)
     save = pristine("recbole.trainer.trainer").PretrainTrainer.save_pretrained_model
     monkeypatch.setattr(recbole_trainer.PretrainTrainer, "save_pretrained_model", save)
+    monkeypatch.delitem(sys.modules, SINE, raising=False)
+    torch.autograd.set_detect_anomaly(False)
     monkeypatch.setattr(compat, "_made", set())
     with warnings.catch_warnings():
         warnings.resetwarnings()
@@ -190,6 +194,47 @@ class TestApply:
             print((set(vars(numpy)), list(warnings.filters)) == before, "recbole" in sys.modules)
         """
         assert python("if True:" + code).split() == ["True", "False"]
+
+
+class TestAnomalyMode:
+    """RecBole's SINE switches it on for the process, whichever sequential model is imported."""
+
+    CODE = """
+        import torch
+        from recbole_enhance import compat
+        torch.autograd.set_detect_anomaly({before})
+        {first}
+        compat.apply()
+        from recbole.model.sequential_recommender.gru4rec import GRU4Rec
+        print(torch.is_anomaly_enabled())
+    """
+
+    @pytest.mark.parametrize(("before", "first", "after"), [
+        (False, "", "False"), (True, "", "True"),  # the user's own wish stays
+        (False, "compat.numpy_aliases(); import recbole.model.sequential_recommender", "False"),
+    ])  # fmt: skip
+    def test_importing_a_sequential_model_does_not_switch_it_on(self, before, first, after):
+        code = self.CODE.format(before=before, first=first)
+        assert python("if True:" + code).strip() == after
+
+    def test_recbole_alone_switches_it_on(self):
+        code = """
+            import torch
+            from recbole_enhance import compat
+            compat.numpy_aliases()
+            import recbole.model.sequential_recommender
+            print(torch.is_anomaly_enabled())
+        """
+        assert python("if True:" + code).strip() == "True"
+
+    def test_a_later_wish_of_the_user_stays(self, as_shipped):
+        compat.apply()
+        torch.autograd.set_detect_anomaly(True)
+        compat.apply()
+        try:
+            assert torch.is_anomaly_enabled()
+        finally:
+            torch.autograd.set_detect_anomaly(False)
 
 
 class TestVersions:
@@ -379,26 +424,6 @@ class TestCollectorStruct:
         assert gini == pytest.approx(result["giniindex@5"])
         assert popularity == pytest.approx(result["averagepopularity@5"])
         assert tail == pytest.approx(result["tailpercentage@5"])
-
-
-class TestAnomalyDetection:
-    CODE = """
-import torch
-from recbole_enhance import compat
-torch.autograd.set_detect_anomaly({before})
-compat.{mend}()
-from recbole.utils import get_model
-get_model("SASRec")
-print(torch.is_anomaly_enabled())
-"""
-
-    @pytest.mark.parametrize(
-        ("mend", "before", "after"),
-        [("numpy_aliases", False, True), ("apply", False, False), ("apply", True, True)],
-    )
-    def test_sequential_models_leave_it_as_it_was(self, mend, before, after):
-        printed = python(self.CODE.format(mend=mend, before=before))
-        assert printed.split()[-1] == str(after)
 
 
 class TestKnowledgeLoaderDataset:

@@ -72,7 +72,7 @@ def test_every_line_of_an_option_has_its_type_beside_it(name):
     for line in FILES[name].read_text(encoding="utf-8").splitlines():
         key = re.match(r"\s*([\w-]+):", line)
         if key and key[1] not in inside and key[1] not in variants:
-            assert re.search(r"# \((str|list|dict)\) [A-Z0-9].*\.$", line), line
+            assert re.search(r"# \((str|list|dict|bool)\) [A-Z0-9].*\.$", line), line
 
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - {"amazon-cellphones"}))

@@ -1,15 +1,29 @@
-"""RecBole's choice of a dataset class, unless the model brings its own."""
+"""RecBole's choice of a dataset class, unless the model brings its own, with fast histories."""
 
 from typing import Any
 
-from recbole.data import create_dataset as recbole_create_dataset
+import recbole.data.dataset as datasets
+from recbole.utils import ModelType
+
+from recbole_enhance.data.sequences import with_fast_sequences
+
+_BY_TYPE = {
+    ModelType.SEQUENTIAL: "SequentialDataset",
+    ModelType.KNOWLEDGE: "KnowledgeBasedDataset",
+}
 
 
 def create_dataset(config: Any) -> Any:
-    """Build the dataset that ``config.model_class`` wants.
+    """Build the dataset of ``config.model_class``: its own, by RecBole's name for it, or by type.
 
-    RecBole finds special dataset classes by the model's name inside its own module; a model of ours
-    names its class in the attribute ``dataset_class``.
+    RecBole finds special classes by the model's name inside its own module; a model of ours names
+    its class in the attribute ``dataset_class``. RecBole's function of this name also unpickles
+    files that it finds; this one reads none.
     """
     own = getattr(config.model_class, "dataset_class", None)
-    return own(config) if own else recbole_create_dataset(config)
+    if own is not None:
+        return own(config)
+    name = config["model"] + "Dataset"
+    if not hasattr(datasets, name):
+        name = _BY_TYPE.get(config["MODEL_TYPE"], "Dataset")
+    return with_fast_sequences(getattr(datasets, name))(config)

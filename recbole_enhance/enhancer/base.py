@@ -16,6 +16,8 @@ class Enhancer:
         check: Called as ``check(config)`` before any data are read, with RecBole's ``MODEL_TYPE``
             and ``MODEL_INPUT_TYPE`` and the backbone's class ``config.model_class`` resolved;
             raises ``ValueError`` with the reason and the backbones that do work.
+        adapt: Makes the class that RecBole shall take the backbone for, before ``MODEL_TYPE`` and
+            all that follows from it are read off the class; or None.
     """
 
     name: str
@@ -23,3 +25,4 @@ class Enhancer:
     check: Callable[[Any], None]
     trainer: Optional[type] = None
     wrap: Optional[Callable[[type], type]] = None
+    adapt: Optional[Callable[[type], type]] = None
