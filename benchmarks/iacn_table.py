@@ -132,9 +132,8 @@ def tables(rows, args):
     for backbone in ("DIN", "DIEN", "WideDeep", "SASRec"):
         arms = {arm: pick(rows, table="main", backbone=backbone, arm=arm) for arm in ARMS}
         for arm, mine in arms.items():
-            changes = [against(mine, arms[o]) if arm != o else "-" for o in list(ARMS)[:2]]
-            if arm == "same start":
-                changes[1] = "-"
+            others = {"backbone": [], "same start": ["backbone"], "IaCN": list(ARMS)[:2]}[arm]
+            changes = [*(against(mine, arms[o]) for o in others), "-", "-"]
             ratio = [r["first_gradient_ratio"] for r in mine.values()] if arm == "IaCN" else []
             last = [r["last_gradient_ratio"] for r in mine.values()] if arm == "IaCN" else []
             told = f"{statistics.mean(ratio):.2f} -> {statistics.mean(last):.2f}" if ratio else "-"
@@ -187,9 +186,12 @@ def write(rows, missing, args):
             writer.writeheader()
             writer.writerows(rows)
     for name, (title, lines) in tables(rows, args).items():
-        lost = [f"{b} {a}{''.join(f' {k}={v}' for k, v in e.items())} seed {s}"
-                for t, b, a, e, s in missing if t == name]  # fmt: skip
-        told = ["", f"Not run for want of time: {', '.join(lost)}."] if lost else []
+        lost = {}
+        for _, backbone, arm, extra, seed in (cell for cell in missing if cell[0] == name):
+            what = " ".join([backbone, arm, *(f"{k}={v}" for k, v in extra.items())])
+            lost.setdefault(what, []).append(str(seed))
+        texts = [f"{what} (seeds {', '.join(seeds)})" for what, seeds in lost.items()]
+        told = ["", f"Not run for want of time: {'; '.join(texts)}."] if lost else []
         text = [f"# {title} on {args.dataset}", "", f"`{command(args)}`", "",
                 NOTE.format(seeds=len(args.seeds)), "", *lines, *told, ""]  # fmt: skip
         path = results / f"iacn_{args.dataset}_{name}.md"

@@ -104,6 +104,40 @@ def test_the_table_of_rer_continues_and_is_written(tmp_path):
 
 
 @pytest.mark.slow
+def test_iacn_step_ends_with_a_ratio_for_each_backbone():
+    lines = quick_lines("iacn_step", "--threads=1")
+    pattern = rf"benchmark=iacn_step backbone=WideDeep ratio={NUMBER} predict_ratio={NUMBER}"
+    ratios = list(map(float, re.fullmatch(pattern, lines[-1]).groups()))
+    assert min(ratios) > 0
+
+
+def test_sequences_ends_with_what_was_won():
+    lines = quick_lines("sequences")
+    pattern = (
+        rf"benchmark=sequences dataset=ml-100k model=SASRec length=20 speedup={NUMBER} "
+        rf"memory_ratio={NUMBER}"
+    )
+    speedup, _ = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    assert speedup > 2
+
+
+@pytest.mark.slow
+def test_the_tables_of_iacn_continue_and_say_what_is_missing(tmp_path):
+    options = ["--dataset=ml-100k", "--seeds", "1", "2", "--epochs=1", "--tables", "interest",
+               "--backbones", "WideDeep", "--user_inter_num_interval=[0,40]",
+               f"--out={tmp_path / 'runs'}", f"--results={tmp_path}"]  # fmt: skip
+    first, second = run("iacn_table", *options), run("iacn_table", *options)
+    assert first.returncode == second.returncode == 0, first.stderr
+    assert second.stdout.splitlines()[-1] == "2 cells of 2"
+    table = (tmp_path / "iacn_ml-100k_interest.md").read_text(encoding="utf-8")
+    assert re.search(r"\| WideDeep \| - \| 0\.\d+ ± 0\.\d+ \(2 seeds\) \| - \|", table)
+    late = run("iacn_table", *options, "--tables", "delta", "--backbones", "DIN", "--minutes=1e-9")
+    assert late.returncode == 0, late.stderr
+    rows = (tmp_path / "iacn_ml-100k.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + 2
+
+
+@pytest.mark.slow
 def test_noise_detection_ends_with_one_line_per_dataset(tmp_path):
     out = tmp_path / "numbers.json"
     lines = quick_lines("noise_detection", "--threads=1", f"--out={out}", "--dvr_units=20")
