@@ -215,9 +215,11 @@ class RunFolder:
             try:
                 torch.save({"format": _FORMAT, **_encode(dict(content))}, file)
             except RuntimeError as error:
-                full = error.__context__  # torch hides why it could not write
-                if isinstance(full, OSError):
-                    raise OSError(full.errno, full.strerror, str(self.path / name)) from error
+                why = error.__context__  # torch hides why it could not write
+                if isinstance(why, KeyboardInterrupt):
+                    raise KeyboardInterrupt from error
+                if isinstance(why, OSError):
+                    raise OSError(why.errno, why.strerror, str(self.path / name)) from error
                 raise
 
     # ---- surroundings ----------------------------------------------------------------------

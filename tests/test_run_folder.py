@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from worlds import run_toy, toy_options
 
 from recbole_enhance import file_lock
@@ -150,3 +151,20 @@ def test_a_folder_whose_settings_name_no_model_is_told(toy):
     Path("run", CONFIG).write_text("dataset: toy\n")
     with pytest.raises(ValueError, match=r"run/config.yaml: model and backbone are expected"):
         resume_run("run")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_what_broke_a_half_written_file_is_told_apart(tmp_path, monkeypatch, error):
+    """Torch says of both, as it closes the file, that its length is unexpected."""
+
+    def save(content, file):
+        file.write(b"half")
+        try:
+            raise error
+        finally:
+            raise RuntimeError("unexpected pos 181440 vs 181328")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(error if isinstance(error, type) else type(error)):
+        RunFolder(tmp_path, fresh=True).save_tensors("model.pt", {"label": "BPR"})
+    assert list(tmp_path.iterdir()) == []
