@@ -34,7 +34,7 @@ $(INSTALLED): setup.cfg constraints.txt
 
 $(OLDEST_INSTALLED): setup.cfg constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install -c constraints-oldest.txt -e ".[test,oldest]"
+	$(OLDEST)/bin/python -m pip install -c constraints-oldest.txt -e ".[oldest]"
 	touch $@
 
 clean:

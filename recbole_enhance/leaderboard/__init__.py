@@ -1,0 +1,1 @@
+"""Boards of runs: many cells run, and pages built from their folders."""
