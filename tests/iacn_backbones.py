@@ -14,7 +14,7 @@ from worlds import TOY, write_toy
 
 from recbole_enhance import quick_start
 from recbole_enhance.config import Config
-from recbole_enhance.enhancer.iacn import BACKBONES
+from recbole_enhance.enhancer.iacn.method import BACKBONES
 from recbole_enhance.options import load_yaml
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -8,7 +8,7 @@ from recbole_enhance.enhancer.base import Enhancer
 ENHANCERS: Dict[str, str] = {
     "DVR": "recbole_enhance.enhancer.dvr:DVR",
     "RER": "recbole_enhance.enhancer.rer:RER",
-    "IaCN": "recbole_enhance.enhancer.iacn:IaCN",
+    "IaCN": "recbole_enhance.enhancer.iacn.method:IaCN",
 }
 
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.enhancer import capsules
-from recbole_enhance.enhancer.capsules import (
+from recbole_enhance.enhancer.iacn import capsules
+from recbole_enhance.enhancer.iacn.capsules import (
     attend_to_items,
     label_aware,
     number_of_capsules,

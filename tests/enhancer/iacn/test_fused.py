@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_enhance.enhancer import fused
-from recbole_enhance.enhancer.fused import FusedItemEmbedding, SharedRows, fuse, scale_gradient
+from recbole_enhance.enhancer.iacn import fused
+from recbole_enhance.enhancer.iacn.fused import FusedItemEmbedding, SharedRows, fuse, scale_gradient
 
 
 def test_the_forward_is_the_table_itself():

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recbole_enhance.enhancer.base import Enhancer
-from recbole_enhance.enhancer.capsules import (
+from recbole_enhance.enhancer.iacn.capsules import (
     ROUTINGS,
     Routed,
     attend_to_items,
@@ -26,9 +26,14 @@ from recbole_enhance.enhancer.capsules import (
     route,
     sampled_cross_entropy,
 )
-from recbole_enhance.enhancer.fused import FusedItemEmbedding, SharedRows, find_item_table, fuse
-from recbole_enhance.enhancer.over_sequences import over_sequences
-from recbole_enhance.enhancer.user_profile import UserProfile
+from recbole_enhance.enhancer.iacn.fused import (
+    FusedItemEmbedding,
+    SharedRows,
+    find_item_table,
+    fuse,
+)
+from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
+from recbole_enhance.enhancer.iacn.user_profile import UserProfile
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
 

@@ -10,12 +10,12 @@ from iacn_backbones import RESULTS, built, examine, options_of
 from worlds import run_toy
 
 from recbole_enhance.config import Config
-from recbole_enhance.enhancer import capsules, fused, iacn
-from recbole_enhance.enhancer.fused import FusedItemEmbedding
-from recbole_enhance.enhancer.iacn import BACKBONES, PROFILES, IaCNTrainer, InterestNetwork
+from recbole_enhance.enhancer.iacn import capsules, fused, method
+from recbole_enhance.enhancer.iacn.fused import FusedItemEmbedding
+from recbole_enhance.enhancer.iacn.method import BACKBONES, PROFILES, IaCNTrainer, InterestNetwork
 from recbole_enhance.quick_start import load_run, resume_run, run_recbole_enhance
 
-PAGE = Path(__file__).parents[2] / "docs" / "papers" / "iacn.md"
+PAGE = Path(__file__).parents[3] / "docs" / "papers" / "iacn.md"
 LIGHT = {"mlp_hidden_size": [8], "valid_metric": "NDCG@5", "eval_args": {
     "split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni20"}}  # fmt: skip
 
@@ -254,7 +254,7 @@ def test_a_class_of_the_users_with_several_tables_is_refused_when_it_is_built(to
 
 def test_every_documented_name_exists():
     page = PAGE.read_text(encoding="utf-8")
-    found = re.findall(r"`enhancer\.(\w+)\.(\w+)", page)
+    found = re.findall(r"`enhancer\.iacn\.(\w+)\.(\w+)", page)
     assert len(found) >= 9
     for module, name in found:
-        assert hasattr({"iacn": iacn, "fused": fused, "capsules": capsules}[module], name), name
+        assert hasattr({"method": method, "fused": fused, "capsules": capsules}[module], name), name
