@@ -11,14 +11,7 @@ import itertools
 import sys
 from typing import Any, Dict
 
-import torch
-from recbole.data import create_dataset
-from recbole.utils import init_seed
-from turns import Worker, choose_dataset, measure, serve
-
-from recbole_enhance.config import Config
-from recbole_enhance.data.loaders import prepare_data
-from recbole_enhance.trainer import make_trainer
+from turns import Worker, assembled, choose_dataset, measure, serve
 
 BATCH, INTERVAL, NEVER = 5000, 10, 10**9
 DVR = {
@@ -38,20 +31,10 @@ MAX_STEP_RATIO, MAX_REWARD_RATIO, MAX_MB = 4.0, 6.0, 1500
 
 def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: for each line ``step`` or ``epoch`` on stdin, run it and print what it took."""
-    if threads:
-        torch.set_num_threads(threads)
-    config = Config(
-        dataset=dataset,
-        config_dict={
-            **CASES[case], "data_path": data_path, "train_batch_size": BATCH, "embedding_size": 64,
-            "epochs": 0, "use_gpu": False, "show_progress": False,
-        },
+    _, train_data, valid_data, _, trainer = assembled(
+        threads, dataset=dataset, data_path=data_path, train_batch_size=BATCH, embedding_size=64,
+        **CASES[case],
     )  # fmt: skip
-    config["checkpoint_dir"] = "."
-    init_seed(config["seed"], config["reproducibility"])
-    train_data, valid_data, _ = prepare_data(config, create_dataset(config))
-    model = config.model_class(config, train_data._dataset)
-    trainer = make_trainer(config, model, None)
     trainer.fit(train_data, valid_data)  # no epoch: numbers the rows, prepares the reward
     batches = [batch for batch in train_data if len(batch) == BATCH]
     batches = batches[:INTERVAL]  # so that each round holds one reward

@@ -14,15 +14,15 @@ import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.trainer import Trainer
 from recbole.utils import init_seed
-from turns import Worker, choose_dataset, measure, serve
+from turns import Worker, choose_dataset, measure, serve, settings
 
 from recbole_enhance import compat
-from recbole_enhance.config import Config
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.trainer import make_trainer
 
 CASES = ("recbole", "recbole_512mb", "ours", "floor")
 TITLES = ("RecBole, as it comes", "RecBole, eval_batch_size of 512 MB", "ours", "product and top-k")
+PAIRS = {"recbole": 4096, "recbole_512mb": 2**29 // 16}  # per step
 METRICS = ["Recall", "MRR", "NDCG", "Hit", "Precision"]
 MIN_SPEEDUP, MAX_OVER_FLOOR = 8.0, 1.5  # on amazon-beauty
 MAX_MB = 1500  # on gowalla
@@ -30,17 +30,11 @@ MAX_MB = 1500  # on gowalla
 
 def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: evaluate once for each line on stdin."""
-    if threads:
-        torch.set_num_threads(threads)
-    options = {
-        "model": "BPR", "dataset": dataset, "data_path": data_path, "embedding_size": 64,
-        "metrics": METRICS, "topk": [10, 20], "valid_metric": "MRR@10", "epochs": 0,
-        "use_gpu": False, "show_progress": False, "load_col": {"inter": ["user_id", "item_id"]},
-        "item_category_field": None, "eval_batch_size": 4096 if case == "recbole" else
-        2**29 // 16 if case == "recbole_512mb" else None,
-    }  # fmt: skip
-    config = Config(config_dict=options)
-    config["checkpoint_dir"] = "."
+    config = settings(
+        threads, model="BPR", dataset=dataset, data_path=data_path, embedding_size=64,
+        metrics=METRICS, topk=[10, 20], valid_metric="MRR@10", item_category_field=None,
+        load_col={"inter": ["user_id", "item_id"]}, eval_batch_size=PAIRS.get(case),
+    )  # fmt: skip
     init_seed(config["seed"], config["reproducibility"])
     plain = case.startswith("recbole")
     prepare = data_preparation if plain else prepare_data

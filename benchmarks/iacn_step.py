@@ -10,10 +10,9 @@ import sys
 from dataclasses import replace
 
 import torch
-from turns import Worker, choose_dataset, measure, serve
+from turns import Worker, choose_dataset, first_batches, measure, serve, settings
 
-from recbole_enhance import quick_start
-from recbole_enhance.config import Config
+from recbole_enhance.quick_start import assemble
 from recbole_enhance.trainer import EnhancedTrainer
 
 BATCH, STEPS = 1024, 10
@@ -22,23 +21,14 @@ MAX_RATIO = {"DIN": 1.2, "DIEN": 1.2, "SASRec": 1.3, "WideDeep": None}
 
 def work(case: str, backbone: str, dataset: str, data_path: str, threads: int, length: int) -> None:
     """One case: steps or predictions for each line on stdin."""
-    if threads:
-        torch.set_num_threads(threads)
-    config = Config(
-        config_dict={
-            "model": "IaCN", "backbone": backbone, "dataset": dataset, "data_path": data_path,
-            "train_batch_size": BATCH, "MAX_ITEM_LIST_LENGTH": length, "epochs": 0,
-            "use_gpu": False, "show_progress": False,
-        }
+    config = settings(
+        threads, model="IaCN", backbone=backbone, dataset=dataset, data_path=data_path,
+        train_batch_size=BATCH, MAX_ITEM_LIST_LENGTH=length,
     )  # fmt: skip
     if case == "plain":
         config.method = replace(config.method, wrap=None, trainer=None)
-    run = quick_start._assemble(config, None, {})
-    batches = []
-    for batch in run.train_data:
-        batches.append(batch)
-        if len(batches) == STEPS:
-            break
+    run = assemble(config)
+    batches = first_batches(run.train_data, STEPS)
     trainer, model = run.trainer, run.trainer.model
 
     def steps() -> None:

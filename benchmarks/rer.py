@@ -9,12 +9,10 @@ ratios are of the fastest rounds, since what else it does only ever adds time. S
 import argparse
 import statistics
 import time
-from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import torch
-
-from recbole_enhance import compat
+from turns import assembled, choose_dataset, first_batches
 
 STEPS = 20  # batches per round
 MAX_STEP_RATIO, MIN_SPEEDUP = 2.5, 50.0
@@ -42,41 +40,15 @@ CASES = {
 }
 
 
-def choose_dataset(data_path: str) -> str:
-    """Name of the dataset; ml-100k comes with RecBole and needs no folder."""
-    if Path(data_path, "amazon-cellphones", "amazon-cellphones.inter").is_file():
-        return "amazon-cellphones"
-    print(f"no amazon-cellphones in {data_path}: using ml-100k, which ships with RecBole")
-    return "ml-100k"
-
-
 class Stepper:
     """One case, ready to run rounds."""
 
     def __init__(self, name: str, dataset: str, data_path: str) -> None:
-        from recbole.data import data_preparation
-        from recbole.utils import init_seed
-
-        from recbole_enhance.config import Config
-        from recbole_enhance.data.dataset import create_dataset
-        from recbole_enhance.trainer import make_trainer
-
-        config = Config(
-            dataset=dataset,
-            config_dict={**CASES[name].options, "data_path": data_path, "epochs": 0,
-                         "use_gpu": False, "show_progress": False},
-        )  # fmt: skip
-        config["checkpoint_dir"] = "."
-        init_seed(config["seed"], config["reproducibility"])
-        train_data, _, _ = data_preparation(config, create_dataset(config))
+        run = assembled(0, dataset=dataset, data_path=data_path, **CASES[name].options)
         self.name = name
-        self.rows = len(train_data._dataset)
-        self.trainer = make_trainer(config, config.model_class(config, train_data._dataset), None)
-        self.batches: List[Any] = []
-        for batch in train_data:
-            self.batches.append(batch)
-            if len(self.batches) == STEPS:
-                break
+        self.rows = len(run.train_data._dataset)
+        self.trainer = run.trainer
+        self.batches = first_batches(run.train_data, STEPS)
         self.seconds: List[float] = []
         self.round()  # warm-up
         self.seconds.clear()
@@ -141,9 +113,8 @@ def main(argv: Optional[List[str]] = None) -> None:
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    compat.apply()
 
-    dataset = choose_dataset(args.data_path)
+    dataset = choose_dataset(args.data_path, "amazon-cellphones")
     cases = [name for name in CASES if not args.quick or name in ("CER", "RER-CER")]
     steppers = [Stepper(name, dataset, args.data_path) for name in cases]
     rounds = take_turns(steppers, args.rounds, 6 if args.quick else args.seconds)

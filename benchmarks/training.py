@@ -15,11 +15,10 @@ from recbole.trainer import Trainer
 from recbole.utils import get_trainer, init_seed
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from turns import Worker, choose_dataset, measure, serve
+from turns import Worker, choose_dataset, measure, serve, settings
 
 from recbole_enhance import compat
 from recbole_enhance.acceleration import CompressedGraph
-from recbole_enhance.config import Config
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
@@ -73,16 +72,10 @@ def floor(model: Any, dataset: Any, layers: int) -> Callable[[], None]:
 
 def work(case: str, name: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: an epoch for each line on stdin."""
-    if threads:
-        torch.set_num_threads(threads)
-    config = Config(
-        config_dict={
-            "model": name, "dataset": dataset, "data_path": data_path, "embedding_size": 64,
-            "train_batch_size": BATCH, "epochs": 0, "use_gpu": False, "show_progress": False,
-            "fast": case != "recbole",
-        }
+    config = settings(
+        threads, model=name, dataset=dataset, data_path=data_path, embedding_size=64,
+        train_batch_size=BATCH, fast=case != "recbole",
     )  # fmt: skip
-    config["checkpoint_dir"] = "."
     init_seed(config["seed"], config["reproducibility"])
     prepare = data_preparation if case == "recbole" else prepare_data
     train_data, _, _ = prepare(config, create_dataset(config))

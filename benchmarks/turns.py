@@ -4,6 +4,7 @@ A process of its own has its own peak memory. Turn by turn, what else the machin
 cases alike; ratios are of the fastest turns, since what else it does only ever adds time.
 """
 
+import itertools
 import json
 import resource
 import statistics
@@ -16,6 +17,9 @@ from typing import Any, Callable, Dict, List, Sequence
 
 import torch
 
+from recbole_enhance.config import Config
+from recbole_enhance.quick_start import Run, assemble
+
 
 def choose_dataset(data_path: str, wanted: str = "amazon-beauty") -> str:
     """The wanted dataset if its files are there; ml-100k comes with RecBole and needs no folder."""
@@ -23,6 +27,30 @@ def choose_dataset(data_path: str, wanted: str = "amazon-beauty") -> str:
         return wanted
     print(f"no {wanted} in {data_path}: using ml-100k, which ships with RecBole")
     return "ml-100k"
+
+
+def settings(threads: int, **options: Any) -> Config:
+    """Settings of a case that is timed: on the CPU, quiet, no epoch of its own.
+
+    Args:
+        threads: Of torch; 0 leaves its own choice.
+        options: Of the run.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    config = Config(config_dict={"epochs": 0, "use_gpu": False, "show_progress": False, **options})
+    config["checkpoint_dir"] = "."
+    return config
+
+
+def assembled(threads: int, **options: Any) -> Run:
+    """Data, model and trainer of a case that is timed; arguments are those of :func:`settings`."""
+    return assemble(settings(threads, **options))
+
+
+def first_batches(loader: Any, number: int) -> List[Any]:
+    """The first batches of an epoch, fetched before the clock runs."""
+    return list(itertools.islice(loader, number))
 
 
 def serve(turn: Callable[[str], int], about: Dict[str, Any]) -> None:

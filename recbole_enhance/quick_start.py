@@ -136,7 +136,7 @@ def load_run(run_dir: Union[str, Path], model_class: Union[str, type, None] = No
         ValueError: If the folder holds no run, or its model file is unreadable or foreign.
     """
     folder = RunFolder.open(run_dir)
-    run = _assemble(_saved_config(folder, model_class), None, {})
+    run = assemble(_saved_config(folder, model_class))
     run.trainer.load_best(folder.path / MODEL, run_key(run.config))
     run.trainer.eval_collector.data_collect(run.train_data)  # fit does so elsewhere
     return run
@@ -157,8 +157,25 @@ def _saved_config(
     return config
 
 
-def _assemble(config: Config, folder: Optional[RunFolder], seconds: Dict[str, float]) -> Run:
-    """Load the data and build model and trainer, with the random states of RecBole's own run."""
+def assemble(
+    config: Config,
+    folder: Optional[RunFolder] = None,
+    seconds: Optional[Dict[str, float]] = None,
+) -> Run:
+    """Load the data and build model and trainer, with the random states of RecBole's own run.
+
+    Args:
+        config: The run's settings.
+        folder: Where the trainer's files go; None keeps everything in memory.
+        seconds: Takes the seconds of ``data`` and ``model``.
+
+    Returns:
+        A run that is not trained.
+
+    Raises:
+        ValueError: If data or model cannot be built with these options.
+    """
+    seconds = {} if seconds is None else seconds
     config["checkpoint_dir"] = str(folder.path) if folder else "."
     with _timed(seconds, "data"), _said_as_one_line(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
@@ -184,7 +201,7 @@ def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
             read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
             hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
             folder.write_environment(hashes)
-        _, train_data, valid_data, test_data, trainer = _assemble(config, folder, seconds)
+        _, train_data, valid_data, test_data, trainer = assemble(config, folder, seconds)
         logger.info("%s on %s, seed %d%s", config["label"], config["dataset"], config["seed"],
                     f", writing {folder.path}" if folder else "")  # fmt: skip
         show_progress = config["show_progress"] and not config["quiet"]

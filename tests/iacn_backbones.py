@@ -49,7 +49,7 @@ def built(options, plain=False):
     config = Config(config_dict=options)
     if plain:
         config.method = replace(config.method, wrap=None, trainer=None)
-    return quick_start._assemble(config, None, {})
+    return quick_start.assemble(config)
 
 
 def trained(options, plain=False):

@@ -100,7 +100,7 @@ def feature_toy_options(folder, model="CER", **options):
 
 def assemble(options):
     """Trainer and loaders, as quick_start puts them together, without a folder."""
-    run = quick_start._assemble(Config(config_dict=options), None, {})
+    run = quick_start.assemble(Config(config_dict=options))
     return run.trainer, (run.train_data, run.valid_data, run.test_data)
 
 
