@@ -17,6 +17,7 @@ from scipy import stats
 from scipy.special import stdtr, stdtrit
 
 ALPHA = 0.05
+_DECIMALS = 12
 _SAME = 1e-12  # relative; values that differ by less are equal, but for the order of additions
 
 
@@ -319,7 +320,8 @@ def ranking(values: np.ndarray, direction: int) -> Ranking:
     n, k = values.shape
     if k < 3 or n < 2:
         raise ValueError(f"{k} rows and {n} users: three rows and two users are needed")
-    ranks = stats.rankdata(-direction * values, axis=1)
+    # Values that differ by the order of additions only are equal.
+    ranks = stats.rankdata(-direction * values.round(_DECIMALS), axis=1)
     means = ranks.mean(axis=0)
     distance = nemenyi_distance(k, n)
     return Ranking(means, n, friedman(ranks), distance, cliques(means, distance))
