@@ -124,7 +124,7 @@ def _md_comparisons(analysis: Analysis) -> List[str]:
     for c in analysis.comparisons:
         rows.append(
             [c.row.title, c.base.title, f"{c.measure.title} {c.measure.arrow}",
-             f"{wording.signed(c.seeds.mean)} {wording.MARKS[c.verdict]}".strip(),
+             f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(),
              wording.percent(c.percent), wording.interval(c), *_tests(c)]
         )  # fmt: skip
     header = ["row", "backbone", "metric", "difference", "percent", "95 % over seeds",

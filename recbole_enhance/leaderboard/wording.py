@@ -1,7 +1,8 @@
 """Numbers and marks as a reader sees them, the same on every page."""
 
+import json
 import math
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from recbole_enhance.leaderboard.analysis import Comparison, Row
 from recbole_enhance.leaderboard.measures import Measure
@@ -18,8 +19,12 @@ LEGEND = (
 )
 
 
-def number(value: float) -> str:
+def number(value: float, like: Optional[float] = None) -> str:
     """Four decimals below 100, fewer above; a dash for none.
+
+    Args:
+        value: The number.
+        like: Takes as many decimals as this one.
 
     Example:
         >>> number(0.12345), number(199.63), number(168128.0), number(float("nan"))
@@ -29,21 +34,25 @@ def number(value: float) -> str:
         return DASH
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    if abs(value) >= 10_000:
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if abs(value) >= 100 else f"{value:.4f}"
+    size = abs(value if like is None or not math.isfinite(like) else like)
+    return f"{value:,.{0 if size >= 10_000 else 2 if size >= 100 else 4}f}"
 
 
-def signed(value: float) -> str:
+def signed(value: float, like: Optional[float] = None) -> str:
     """The same with a sign, a true minus.
+
+    Args:
+        value: The number.
+        like: Takes as many decimals as this one.
 
     Example:
         >>> signed(0.5), signed(-0.25), signed(0.0)
         ('+0.5000', '−0.2500', '0.0000')
     """
-    if not math.isfinite(value) or value == 0:
+    if not math.isfinite(value):
         return number(value)
-    return ("+" if value > 0 else "−") + number(abs(value))
+    text = number(abs(value), like)
+    return ("+" if value > 0 else "−") + text if text.strip("0.") else text
 
 
 def percent(value: float) -> str:
@@ -53,9 +62,10 @@ def percent(value: float) -> str:
         >>> percent(-12.345), percent(float("nan"))
         ('−12.3 %', '–')
     """
-    if math.isnan(value):
-        return DASH
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{abs(value):.1f} %"
+    if not math.isfinite(value):
+        return number(value)
+    text = f"{abs(value):.1f} %"
+    return text if text == "0.0 %" else ("+" if value > 0 else "−") + text
 
 
 def p_value(value: float) -> str:
@@ -73,14 +83,21 @@ def p_value(value: float) -> str:
 def spread(row: Row, m: Measure) -> str:
     """Mean, and the standard deviation where there are two seeds."""
     deviation = row.deviation(m.key)
-    mean = number(row.mean(m.key))
-    return mean if math.isnan(deviation) else f"{mean} ± {number(deviation)}"
+    mean = row.mean(m.key)
+    return number(mean) + ("" if math.isnan(deviation) else f" ± {number(deviation, mean)}")
 
 
 def interval(comparison: Comparison) -> str:
     """The 95 % interval over seeds."""
     low, high = comparison.seeds.low, comparison.seeds.high
-    return DASH if math.isnan(low) else f"[{signed(low)}, {signed(high)}]"
+    if math.isnan(low):
+        return DASH
+    return f"[{signed(low, comparison.value)}, {signed(high, comparison.value)}]"
+
+
+def difference(comparison: Comparison) -> str:
+    """Method minus backbone."""
+    return signed(comparison.seeds.mean, comparison.value)
 
 
 def cost(key: str, value: float) -> str:
@@ -88,7 +105,7 @@ def cost(key: str, value: float) -> str:
 
     Example:
         >>> cost("parameters", 168128.0), cost("train_seconds_per_epoch", 0.0451)
-        ('168,128', '0.045')
+        ('168,128', '0.0451')
     """
     if math.isnan(value):
         return DASH
@@ -101,6 +118,4 @@ def cost(key: str, value: float) -> str:
 
 def plain(value: Any) -> str:
     """An option's value on one line."""
-    import json
-
     return value if isinstance(value, str) else json.dumps(value, default=str)
