@@ -15,7 +15,8 @@ from recbole_enhance.leaderboard.measures import (
     measure,
 )
 from recbole_enhance.leaderboard.protocol import Table
-from recbole_enhance.leaderboard.statistics import Ranking, SeedInterval, UserTest
+from recbole_enhance.leaderboard.ranks import Ranking, ranking
+from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
 from recbole_enhance.leaderboard.users import Users
 
 COST: Dict[str, str] = {
@@ -214,9 +215,10 @@ def compare(
             test = None
             if m.key in pairs:
                 test = statistics.user_test(*pairs[m.key], m.direction)
-            values = [float(x[~np.isnan(ours - theirs)].mean()) for x in (ours, theirs)]
+            both = ~np.isnan(ours - theirs)
+            value, base_value = float(ours[both].mean()), float(theirs[both].mean())
             interval = statistics.seed_interval(statistics.differences(ours, theirs))
-            found.append(Comparison(row, base, m, *values, interval, test, {}))
+            found.append(Comparison(row, base, m, value, base_value, interval, test, {}))
     return _corrected(found), alone
 
 
@@ -353,7 +355,7 @@ def _ranking(
     values = users.averages(with_users, main.key)
     if np.count_nonzero(~np.isnan(values).any(axis=1)) < 2:
         return None
-    return with_users, statistics.ranking(values, main.direction)
+    return with_users, ranking(values, main.direction)
 
 
 def _training(run: Run, table: Table) -> Dict[str, Any]:

@@ -129,11 +129,13 @@ def groups(run: Run) -> Optional[pd.DataFrame]:
     path = run.folder / GROUPS
     if not _is_file(path):
         return None
-    text = {"field": str, "group": str, "metric": str}
+    numbers = ("mean", "ci_low", "ci_high")
     try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False,
-                            na_values={name: ["", "nan"] for name in ("mean", "ci_low", "ci_high")})  # fmt: skip
-        return table[["field", "group", "users", "metric", "mean", "ci_low", "ci_high"]]
+        table = pd.read_csv(
+            path, dtype={"field": str, "group": str, "metric": str}, keep_default_na=False,
+            na_values={name: ["", "nan"] for name in numbers},
+        )  # fmt: skip
+        return table[["field", "group", "users", "metric", *numbers]].astype({"mean": float})
     except (ValueError, KeyError, OSError) as error:
         raise ValueError(f"{path}: not a table of groups ({_line(error)})") from error
 
@@ -196,7 +198,7 @@ def _failure(folder: Path, place: str) -> Left:
 def _unfinished(folder: Path, place: str) -> Left:
     options = _read_yaml(folder / place / CONFIG)
     if not {"model", "dataset"} <= set(options):
-        raise ValueError(f"{folder / place}: not a run folder ({CONFIG} names no model and dataset)")
+        raise ValueError(f"{folder / place}: not a run folder ({CONFIG} names no model)")
     model, backbone = options["model"], options.get("backbone")
     label = f"{model}-{backbone}" if backbone not in (None, model) else str(model)
     variant = options.get("variant")

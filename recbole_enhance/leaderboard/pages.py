@@ -1,4 +1,4 @@
-"""One page with everything in it: a view of each table for the template. Names are escaped there."""
+"""One page with everything in it: what the template shows of each table. It escapes names."""
 
 import json
 import math
@@ -38,15 +38,15 @@ _GLOSSARY = (
     ("±", "Standard deviation over seeds. Where the split is drawn, each seed has a split of its "
      "own, the same for all rows."),
     ("Marks", wording.LEGEND),
-    ("Over users", "Each user's values are averaged over the seeds that method and backbone share, "
-     "and compared in pairs: a paired t-test and Wilcoxon's signed-rank test, both two-sided. Users "
-     "with a value in one of the two only are left out and counted."),
+    ("Over users", "Each user's values are averaged over the seeds that method and backbone "
+     "share, and compared in pairs: a paired t-test and Wilcoxon's signed-rank test, both "
+     "two-sided. Users with a value in one of the two only are left out and counted."),
     ("Over seeds", "The difference of the two means for each seed, with Student's 95 % interval. "
      "It says whether training again would give the same; few seeds make it wide."),
     ("Holm, BH", "All comparisons of a table are one family for each kind of test. Holm bounds the "
      "chance of one false finding, Benjamini and Hochberg the share of false ones."),
     ("Smaller is better", "Turns wins, best places and colours round, never a difference's sign."),
-    ("–", "There is no value; point at it for the reason."),
+    (DASH, "There is no value; point at it for the reason."),
 )  # fmt: skip
 
 

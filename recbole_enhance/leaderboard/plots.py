@@ -1,7 +1,5 @@
-"""Plots of a table: as files by matplotlib, and as descriptions that plotly.js draws in the page."""
+"""Plots of a table: files by matplotlib, and descriptions that plotly.js draws in the page."""
 
-import html
-import io
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -10,16 +8,17 @@ import pandas as pd
 from recbole_enhance.leaderboard import collect
 from recbole_enhance.leaderboard.analysis import Analysis, Row
 from recbole_enhance.leaderboard.measures import Measure, trade_off
-from recbole_enhance.leaderboard.statistics import pareto_front
+from recbole_enhance.leaderboard.pictures import (
+    COLOURS,
+    escaped,
+    files,
+    label_places,
+    layout,
+    plain,
+)
+from recbole_enhance.leaderboard.ranks import pareto_front
 
-# Okabe, Ito: told apart by colour-blind readers, on white and on black.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 _ACTIVITY = "activity"
-_STYLE = {
-    "svg.hashsalt": "recbole_enhance", "svg.fonttype": "path", "font.size": 9,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
-    "axes.axisbelow": True, "savefig.bbox": "tight", "savefig.dpi": 150,
-}  # fmt: skip
 
 
 class Plot(NamedTuple):
@@ -39,6 +38,7 @@ class _Point(NamedTuple):
     x_error: float
     y_error: float
     front: bool
+    label: Tuple[int, int]  # side of the point: 1 right or above, -1 left or below
 
 
 class _Groups(NamedTuple):
@@ -82,7 +82,11 @@ def _trade_off(analysis: Analysis, name: str) -> Optional[Plot]:
     values = np.array([[row.mean(x.key), row.mean(y.key)] for row in rows])
     errors = np.nan_to_num([[row.deviation(x.key), row.deviation(y.key)] for row in rows])
     front = pareto_front(values, (x.direction, y.direction))
-    points = [_Point(row, *v, *e, bool(f)) for row, v, e, f in zip(rows, values, errors, front)]
+    labels = label_places(values, [len(row.title) for row in rows])
+    points = [
+        _Point(row, v[0], v[1], e[0], e[1], bool(f), label)
+        for row, v, e, f, label in zip(rows, values, errors, front, labels)
+    ]
     steps = [(a, b) for a in points for b in points if _is_step(a, b, analysis)]
     title = f"{y.title} against {x.title}"
     about = (
@@ -91,7 +95,7 @@ def _trade_off(analysis: Analysis, name: str) -> Optional[Plot]:
         "a backbone to the method over it."
     )
     return Plot(name, title, about, _trade_off_plotly(points, steps, x, y),
-                _files(_draw_trade_off, points, steps, x, y))  # fmt: skip
+                files(_draw_trade_off, points, steps, x, y))  # fmt: skip
 
 
 def _is_step(base: _Point, method: _Point, analysis: Analysis) -> bool:
@@ -121,7 +125,8 @@ def _draw_trade_off(
     colours = _colours([point.row for point in points])
     for base, method in steps:
         axes.annotate("", (method.x, method.y), (base.x, base.y),
-                      arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 5, "shrinkB": 5})  # fmt: skip
+                      arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 5,
+                                  "shrinkB": 5})  # fmt: skip
     front = _line_of_front(points)
     axes.plot([p.x for p in front], [p.y for p in front], "--", color="0.35", lw=1,
               label="Pareto front")  # fmt: skip
@@ -130,10 +135,12 @@ def _draw_trade_off(
         axes.errorbar(point.x, point.y, point.y_error, point.x_error, color=colour, lw=0.8,
                       marker="D" if point.row.enhancer else "o", ms=6 if point.front else 5,
                       mfc=colour if point.front else "white")  # fmt: skip
-        axes.annotate(_plain(point.row.title), (point.x, point.y), (6, 5),
-                      textcoords="offset points", fontsize=8)  # fmt: skip
-    axes.set_xlabel(f"{_plain(x.title)} {x.arrow}")
-    axes.set_ylabel(f"{_plain(y.title)} {y.arrow}")
+        right, up = point.label
+        axes.annotate(plain(point.row.title), (point.x, point.y), (6 * right, 5 * up),
+                      textcoords="offset points", fontsize=8, ha="left" if right > 0 else "right",
+                      va="bottom" if up > 0 else "top")  # fmt: skip
+    axes.set_xlabel(f"{plain(x.title)} {x.arrow}")
+    axes.set_ylabel(f"{plain(y.title)} {y.arrow}")
     axes.margins(0.12)
     axes.legend(frameon=False, fontsize=8)
 
@@ -158,15 +165,17 @@ def _trade_off_plotly(
         symbol = ("diamond" if p.row.enhancer else "circle") + ("" if p.front else "-open")
         data.append(
             {"type": "scatter", "mode": "markers+text", "x": [p.x], "y": [p.y],
-             "text": [_escaped(p.row.title)], "textposition": "top center", "showlegend": False,
-             "name": _escaped(p.row.title), "cliponaxis": False,
+             "text": [escaped(p.row.title)], "showlegend": False,
+             "textposition": ("top " if p.label[1] > 0 else "bottom ")
+                             + ("right" if p.label[0] > 0 else "left"),
+             "name": escaped(p.row.title), "cliponaxis": False,
              "marker": {"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2}},
              "error_x": {"array": [p.x_error], "color": colour, "thickness": 1, "width": 3},
              "error_y": {"array": [p.y_error], "color": colour, "thickness": 1, "width": 3},
-             "hovertemplate": f"%{{text}}<br>{_escaped(x.title)} %{{x:.4f}}<br>"
-                              f"{_escaped(y.title)} %{{y:.4f}}<extra></extra>"}
+             "hovertemplate": f"%{{text}}<br>{escaped(x.title)} %{{x:.4f}}<br>"
+                              f"{escaped(y.title)} %{{y:.4f}}<extra></extra>"}
         )  # fmt: skip
-    return {"data": data, "layout": _layout(f"{x.title} {x.arrow}", f"{y.title} {y.arrow}", 440)}
+    return {"data": data, "layout": layout(f"{x.title} {x.arrow}", f"{y.title} {y.arrow}", 440)}
 
 
 # ---- groups ------------------------------------------------------------------------------------
@@ -220,14 +229,14 @@ def _bars(analysis: Analysis, found: _Groups, name: str) -> Optional[Plot]:
         about += " Level 1 are the users with the fewest training interactions."
     title = f"{analysis.main.title} by {found.field}"
     data = [
-        {"type": "bar", "name": _escaped(group), "x": [_escaped(t) for t in titles],
+        {"type": "bar", "name": escaped(group), "x": [escaped(t) for t in titles],
          "y": _listed(means[:, n]), "marker": {"color": COLOURS[n % len(COLOURS)]},
          "error_y": {"array": _listed(deviations[:, n]), "thickness": 1, "width": 3}}
         for n, group in enumerate(found.groups)
     ]  # fmt: skip
-    layout = {**_layout("", analysis.main.title, 380), "barmode": "group"}
-    return Plot(name, title, about, {"data": data, "layout": layout},
-                _files(_draw_bars, titles, found.groups, means, deviations, analysis.main.title))  # fmt: skip
+    axes = {**layout("", analysis.main.title, 380), "barmode": "group"}
+    drawn = files(_draw_bars, titles, found.groups, means, deviations, analysis.main.title)
+    return Plot(name, title, about, {"data": data, "layout": axes}, drawn)
 
 
 def _draw_bars(
@@ -239,10 +248,10 @@ def _draw_bars(
     width = 0.8 / len(groups)
     for n, group in enumerate(groups):
         axes.bar(np.arange(len(titles)) + (n - (len(groups) - 1) / 2) * width, means[:, n], width,
-                 yerr=deviations[:, n], color=COLOURS[n % len(COLOURS)], label=_plain(group),
+                 yerr=deviations[:, n], color=COLOURS[n % len(COLOURS)], label=plain(group),
                  error_kw={"lw": 0.8})  # fmt: skip
-    axes.set_xticks(range(len(titles)), [_plain(t) for t in titles], rotation=30, ha="right")
-    axes.set_ylabel(_plain(metric))
+    axes.set_xticks(range(len(titles)), [plain(t) for t in titles], rotation=30, ha="right")
+    axes.set_ylabel(plain(metric))
     axes.grid(axis="x", visible=False)
     axes.legend(frameon=False, fontsize=8, ncols=min(4, len(groups)))
 
@@ -257,23 +266,27 @@ def _critical_difference(analysis: Analysis, name: str) -> Optional[Plot]:
     about = (
         f"Average rank by {analysis.main.title} over {result.users} users, 1 is best. Rows under "
         f"one bar do not differ: their ranks are within {result.distance:.3f} (Nemenyi, 5 %). "
-        f"Friedman's test that all rank alike: p = {result.p_friedman:.2g}."
+        f"Friedman's test that all rank alike: p {_p(result.p_friedman)}."
     )
     order = np.argsort(result.ranks, kind="stable")[::-1]
     data = [
         {"type": "scatter", "mode": "markers", "showlegend": False,
          "x": [float(result.ranks[n]) for n in order],
-         "y": [_escaped(rows[n].title) for n in order],
+         "y": [escaped(rows[n].title) for n in order],
          "error_x": {"array": [result.distance / 2] * len(order), "thickness": 2, "width": 6},
          "marker": {"size": 10, "color": COLOURS[0]},
          "hovertemplate": "%{y}: %{x:.3f}<extra></extra>"}
     ]  # fmt: skip
-    layout = _layout("average rank; bars that do not meet differ", "", 120 + 34 * len(order))
-    layout["yaxis"]["type"] = "category"
-    files = _files(_draw_ranks, [row.title for row in rows], result.ranks, result.distance,
+    axes = layout("average rank; bars that do not meet differ", "", 120 + 34 * len(order))
+    axes["yaxis"]["type"] = "category"
+    drawn = files(_draw_ranks, [row.title for row in rows], result.ranks, result.distance,
                    result.groups)  # fmt: skip
     return Plot(name, f"Critical differences, {analysis.main.title}", about,
-                {"data": data, "layout": layout}, files)  # fmt: skip
+                {"data": data, "layout": axes}, drawn)  # fmt: skip
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _draw_ranks(
@@ -306,50 +319,9 @@ def _draw_ranks(
         edge = low - 0.02 * (high - low) if left else high + 0.02 * (high - low)
         y = -bars - 0.35 * (level + 1)
         axes.plot([ranks[n], ranks[n], edge], [0, y, y], color="0.4", lw=0.8)
-        text = f"{_plain(titles[n])} ({ranks[n]:.2f})"
+        text = f"{plain(titles[n])} ({ranks[n]:.2f})"
         axes.text(edge, y, f"{text} " if left else f" {text}", va="center", fontsize=8,
                   ha="right" if left else "left")  # fmt: skip
-
-
-# ---- both --------------------------------------------------------------------------------------
-
-
-def _files(draw: Any, *arguments: Any) -> Dict[str, bytes]:
-    """Draw into a PNG and an SVG with a stable byte content."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    files = {}
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}):
-        figure = Figure()
-        FigureCanvasAgg(figure)  # no window, whatever backend the user has chosen
-        draw(figure, *arguments)
-        for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            content = io.BytesIO()
-            figure.savefig(content, format=suffix, metadata=metadata)
-            files[suffix] = content.getvalue()
-    return files
-
-
-def _layout(x: str, y: str, height: int) -> Dict[str, Any]:
-    axis = {"automargin": True, "zeroline": False}
-    return {
-        "height": height, "margin": {"l": 56, "r": 24, "t": 24, "b": 48},
-        "xaxis": {**axis, "title": {"text": _escaped(x)}},
-        "yaxis": {**axis, "title": {"text": _escaped(y)}},
-        "legend": {"orientation": "h", "y": 1.08}, "hovermode": "closest",
-    }  # fmt: skip
-
-
-def _escaped(text: str) -> str:
-    """Plotly reads some HTML in its texts."""
-    return html.escape(text, quote=False)
-
-
-def _plain(text: str) -> str:
-    """Matplotlib reads dollars as the borders of a formula."""
-    return text.replace("$", r"\$")
 
 
 def _listed(values: np.ndarray) -> List[Optional[float]]:

@@ -1,4 +1,4 @@
-"""What two runs must have in common to stand in one table: data, split, candidates, metrics' options.
+"""What two runs must have in common to stand in one table: data, split, candidates, metrics.
 
 How a model is trained (learning rate, epochs, training negatives) is no part of it: that is what a
 method may choose. A table shows the options in which its rows differ.
@@ -6,7 +6,7 @@ method may choose. A table shows the options in which its rows differ.
 
 import hashlib
 import json
-from typing import Any, Dict, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 from recbole_enhance.leaderboard.collect import Run
 
@@ -74,7 +74,7 @@ def digest(protocol: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tables(runs: Sequence[Run]) -> "list[Table]":
+def tables(runs: Sequence[Run]) -> List[Table]:
     """Put runs of one protocol together: a table for each dataset and variant.
 
     Args:
@@ -84,7 +84,7 @@ def tables(runs: Sequence[Run]) -> "list[Table]":
         ValueError: If two runs of one dataset and variant have different protocols; names the
             first option that differs, both values, and both folders.
     """
-    by_data: Dict[Tuple[str, str], "list[Run]"] = {}
+    by_data: Dict[Tuple[str, str], List[Run]] = {}
     for run in runs:
         key = run.report["dataset"], str(run.report.get("variant") or "")
         by_data.setdefault(key, []).append(run)

@@ -1,23 +1,20 @@
 """Is the method better than its backbone, or is it chance? Pure functions of arrays.
 
-A difference is always method minus backbone, in the metric's own unit and sign. What counts as a win
-depends on the metric's direction: 1 where larger is better, -1 where smaller is. Every test is
+A difference is always method minus backbone, in the metric's own unit and sign. What counts as a
+win depends on the metric's direction: 1 where larger is better, -1 where smaller is. Every test is
 two-sided. A user who has no value in one of the two runs takes part in nothing.
 
 Reference:
-    Demšar. "Statistical Comparisons of Classifiers over Multiple Data Sets." in JMLR 2006.
-
     Sakai. "Statistical Reform in Information Retrieval?" in SIGIR Forum 2014.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple, Tuple
 
 import numpy as np
 from scipy import stats
 from scipy.special import stdtr, stdtrit
 
 ALPHA = 0.05
-_DECIMALS = 12
 _SAME = 1e-12  # relative; values that differ by less are equal, but for the order of additions
 
 
@@ -62,8 +59,8 @@ def seed_average(method: np.ndarray, backbone: np.ndarray) -> Tuple[np.ndarray, 
         ValueError: If the shapes differ.
 
     Example:
-        >>> nan = np.nan
-        >>> a, b = seed_average(np.array([[1.0, nan], [3.0, 1.0]]), np.array([[0.0, 5.0], [nan, nan]]))
+        >>> method = np.array([[1.0, np.nan], [3.0, 1.0]])
+        >>> a, b = seed_average(method, np.array([[0.0, 5.0], [np.nan, np.nan]]))
         >>> a.tolist(), b.tolist()
         ([1.0, nan], [0.0, nan])
     """
@@ -103,7 +100,8 @@ def user_test(method: np.ndarray, backbone: np.ndarray, direction: int) -> UserT
         direction: 1 if larger is better, -1 if smaller is.
 
     Example:
-        >>> result = user_test(np.array([1.0, 2.0, 3.0, np.nan]), np.array([0.0, 2.0, 1.0, 0.0]), -1)
+        >>> method = np.array([1.0, 2.0, 3.0, np.nan])
+        >>> result = user_test(method, np.array([0.0, 2.0, 1.0, 0.0]), direction=-1)
         >>> result.users, result.dropped, result.mean, (result.win, result.tie, result.loss)
         (3, 1, 1.0, (0, 1, 2))
     """
@@ -282,140 +280,6 @@ def corrected(p: np.ndarray, method: str) -> np.ndarray:
     if known.any():
         result[known] = multipletests(p[known], alpha=ALPHA, method=method)[1]
     return result
-
-
-# ---- several rows at once ----------------------------------------------------------------------
-
-
-class Ranking(NamedTuple):
-    """What a critical-difference diagram draws."""
-
-    ranks: np.ndarray  # average rank of each row, 1 is best. Shape: (rows,)
-    users: int
-    p_friedman: float
-    distance: float  # ranks further apart than this differ
-    groups: List[Tuple[int, ...]]  # rows that do not differ, by place in the order of ranks
-
-
-def ranking(values: np.ndarray, direction: int) -> Ranking:
-    """Rank the rows for each user, and say which average ranks differ (Friedman, Nemenyi).
-
-    Args:
-        values: Each row's seed-averaged value of each user. A user without a value in one row is
-            left out. Shape: ``(users, rows)``.
-        direction: 1 if larger is better, -1 if smaller is.
-
-    Raises:
-        ValueError: If there are less than three rows, or less than two users.
-
-    Reference:
-        Demšar. "Statistical Comparisons of Classifiers over Multiple Data Sets." in JMLR 2006.
-
-    Example:
-        >>> result = ranking(np.array([[3.0, 2.0, 1.0], [5.0, 4.0, 4.0]]), direction=1)
-        >>> result.ranks.tolist(), result.users
-        ([1.0, 2.25, 2.75], 2)
-    """
-    values = values[~np.isnan(values).any(axis=1)]
-    n, k = values.shape
-    if k < 3 or n < 2:
-        raise ValueError(f"{k} rows and {n} users: three rows and two users are needed")
-    # Values that differ by the order of additions only are equal.
-    ranks = stats.rankdata(-direction * values.round(_DECIMALS), axis=1)
-    means = ranks.mean(axis=0)
-    distance = nemenyi_distance(k, n)
-    return Ranking(means, n, friedman(ranks), distance, cliques(means, distance))
-
-
-def friedman(ranks: np.ndarray) -> float:
-    r"""Friedman's test that all rows rank alike, with corrected ties.
-
-    .. math:: \chi^2 = \frac{(k - 1) \sum_j (R_j - n (k + 1) / 2)^2}
-              {\sum_{ij} r_{ij}^2 - n k (k + 1)^2 / 4}
-
-    Args:
-        ranks: Of the rows, for each user, ties averaged. Shape: ``(users, rows)``.
-
-    Returns:
-        p by the chi-square distribution with k - 1 degrees; 1 if every user ranks all alike.
-
-    Example:
-        >>> round(friedman(np.array([[1.0, 2, 3], [1, 3, 2], [1, 2, 3]])), 4)
-        0.097
-    """
-    n, k = ranks.shape
-    spread = float((ranks**2).sum() - n * k * (k + 1) ** 2 / 4)
-    if spread <= 0:
-        return 1.0
-    between = float(((ranks.sum(axis=0) - n * (k + 1) / 2) ** 2).sum())
-    return float(stats.chi2.sf((k - 1) * between / spread, k - 1))
-
-
-def nemenyi_distance(rows: int, users: int, alpha: float = ALPHA) -> float:
-    r"""Critical difference of average ranks.
-
-    .. math:: \mathrm{CD} = \frac{q_\alpha}{\sqrt 2} \sqrt{\frac{k (k + 1)}{6 n}}
-
-    Args:
-        rows: k.
-        users: n.
-        alpha: Level of the family of all pairs.
-
-    Returns:
-        In ranks. q is that of the studentised range with infinite degrees of freedom.
-
-    Example:
-        >>> round(nemenyi_distance(4, 14), 2)  # Demšar 2006, p. 15
-        1.25
-    """
-    q = stats.studentized_range.ppf(1 - alpha, rows, np.inf) / np.sqrt(2)
-    return float(q * np.sqrt(rows * (rows + 1) / (6 * users)))
-
-
-def cliques(ranks: np.ndarray, distance: float) -> List[Tuple[int, ...]]:
-    """Runs of rows whose average ranks lie within the critical difference, none inside another.
-
-    Args:
-        ranks: Average ranks. Shape: ``(rows,)``.
-        distance: The critical difference.
-
-    Returns:
-        For each group the row numbers, best rank first; only groups of two and more.
-
-    Example:
-        >>> cliques(np.array([1.0, 3.0, 1.5, 2.2]), 1.0)
-        [(0, 2), (2, 3), (3, 1)]
-    """
-    order = np.argsort(ranks, kind="stable")
-    ordered = ranks[order]
-    ends = np.searchsorted(ordered, ordered + distance, side="right")
-    groups, reached = [], 0
-    for start, end in enumerate(ends):  # over rows of a table
-        if end > reached and end - start > 1:
-            groups.append(tuple(int(row) for row in order[start:end]))
-        reached = max(reached, int(end))
-    return groups
-
-
-def pareto_front(points: np.ndarray, directions: Sequence[int]) -> np.ndarray:
-    """Mark the points that no other beats: at least as good in all, better in one.
-
-    Args:
-        points: NaN for a value that is missing; such a point is on no front. Shape: ``(n, 2)``.
-        directions: 1 if larger is better, -1 if smaller is, for each column.
-
-    Returns:
-        True on the front. Shape: ``(n,)``.
-
-    Example:
-        >>> pareto_front(np.array([[1.0, 3.0], [2.0, 2.0], [1.0, 2.0]]), (1, 1)).tolist()
-        [True, True, False]
-    """
-    good = points * np.asarray(directions)
-    with np.errstate(invalid="ignore"):
-        at_least = (good[None, :, :] >= good[:, None, :]).all(axis=2)  # (n, n): column beats row
-        better = (good[None, :, :] > good[:, None, :]).any(axis=2)
-    return ~(at_least & better).any(axis=1) & ~np.isnan(points).any(axis=1)
 
 
 def _deviation(difference: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from recbole_enhance.leaderboard import wording
 from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
 from recbole_enhance.leaderboard.collect import Collected, Left
 from recbole_enhance.leaderboard.measures import FAMILIES, Measure
-from recbole_enhance.leaderboard.wording import DASH
+from recbole_enhance.leaderboard.wording import DASH, MINUS
 
 COST_TITLES: Dict[str, str] = {
     "train_seconds_per_epoch": "s/epoch", "epochs_run": "epochs", "fit_seconds": "training s",
@@ -20,7 +20,7 @@ COST_TITLES: Dict[str, str] = {
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "–": "--", "±": r"$\pm$", "−": "$-$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+    DASH: "--", "±": r"$\pm$", MINUS: "$-$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
     "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "△": r"$\triangle$",
     "▽": r"$\triangledown$", "∞": r"$\infty$", "<": r"$<$", ">": r"$>$",
 }  # fmt: skip
@@ -120,13 +120,12 @@ def _md_cost(analysis: Analysis) -> List[str]:
 
 
 def _md_comparisons(analysis: Analysis) -> List[str]:
-    rows = []
-    for c in analysis.comparisons:
-        rows.append(
-            [c.row.title, c.base.title, f"{c.measure.title} {c.measure.arrow}",
-             f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(),
-             wording.percent(c.percent), wording.interval(c), *_tests(c)]
-        )  # fmt: skip
+    rows = [
+        [c.row.title, c.base.title, f"{c.measure.title} {c.measure.arrow}",
+         f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(),
+         wording.percent(c.percent), wording.interval(c), *_tests(c)]
+        for c in analysis.comparisons
+    ]  # fmt: skip
     header = ["row", "backbone", "metric", "difference", "percent", "95 % over seeds",
               "p t (Holm)", "p Wilcoxon (Holm)", "p seeds (Holm)", "d_z",
               "win / tie / loss"]  # fmt: skip
@@ -206,8 +205,10 @@ def _tex(text: str) -> str:
 
 def board_csv(analyses: Sequence[Analysis]) -> str:
     """``board.csv``: a line for each row and metric."""
-    header = ["dataset", "variant", "protocol", "row", "label", "name", "method", "backbone",
-              "metric", "family", "better", "seeds", "mean", "std", "place", "reason", *COST]  # fmt: skip
+    header = [
+        "dataset", "variant", "protocol", "row", "label", "name", "method", "backbone", "metric",
+        "family", "better", "seeds", "mean", "std", "place", "reason", *COST,
+    ]  # fmt: skip
     lines = []
     for a in analyses:
         head = [a.table.dataset, a.table.variant, a.table.digest]

@@ -7,7 +7,7 @@ from typing import Any, Dict, Optional
 from recbole_enhance.leaderboard.analysis import Comparison, Row
 from recbole_enhance.leaderboard.measures import Measure
 
-DASH = "–"
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 MARKS: Dict[str, str] = {
     "better": "▲", "worse": "▼", "better maybe": "△", "worse maybe": "▽", "": "",
 }  # fmt: skip
@@ -33,7 +33,7 @@ def number(value: float, like: Optional[float] = None) -> str:
     if math.isnan(value):
         return DASH
     if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
+        return "∞" if value > 0 else f"{MINUS}∞"
     size = abs(value if like is None or not math.isfinite(like) else like)
     return f"{value:,.{0 if size >= 10_000 else 2 if size >= 100 else 4}f}"
 
@@ -52,7 +52,7 @@ def signed(value: float, like: Optional[float] = None) -> str:
     if not math.isfinite(value):
         return number(value)
     text = number(abs(value), like)
-    return ("+" if value > 0 else "−") + text if text.strip("0.") else text
+    return ("+" if value > 0 else MINUS) + text if text.strip("0.") else text
 
 
 def percent(value: float) -> str:
@@ -65,7 +65,7 @@ def percent(value: float) -> str:
     if not math.isfinite(value):
         return number(value)
     text = f"{abs(value):.1f} %"
-    return text if text == "0.0 %" else ("+" if value > 0 else "−") + text
+    return text if text == "0.0 %" else ("+" if value > 0 else MINUS) + text
 
 
 def p_value(value: float) -> str:

@@ -35,11 +35,15 @@
       ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
       xaxis: { ...layout.xaxis, ...axis }, yaxis: { ...layout.yaxis, ...axis },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: line, activecolor: ink },
       hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink } },
     };
   };
   const paintPlots = () => plots.forEach(({ place, spec }) => Plotly.react(
-    place, spec.data, painted(spec.layout), { responsive: true, displaylogo: false },
+    place, spec.data, painted(spec.layout), {
+      responsive: true, displaylogo: false,
+      modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+    },
   ));
 
   // ---- sorting: a column's better side first, then the other way round; no value is last
