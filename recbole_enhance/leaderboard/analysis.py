@@ -214,7 +214,8 @@ def compare(
                 continue
             test = None
             if m.key in pairs:
-                test = statistics.user_test(*pairs[m.key], m.direction)
+                *values, dropped = pairs[m.key]
+                test = statistics.user_test(*values, m.direction)._replace(dropped=dropped)
             both = ~np.isnan(ours - theirs)
             value, base_value = float(ours[both].mean()), float(theirs[both].mean())
             interval = statistics.seed_interval(statistics.differences(ours, theirs))

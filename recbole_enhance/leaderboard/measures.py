@@ -1,5 +1,7 @@
 """What a column of a board means: its name, family, direction, and a sentence."""
 
+import importlib
+import inspect
 import re
 from typing import Any, Dict, NamedTuple, Tuple
 
@@ -128,7 +130,10 @@ def trade_off(measures: "list[Measure]", main: Measure) -> Tuple[Measure, ...]:
 
 
 def _sentence(cls: Any) -> str:
-    """First sentence of what the class computes, without the shapes."""
-    computes = cls.__dict__.get("per_user") or cls.__dict__.get("value")
-    text = (getattr(computes, "__doc__", None) or "").strip().split("\n")[0]
-    return re.sub(r"\s*Shape:.*", "", text).replace("``", "")
+    """First sentence of the function that the docstring of one of our classes names."""
+    named = re.search(r":func:`~(recbole_enhance\.metric\.\w+)\.(\w+)`", cls.__doc__ or "")
+    if named is None:
+        return ""
+    function = getattr(importlib.import_module(named[1]), named[2])
+    text = inspect.getdoc(function) or ""
+    return re.sub(r"\s+", " ", text.split("\n\n")[0]).replace("``", "")

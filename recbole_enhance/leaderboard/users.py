@@ -38,7 +38,7 @@ class Users:
 
     def pair(
         self, row: Any, base: Any, seeds: Sequence[int]
-    ) -> Dict[str, Tuple[np.ndarray, np.ndarray]]:
+    ) -> Dict[str, Tuple[np.ndarray, np.ndarray, int]]:
         """Seed-averaged values of two rows, over the seeds that both have.
 
         Args:
@@ -47,7 +47,9 @@ class Users:
             seeds: Seeds of both.
 
         Returns:
-            Metric -> values of the one and the other, user by user. Shape: ``(users,)``.
+            Metric -> values of the one and the other, user by user, NaN in both where a user has
+            no seed with two values, and the number of those who have a value at all. Shape of
+            the values: ``(users,)``.
         """
         runs = [[r.runs[r.seeds.index(seed)] for seed in seeds] for r in (row, base)]
         tables = [self._tables[run.place] for side in runs for run in side]
@@ -56,8 +58,10 @@ class Users:
             return {}
         keys = [key for key in first if all(key in table for table in tables)]  # type: ignore
         sides = [np.stack([self._values(run.place, keys) for run in side]) for side in runs]
-        averages = statistics.seed_average(*sides)
-        return {key: (averages[0][:, n], averages[1][:, n]) for n, key in enumerate(keys)}
+        ours, theirs = statistics.seed_average(*sides)
+        some = ~(np.isnan(sides[0]).all(axis=0) & np.isnan(sides[1]).all(axis=0))
+        dropped = (some & np.isnan(ours)).sum(axis=0)
+        return {key: (ours[:, n], theirs[:, n], int(dropped[n])) for n, key in enumerate(keys)}
 
     def averages(self, rows: Sequence[Any], key: str) -> np.ndarray:
         """Each row's values averaged over the seeds that all rows have. Shape: ``(users, rows)``.

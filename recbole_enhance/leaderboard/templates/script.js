@@ -42,7 +42,7 @@
   const paintPlots = () => plots.forEach(({ place, spec }) => Plotly.react(
     place, spec.data, painted(spec.layout), {
       responsive: true, displaylogo: false,
-      modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
     },
   ));
 
