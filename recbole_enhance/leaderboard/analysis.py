@@ -214,8 +214,9 @@ def compare(
                 continue
             test = None
             if m.key in pairs:
-                *values, dropped = pairs[m.key]
-                test = statistics.user_test(*values, m.direction)._replace(dropped=dropped)
+                by_user, base_by_user, dropped = pairs[m.key]
+                test = statistics.user_test(by_user, base_by_user, m.direction)
+                test = test._replace(dropped=dropped)
             both = ~np.isnan(ours - theirs)
             value, base_value = float(ours[both].mean()), float(theirs[both].mean())
             interval = statistics.seed_interval(statistics.differences(ours, theirs))

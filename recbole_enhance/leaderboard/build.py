@@ -1,5 +1,6 @@
 """Build a leaderboard's pages from the run folders below a folder."""
 
+import importlib.util
 import logging
 import os
 import re
@@ -10,6 +11,7 @@ from recbole_enhance.leaderboard import analysis, collect, pages, plots, protoco
 from recbole_enhance.leaderboard.collect import PLOTS
 
 logger = logging.getLogger("recbole_enhance")
+_PACKAGES = ("jinja2", "statsmodels", "matplotlib")
 _OURS = re.compile(r".+-(tradeoff|groups-\d+|ranks)\.(png|svg)")
 
 
@@ -29,8 +31,10 @@ def build(folder: Union[str, Path], quiet: bool = False) -> List[Path]:
 
     Raises:
         ValueError: If there is no run, a run folder is not one, two runs of a dataset have
-            different protocols, or the folder cannot be written. One line each.
+            different protocols, the folder cannot be written, or a package of the extra
+            ``leaderboard`` is missing. One line each.
     """
+    _refuse_missing_packages()
     folder = Path(folder)
     collected = collect.collect(folder)
     tables = protocol.tables(collected.runs)
@@ -60,6 +64,14 @@ def build(folder: Union[str, Path], quiet: bool = False) -> List[Path]:
         runs = len(collected.runs)
         logger.info("%d runs, %d tables: %s", runs, len(analyses), folder / "index.html")
     return written
+
+
+def _refuse_missing_packages() -> None:
+    for name in _PACKAGES:
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(
+                f"leaderboard build: {name} is missing: pip install recbole_enhance[leaderboard]"
+            )
 
 
 def _write(path: Path, content: bytes) -> Path:

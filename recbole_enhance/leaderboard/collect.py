@@ -224,7 +224,7 @@ def _tuning(folder: Path) -> Dict[str, Dict[str, Any]]:
             best = Path(path, "best.yaml")
             found[place] = {
                 **_read_json(Path(path, "tuning.json")),
-                "best": _read_yaml(best) if _is_file(best) else {},
+                "chosen": _read_yaml(best) if _is_file(best) else {},
             }
     return found
 

@@ -4,8 +4,6 @@ import json
 import math
 from typing import Any, Dict, List, Mapping, Sequence
 
-from markupsafe import Markup
-
 from recbole_enhance import __version__
 from recbole_enhance.leaderboard import texts, wording
 from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
@@ -61,6 +59,7 @@ def html_page(
         collected: For what is not in a table.
     """
     import jinja2
+    from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
@@ -248,10 +247,27 @@ def _training(a: Analysis, row: Row) -> Dict[str, str]:
     said = {"title": row.title, "tuning": "no tuning on record: the options as given",
             "space": "", "best": "", "differs": _options(differs)}  # fmt: skip
     if row.tuning is not None:
-        left = {k: v for k, v in row.tuning.items() if k not in ("space", "best")}
-        said.update(tuning=_options(left), space=_options(row.tuning.get("space")),
-                    best=_options(row.tuning.get("best")))  # fmt: skip
+        said.update(_tuning(row.tuning))
     return said
+
+
+def _tuning(tuning: Mapping[str, Any]) -> Dict[str, str]:
+    """Trials by state, what was searched, and what was chosen."""
+    elsewhere = ("space", "best", "chosen", "trials", "model", "backbone", "dataset")
+    said = [_options({k: v for k, v in tuning.items() if k not in elsewhere})]
+    trials, best = tuning.get("trials"), tuning.get("best")
+    if isinstance(trials, Mapping):
+        counts = ", ".join(f"{state} {count}" for state, count in trials.items())
+        said.append(f"trials: {counts}")
+    elif trials is not None:
+        said.append(f"trials: {wording.plain(trials)}")
+    chosen: Any = tuning.get("chosen")
+    if isinstance(best, Mapping):
+        chosen = best.get("options", chosen)
+        if isinstance(best.get("value"), (int, float)):
+            said.append(f"best: trial {best.get('number')}, value {wording.number(best['value'])}")
+    return {"tuning": ", ".join(filter(None, said)), "space": _options(tuning.get("space")),
+            "best": _options(chosen)}  # fmt: skip
 
 
 def _options(options: Any) -> str:

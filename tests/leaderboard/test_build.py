@@ -94,8 +94,8 @@ def test_a_missing_value_has_a_reason(tmp_path):
 
 def test_a_run_without_validation_is_no_trouble(tmp_path):
     """EFM: eval_step is 0, so there is no best epoch, and its score is minus infinity."""
-    make_run(tmp_path, "EFM", results={"recall@10": 0.1}, options={"eval_step": 0},
-             report={"best_valid_score": None, "best_valid_result": {}, "best_epoch": None})  # fmt: skip
+    report = {"best_valid_score": None, "best_valid_result": {}, "best_epoch": None}
+    make_run(tmp_path, "EFM", results={"recall@10": 0.1}, options={"eval_step": 0}, report=report)
     build(tmp_path, quiet=True)
     assert "the run was not validated" in (tmp_path / "index.html").read_text()
 
@@ -369,12 +369,15 @@ def test_tuning_is_disclosed(tmp_path):
     tuned = tmp_path / "tuning/toy/BPR"
     tuned.mkdir(parents=True)
     (tuned / "tuning.json").write_text(
-        '{"trials": {"COMPLETE": 9, "PRUNED": 2}, "space": {"learning_rate": [0.1, 0.01]}}'
+        '{"model": "BPR", "engine": "optuna", "trials": {"complete": 9, "pruned": 2},'
+        ' "space": {"learning_rate": [0.1, 0.01]},'
+        ' "best": {"number": 3, "value": 0.4, "options": {"learning_rate": 0.01}}}'
     )
-    (tuned / "best.yaml").write_text("learning_rate: 0.01\n")
+    (tuned / "best.yaml").write_text("model: BPR\nlearning_rate: 0.01\n")
     build(tmp_path, quiet=True)
     page = (tmp_path / "index.html").read_text()
-    assert "&#34;PRUNED&#34;: 2" in page
+    assert "engine=optuna, trials: complete 9, pruned 2" in page
+    assert "value 0.4000" in page
     assert "learning_rate=[0.1, 0.01]" in page
     assert "learning_rate=0.01" in page
 
@@ -415,6 +418,20 @@ def test_it_needs_no_display(board, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setenv("MPLBACKEND", "TkAgg")
     build(board, quiet=True)
+
+
+@pytest.mark.parametrize("package", ["jinja2", "statsmodels", "matplotlib"])
+def test_a_missing_package_is_named(board, monkeypatch, package):
+    import importlib.util
+
+    found = importlib.util.find_spec
+
+    def find_spec(name, *rest):
+        return None if name == package else found(name, *rest)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    with pytest.raises(ValueError, match=rf"{package} is missing: .*_enhance\[leaderboard\]"):
+        build(board, quiet=True)
 
 
 @pytest.mark.slow

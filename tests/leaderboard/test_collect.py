@@ -85,7 +85,7 @@ def test_trials_of_tuning_and_hidden_folders_are_no_rows(tmp_path):
     (tuned / "best.yaml").write_text("learning_rate: 0.01\n")
     found = collect.collect(tmp_path)
     assert len(found.runs) == 1
-    assert found.tuning["toy/BPR"]["best"] == {"learning_rate": 0.01}
+    assert found.tuning["toy/BPR"]["chosen"] == {"learning_rate": 0.01}
 
 
 def test_a_folder_that_is_no_board(tmp_path):
@@ -152,9 +152,9 @@ def tables(folder):
 
 def test_training_is_no_part_of_the_protocol(tmp_path):
     make_run(tmp_path, results={"recall@10": 0.1})
-    make_run(tmp_path, "DVR-BPR", results={"recall@10": 0.1}, options={
-        "learning_rate": 0.1, "epochs": 300, "train_neg_sample_args": None, "stopping_step": 1,
-        "data_path": "/elsewhere", "metrics": ["Recall"], "eval_batch_size": 9, "eval_step": 0})  # fmt: skip
+    other = {"learning_rate": 0.1, "epochs": 300, "train_neg_sample_args": None, "eval_step": 0,
+             "data_path": "/elsewhere", "metrics": ["Recall"], "eval_batch_size": 9}  # fmt: skip
+    make_run(tmp_path, "DVR-BPR", results={"recall@10": 0.1}, options=other)
     (table,) = tables(tmp_path)
     assert len(table.runs) == 2
     assert len(table.digest) == 12
