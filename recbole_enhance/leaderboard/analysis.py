@@ -1,0 +1,400 @@
+"""From runs of one protocol to the rows of a table, and each method against its backbone."""
+
+import json
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from recbole_enhance.leaderboard import statistics
+from recbole_enhance.leaderboard.collect import Collected, Left, Run
+from recbole_enhance.leaderboard.measures import (
+    EXPLANATION,
+    FAMILIES,
+    Measure,
+    explanation_results,
+    measure,
+)
+from recbole_enhance.leaderboard.protocol import Table
+from recbole_enhance.leaderboard.ranks import Ranking, ranking
+from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
+from recbole_enhance.leaderboard.users import Users
+
+COST: Dict[str, str] = {
+    "train_seconds_per_epoch": "Seconds of training per epoch, without evaluation.",
+    "epochs_run": "Epochs until early stopping or the end.",
+    "fit_seconds": "Seconds of training with validation, all epochs.",
+    "parameters": "Trained numbers of the model that recommends; helpers of a method are left out.",
+    "peak_memory_mb": "Largest memory of the process, megabytes; it may have run others before.",
+    "peak_gpu_memory_mb": "Largest memory on the GPU, megabytes.",
+}
+# Decides no number, or stands in the protocol.
+_NOT_TRAINING = (
+    "seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
+    "use_gpu", "log_tensorboard", "log_wandb", "wandb_project", "checkpoint_dir", "save_recs",
+    "eval_batch_size", "eval_memory_mb", "metrics", "load_col", "eval_args", "model", "backbone",
+    "dataset", "variant", "dataset_save_path", "dataloaders_save_path", "save_dataset",
+    "save_dataloaders", "valid_metric_bigger",
+)  # fmt: skip
+_DECIMALS = 4  # as RecBole rounds: rows that print alike are equal
+
+
+class Row(NamedTuple):
+    """A model, or a method over a model, with its seeds."""
+
+    label: str
+    name: str  # empty for the only setting of a label
+    enhancer: Optional[str]
+    backbone: str
+    family: str
+    runs: Tuple[Run, ...]
+    results: Mapping[str, np.ndarray]  # metric -> value per run, NaN for none
+    reasons: Mapping[str, str]  # metric -> why a value is missing
+    cost: Mapping[str, float]
+    training: Mapping[str, Any]
+    tuning: Optional[Mapping[str, Any]]
+
+    @property
+    def title(self) -> str:
+        """Label and name."""
+        return f"{self.label} ({self.name})" if self.name else self.label
+
+    @property
+    def seeds(self) -> List[int]:
+        """In order."""
+        return [run.seed for run in self.runs]
+
+    def mean(self, key: str) -> float:
+        """Over the seeds that have a value."""
+        values = self.results[key][~np.isnan(self.results[key])]
+        return float(values.mean()) if len(values) else np.nan
+
+    def deviation(self, key: str) -> float:
+        """Unbiased standard deviation over seeds; NaN below two."""
+        values = self.results[key][~np.isnan(self.results[key])]
+        return float(values.std(ddof=1)) if len(values) > 1 else np.nan
+
+
+class Comparison(NamedTuple):
+    """A method against the same backbone without it, on one metric."""
+
+    row: Row
+    base: Row
+    measure: Measure
+    value: float  # over the seeds that both have
+    base_value: float
+    seeds: SeedInterval
+    users: Optional[UserTest]
+    corrected: Mapping[str, float]  # t_holm, t_bh, wilcoxon_holm, wilcoxon_bh, seeds_holm, seeds_bh
+
+    @property
+    def percent(self) -> float:
+        """Difference in percent of the backbone's value; NaN if that is 0."""
+        base = abs(self.base_value)
+        return 100 * self.seeds.mean / base if base else np.nan
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse`` or nothing, after Holm; ``maybe`` if seeds leave it open."""
+        key = "seeds_holm" if self.users is None else "t_holm"
+        mean = self.seeds.mean if self.users is None else self.users.mean
+        side = np.sign(mean) * self.measure.direction
+        if not self.corrected[key] < statistics.ALPHA or not side:
+            return ""
+        firm = self.seeds.low > 0 or self.seeds.high < 0
+        return ("better" if side > 0 else "worse") + ("" if firm else " maybe")
+
+
+class Analysis(NamedTuple):
+    """A table with all that pages show of it."""
+
+    table: Table
+    rows: List[Row]
+    measures: List[Measure]
+    main: Measure
+    comparisons: List[Comparison]
+    alone: Dict[str, str]  # title of a method's row -> why it is compared with nothing
+    best: Dict[str, Tuple[List[int], List[int]]]  # metric -> rows that are best, second best
+    ranking: Optional[Tuple[List[Row], Ranking]]
+    repeated: List[Left]
+    failed: List[Left]
+
+
+def analyse(table: Table, collected: Collected) -> Analysis:
+    """Make the rows of a table, and compare them.
+
+    Args:
+        table: Runs of one protocol.
+        collected: What lies in the folder, for names, order and tuning.
+    """
+    rows, repeated = make_rows(table, collected)
+    keys = list(dict.fromkeys(key for row in rows for key in row.results))
+    order = list(FAMILIES)
+    measures = sorted((measure(key) for key in keys), key=lambda m: order.index(m.family))
+    main = _main(table, measures)
+    listed = [str(title) for title in _board_order(collected.board)]
+    rank = {title: place for place, title in enumerate(listed)}
+    rows = [_filled(row, measures) for row in rows]
+
+    def place(row: Row) -> Tuple[int, float, str]:
+        value = row.mean(main.key) * -main.direction
+        return rank.get(row.title, len(rank)), np.inf if np.isnan(value) else value, row.title
+
+    rows.sort(key=place)
+    users = Users(rows)
+    comparisons, alone = compare(rows, measures, users)
+    best = {m.key: best_rows([row.mean(m.key) for row in rows], m.direction) for m in measures}
+    here = table.dataset, str(table.variant or "")
+    failed = [cell for cell in collected.failed if (cell.dataset, cell.variant or "") == here]
+    return Analysis(table, rows, measures, main, comparisons, alone, best,
+                    _ranking(rows, main, users), repeated, failed)  # fmt: skip
+
+
+def make_rows(table: Table, collected: Collected) -> Tuple[List[Row], List[Left]]:
+    """Put the seeds of one setting together; settings that differ never share a row.
+
+    Args:
+        table: Runs of one protocol.
+        collected: For what tuning left.
+
+    Returns:
+        The rows, and runs that repeat a setting and a seed.
+    """
+    settings: Dict[Tuple[str, str], Dict[str, Dict[int, Run]]] = {}
+    repeated = []
+    for run in table.runs:
+        setting = json.dumps(_training(run, table), sort_keys=True, default=str)
+        seeds = settings.setdefault((run.label, run.name or ""), {}).setdefault(setting, {})
+        if run.seed in seeds:
+            reason = f"same options and seed as {seeds[run.seed].place}, which counts"
+            repeated.append(
+                Left(run.place, run.label, table.dataset, table.variant, run.seed, reason)
+            )
+            continue
+        seeds[run.seed] = run
+    families = _families()
+    rows = []
+    for (label, name), of_label in settings.items():
+        differing = _differing([json.loads(text) for text in of_label])
+        for text, by_seed in of_label.items():
+            training = json.loads(text)
+            said = ", ".join(f"{key}={_short(training.get(key))}" for key in differing)
+            runs = tuple(by_seed[seed] for seed in sorted(by_seed))
+            rows.append(_row(label, "; ".join(filter(None, (name, said))), runs, training,
+                             collected, families))  # fmt: skip
+    return rows, repeated
+
+
+def compare(
+    rows: Sequence[Row], measures: Sequence[Measure], users: Users
+) -> Tuple[List[Comparison], Dict[str, str]]:
+    """Each method against its backbone, with p-values corrected over all of them.
+
+    Args:
+        rows: Of a table.
+        measures: Its metrics.
+        users: The rows' values by user.
+
+    Returns:
+        The comparisons, and for a method without one, why.
+    """
+    found, alone = [], {}
+    for row in rows:
+        if row.enhancer is None:
+            continue
+        base, reason = backbone_of(row, rows)
+        seeds = sorted(set(row.seeds) & set(base.seeds)) if base else []
+        if base is None or not seeds:
+            alone[row.title] = reason or f"no seed in common with {base.title if base else ''}"
+            continue
+        places = [[r.seeds.index(seed) for seed in seeds] for r in (row, base)]
+        pairs = users.pair(row, base, seeds)
+        for m in measures:
+            ours, theirs = row.results[m.key][places[0]], base.results[m.key][places[1]]
+            if np.isnan(ours - theirs).all():
+                continue
+            test = None
+            if m.key in pairs:
+                by_user, base_by_user, dropped = pairs[m.key]
+                test = statistics.user_test(by_user, base_by_user, m.direction)
+                test = test._replace(dropped=dropped)
+            both = ~np.isnan(ours - theirs)
+            value, base_value = float(ours[both].mean()), float(theirs[both].mean())
+            interval = statistics.seed_interval(statistics.differences(ours, theirs))
+            found.append(Comparison(row, base, m, value, base_value, interval, test, {}))
+    return _corrected(found), alone
+
+
+def backbone_of(row: Row, rows: Sequence[Row]) -> Tuple[Optional[Row], str]:
+    """Find the row to compare a method with: the plain backbone, of the same name if there is one.
+
+    Args:
+        row: Of a method.
+        rows: All of the table.
+
+    Returns:
+        The row, or None and the reason.
+    """
+    plain = [r for r in rows if r.enhancer is None and r.backbone == row.backbone]
+    for name in (row.name, ""):
+        named = [r for r in plain if r.name == name]
+        if named:
+            return named[0], ""
+    if len(plain) == 1:
+        return plain[0], ""
+    if plain:
+        return None, f"{len(plain)} settings of plain {row.backbone}, none of them by this name"
+    return None, f"plain {row.backbone} has no finished run"
+
+
+def best_rows(means: Sequence[float], direction: int) -> Tuple[List[int], List[int]]:
+    """Rows that are best and second best; rows that print alike share the place.
+
+    Args:
+        means: Of the rows, NaN for none.
+        direction: 1 if larger is better, -1 if smaller is.
+
+    Example:
+        >>> best_rows([0.1, 0.3, 0.3, float("nan"), 0.2], 1), best_rows([1.0, 2.0], -1)
+        (([1, 2], [4]), ([0], [1]))
+    """
+    printed = np.round(np.asarray(means, float), _DECIMALS) * direction
+    levels = np.unique(printed[~np.isnan(printed)])[::-1]
+    places = [np.flatnonzero(printed == level).tolist() for level in levels[:2]]
+    places += [[], []]
+    return places[0], places[1]
+
+
+def _corrected(comparisons: List[Comparison]) -> List[Comparison]:
+    """Fill in the corrected p-values; a kind of test over the whole table is a family."""
+    nan = np.nan
+    families = {
+        "t": [c.users.p_t if c.users else nan for c in comparisons],
+        "wilcoxon": [c.users.p_wilcoxon if c.users else nan for c in comparisons],
+        "seeds": [c.seeds.p for c in comparisons],
+    }
+    columns = {
+        f"{kind}_{short}": statistics.corrected(np.array(p, float), method)
+        for kind, p in families.items()
+        for short, method in (("holm", "holm"), ("bh", "fdr_bh"))
+    }
+    return [
+        c._replace(corrected={key: float(column[place]) for key, column in columns.items()})
+        for place, c in enumerate(comparisons)
+    ]
+
+
+def _row(
+    label: str, name: str, runs: Tuple[Run, ...], training: Mapping[str, Any],
+    collected: Collected, families: Mapping[str, str],
+) -> Row:  # fmt: skip
+    report = runs[0].report
+    results = [_results(run) for run in runs]
+    keys = dict.fromkeys(key for result in results for key in result)
+    values = {key: np.array([result.get(key, np.nan) for result in results]) for key in keys}
+    backbone = str(report.get("backbone") or label)
+    enhancer = report.get("enhancer")
+    family = "method" if enhancer else families.get(backbone.lower(), "other")
+    parts = runs[0].place.split("/")
+    return Row(label, name, enhancer, backbone, family, runs, values, {}, _cost(runs), training,
+               collected.tuning.get("/".join(parts[1:-1])))  # fmt: skip
+
+
+def _results(run: Run) -> Dict[str, float]:
+    """Test results, NaN for null, and what an explanation of the run was worth."""
+    values = {
+        key: np.nan if value is None else float(value)
+        for key, value in run.report["test_result"].items()
+    }
+    quality = (run.explanation or {}).get("quality")
+    if isinstance(quality, Mapping):
+        values.update(explanation_results(quality.get(run.label)))
+    return values
+
+
+def _filled(row: Row, measures: Sequence[Measure]) -> Row:
+    """Give every metric of the table a value or a reason."""
+    results, reasons = dict(row.results), {}
+    for m in measures:
+        values = results.setdefault(m.key, np.full(len(row.runs), np.nan))
+        known = int(np.count_nonzero(~np.isnan(values)))
+        if known < len(values) and known:
+            reasons[m.key] = f"{known} of {len(values)} seeds have a value"
+        elif not known and m.family == EXPLANATION:
+            reasons[m.key] = "the run was not explained, or its model explains nothing"
+        elif not known:
+            measured = any(m.key in run.report["test_result"] for run in row.runs)
+            reasons[m.key] = ("no user has a value" if measured
+                              else "not among the metrics of the run")  # fmt: skip
+    return row._replace(results=results, reasons=reasons)
+
+
+def _cost(runs: Sequence[Run]) -> Dict[str, float]:
+    """Means over seeds, NaN for what no run has."""
+    cost = {}
+    for key in COST:
+        found = [
+            (run.report.get("seconds") or {}).get("fit") if key == "fit_seconds"
+            else run.report.get(key)
+            for run in runs
+        ]  # fmt: skip
+        numbers = [float(value) for value in found if isinstance(value, (int, float))]
+        cost[key] = float(np.mean(numbers)) if numbers else np.nan
+    return cost
+
+
+def _main(table: Table, measures: Sequence[Measure]) -> Measure:
+    """The metric that validation selected by, or the first."""
+    wanted = str(table.protocol.get("valid_metric") or "").lower()
+    return next((m for m in measures if m.key == wanted), measures[0])
+
+
+def _ranking(
+    rows: Sequence[Row], main: Measure, users: Users
+) -> Optional[Tuple[List[Row], Ranking]]:
+    with_users = [row for row in rows if users.has(row, main.key)]
+    if len(with_users) < 3:
+        return None
+    values = users.averages(with_users, main.key)
+    if np.count_nonzero(~np.isnan(values).any(axis=1)) < 2:
+        return None
+    return with_users, ranking(values, main.direction)
+
+
+def _training(run: Run, table: Table) -> Dict[str, Any]:
+    left_out = {*_NOT_TRAINING, *table.protocol}
+    return {key: value for key, value in run.options.items() if key not in left_out}
+
+
+def _differing(settings: Sequence[Mapping[str, Any]]) -> List[str]:
+    keys = sorted({key for setting in settings for key in setting})
+    return [
+        key for key in keys
+        if len({json.dumps(setting.get(key), default=str) for setting in settings}) > 1
+    ]  # fmt: skip
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _families() -> Dict[str, str]:
+    """Model, in lower case -> general, sequential, context, knowledge, or ours."""
+    from recbole_enhance.config import recbole_models
+    from recbole_enhance.model import MODELS
+
+    families = {
+        name: module.split(".")[2].replace("_aware", "").replace("_recommender", "")
+        for name, (_, module) in recbole_models().items()
+    }
+    return {**families, **{name.lower(): "ours" for name in MODELS}}
+
+
+def _board_order(board: Mapping[str, Any]) -> List[str]:
+    """Titles in the order of ``board.yaml``'s rows; whatever is not as expected is no order."""
+    rows = board.get("rows")
+    titles = []
+    for row in rows if isinstance(rows, list) else []:
+        if isinstance(row, Mapping) and "label" in row:
+            name = row.get("name")
+            titles.append(f"{row['label']} ({name})" if name else str(row["label"]))
+    return titles

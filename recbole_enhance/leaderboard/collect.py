@@ -1,0 +1,261 @@
+"""Read the run folders below a folder; nothing outside it, and no link, is followed."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from recbole_enhance.evaluation_files import GROUPS, PER_USER
+from recbole_enhance.run_folder import CONFIG, ENVIRONMENT, METRICS
+
+FAILURE, BOARD, EXPLANATIONS = "failure.json", "board.yaml", "explanations.json"
+CELLS, TUNING, PLOTS = "cells", "tuning", "plots"
+_REPORT = {"test_result": dict, "label": str, "dataset": str, "seed": int}
+# safe_dump wrote the file, so the C loader reads it alike, ten times faster than options.Loader.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class Run(NamedTuple):
+    """A finished run."""
+
+    folder: Path
+    place: str  # below the board's folder, with slashes
+    name: Optional[str]  # what the board called this setting of the label
+    options: Dict[str, Any]
+    report: Dict[str, Any]
+    environment: Dict[str, Any]
+    explanation: Optional[Dict[str, Any]]
+
+    @property
+    def label(self) -> str:
+        """Method and backbone, as ``DVR-BPR``."""
+        return self.report["label"]
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.report["seed"]
+
+
+class Left(NamedTuple):
+    """A cell that is listed and counts for nothing."""
+
+    place: str
+    label: str
+    dataset: str
+    variant: Optional[str]
+    seed: Any
+    reason: str
+
+
+class Collected(NamedTuple):
+    """All that lies below a folder."""
+
+    runs: List[Run]
+    failed: List[Left]
+    unfinished: List[Left]
+    tuning: Dict[str, Dict[str, Any]]  # place below tuning/ -> what the tuning left
+    board: Dict[str, Any]
+
+
+def collect(folder: Path) -> Collected:
+    """Read every run folder below a folder.
+
+    Args:
+        folder: Of a board, or of anybody's runs.
+
+    Returns:
+        Finished runs in order of their places, cells that failed or are not finished, what tuning
+        left, and ``board.yaml`` (empty if there is none).
+
+    Raises:
+        ValueError: If the folder is none, holds no run, or a file in it is not what it should be.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    runs: List[Run] = []
+    failed: List[Left] = []
+    unfinished: List[Left] = []
+    for place, files in _cells(folder):
+        if FAILURE in files and METRICS not in files:
+            failed.append(_failure(folder, place))
+        elif METRICS in files:
+            runs.append(_run(folder, place, files))
+        else:
+            unfinished.append(_unfinished(folder, place))
+    if not (runs or failed or unfinished):
+        raise ValueError(f"{folder}: no run folder below it ({CONFIG} and {METRICS} are expected)")
+    board = _read_yaml(folder / BOARD) if _is_file(folder / BOARD) else {}
+    return Collected(runs, failed, unfinished, _tuning(folder / TUNING), board)
+
+
+def per_user(run: Run) -> Optional[pd.DataFrame]:
+    """Each user's metrics, by the user's token; None if the run has none.
+
+    Args:
+        run: A finished run.
+
+    Raises:
+        ValueError: If the file is no such table.
+    """
+    path = run.folder / PER_USER
+    if not _is_file(path):
+        return None
+    try:
+        header = pd.read_csv(path, nrows=0).columns
+        table = pd.read_csv(
+            path, index_col=0, dtype={name: str if n == 0 else np.float64
+                                      for n, name in enumerate(header)},
+            keep_default_na=False, na_values={name: [""] for name in header[1:]},
+        )  # fmt: skip
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not a table of users ({_line(error)})") from error
+    if table.index.has_duplicates:
+        raise ValueError(f"{path}: a user stands in it twice")
+    return table
+
+
+def groups(run: Run) -> Optional[pd.DataFrame]:
+    """Means by group of users; None if the run has none.
+
+    Raises:
+        ValueError: If the file is no such table.
+    """
+    path = run.folder / GROUPS
+    if not _is_file(path):
+        return None
+    numbers = ("mean", "ci_low", "ci_high")
+    try:
+        table = pd.read_csv(
+            path, dtype={"field": str, "group": str, "metric": str}, keep_default_na=False,
+            na_values={name: ["", "nan"] for name in numbers},
+        )  # fmt: skip
+        return table[["field", "group", "users", "metric", *numbers]].astype({"mean": float})
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(f"{path}: not a table of groups ({_line(error)})") from error
+
+
+def _cells(folder: Path) -> List[Tuple[str, Sequence[str]]]:
+    """Places below the folder that hold a run or were meant to, in a fixed order."""
+    found = []
+    for path, folders, files in os.walk(folder, followlinks=False):
+        place = Path(path).relative_to(folder).as_posix()
+        files = [name for name in files if not os.path.islink(os.path.join(path, name))]
+        if {CONFIG, METRICS, FAILURE} & set(files):
+            found.append((place, files))
+            folders.clear()
+            continue
+        left_out = (TUNING, PLOTS) if place == "." else ()
+        folders[:] = [name for name in folders if name[0] != "." and name not in left_out]
+    return sorted(found)
+
+
+def _run(folder: Path, place: str, files: Sequence[str]) -> Run:
+    path = folder / place
+    if CONFIG not in files:
+        raise ValueError(f"{path}: not a run folder ({CONFIG} is missing)")
+    report = _read_json(path / METRICS)
+    wrong = [key for key, kind in _REPORT.items() if not isinstance(report.get(key), kind)]
+    if wrong:
+        raise ValueError(f"{path}: not a run folder ({METRICS} has no {wrong[0]})")
+    values = report["test_result"].values()
+    if not all(isinstance(value, (int, float, type(None))) for value in values):
+        raise ValueError(f"{path}: not a run folder ({METRICS} has a result that is no number)")
+    environment = _read_json(path / ENVIRONMENT) if ENVIRONMENT in files else {}
+    explained = _read_json(path / EXPLANATIONS) if EXPLANATIONS in files else None
+    options = _read_yaml(path / CONFIG)
+    return Run(path, place, _name(place, report["label"]), options, report, environment, explained)
+
+
+def _name(place: str, label: str) -> Optional[str]:
+    """``tuned`` of ``cells/ml-100k/DVR-BPR-tuned/2020``."""
+    parts = place.split("/")
+    if parts[0] != CELLS or len(parts) < 3:
+        return None
+    row = parts[-2]
+    return row[len(label) + 1 :] or None if row.startswith(f"{label}-") else None
+
+
+def _failure(folder: Path, place: str) -> Left:
+    content = _read_json(folder / place / FAILURE)
+    guess = _place_says(place)
+    label = str(content.get("label") or guess[1])
+    if content.get("name"):
+        label = f"{label} ({content['name']})"
+    variant = content.get("variant")
+    return Left(
+        place, label, str(content.get("dataset") or guess[0]),
+        None if variant is None else str(variant), content.get("seed", guess[2]),
+        _line(content.get("reason") or "no reason was left"),
+    )  # fmt: skip
+
+
+def _unfinished(folder: Path, place: str) -> Left:
+    options = _read_yaml(folder / place / CONFIG)
+    if not {"model", "dataset"} <= set(options):
+        raise ValueError(f"{folder / place}: not a run folder ({CONFIG} names no model)")
+    model, backbone = options["model"], options.get("backbone")
+    label = f"{model}-{backbone}" if backbone not in (None, model) else str(model)
+    variant = options.get("variant")
+    return Left(place, label, str(options["dataset"]), None if variant is None else str(variant),
+                options.get("seed"), "not finished")  # fmt: skip
+
+
+def _place_says(place: str) -> Tuple[str, str, str]:
+    """Dataset, row and seed by the folders' names."""
+    parts = ["", "", *place.split("/")]
+    return parts[-3], parts[-2], parts[-1]
+
+
+def _tuning(folder: Path) -> Dict[str, Dict[str, Any]]:
+    """What tuning left for each row: ``tuning.json``, and the options it chose."""
+    found: Dict[str, Dict[str, Any]] = {}
+    if not folder.is_dir() or folder.is_symlink():
+        return found
+    for path, folders, files in os.walk(folder, followlinks=False):
+        folders.sort()
+        if "tuning.json" in files and _is_file(Path(path, "tuning.json")):
+            place = Path(path).relative_to(folder).as_posix()
+            best = Path(path, "best.yaml")
+            found[place] = {
+                **_read_json(Path(path, "tuning.json")),
+                "chosen": _read_yaml(best) if _is_file(best) else {},
+            }
+    return found
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _read_json(path: Path) -> Dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except (ValueError, RecursionError, OSError) as error:
+        raise ValueError(f"{path}: not JSON ({_line(error)})") from error
+    return _mapping(path, content)
+
+
+def _read_yaml(path: Path) -> Dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = yaml.load(file, _Loader)
+        json.dumps(content, default=str, skipkeys=True)  # no value may hold itself
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        raise ValueError(f"{path}: not YAML ({_line(error)})") from error
+    return _mapping(path, content)
+
+
+def _mapping(path: Path, content: Any) -> Dict[str, Any]:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: a mapping is expected")
+    return {str(key): value for key, value in content.items()}
+
+
+def _line(text: Any) -> str:
+    return " ".join(str(text).split())

@@ -1,0 +1,319 @@
+"""One page with everything in it: what the template shows of each table. It escapes names."""
+
+import json
+import math
+from typing import Any, Dict, List, Mapping, Sequence
+
+from recbole_enhance import __version__
+from recbole_enhance.leaderboard import texts, wording
+from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
+from recbole_enhance.leaderboard.collect import Collected
+from recbole_enhance.leaderboard.measures import FAMILIES, Measure
+from recbole_enhance.leaderboard.plots import Plot
+from recbole_enhance.leaderboard.wording import DASH
+
+_COMPARISON = (
+    # title, what to show first, whether text, tooltip
+    ("Method", "ascending", True, "The method over its backbone."),
+    ("Backbone", "ascending", True, "The same model without the method, under the same protocol."),
+    ("Metric", "ascending", True, "The arrow says where better is."),
+    ("Value", "descending", False, "Mean over the seeds that both have."),
+    ("Without", "descending", False, "The backbone's mean over the same seeds."),
+    ("Difference", "descending", False, "Method minus backbone, in the metric's own sign."),
+    ("Percent", "descending", False, "The difference in percent of the backbone's value."),
+    ("95 % over seeds", "descending", False, "Student's interval of the difference over seeds."),
+    ("p, t (Holm)", "ascending", False, "Paired t-test over users on seed-averaged values, "
+     "two-sided, after Holm's correction over the table."),
+    ("p, Wilcoxon (Holm)", "ascending", False, "Signed-rank test over users, after Holm."),
+    ("p, t (BH)", "ascending", False, "The t-test after Benjamini and Hochberg."),
+    ("p, seeds (Holm)", "ascending", False, "Paired t-test over seeds, after Holm."),
+    ("d_z", "descending", False, "Cohen's effect size: mean over standard deviation of the users' "
+     "differences. 0.2 is small, 0.5 medium, 0.8 large."),
+    ("r", "descending", False, "Rank-biserial correlation, the effect size of Wilcoxon's test."),
+    ("Win / tie / loss", "descending", False, "Users for whom the method is better, equal, worse."),
+)  # fmt: skip
+_GLOSSARY = (
+    ("±", "Standard deviation over seeds. Where the split is drawn, each seed has a split of its "
+     "own, the same for all rows."),
+    ("Marks", wording.LEGEND),
+    ("Over users", "Each user's values are averaged over the seeds that method and backbone "
+     "share, and compared in pairs: a paired t-test and Wilcoxon's signed-rank test, both "
+     "two-sided. Users with a value in one of the two only are left out and counted."),
+    ("Over seeds", "The difference of the two means for each seed, with Student's 95 % interval. "
+     "It says whether training again would give the same; few seeds make it wide."),
+    ("Holm, BH", "All comparisons of a table are one family for each kind of test. Holm bounds the "
+     "chance of one false finding, Benjamini and Hochberg the share of false ones."),
+    ("Smaller is better", "Turns wins, best places and colours round, never a difference's sign."),
+    (DASH, "There is no value; point at it for the reason."),
+)  # fmt: skip
+
+
+def html_page(
+    analyses: Sequence[Analysis], drawn: Sequence[Sequence[Plot]], collected: Collected
+) -> str:
+    """``index.html``, which asks no host for anything.
+
+    Args:
+        analyses: The tables.
+        drawn: The plots of each.
+        collected: For what is not in a table.
+    """
+    import jinja2
+    from markupsafe import Markup
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("recbole_enhance.leaderboard"), autoescape=True,
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    tables = [_table(n, *both) for n, both in enumerate(zip(analyses, drawn), start=1)]
+    cuts = sorted({m.k for a in analyses for m in a.measures if m.k})
+    present = {m.family for a in analyses for m in a.measures}
+    models = dict.fromkeys(sorted(row.family for a in analyses for row in a.rows))
+    if any(table["without"] for table in tables):
+        models["failed"] = None
+    repeated = [cell for a in analyses for cell in a.repeated]
+    return environment.get_template("board.html.j2").render(
+        version=__version__, tables=tables, summary=_summary(analyses, collected),
+        models=list(models), cuts=cuts, cut=analyses[0].main.k if analyses else 0,
+        families=[*((key, name) for key, name in FAMILIES.items() if key in present),
+                  ("cost", "Cost")],
+        legend=wording.LEGEND, glossary=_GLOSSARY,
+        comparison_heads=[
+            {"title": title, "first": first, "text": text, "tip": tip, "left": n < 3}
+            for n, (title, first, text, tip) in enumerate(_COMPARISON)
+        ],
+        left=[*collected.failed, *collected.unfinished, *repeated],
+        plotly_js=Markup(get_plotlyjs()),  # the library itself, no data of ours
+    )  # fmt: skip
+
+
+def _summary(analyses: Sequence[Analysis], collected: Collected) -> str:
+    rows = sum(len(a.rows) for a in analyses)
+    said = [_count(len(analyses), "table"), _count(rows, "row"),
+            _count(len(collected.runs), "finished run")]  # fmt: skip
+    if collected.failed:
+        said.append(f"{len(collected.failed)} failed")
+    if collected.unfinished:
+        said.append(f"{len(collected.unfinished)} not finished")
+    return " · ".join(said)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> Dict[str, Any]:
+    costs = texts.costs(a)
+    seeds = sorted({seed for row in a.rows for seed in row.seeds})
+    runs = [(row, run) for row in a.rows for run in row.runs]
+    identifier = f"table-{number}"
+    return {
+        "id": identifier, "title": texts.table_title(a), "digest": a.table.digest,
+        "summary": f"{_count(len(a.rows), 'row')}, {_count(len(runs), 'run')}, seeds "
+                   f"{', '.join(map(str, seeds))}. Validation selected by "
+                   f"{a.table.protocol.get('valid_metric')}; rows are in order of {a.main.title} "
+                   "unless the board gives another.",
+        "families": [
+            {"key": key, "title": title, "columns": sum(m.family == key for m in a.measures)}
+            for key, title in FAMILIES.items() if any(m.family == key for m in a.measures)
+        ],
+        "measures": [_column(a, n, m) for n, m in enumerate(a.measures)],
+        "costs": [{"title": texts.COST_TITLES[key], "tip": COST[key]} for key in costs],
+        "rows": [_row(a, n, row, costs) for n, row in enumerate(a.rows)],
+        "without": texts.without_runs(a),
+        "verdicts": [_comparison(c) for c in a.comparisons], "verdict_line": _verdict_line(a),
+        "alone": [{"title": title, "reason": reason} for title, reason in a.alone.items()],
+        "plots": [{**p._asdict(), "id": f"{identifier}-plot-{n}"} for n, p in enumerate(drawn)],
+        "protocol": [(k, wording.plain(v)) for k, v in a.table.protocol.items()],
+        "protocol_line": "Runs stand in one table only if all of this is the same. "
+                         "The hash is the SHA-256 of it, first 12 digits.",
+        "training": [_training(a, row) for row in a.rows],
+        "versions": _versions(a), "runs": [_run(row, run) for row, run in runs],
+    }  # fmt: skip
+
+
+def _column(a: Analysis, place: int, m: Measure) -> Dict[str, Any]:
+    side = "Larger" if m.direction > 0 else "Smaller"
+    starts = place == 0 or a.measures[place - 1].family != m.family
+    return {
+        **m._asdict(), "arrow": m.arrow, "tip": f"{m.about} {side} is better.", "starts": starts,
+        "first": "descending" if m.direction > 0 else "ascending",
+    }  # fmt: skip
+
+
+def _row(a: Analysis, place: int, row: Row, costs: Sequence[str]) -> Dict[str, Any]:
+    of = texts.verdicts(a)
+    cells = [
+        _cell(a, place, row, n, m, of.get((row.title, m.key))) for n, m in enumerate(a.measures)
+    ]
+    over = row.backbone if row.enhancer and not row.label.endswith(row.backbone) else ""
+    return {
+        "title": row.title, "label": row.label, "name": row.name, "family": row.family,
+        "over": over, "text": f"{row.title} {row.family}".lower(), "n": len(row.runs),
+        "seeds": f"Seeds {', '.join(map(str, row.seeds))}", "cells": cells,
+        "costs": [
+            {"value": _value(row.cost[key]), "text": wording.cost(key, row.cost[key]),
+             "tip": "not measured" if math.isnan(row.cost[key]) else ""}
+            for key in costs
+        ],
+    }  # fmt: skip
+
+
+def _cell(
+    a: Analysis, place: int, row: Row, number: int, m: Measure, found: Any
+) -> Dict[str, Any]:
+    best, second = a.best[m.key]
+    level = "best" if place in best else "second" if place in second else ""
+    starts = number == 0 or a.measures[number - 1].family != m.family
+    mean, deviation = row.mean(m.key), row.deviation(m.key)
+    reason = row.reasons.get(m.key, "")
+    return {
+        "family": m.family, "k": m.k, "value": _value(mean), "place": level,
+        "classes": " ".join(filter(None, (level, "first" if starts else ""))),
+        "mean": wording.number(mean),
+        "spread": "" if math.isnan(deviation) else wording.number(deviation, mean),
+        "delta": wording.percent(found.percent) if found else "",
+        "mark": wording.MARKS[found.verdict] if found else "",
+        "side": found.verdict.split(" ")[0] if found else "",
+        "tip": "\n".join(filter(None, (reason, _tip(found) if found else ""))),
+    }  # fmt: skip
+
+
+def _tip(c: Comparison) -> str:
+    lines = [f"{c.row.title} against {c.base.title}, {c.measure.title}: {wording.difference(c)} "
+             f"({wording.percent(c.percent)})",
+             f"95 % over {_count(c.seeds.n, 'seed')}: {wording.interval(c)}"]  # fmt: skip
+    if c.users is None:
+        p = wording.p_value(c.corrected["seeds_holm"])
+        return "\n".join([*lines, f"No values by user. Over seeds: p = {p} (Holm)"])
+    t, w = (wording.p_value(c.corrected[f"{kind}_holm"]) for kind in ("t", "wilcoxon"))
+    lines += [f"Over {c.users.users:,} users: p = {t} (t, Holm), {w} (Wilcoxon, Holm)",
+              f"d_z {wording.signed(c.users.d_z)}, wins {c.users.win}, ties {c.users.tie}, losses "
+              f"{c.users.loss}"]  # fmt: skip
+    if c.users.dropped:
+        lines.append(f"{c.users.dropped} users have a value in one of the two only")
+    return "\n".join(lines)
+
+
+def _comparison(c: Comparison) -> Dict[str, Any]:
+    side = c.verdict.split(" ")[0]
+    one_seed = "one seed: no interval" if c.seeds.n < 2 else ""
+    no_users = "a value of all lists together: none by user" if c.users is None else ""
+    p, users = c.corrected, c.users
+    nan = math.nan
+    cells = [
+        (c.value, wording.number(c.value), ""),
+        (c.base_value, wording.number(c.base_value), ""),
+        (c.seeds.mean, f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(), ""),
+        (c.percent, wording.percent(c.percent),
+         "the backbone's value is 0" if math.isnan(c.percent) else ""),
+        (c.seeds.low, wording.interval(c), one_seed),
+        *((p[key], wording.p_value(p[key]), no_users)
+          for key in ("t_holm", "wilcoxon_holm", "t_bh")),
+        (p["seeds_holm"], wording.p_value(p["seeds_holm"]), one_seed),
+        *((value, wording.signed(value), no_users) for value in
+          ((users.d_z, users.rank_biserial) if users else (nan, nan))),
+        (users.win - users.loss if users else nan,
+         f"{users.win} / {users.tie} / {users.loss}" if users else DASH, no_users),
+    ]  # fmt: skip
+    return {
+        "row": c.row.title, "base": c.base.title, "metric": f"{c.measure.title} {c.measure.arrow}",
+        "family": c.measure.family, "k": c.measure.k,
+        "text": f"{c.row.title} {c.row.family}".lower(),
+        "cells": [
+            {"value": _value(value), "text": text, "tip": tip, "side": side if n in (2, 3) else ""}
+            for n, (value, text, tip) in enumerate(cells)
+        ],
+    }  # fmt: skip
+
+
+def _verdict_line(a: Analysis) -> str:
+    found = [c.verdict for c in a.comparisons]
+    count = {name: found.count(name) for name in wording.MARKS}
+    return (
+        f"{_count(len(found), 'comparison')}: {count['better']} better and {count['worse']} worse "
+        f"over users and seeds, {count['better maybe']} better and {count['worse maybe']} worse "
+        f"over users only, {count['']} not told apart. All are listed, whichever way they went."
+    )
+
+
+def _training(a: Analysis, row: Row) -> Dict[str, str]:
+    base = next((c.base for c in a.comparisons if c.row is row), None)
+    differs: Dict[str, Any] = {}
+    if base is not None:
+        same = base.training
+        differs = {k: v for k, v in row.training.items() if k not in same or same[k] != v}
+    said = {"title": row.title, "tuning": "no tuning on record: the options as given",
+            "space": "", "best": "", "differs": _options(differs)}  # fmt: skip
+    if row.tuning is not None:
+        said.update(_tuning(row.tuning))
+    return said
+
+
+def _tuning(tuning: Mapping[str, Any]) -> Dict[str, str]:
+    """Trials by state, what was searched, and what was chosen."""
+    elsewhere = ("space", "best", "chosen", "trials", "model", "backbone", "dataset")
+    said = [_options({k: v for k, v in tuning.items() if k not in elsewhere})]
+    trials, best = tuning.get("trials"), tuning.get("best")
+    if isinstance(trials, Mapping):
+        counts = ", ".join(f"{state} {count}" for state, count in trials.items())
+        said.append(f"trials: {counts}")
+    elif trials is not None:
+        said.append(f"trials: {wording.plain(trials)}")
+    chosen: Any = tuning.get("chosen")
+    if isinstance(best, Mapping):
+        chosen = best.get("options", chosen)
+        if isinstance(best.get("value"), (int, float)):
+            said.append(f"best: trial {best.get('number')}, value {wording.number(best['value'])}")
+    return {"tuning": ", ".join(filter(None, said)), "space": _options(tuning.get("space")),
+            "best": _options(chosen)}  # fmt: skip
+
+
+def _options(options: Any) -> str:
+    if not isinstance(options, Mapping):
+        return "" if options is None else json.dumps(options, default=str)
+    return ", ".join(f"{key}={wording.plain(value)}" for key, value in sorted(options.items()))
+
+
+def _run(row: Row, run: Any) -> Dict[str, Any]:
+    report, machine = run.report, run.environment
+    epoch, score = report.get("best_epoch"), report.get("best_valid_score")
+    commit = str(machine.get("git_commit") or DASH)
+    dirty = " with changes" if commit.endswith("+") else ""
+    has_score = isinstance(score, (int, float)) and math.isfinite(score)
+    none = "the run was not validated: the last epoch counts"
+    return {
+        "title": row.title, "seed": run.seed, "epoch": DASH if epoch is None else epoch,
+        "epoch_why": none if epoch is None else "",
+        "score": wording.number(float(score)) if has_score else DASH,
+        "score_why": "" if has_score else none,
+        "commit": commit[:10].rstrip("+") + dirty,
+        "machine": ", ".join(filter(None, (
+            f"{machine['cpu_threads']} CPU threads" if machine.get("cpu_threads") else "",
+            str(machine.get("gpu") or "")))) or DASH,
+        "command": f"recbole-enhance reproduce {run.place}",
+    }  # fmt: skip
+
+
+def _versions(a: Analysis) -> str:
+    seen: Dict[str, List[str]] = {}
+    for row in a.rows:
+        for run in row.runs:
+            versions = run.environment.get("versions")
+            versions = dict(versions) if isinstance(versions, Mapping) else {}
+            python = run.environment.get("python")
+            for name, version in {"python": python, **versions}.items():
+                if version is not None and str(version) not in seen.setdefault(name, []):
+                    seen[name].append(str(version))
+    said = [f"{name} {' and '.join(found)}" for name, found in seen.items() if found]
+    return ", ".join(said) or "The runs do not say which versions they used."
+
+
+def _value(value: float) -> str:
+    """For sorting; empty is no value."""
+    if math.isnan(value):
+        return ""
+    return str(math.copysign(1e300, value)) if math.isinf(value) else repr(float(value))
+
+

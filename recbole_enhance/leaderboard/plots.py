@@ -1,0 +1,328 @@
+"""Plots of a table: files by matplotlib, and descriptions that plotly.js draws in the page."""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import pandas as pd
+
+from recbole_enhance.leaderboard import collect
+from recbole_enhance.leaderboard.analysis import Analysis, Row
+from recbole_enhance.leaderboard.measures import Measure, trade_off
+from recbole_enhance.leaderboard.pictures import (
+    COLOURS,
+    escaped,
+    files,
+    label_places,
+    layout,
+    plain,
+)
+from recbole_enhance.leaderboard.ranks import pareto_front
+
+_ACTIVITY = "activity"
+
+
+class Plot(NamedTuple):
+    """A picture, twice."""
+
+    name: str  # of its files
+    title: str
+    about: str
+    plotly: Dict[str, Any]
+    files: Dict[str, bytes]  # suffix -> content
+
+
+class _Point(NamedTuple):
+    row: Row
+    x: float
+    y: float
+    x_error: float
+    y_error: float
+    front: bool
+    label: Tuple[int, int]  # side of the point: 1 right or above, -1 left or below
+
+
+class _Groups(NamedTuple):
+    field: str
+    groups: List[str]
+    means: np.ndarray  # (rows, groups)
+    deviations: np.ndarray
+
+
+def plots(analysis: Analysis, name: str) -> List[Plot]:
+    """Draw what can be drawn of a table.
+
+    Args:
+        analysis: The table.
+        name: Start of the files' names.
+
+    Returns:
+        Accuracy against diversity, one plot of bars for each field of groups, and the
+        critical-difference diagram; those without data are left out.
+    """
+    made = [_trade_off(analysis, f"{name}-tradeoff")]
+    made += [
+        _bars(analysis, found, f"{name}-groups-{number}")
+        for number, found in enumerate(_groups(analysis), start=1)
+    ]
+    made.append(_critical_difference(analysis, f"{name}-ranks"))
+    return [plot for plot in made if plot is not None]
+
+
+# ---- accuracy against diversity ----------------------------------------------------------------
+
+
+def _trade_off(analysis: Analysis, name: str) -> Optional[Plot]:
+    axes = trade_off(analysis.measures, analysis.main)
+    if not axes:
+        return None
+    x, y = axes[0], axes[1]
+    rows = [row for row in analysis.rows if not np.isnan(row.mean(x.key) + row.mean(y.key))]
+    if not rows:
+        return None
+    values = np.array([[row.mean(x.key), row.mean(y.key)] for row in rows])
+    errors = np.nan_to_num([[row.deviation(x.key), row.deviation(y.key)] for row in rows])
+    front = pareto_front(values, (x.direction, y.direction))
+    labels = label_places(values, [len(row.title) for row in rows])
+    points = [
+        _Point(row, v[0], v[1], e[0], e[1], bool(f), label)
+        for row, v, e, f, label in zip(rows, values, errors, front, labels)
+    ]
+    steps = [(a, b) for a in points for b in points if _is_step(a, b, analysis)]
+    title = f"{y.title} against {x.title}"
+    about = (
+        f"Means over seeds with their standard deviations; {x.title} {x.arrow}, {y.title} "
+        f"{y.arrow} is better. No other row beats those on the line in both. Grey lines lead from "
+        "a backbone to the method over it."
+    )
+    return Plot(name, title, about, _trade_off_plotly(points, steps, x, y),
+                files(_draw_trade_off, points, steps, x, y))  # fmt: skip
+
+
+def _is_step(base: _Point, method: _Point, analysis: Analysis) -> bool:
+    return any(
+        c.base.title == base.row.title and c.row.title == method.row.title
+        for c in analysis.comparisons
+        if c.measure.key == analysis.main.key
+    )
+
+
+def _colours(rows: Sequence[Row]) -> Dict[str, str]:
+    """One colour for a backbone and the methods over it."""
+    names = list(dict.fromkeys(row.backbone for row in sorted(rows, key=lambda r: r.backbone)))
+    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
+
+
+def _line_of_front(points: Sequence[_Point]) -> List[_Point]:
+    return sorted((point for point in points if point.front), key=lambda p: (p.x, p.y))
+
+
+def _draw_trade_off(
+    figure: Any, points: Sequence[_Point], steps: Sequence[Tuple[_Point, _Point]],
+    x: Measure, y: Measure,
+) -> None:  # fmt: skip
+    figure.set_size_inches(6.4, 4.4)
+    axes = figure.add_subplot()
+    colours = _colours([point.row for point in points])
+    for base, method in steps:
+        axes.annotate("", (method.x, method.y), (base.x, base.y),
+                      arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 5,
+                                  "shrinkB": 5})  # fmt: skip
+    front = _line_of_front(points)
+    axes.plot([p.x for p in front], [p.y for p in front], "--", color="0.35", lw=1,
+              label="Pareto front")  # fmt: skip
+    for point in points:
+        colour = colours[point.row.backbone]
+        axes.errorbar(point.x, point.y, point.y_error, point.x_error, color=colour, lw=0.8,
+                      marker="D" if point.row.enhancer else "o", ms=6 if point.front else 5,
+                      mfc=colour if point.front else "white")  # fmt: skip
+        right, up = point.label
+        axes.annotate(plain(point.row.title), (point.x, point.y), (6 * right, 5 * up),
+                      textcoords="offset points", fontsize=8, ha="left" if right > 0 else "right",
+                      va="bottom" if up > 0 else "top")  # fmt: skip
+    axes.set_xlabel(f"{plain(x.title)} {x.arrow}")
+    axes.set_ylabel(f"{plain(y.title)} {y.arrow}")
+    axes.margins(0.12)
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _trade_off_plotly(
+    points: Sequence[_Point], steps: Sequence[Tuple[_Point, _Point]], x: Measure, y: Measure
+) -> Dict[str, Any]:
+    colours = _colours([point.row for point in points])
+    data: List[Dict[str, Any]] = [
+        {"type": "scatter", "mode": "lines", "x": [a.x, b.x], "y": [a.y, b.y], "hoverinfo": "skip",
+         "line": {"color": "#999999", "width": 1}, "showlegend": False}
+        for a, b in steps
+    ]  # fmt: skip
+    front = _line_of_front(points)
+    data.append(
+        {"type": "scatter", "mode": "lines", "x": [p.x for p in front], "y": [p.y for p in front],
+         "line": {"color": "#888888", "dash": "dash", "width": 1.5}, "name": "Pareto front",
+         "hoverinfo": "skip"}
+    )  # fmt: skip
+    for p in points:
+        colour = colours[p.row.backbone]
+        symbol = ("diamond" if p.row.enhancer else "circle") + ("" if p.front else "-open")
+        data.append(
+            {"type": "scatter", "mode": "markers+text", "x": [p.x], "y": [p.y],
+             "text": [escaped(p.row.title)], "showlegend": False,
+             "textposition": ("top " if p.label[1] > 0 else "bottom ")
+                             + ("right" if p.label[0] > 0 else "left"),
+             "name": escaped(p.row.title), "cliponaxis": False,
+             "marker": {"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2}},
+             "error_x": {"array": [p.x_error], "color": colour, "thickness": 1, "width": 3},
+             "error_y": {"array": [p.y_error], "color": colour, "thickness": 1, "width": 3},
+             "hovertemplate": f"%{{text}}<br>{escaped(x.title)} %{{x:.4f}}<br>"
+                              f"{escaped(y.title)} %{{y:.4f}}<extra></extra>"}
+        )  # fmt: skip
+    return {"data": data, "layout": layout(f"{x.title} {x.arrow}", f"{y.title} {y.arrow}", 440)}
+
+
+# ---- groups ------------------------------------------------------------------------------------
+
+
+def _groups(analysis: Analysis) -> List[_Groups]:
+    """Means of the main metric by group and row, over seeds."""
+    tables = [
+        _of_run(table, analysis.main.key).assign(row=number)
+        for number, row in enumerate(analysis.rows)
+        for table in map(collect.groups, row.runs)
+        if table is not None
+    ]
+    every = pd.concat(tables) if tables else pd.DataFrame({"field": []})
+    found = []
+    for field in dict.fromkeys(every["field"]):
+        part = every[every["field"] == field]
+        groups = list(dict.fromkeys(part["group"]))
+        over_seeds = part.groupby(["row", "group"], sort=False)["mean"].agg(["mean", "std"])
+        means, deviations = (
+            over_seeds[column].unstack().reindex(range(len(analysis.rows)), columns=groups)
+            .to_numpy(float)
+            for column in ("mean", "std")
+        )  # fmt: skip
+        found.append(_Groups(str(field), groups, means, np.nan_to_num(deviations)))
+    return found
+
+
+def _of_run(table: pd.DataFrame, key: str) -> pd.DataFrame:
+    """The groups of a run, those of activity by number: their bounds differ between splits."""
+    table = table[(table["metric"] == key) & ~table["group"].str.startswith("gap: ")]
+    table = table.dropna(subset=["mean"])
+    active = table["field"] == _ACTIVITY
+    if active.any():
+        number = (active.cumsum()[active]).astype(str)
+        table = table.assign(group=table["group"].mask(active, "level " + number))
+    return table
+
+
+def _bars(analysis: Analysis, found: _Groups, name: str) -> Optional[Plot]:
+    known = ~np.isnan(found.means).all(axis=1)
+    if not known.any():
+        return None
+    titles = [row.title for row, keep in zip(analysis.rows, known) if keep]
+    means, deviations = found.means[known], found.deviations[known]
+    about = (
+        f"Mean of {analysis.main.title} in each group of {found.field}, over seeds, with the "
+        "standard deviation over seeds."
+    )
+    if found.field == _ACTIVITY:
+        about += " Level 1 are the users with the fewest training interactions."
+    title = f"{analysis.main.title} by {found.field}"
+    data = [
+        {"type": "bar", "name": escaped(group), "x": [escaped(t) for t in titles],
+         "y": _listed(means[:, n]), "marker": {"color": COLOURS[n % len(COLOURS)]},
+         "error_y": {"array": _listed(deviations[:, n]), "thickness": 1, "width": 3}}
+        for n, group in enumerate(found.groups)
+    ]  # fmt: skip
+    axes = {**layout("", analysis.main.title, 380), "barmode": "group"}
+    drawn = files(_draw_bars, titles, found.groups, means, deviations, analysis.main.title)
+    return Plot(name, title, about, {"data": data, "layout": axes}, drawn)
+
+
+def _draw_bars(
+    figure: Any, titles: Sequence[str], groups: Sequence[str], means: np.ndarray,
+    deviations: np.ndarray, metric: str,
+) -> None:  # fmt: skip
+    figure.set_size_inches(max(5.0, 1.0 * len(titles)), 3.6)
+    axes = figure.add_subplot()
+    width = 0.8 / len(groups)
+    for n, group in enumerate(groups):
+        axes.bar(np.arange(len(titles)) + (n - (len(groups) - 1) / 2) * width, means[:, n], width,
+                 yerr=deviations[:, n], color=COLOURS[n % len(COLOURS)], label=plain(group),
+                 error_kw={"lw": 0.8})  # fmt: skip
+    axes.set_xticks(range(len(titles)), [plain(t) for t in titles], rotation=30, ha="right")
+    axes.set_ylabel(plain(metric))
+    axes.grid(axis="x", visible=False)
+    axes.legend(frameon=False, fontsize=8, ncols=min(4, len(groups)))
+
+
+# ---- critical difference -----------------------------------------------------------------------
+
+
+def _critical_difference(analysis: Analysis, name: str) -> Optional[Plot]:
+    if analysis.ranking is None:
+        return None
+    rows, result = analysis.ranking
+    about = (
+        f"Average rank by {analysis.main.title} over {result.users} users, 1 is best. Rows under "
+        f"one bar do not differ: their ranks are within {result.distance:.3f} (Nemenyi, 5 %). "
+        f"Friedman's test that all rank alike: p {_p(result.p_friedman)}."
+    )
+    order = np.argsort(result.ranks, kind="stable")[::-1]
+    data = [
+        {"type": "scatter", "mode": "markers", "showlegend": False,
+         "x": [float(result.ranks[n]) for n in order],
+         "y": [escaped(rows[n].title) for n in order],
+         "error_x": {"array": [result.distance / 2] * len(order), "thickness": 2, "width": 6},
+         "marker": {"size": 10, "color": COLOURS[0]},
+         "hovertemplate": "%{y}: %{x:.3f}<extra></extra>"}
+    ]  # fmt: skip
+    axes = layout("average rank; bars that do not meet differ", "", 120 + 34 * len(order))
+    axes["yaxis"]["type"] = "category"
+    drawn = files(_draw_ranks, [row.title for row in rows], result.ranks, result.distance,
+                   result.groups)  # fmt: skip
+    return Plot(name, f"Critical differences, {analysis.main.title}", about,
+                {"data": data, "layout": axes}, drawn)  # fmt: skip
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _draw_ranks(
+    figure: Any, titles: Sequence[str], ranks: np.ndarray, distance: float,
+    groups: Sequence[Tuple[int, ...]],
+) -> None:  # fmt: skip
+    """Demšar's diagram: best on the left, names on both sides, bars join what does not differ."""
+    order = np.argsort(ranks, kind="stable")
+    half = (len(order) + 1) // 2
+    low, high = float(np.floor(ranks.min())), float(np.ceil(ranks.max()))
+    bars = 0.28 * len(groups)
+    depth = bars + 0.35 * half + 0.3
+    figure.set_size_inches(7.0, 0.9 + 0.55 * (depth + 1))
+    axes = figure.add_subplot()
+    axes.set(xlim=(low - 0.35 * (high - low), high + 0.35 * (high - low)), ylim=(-depth, 1.0))
+    axes.axis("off")
+    axes.plot([low, high], [0, 0], color="black", lw=1.2)
+    for tick in np.arange(low, high + 1):
+        axes.plot([tick, tick], [0, 0.12], color="black", lw=1)
+        axes.text(tick, 0.18, f"{tick:g}", ha="center", va="bottom", fontsize=8)
+    axes.plot([low, low + distance], [0.75, 0.75], color="black", lw=1.5, marker="|")
+    axes.text(low + distance, 0.75, f"  CD = {distance:.3f}", va="center", fontsize=8)
+    for place, group in enumerate(groups):
+        ends = ranks[list(group)]
+        axes.plot([ends.min(), ends.max()], [-0.28 * (place + 1)] * 2, color="black", lw=3.5,
+                  solid_capstyle="round")  # fmt: skip
+    for place, n in enumerate(order):
+        left = place < half
+        level = place if left else len(order) - 1 - place
+        edge = low - 0.02 * (high - low) if left else high + 0.02 * (high - low)
+        y = -bars - 0.35 * (level + 1)
+        axes.plot([ranks[n], ranks[n], edge], [0, y, y], color="0.4", lw=0.8)
+        text = f"{plain(titles[n])} ({ranks[n]:.2f})"
+        axes.text(edge, y, f"{text} " if left else f" {text}", va="center", fontsize=8,
+                  ha="right" if left else "left")  # fmt: skip
+
+
+def _listed(values: np.ndarray) -> List[Optional[float]]:
+    return [None if np.isnan(value) else float(value) for value in values]

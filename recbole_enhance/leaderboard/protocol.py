@@ -1,0 +1,136 @@
+"""What two runs must have in common to stand in one table: data, split, candidates, metrics.
+
+How a model is trained (learning rate, epochs, training negatives) is no part of it: that is what a
+method may choose. A table shows the options in which its rows differ.
+"""
+
+import hashlib
+import json
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+
+from recbole_enhance.leaderboard.collect import Run
+
+# Which rows of the files are interactions, and which column means what.
+_DATA = ("benchmark_filename", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "RATING_FIELD",
+         "LABEL_FIELD", "unload_col", "unused_col", "additional_feat_suffix", "rm_dup_inter",
+         "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval",
+         "item_inter_num_interval", "threshold")  # fmt: skip
+_EVALUATION = ("topk", "mask_history", "repeatable", "valid_metric", "item_category_field")
+_METRICS = ("group_fields", "group_metric", "activity_groups", "item_tail_share",
+            "calibration_alpha", "score_link", "tail_ratio", "metric_decimal_place")  # fmt: skip
+_SAMPLED = ("uni", "pop")
+# Columns that only a model reads: EFM and CER have them loaded (data/mentions.py).
+_OF_A_MODEL = ("feature_field", "sentiment_field")
+
+
+class Table(NamedTuple):
+    """The runs of one protocol."""
+
+    dataset: str
+    variant: Any
+    protocol: Dict[str, Any]
+    digest: str
+    runs: Sequence[Run]
+
+
+def protocol_of(run: Run) -> Dict[str, Any]:
+    """The options that decide what a run's numbers mean.
+
+    Args:
+        run: A finished run.
+
+    Returns:
+        Option -> value, in the order in which a page shows them.
+    """
+    options = run.options
+    protocol: Dict[str, Any] = {
+        "dataset": run.report["dataset"], "variant": run.report.get("variant"),
+        "data_sha256": _hashes(run), "load_col.inter": _columns(options),
+    }  # fmt: skip
+    protocol.update({key: options.get(key) for key in _DATA})
+    arguments = options.get("eval_args")
+    arguments = arguments if isinstance(arguments, Mapping) else {}
+    mode = arguments.get("mode")
+    modes = mode if isinstance(mode, Mapping) else {"valid": mode, "test": mode}
+    protocol["eval_args.split"] = arguments.get("split")
+    protocol["eval_args.order"] = arguments.get("order")
+    protocol["eval_args.group_by"] = arguments.get("group_by")
+    protocol["eval_args.mode"] = dict(modes)
+    protocol["split_seed"] = _split_seed(options, arguments)
+    sampled = any(str(value).startswith(_SAMPLED) for value in modes.values())
+    protocol["candidates_seed"] = "the run's seed" if sampled else "nothing is drawn"
+    protocol.update({key: options.get(key) for key in (*_EVALUATION, *_METRICS)})
+    return json.loads(json.dumps(protocol, default=str))
+
+
+def digest(protocol: Mapping[str, Any]) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of a protocol.
+
+    Example:
+        >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+        True
+    """
+    text = json.dumps(protocol, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def tables(runs: Sequence[Run]) -> List[Table]:
+    """Put runs of one protocol together: a table for each dataset and variant.
+
+    Args:
+        runs: Finished runs.
+
+    Raises:
+        ValueError: If two runs of one dataset and variant have different protocols; names the
+            first option that differs, both values, and both folders.
+    """
+    by_data: Dict[Tuple[str, str], List[Run]] = {}
+    for run in runs:
+        key = run.report["dataset"], str(run.report.get("variant") or "")
+        by_data.setdefault(key, []).append(run)
+    made = []
+    for (dataset, _), alike in sorted(by_data.items()):
+        first = protocol_of(alike[0])
+        for run in alike[1:]:
+            other = protocol_of(run)
+            if other != first:
+                _refuse(alike[0], first, run, other)
+        variant = alike[0].report.get("variant")
+        made.append(Table(dataset, variant, first, digest(first), alike))
+    return made
+
+
+def _refuse(run: Run, first: Mapping[str, Any], other_run: Run, other: Mapping[str, Any]) -> None:
+    option = next(key for key in first if first[key] != other[key])
+    raise ValueError(
+        f"dataset={run.report['dataset']}: two protocols in one table, {option}="
+        f"{_short(first[option])} in {run.folder} and {_short(other[option])} in "
+        f"{other_run.folder}; give them folders of their own"
+    )
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _hashes(run: Run) -> Dict[str, str]:
+    """Of the files that every model reads: interactions, and items where categories are read."""
+    known = run.environment.get("data_sha256")
+    known = known if isinstance(known, Mapping) else {}
+    wanted = [".inter"] + [".item"] * (run.options.get("item_category_field") is not None)
+    return {name: known[name] for name in sorted(known) if name.endswith(tuple(wanted))}
+
+
+def _columns(options: Mapping[str, Any]) -> Any:
+    loaded = options.get("load_col")
+    columns = loaded.get("inter") if isinstance(loaded, Mapping) else loaded
+    if not isinstance(columns, list):
+        return columns
+    own = {options.get(key) for key in _OF_A_MODEL}
+    return sorted(str(column) for column in columns if column not in own)
+
+
+def _split_seed(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    if options.get("benchmark_filename"):
+        return "the files are split"
+    return "the run's seed" if str(arguments.get("order")) == "RO" else "nothing is drawn"

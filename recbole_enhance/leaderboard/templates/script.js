@@ -1,0 +1,132 @@
+"use strict";
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const root = document.documentElement;
+
+  // ---- theme: the system's until the reader chooses
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const isDark = () => (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
+  const remember = (theme) => { try { localStorage.setItem("theme", theme); } catch { /* a file */ } };
+  const toggle = document.getElementById("theme");
+  const showTheme = () => {
+    toggle.textContent = isDark() ? "☀ Light" : "☾ Dark";
+    paintPlots();
+  };
+  toggle.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    remember(root.dataset.theme);
+    showTheme();
+  });
+  system.addEventListener("change", showTheme);
+
+  // ---- plots
+  const colours = () => {
+    const style = getComputedStyle(root);
+    const of = (name) => style.getPropertyValue(name).trim();
+    const axis = { gridcolor: of("--line"), linecolor: of("--soft"), tickcolor: of("--soft") };
+    return { axis, ink: of("--ink"), card: of("--card"), line: of("--line") };
+  };
+  const plots = all(".plot").map((place) => ({
+    place, spec: JSON.parse(document.getElementById(place.dataset.spec).textContent),
+  }));
+  const painted = (layout) => {
+    const { axis, ink, card, line } = colours();
+    return {
+      ...layout, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { color: ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
+      xaxis: { ...layout.xaxis, ...axis }, yaxis: { ...layout.yaxis, ...axis },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: line, activecolor: ink },
+      hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink } },
+    };
+  };
+  const paintPlots = () => plots.forEach(({ place, spec }) => Plotly.react(
+    place, spec.data, painted(spec.layout), {
+      responsive: true, displaylogo: false,
+      modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
+    },
+  ));
+
+  // ---- sorting: a column's better side first, then the other way round; no value is last
+  const sortBy = (table, th) => {
+    const column = [...th.parentElement.children].indexOf(th);
+    const first = th.dataset.first || "descending";
+    const other = first === "descending" ? "ascending" : "descending";
+    const order = th.getAttribute("aria-sort") === first ? other : first;
+    all("thead th[aria-sort]", table).forEach((h) => h.setAttribute("aria-sort", "none"));
+    th.setAttribute("aria-sort", order);
+    const sign = order === "ascending" ? 1 : -1;
+    const value = (row) => row.children[column].dataset.value;
+    const compare = (a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (x === "" || y === "") return (x === "") - (y === "");
+      const numbers = th.dataset.kind !== "text";
+      return sign * (numbers ? x - y : x.localeCompare(y));
+    };
+    const body = table.tBodies[0];
+    const rows = [...body.rows].filter((row) => !row.classList.contains("failed"));
+    rows.sort(compare).forEach((row) => body.append(row));
+    all("tr.failed", body).forEach((row) => body.append(row));
+  };
+  all("table.sortable").forEach((table) => all("thead th[aria-sort]", table).forEach((th) => {
+    th.querySelector("button").addEventListener("click", () => sortBy(table, th));
+  }));
+
+  // ---- filters: rows by text and model family, columns and comparisons by metric family and k
+  const pressed = (name) => new Set(all(`[data-filter="${name}"][aria-pressed="true"]`)
+    .map((chip) => chip.dataset.value));
+  const find = document.getElementById("find");
+  const cut = document.getElementById("cut");
+  const apply = () => {
+    const text = find.value.trim().toLowerCase();
+    const models = pressed("model");
+    const metrics = pressed("metric");
+    const k = cut ? cut.value : "";
+    const wanted = (element) => metrics.has(element.dataset.family)
+      && (!k || !element.dataset.k || element.dataset.k === k);
+    all("tr[data-model]").forEach((row) => {
+      const shown = models.has(row.dataset.model) && row.dataset.text.includes(text);
+      row.hidden = !shown || (row.dataset.family !== undefined && !wanted(row));
+    });
+    all(".results [data-family]").forEach((cell) => { cell.hidden = !wanted(cell); });
+    all(".results").forEach((table) => all("tr.families th[data-of]", table).forEach((th) => {
+      const columns = all(`tr.columns th[data-family="${th.dataset.of}"]:not([hidden])`, table);
+      th.hidden = columns.length === 0;
+      th.colSpan = Math.max(1, columns.length);
+    }));
+    all("table.filtered").forEach((table) => {
+      const note = document.getElementById(table.dataset.empty);
+      note.hidden = all("tbody tr:not([hidden])", table).length > 0;
+    });
+  };
+  all("[data-filter]").forEach((chip) => chip.addEventListener("click", () => {
+    chip.setAttribute("aria-pressed", chip.getAttribute("aria-pressed") !== "true");
+    apply();
+  }));
+  find.addEventListener("input", apply);
+  if (cut) cut.addEventListener("change", apply);
+
+  // ---- tooltips that a scrolling table does not cut off, for mouse, keyboard and touch
+  const tip = document.getElementById("tip");
+  const showTip = (target) => {
+    tip.textContent = target.dataset.tip;
+    tip.hidden = false;
+    const at = target.getBoundingClientRect();
+    const size = tip.getBoundingClientRect();
+    const left = Math.min(Math.max(8, at.left), innerWidth - size.width - 8);
+    const below = at.bottom + size.height + 10 < innerHeight;
+    tip.style.left = `${left}px`;
+    tip.style.top = `${below ? at.bottom + 6 : at.top - size.height - 6}px`;
+  };
+  const near = (event) => event.target.closest && event.target.closest("[data-tip]");
+  for (const name of ["mouseover", "focusin", "click"]) {
+    document.addEventListener(name, (event) => {
+      const target = near(event);
+      if (target) showTip(target); else tip.hidden = true;
+    });
+  }
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
+  addEventListener("scroll", () => { tip.hidden = true; }, true);
+
+  showTheme();
+  apply();
+})();

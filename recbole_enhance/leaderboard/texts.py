@@ -1,0 +1,325 @@
+"""The pages that are text: Markdown, LaTeX, CSV and JSON."""
+
+import csv
+import io
+import json
+import math
+import re
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+
+from recbole_enhance.leaderboard import wording
+from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
+from recbole_enhance.leaderboard.collect import Collected, Left
+from recbole_enhance.leaderboard.measures import FAMILIES, Measure
+from recbole_enhance.leaderboard.wording import DASH, MINUS
+
+COST_TITLES: Dict[str, str] = {
+    "train_seconds_per_epoch": "s/epoch", "epochs_run": "epochs", "fit_seconds": "training s",
+    "parameters": "parameters", "peak_memory_mb": "memory, MB", "peak_gpu_memory_mb": "GPU, MB",
+}  # fmt: skip
+_TEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    DASH: "--", "±": r"$\pm$", MINUS: "$-$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+    "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "△": r"$\triangle$",
+    "▽": r"$\triangledown$", "∞": r"$\infty$", "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+SIGNIFICANCE = (
+    "dataset", "variant", "protocol", "row", "backbone", "metric", "family", "better", "value",
+    "backbone_value", "difference", "percent", "seeds", "ci_low", "ci_high", "users", "dropped",
+    "user_difference", "t", "p_t", "p_t_holm", "p_t_bh", "p_wilcoxon", "p_wilcoxon_holm",
+    "p_wilcoxon_bh", "d_z", "rank_biserial", "win", "tie", "loss", "p_seeds", "p_seeds_holm",
+    "p_seeds_bh", "verdict",
+)  # fmt: skip
+
+
+def table_title(analysis: Analysis) -> str:
+    """Dataset and variant."""
+    variant = analysis.table.variant
+    return f"{analysis.table.dataset} ({variant})" if variant else analysis.table.dataset
+
+
+def costs(analysis: Analysis) -> List[str]:
+    """The cost columns that any row has."""
+    return [key for key in COST if not all(math.isnan(row.cost[key]) for row in analysis.rows)]
+
+
+def verdicts(analysis: Analysis) -> Dict[Any, Comparison]:
+    """Title of a row and metric -> the comparison."""
+    return {(c.row.title, c.measure.key): c for c in analysis.comparisons}
+
+
+def without_runs(analysis: Analysis) -> List[Left]:
+    """One failed cell for each row that has no run at all."""
+    there = {row.title for row in analysis.rows} | {row.label for row in analysis.rows}
+    return list({c.label: c for c in analysis.failed[::-1] if c.label not in there}.values())[::-1]
+
+
+# ---- Markdown ----------------------------------------------------------------------------------
+
+
+def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
+    """``board.md``."""
+    lines = ["# Leaderboard", "", "Written by `recbole-enhance leaderboard build`; [the "
+             "page](index.html) has the plots, the statistics and the commands.", ""]  # fmt: skip
+    for analysis in analyses:
+        lines += [f"## {_md(table_title(analysis))}", "", _md_caption(analysis), ""]
+        for family, title in FAMILIES.items():
+            columns = [m for m in analysis.measures if m.family == family]
+            if columns:
+                lines += [f"### {title}", "", *_md_results(analysis, columns), ""]
+        lines += ["### Cost", "", *_md_cost(analysis), ""]
+        if analysis.comparisons or analysis.alone:
+            lines += ["### Against the backbone", "", *_md_comparisons(analysis), ""]
+        lines += ["### Protocol", "", f"Hash `{analysis.table.digest}`.", "",
+                  *_md_table(["option", "value"], [[key, f"`{wording.plain(value)}`"]
+                   for key, value in analysis.table.protocol.items()]), ""]  # fmt: skip
+    left = [*collected.failed, *collected.unfinished, *(c for a in analyses for c in a.repeated)]
+    if left:
+        rows = [[c.dataset, c.label, str(c.seed), c.place, c.reason] for c in left]
+        header = ["dataset", "row", "seed", "folder", "reason"]
+        lines += ["## Cells without a result", "", *_md_table(header, rows), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _md_caption(analysis: Analysis) -> str:
+    return (
+        "Mean ± standard deviation over seeds. Best **bold**, second best <u>underlined</u>. "
+        f"{wording.LEGEND}"
+    )
+
+
+def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> List[str]:
+    of, rows = verdicts(analysis), []
+    for place, row in enumerate(analysis.rows):
+        cells = [_md(row.title), str(len(row.runs))]
+        for m in columns:
+            text = wording.spread(row, m)
+            best, second = analysis.best[m.key]
+            text = f"**{text}**" if place in best else f"<u>{text}</u>" if place in second else text
+            found = of.get((row.title, m.key))
+            cells.append(f"{text} {wording.MARKS[found.verdict]}".strip() if found else text)
+        rows.append(cells)
+    rows += [[_md(c.label), "0", *[DASH] * len(columns)] for c in without_runs(analysis)]
+    notes = [
+        f"{_md(row.title)}, {m.title}: {row.reasons[m.key]}."
+        for row in analysis.rows for m in columns if m.key in row.reasons
+    ]  # fmt: skip
+    notes += [f"{_md(c.label)}: failed, {_md(c.reason)}." for c in without_runs(analysis)]
+    header = ["row", "seeds", *(f"{m.title} {m.arrow}" for m in columns)]
+    return _md_table(header, rows, escape=False) + ([""] if notes else []) + [
+        f"- {note}" for note in notes
+    ]  # fmt: skip
+
+
+def _md_cost(analysis: Analysis) -> List[str]:
+    keys = costs(analysis)
+    rows = [[row.title, *(wording.cost(key, row.cost[key]) for key in keys)]
+            for row in analysis.rows]  # fmt: skip
+    return _md_table(["row", *(COST_TITLES[key] for key in keys)], rows)
+
+
+def _md_comparisons(analysis: Analysis) -> List[str]:
+    rows = [
+        [c.row.title, c.base.title, f"{c.measure.title} {c.measure.arrow}",
+         f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(),
+         wording.percent(c.percent), wording.interval(c), *_tests(c)]
+        for c in analysis.comparisons
+    ]  # fmt: skip
+    header = ["row", "backbone", "metric", "difference", "percent", "95 % over seeds",
+              "p t (Holm)", "p Wilcoxon (Holm)", "p seeds (Holm)", "d_z",
+              "win / tie / loss"]  # fmt: skip
+    lines = _md_table(header, rows) if rows else []
+    notes = [f"- {_md(title)}: not compared, {_md(why)}." for title, why in analysis.alone.items()]
+    return lines + ([""] if lines and notes else []) + notes
+
+
+def _tests(c: Comparison) -> List[str]:
+    p = wording.p_value
+    if c.users is None:
+        return [DASH, DASH, p(c.corrected["seeds_holm"]), DASH, DASH]
+    return [
+        p(c.corrected["t_holm"]), p(c.corrected["wilcoxon_holm"]), p(c.corrected["seeds_holm"]),
+        wording.signed(c.users.d_z), f"{c.users.win} / {c.users.tie} / {c.users.loss}",
+    ]  # fmt: skip
+
+
+def _md_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], escape: bool = True
+) -> List[str]:
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    for row in rows:
+        cells = [_md(cell) for cell in row] if escape else row
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _md(text: str) -> str:
+    """Text that a Markdown reader shows as it is."""
+    text = " ".join(str(text).split())
+    if text.startswith("`") and text.endswith("`") and "`" not in text[1:-1]:
+        return text.replace("|", r"\|")
+    return re.sub(r"([\\`*_|\[\]<>])", r"\\\1", text)
+
+
+# ---- LaTeX -------------------------------------------------------------------------------------
+
+
+def latex(analyses: Sequence[Analysis]) -> str:
+    """``board.tex``: a table for each family; needs booktabs and amssymb."""
+    lines = ["% Written by recbole-enhance leaderboard build. Needs booktabs, amssymb."]
+    for analysis in analyses:
+        of = verdicts(analysis)
+        for family, title in FAMILIES.items():
+            columns = [m for m in analysis.measures if m.family == family]
+            if not columns:
+                continue
+            name = f"{table_title(analysis)}: {title.lower()}"
+            lines += ["", r"\begin{table}", r"\centering",
+                      rf"\caption{{{_tex(name)}, protocol {analysis.table.digest}.}}",
+                      rf"\begin{{tabular}}{{lr{'l' * len(columns)}}}", r"\toprule",
+                      " & ".join(["Row", "Seeds", *(_tex(f"{m.title} {m.arrow}") for m in columns)])
+                      + r" \\", r"\midrule"]  # fmt: skip
+            for place, row in enumerate(analysis.rows):
+                cells = [_tex(row.title), str(len(row.runs))]
+                for m in columns:
+                    text, (best, second) = _tex(wording.spread(row, m)), analysis.best[m.key]
+                    if place in best:
+                        text = rf"\textbf{{{text}}}"
+                    elif place in second:
+                        text = rf"\underline{{{text}}}"
+                    found = of.get((row.title, m.key))
+                    mark = _tex(wording.MARKS[found.verdict]) if found else ""
+                    cells.append(f"{text} {mark}".strip())
+                lines.append(" & ".join(cells) + r" \\")
+            lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(character, character) for character in " ".join(text.split()))
+
+
+# ---- tables for programs -----------------------------------------------------------------------
+
+
+def board_csv(analyses: Sequence[Analysis]) -> str:
+    """``board.csv``: a line for each row and metric."""
+    header = [
+        "dataset", "variant", "protocol", "row", "label", "name", "method", "backbone", "metric",
+        "family", "better", "seeds", "mean", "std", "place", "reason", *COST,
+    ]  # fmt: skip
+    lines = []
+    for a in analyses:
+        head = [a.table.dataset, a.table.variant, a.table.digest]
+        for place, row in enumerate(a.rows):
+            for m in a.measures:
+                best, second = a.best[m.key]
+                lines.append(
+                    [*head, row.title, row.label, row.name, row.enhancer, row.backbone, m.key,
+                     m.family, _side(m), len(row.runs), row.mean(m.key), row.deviation(m.key),
+                     "best" if place in best else "second" if place in second else "",
+                     row.reasons.get(m.key, ""), *row.cost.values()]
+                )  # fmt: skip
+        lines += [[*head, c.label, *[None] * 7, 0, None, None, "", f"failed: {c.reason}",
+                   *[None] * len(COST)] for c in without_runs(a)]  # fmt: skip
+    return _csv(header, lines)
+
+
+def significance_csv(analyses: Sequence[Analysis]) -> str:
+    """``significance.csv``: a line for each comparison, nothing rounded."""
+    return _csv(SIGNIFICANCE, [list(line.values()) for line in significance(analyses)])
+
+
+def significance(analyses: Sequence[Analysis]) -> List[Dict[str, Any]]:
+    """The comparisons as mappings of :data:`SIGNIFICANCE`."""
+    lines = []
+    for a in analyses:
+        for c in a.comparisons:
+            users: Mapping[str, Any] = c.users._asdict() if c.users else {}
+            values: List[Any] = [
+                a.table.dataset, a.table.variant, a.table.digest, c.row.title, c.base.title,
+                c.measure.key, c.measure.family, _side(c.measure), c.value, c.base_value,
+                c.seeds.mean, c.percent, c.seeds.n, c.seeds.low, c.seeds.high,
+                *(users.get(key) for key in ("users", "dropped", "mean", "t", "p_t")),
+                c.corrected["t_holm"], c.corrected["t_bh"], users.get("p_wilcoxon"),
+                c.corrected["wilcoxon_holm"], c.corrected["wilcoxon_bh"],
+                *(users.get(key) for key in ("d_z", "rank_biserial", "win", "tie", "loss")),
+                c.seeds.p, c.corrected["seeds_holm"], c.corrected["seeds_bh"], c.verdict,
+            ]  # fmt: skip
+            lines.append(dict(zip(SIGNIFICANCE, values)))
+    return lines
+
+
+def board_json(analyses: Sequence[Analysis], collected: Collected) -> str:
+    """``board.json``: everything, null for what is missing or infinite."""
+    lines = significance(analyses)
+    content = {
+        "tables": [
+            {
+                "dataset": a.table.dataset, "variant": a.table.variant,
+                "protocol_sha256": a.table.digest, "protocol": a.table.protocol,
+                "main_metric": a.main.key,
+                "metrics": [{**m._asdict(), "direction": _side(m)} for m in a.measures],
+                "rows": [_json_row(a, place, row) for place, row in enumerate(a.rows)],
+                "against_backbone": [line for line in lines if line["protocol"] == a.table.digest],
+                "not_compared": a.alone, "ranking": _json_ranking(a),
+            }
+            for a in analyses
+        ],
+        "failed": [c._asdict() for c in collected.failed],
+        "unfinished": [c._asdict() for c in collected.unfinished],
+        "repeated": [c._asdict() for a in analyses for c in a.repeated],
+    }  # fmt: skip
+    return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_row(a: Analysis, place: int, row: Row) -> Dict[str, Any]:
+    return {
+        "row": row.title, "label": row.label, "name": row.name, "method": row.enhancer,
+        "backbone": row.backbone, "model_family": row.family, "seeds": row.seeds,
+        "folders": [run.place for run in row.runs],
+        "results": {
+            m.key: {"mean": row.mean(m.key), "std": row.deviation(m.key),
+                    "values": row.results[m.key].tolist(), "best": place in a.best[m.key][0],
+                    "second": place in a.best[m.key][1], "reason": row.reasons.get(m.key)}
+            for m in a.measures
+        },
+        "cost": dict(row.cost), "training": dict(row.training), "tuning": row.tuning,
+    }  # fmt: skip
+
+
+def _json_ranking(a: Analysis) -> Optional[Dict[str, Any]]:
+    if a.ranking is None:
+        return None
+    rows, result = a.ranking
+    return {
+        "metric": a.main.key, "users": result.users, "critical_difference": result.distance,
+        "p_friedman": result.p_friedman,
+        "ranks": {row.title: float(rank) for row, rank in zip(rows, result.ranks)},
+        "alike": [[rows[n].title for n in group] for group in result.groups],
+    }  # fmt: skip
+
+
+def _side(m: Measure) -> str:
+    return "larger" if m.direction > 0 else "smaller"
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON cannot hold."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+
+
+def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for line in lines:
+        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in line])
+    return text.getvalue()

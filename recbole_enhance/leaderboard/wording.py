@@ -1,0 +1,121 @@
+"""Numbers and marks as a reader sees them, the same on every page."""
+
+import json
+import math
+from typing import Any, Dict, Optional
+
+from recbole_enhance.leaderboard.analysis import Comparison, Row
+from recbole_enhance.leaderboard.measures import Measure
+
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+MARKS: Dict[str, str] = {
+    "better": "▲", "worse": "▼", "better maybe": "△", "worse maybe": "▽", "": "",
+}  # fmt: skip
+LEGEND = (
+    "▲ better, ▼ worse than the backbone: p < 0.05 after Holm's correction over the table, and the "
+    "95 % interval over seeds does not hold 0. △ ▽: the test over users finds it, but the interval "
+    "over seeds holds 0, or there is one seed. Metrics of all lists together have no value per "
+    "user; they are tested over seeds."
+)
+
+
+def number(value: float, like: Optional[float] = None) -> str:
+    """Four decimals below 100, fewer above; a dash for none.
+
+    Args:
+        value: The number.
+        like: Takes as many decimals as this one.
+
+    Example:
+        >>> number(0.12345), number(199.63), number(168128.0), number(float("nan"))
+        ('0.1235', '199.63', '168,128', '–')
+    """
+    if math.isnan(value):
+        return DASH
+    if math.isinf(value):
+        return "∞" if value > 0 else f"{MINUS}∞"
+    size = abs(value if like is None or not math.isfinite(like) else like)
+    return f"{value:,.{0 if size >= 10_000 else 2 if size >= 100 else 4}f}"
+
+
+def signed(value: float, like: Optional[float] = None) -> str:
+    """The same with a sign, a true minus.
+
+    Args:
+        value: The number.
+        like: Takes as many decimals as this one.
+
+    Example:
+        >>> signed(0.5), signed(-0.25), signed(0.0)
+        ('+0.5000', '−0.2500', '0.0000')
+    """
+    if not math.isfinite(value):
+        return number(value)
+    text = number(abs(value), like)
+    return ("+" if value > 0 else MINUS) + text if text.strip("0.") else text
+
+
+def percent(value: float) -> str:
+    """A signed percentage.
+
+    Example:
+        >>> percent(-12.345), percent(float("nan"))
+        ('−12.3 %', '–')
+    """
+    if not math.isfinite(value):
+        return number(value)
+    text = f"{abs(value):.1f} %"
+    return text if text == "0.0 %" else ("+" if value > 0 else MINUS) + text
+
+
+def p_value(value: float) -> str:
+    """A p-value; what is too small to print is bounded.
+
+    Example:
+        >>> p_value(0.03456), p_value(1e-9), p_value(1.0), p_value(float("nan"))
+        ('0.035', '<0.001', '1.000', '–')
+    """
+    if math.isnan(value):
+        return DASH
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def spread(row: Row, m: Measure) -> str:
+    """Mean, and the standard deviation where there are two seeds."""
+    deviation = row.deviation(m.key)
+    mean = row.mean(m.key)
+    return number(mean) + ("" if math.isnan(deviation) else f" ± {number(deviation, mean)}")
+
+
+def interval(comparison: Comparison) -> str:
+    """The 95 % interval over seeds."""
+    low, high = comparison.seeds.low, comparison.seeds.high
+    if math.isnan(low):
+        return DASH
+    return f"[{signed(low, comparison.value)}, {signed(high, comparison.value)}]"
+
+
+def difference(comparison: Comparison) -> str:
+    """Method minus backbone."""
+    return signed(comparison.seeds.mean, comparison.value)
+
+
+def cost(key: str, value: float) -> str:
+    """A cost in its usual unit.
+
+    Example:
+        >>> cost("parameters", 168128.0), cost("train_seconds_per_epoch", 0.0451)
+        ('168,128', '0.0451')
+    """
+    if math.isnan(value):
+        return DASH
+    if key == "parameters":
+        return f"{value:,.0f}"
+    if key == "epochs_run":
+        return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
+def plain(value: Any) -> str:
+    """An option's value on one line."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
