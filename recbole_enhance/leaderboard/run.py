@@ -32,6 +32,7 @@ from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, describe
 from recbole_enhance.run_folder import LOCK, METRICS, RunFolder, logger
 
+_TUNERS_OWN = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
 BOARD, TUNING = "board.yaml", "tuning"
 _TERMINATED = 143  # what a shell reports of a process that SIGTERM ended
 Chosen = Dict[Tuple[int, str], Dict[str, Any]]
@@ -233,7 +234,7 @@ def _tuner(board: Board) -> Callable[..., Dict[str, Any]]:
         raise ValueError(
             f"tune: {error.name} is missing: pip install recbole_enhance[tune]"
         ) from error
-    known = set(inspect.signature(tune).parameters) - {"options", "out", "quiet"}
+    known = set(inspect.signature(tune).parameters) - _TUNERS_OWN
     for key in board.tune or {}:
         if key not in known:
             raise ValueError(f"tune.{key}: unknown option; there are {', '.join(sorted(known))}")
@@ -252,7 +253,9 @@ def _tune_rows(
     tasks = []
     for cell in first:
         folder = board.out.absolute() / TUNING / cell.dataset / row_folder(cell.label, cell.name)
-        arguments = dict(board.tune or {})
+        # A database that boards share must not mix up their rows.
+        study = "/".join((board.name, *folder.parts[-2:]))
+        arguments = {**(board.tune or {}), "study": study}
         if board.rows[cell.row].space is not None:
             arguments["space"] = board.rows[cell.row].space
         tasks.append((dict(cell.options), list(cell.config_files), folder, arguments))

@@ -39,7 +39,7 @@ def test_a_board_of_a_file_and_words_over_it():
                     "options": {"dvr_reward": "ild@10"}, "config_files": "best.yaml"},
             {"model": "Pop", "tune": False}]  # fmt: skip
     file = spec(
-        models=rows, seeds=[7, 5], options={"epochs": 9}, tune={"trials": 4}, threads=1, name="mine",
+        models=rows, seeds=[7, 5], options={"epochs": 9}, tune={"trials": 4}, threads=1,
         datasets=["ml-100k", {"dataset": "toy", "options": {"topk": 5}}],
     )  # fmt: skip
     board = read_board(file, {"out": "other", "tune.trials": "6", "tune.storage": "sqlite:///x"})
@@ -84,7 +84,7 @@ def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
         ({"models": [{"model": "BPR", "name": "../x"}]}, "name=../x: letters, digits"),
         ({"models": [{"model": "BPR", "tune": 3}]}, "tune=3: true or false"),
         ({"models": [{"model": "BPR", "config_files": 3}]}, "config_files=3: a list of files"),
-        ({"models": [{"model": "BPR", "options": {"seed": 3}}]}, "seed: no option of a board; it b"),
+        ({"models": [{"model": "BPR", "options": {"seed": 3}}]}, "seed: no option of a board"),
         ({"options": {"backbone": "json:X"}}, "options: backbone: no option of a board"),
         ({"options": [3]}, r"options=\[3\]: a mapping"),
         ({"datasets": None}, "datasets=None: a list of names"),
