@@ -20,7 +20,7 @@ usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
        recbole-enhance leaderboard run SPEC.yaml [--out=DIR] [--jobs=2] [--key=value ...]
        recbole-enhance leaderboard run --models=BPR,DVR:BPR --dataset=NAME --seeds=3 --out=DIR
        recbole-enhance leaderboard build DIR
-       recbole-enhance reproduce RUN_DIR [--run_dir=PATH] [--tolerance=0]
+       recbole-enhance reproduce RUN_DIR [--tolerance=0] [--run_dir=PATH] [--threads=N]
        recbole-enhance list
        recbole-enhance doctor
 
