@@ -1,6 +1,7 @@
 """The command line: ``recbole-enhance [VERB] [--key=value ...]``."""
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -16,6 +17,10 @@ usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
        recbole-enhance config show --model=NAME --dataset=NAME [--origin] [--key=value ...]
        recbole-enhance attack RUN_DIR ... [--targets=features,params,own,random] [--key=value ...]
        recbole-enhance explain RUN_DIR [--key=value ...]
+       recbole-enhance leaderboard run SPEC.yaml [--out=DIR] [--jobs=2] [--key=value ...]
+       recbole-enhance leaderboard run --models=BPR,DVR:BPR --dataset=NAME --seeds=3 --out=DIR
+       recbole-enhance leaderboard build DIR
+       recbole-enhance reproduce RUN_DIR [--tolerance=0] [--run_dir=PATH] [--threads=N]
        recbole-enhance list
        recbole-enhance doctor
 
@@ -27,6 +32,10 @@ attack       what perturbed item features or parameters do to a run's lists and 
 explain      CER, EFM and methods over them: the features that explain each recommendation
              (--pairs, --truth, --topk, --features); IaCN: which capsule asks for what, and where
              the items of a history go (--users=u1,u2 or --rows=5, --topk=3, --title=COLUMN)
+leaderboard  run models x datasets x seeds, each cell a run folder below --out, keep what is there,
+             and build the pages: --jobs=2 (processes)  --threads=1 (each)
+             --cluster=tcp://HOST:PORT (Dask)  --tune.trials=20; METHOD:BACKBONE in --models
+reproduce    run a finished run again and compare: 0 if within --tolerance, 1 if not
 list         show the methods and RecBole's models
 doctor       show versions, what was mended for them, and what cannot run here
 
@@ -39,7 +48,7 @@ doctor       show versions, what was mended for them, and what cannot run here
 Options nest with dots: --eval_args.mode=uni100 keeps split and order.
 """
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
-_VERBS = ("run", "config", "attack", "explain", "list", "doctor")
+_VERBS = ("run", "config", "attack", "explain", "leaderboard", "reproduce", "list", "doctor")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -82,8 +91,8 @@ def _dispatch(words: List[str]) -> int:
         return doctor.main()
     if verb == "list":
         return _list()
-    if verb in ("attack", "explain"):
-        return _after_a_run(verb, words)
+    if verb in _SUBMODULES:
+        return _in_submodule(verb, words)
     if verb == "config":
         if words[:1] != ["show"]:
             raise ValueError("config: the verb is `config show`")
@@ -96,16 +105,21 @@ def _dispatch(words: List[str]) -> int:
     return _run(parse_argv(words))
 
 
-def _after_a_run(verb: str, words: List[str]) -> int:
-    """Verbs that read a run's folder."""
+_SUBMODULES = {
+    "attack": "recbole_enhance.explain.attack",
+    "explain": "recbole_enhance.explain.verb",
+    "leaderboard": "recbole_enhance.leaderboard.verb",
+    "reproduce": "recbole_enhance.reproduce",
+}
+
+
+def _in_submodule(verb: str, words: List[str]) -> int:
+    """Verbs that take words of their own."""
     with _console("--quiet" in words):
         from recbole_enhance import compat
 
         compat.apply()
-        from recbole_enhance.explain import attack
-        from recbole_enhance.explain import verb as explain
-
-        return {"attack": attack, "explain": explain}[verb].main(words)
+        return importlib.import_module(_SUBMODULES[verb]).main(words)
 
 
 def _run(options: Dict[str, str]) -> int:

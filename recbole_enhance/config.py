@@ -34,7 +34,16 @@ from recbole_enhance.model_class import (
     import_class,
     options_read_by,
 )
-from recbole_enhance.options import Layer, Loader, load_yaml, merge, nearest, nest, parse_value
+from recbole_enhance.options import (
+    Layer,
+    Loader,
+    UnknownOptionError,
+    load_yaml,
+    merge,
+    nearest,
+    nest,
+    read_option,
+)
 from recbole_enhance.paths import resource_dir
 
 logger = logging.getLogger("recbole_enhance")
@@ -43,16 +52,8 @@ COMMAND_LINE = "command line"
 _UNNAMED_OPTIONS = ("model", "dataset", "convert_token_to_onehot", "encoding",
                     "tail_ratio", "token_num_threshold", "save_step", "reg_weight",
                     "pretrain_epochs")  # fmt: skip
-# Names and separators, not numbers: a dataset may be called 007.
-_TEXT = ("model", "dataset", "backbone", "variant", "run_dir", "data_path", "field_separator",
-         "seq_separator")  # fmt: skip
 _EVAL_BATCH_SIZE = 4096  # RecBole's
 _SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
-
-
-def _read(key: str, text: str) -> Any:
-    name = key in _TEXT and text not in ("", "~", "null", "None")
-    return text if name else parse_value(key, text)
 
 
 def recbole_models() -> Dict[str, Tuple[str, str]]:
@@ -174,12 +175,12 @@ class Config(RecBoleConfig):
 
     def _load_variable_config_dict(self, config_dict: Any) -> Dict[str, Any]:
         return {
-            key: _read(key, value) if isinstance(value, str) else copy.deepcopy(value)
+            key: read_option(key, value) if isinstance(value, str) else copy.deepcopy(value)
             for key, value in (config_dict or {}).items()
         }
 
     def _load_cmd_line(self) -> Dict[str, Any]:
-        return {key: _read(key, text) for key, text in self._command_line.items()}
+        return {key: read_option(key, text) for key, text in self._command_line.items()}
 
     def _merge_external_config_dict(self) -> None:
         self._external_layers = [
@@ -349,10 +350,10 @@ class Config(RecBoleConfig):
                     (name for name in ENHANCERS if key.startswith(f"{name.lower()}_")), None
                 )
                 if owner and (self.method is None or self.method.name != owner):
-                    raise ValueError(
-                        f"{key}: an option of {owner}, and this run is of {self.model}"
+                    raise UnknownOptionError(
+                        key, f"an option of {owner}, and this run is of {self.model}"
                     )
-                raise ValueError(f"{key}: unknown option ({origin}){nearest(key, known)}")
+                raise UnknownOptionError(key, f"unknown option ({origin}){nearest(key, known)}")
 
     def _without_others(self, origin: str, options: Mapping[str, Any], known: Set[str]) -> Any:
         """Leave out what belongs to the model that a file names, where this run has another."""

@@ -13,6 +13,10 @@ except ImportError:  # Windows
 logger = logging.getLogger("recbole_enhance")
 
 
+class LockedError(ValueError):
+    """Another process holds the lock."""
+
+
 def lock_file(path: Path, what: str) -> Any:
     """Open a file and lock it until it is closed, or this process ends however it ends.
 
@@ -24,7 +28,8 @@ def lock_file(path: Path, what: str) -> Any:
         The open file.
 
     Raises:
-        ValueError: If another process holds it, or it cannot be written.
+        LockedError: If another process holds it.
+        ValueError: If it cannot be written.
     """
     while True:
         try:
@@ -37,7 +42,7 @@ def lock_file(path: Path, what: str) -> Any:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
-            raise ValueError(f"{what}: another process is running in this folder") from None
+            raise LockedError(f"{what}: another process is running in this folder") from None
         except OSError as error:  # some network file systems lock nothing
             logger.warning("%s: cannot be locked (%s): see that no second process uses it",
                            what, error.strerror)  # fmt: skip

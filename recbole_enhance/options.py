@@ -12,7 +12,23 @@ Layer = Tuple[str, Mapping[str, Any]]  # where the options stand, and the option
 # Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
 # RecBole replaces them whole, and so silently changes the protocol.
 MERGED = ("eval_args", "train_neg_sample_args")
+# Names and separators, not numbers: a dataset may be called 007.
+_TEXT = ("model", "dataset", "backbone", "variant", "run_dir", "data_path", "field_separator",
+         "seq_separator")  # fmt: skip
 _INTERVAL = re.compile(r"^[\[(][^,\[\]()]*,[^,\[\]()]*[\])]$")  # RecBole's "[5,inf)"
+
+
+class UnknownOptionError(ValueError):
+    """An option that this run does not have.
+
+    Args:
+        key: The option.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"{key}: {why}")
+        self.key = key
 
 
 class Loader(yaml.SafeLoader):
@@ -67,6 +83,21 @@ def parse_value(key: str, text: str) -> Any:
         return _load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(f"{key}={text[:80]}: not a YAML value") from error
+
+
+def read_option(key: str, text: str) -> Any:
+    """Read the value of a run's option given as text.
+
+    Args:
+        key: The option; a name or separator stays text.
+        text: As for :func:`parse_value`.
+
+    Example:
+        >>> read_option("epochs", "3"), read_option("dataset", "007")
+        (3, '007')
+    """
+    name = key in _TEXT and text not in ("", "~", "null", "None")
+    return text if name else parse_value(key, text)
 
 
 def _load(stream: Any) -> Any:

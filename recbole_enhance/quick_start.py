@@ -1,8 +1,6 @@
 """The story of one run."""
 
 import contextlib
-import resource
-import sys
 import time
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
@@ -10,7 +8,7 @@ from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence,
 import torch
 from recbole.utils import init_seed
 
-from recbole_enhance import validation
+from recbole_enhance import memory, validation
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
 from recbole_enhance.data.dataset import create_dataset
@@ -227,8 +225,6 @@ def _report(
 ) -> Dict[str, Any]:
     """What was run and what it cost."""
     per_epoch = [row["train_seconds"] for row in trainer.history]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
-    peak_mb = peak / 2**20 if sys.platform == "darwin" else peak / 2**10
     return {
         "label": config["label"],
         "enhancer": config["enhancer"],
@@ -241,7 +237,7 @@ def _report(
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "train_seconds_per_epoch": round(sum(per_epoch) / len(per_epoch), 4) if per_epoch else None,
-        "peak_memory_mb": round(peak_mb, 1),
+        "peak_memory_mb": round(memory.peak_mb(), 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)
         if config["device"].type == "cuda" else None,
     }  # fmt: skip

@@ -33,7 +33,7 @@ HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpo
 _FORMAT = 1
 _TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
-_VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
+VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
              "use_gpu", "log_tensorboard", "log_wandb", "wandb_project", "checkpoint_dir",
              "save_recs")  # fmt: skip
 _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
@@ -81,8 +81,7 @@ class RunFolder:
             folder.lock("run_dir")
             _refuse_taken(path)  # by a run that was over before we had the lock
             folder.fresh = True
-            options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
-            folder.write_text(CONFIG, yaml.safe_dump(_plain(options), sort_keys=True))
+            folder.write_text(CONFIG, config_text(config))
         except (OSError, ValueError) as error:
             if folder is not None:
                 folder.discard()
@@ -301,9 +300,15 @@ def load_tensors(
     return _decode(content)
 
 
+def config_text(config: Any) -> str:
+    """What ``config.yaml`` of a run holds."""
+    options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
+    return yaml.safe_dump(_plain(options), sort_keys=True)
+
+
 def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
-    options = {k: v for k, v in _plain(config.options).items() if k not in _VOLATILE}
+    options = {k: v for k, v in _plain(config.options).items() if k not in VOLATILE}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
 

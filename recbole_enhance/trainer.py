@@ -26,6 +26,10 @@ from recbole_enhance.run_folder import (
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
 
 
+class NotResumableError(ValueError):
+    """A run that can only start over."""
+
+
 class EnhancedTrainer(Trainer):
     """RecBole's trainer with what a run of ours needs; a method's trainer extends it.
 
@@ -316,7 +320,7 @@ class EnhancedTrainer(Trainer):
             ValueError: If a file is unreadable or belongs to another model.
         """
         if isinstance(self, PretrainTrainer):
-            raise ValueError(
+            raise NotResumableError(
                 f"resume: {self.config['model']} trains in stages, which cannot be continued"
             )
         run = run_key(self.config)

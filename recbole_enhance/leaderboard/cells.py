@@ -1,0 +1,298 @@
+"""Cells of a board: what each one runs, checked before any does, and the running of one."""
+
+import contextlib
+import functools
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+
+import yaml
+
+from recbole_enhance.config import Config
+from recbole_enhance.file_lock import LockedError
+from recbole_enhance.leaderboard.process import alone
+from recbole_enhance.leaderboard.spec import Board, Row, overlay
+from recbole_enhance.options import Loader, UnknownOptionError, load_yaml
+from recbole_enhance.quick_start import resume_run, run_recbole_enhance
+from recbole_enhance.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    LOCK,
+    METRICS,
+    VOLATILE,
+    RunFolder,
+    config_text,
+    logger,
+)
+from recbole_enhance.trainer import NotResumableError
+
+FAILURE = "failure.json"
+FINISHED, KEPT, FAILED = "finished", "kept", "failed"
+_WAIT_SECONDS = 1.0
+Best = Mapping[Tuple[int, str], Mapping[str, Any]]  # (row, dataset) -> options that tuning chose
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a board.
+
+    Attributes:
+        path: Its run folder, absolute.
+        row: Number of its row in the board.
+        name: The row's name, or None.
+        label: As in ``metrics.json``; so are ``enhancer``, ``backbone``, ``dataset``, ``variant``.
+        seed: The seed.
+        options: What is handed to the run, with dotted keys.
+        config_files: Files of options, absolute.
+        own_class: The option that names a class of the user's, and that class; or None.
+        recorded: All options of the run, as its ``config.yaml`` must have them.
+    """
+
+    path: Path
+    row: int
+    name: Optional[str]
+    label: str
+    enhancer: Optional[str]
+    backbone: str
+    dataset: str
+    variant: Optional[str]
+    seed: int
+    options: Mapping[str, Any]
+    config_files: Tuple[str, ...]
+    own_class: Optional[Tuple[str, str]]
+    recorded: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """Label and name, for a line of text."""
+        return f"{self.label} ({self.name})" if self.name else self.label
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reported its test result."""
+        return (self.path / METRICS).is_file()
+
+
+class Outcome(NamedTuple):
+    """What became of a cell: FINISHED, KEPT from an earlier run of the board, or FAILED."""
+
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+
+
+def resolve(board: Board, best: Optional[Best] = None) -> List[Cell]:
+    """Work out every cell, and refuse what cannot run.
+
+    A run option that only some rows know (``dvr_units`` beside a plain BPR) is left out of the
+    others, unless the row itself says it.
+
+    Args:
+        board: What was asked.
+        best: What tuning chose.
+
+    Returns:
+        Cells: rows of the first dataset with all seeds, then the next.
+
+    Raises:
+        ValueError: In one line, which row on which dataset says no, and why.
+    """
+    cells: List[Cell] = []
+    places: Dict[Path, str] = {}
+    unknown: List[Dict[str, UnknownOptionError]] = []
+    for dataset, _ in board.datasets:
+        for number, row in enumerate(board.rows):
+            chosen = (best or {}).get((number, dataset), {})
+            config, options, refused = _resolve_row(board, row, dataset, chosen)
+            unknown.append(refused)
+            found = _cells_of_row(board, number, dataset, config, options)
+            other = places.setdefault(found[0].path, row.title)
+            if other != row.title:
+                raise ValueError(
+                    f"models: {other} and {row.title} are both {found[0].label}; give one a name"
+                )
+            cells += found
+    for key, error in unknown[0].items():
+        if all(key in refused for refused in unknown):
+            raise ValueError(_own_words(error))
+    return cells
+
+
+def _resolve_row(
+    board: Board, row: Row, dataset: str, best: Mapping[str, Any]
+) -> Tuple[Config, Dict[str, Any], Dict[str, UnknownOptionError]]:
+    """The settings of a row on a dataset, what leads to them, and what this row does not know."""
+    of_dataset = dict(board.datasets)[dataset]
+    options = overlay(board.options, of_dataset, row.options, board.last, best)
+    options.update({"model": row.model, "dataset": dataset, "seed": board.seeds[0]},
+                   show_progress=False)  # fmt: skip
+    if row.backbone:
+        options["backbone"] = row.backbone
+    refused: Dict[str, UnknownOptionError] = {}
+    files = [os.path.abspath(file) for file in row.config_files]
+    while True:
+        try:
+            config = Config(config_file_list=files, config_dict=options)
+        except UnknownOptionError as error:
+            shared = [key for key in options if key.partition(".")[0] == error.key]
+            own = {key.partition(".")[0] for key in (*row.options, *best)}
+            if error.key in own or not shared:
+                raise ValueError(f"{row.title}: {_own_words(error)}") from error
+            refused[error.key] = error
+            for key in shared:
+                del options[key]
+        except ValueError as error:
+            raise ValueError(f"{row.title} on {dataset}: {_own_words(error)}") from error
+        else:
+            # Absolute, as a worker may have another working folder.
+            return config, {**options, "data_path": config.options["data_path"]}, refused
+
+
+def _own_words(error: Exception) -> str:
+    return " ".join(str(error).replace(" (config_dict)", "").split())
+
+
+def _cells_of_row(
+    board: Board, number: int, dataset: str, config: Config, options: Mapping[str, Any]
+) -> List[Cell]:
+    row, label = board.rows[number], config["label"]
+    recorded = yaml.load(config_text(config), Loader)
+    folder = board.out.absolute() / "cells" / dataset / row_folder(label, row.name)
+    return [
+        Cell(
+            path=folder / str(seed), row=number, name=row.name, label=label,
+            enhancer=config["enhancer"], backbone=config["backbone"], dataset=dataset,
+            variant=config["variant"], seed=seed, options={**options, "seed": seed},
+            config_files=tuple(os.path.abspath(file) for file in row.config_files),
+            own_class=config.own_class, recorded={**recorded, "seed": seed},
+        )
+        for seed in board.seeds
+    ]  # fmt: skip
+
+
+def row_folder(label: str, name: Optional[str]) -> str:
+    """Folder of a row below that of its dataset."""
+    return f"{label}-{name}" if name else label
+
+
+def refuse_changed(cells: Sequence[Cell]) -> None:
+    """Refuse folders of cells that hold runs with other options than are asked now.
+
+    Raises:
+        ValueError: Naming the folder, the option, and both values.
+    """
+    for cell in cells:
+        file = cell.path / CONFIG
+        if not file.is_file() or (cell.path / FAILURE).is_file():
+            continue  # what failed is run again
+        saved = load_yaml(file)
+        compared = (set(saved) | set(cell.recorded)) - set(VOLATILE) | {"seed"}
+        for key in sorted(compared):
+            old, new = saved.get(key), cell.recorded.get(key)
+            if old != new:
+                raise ValueError(
+                    f"{cell.path}: was run with {key}={old}, and {key}={new} is asked; take "
+                    "another --out, give the row a name, or remove that folder"
+                )
+
+
+# ---- one cell ----------------------------------------------------------------------------------
+
+
+def run_cell(cell: Cell, threads: int, driver: Optional[int] = None) -> Outcome:
+    """Run a cell, continue it, or find it finished; a failure is written down and not raised.
+
+    Args:
+        cell: The cell.
+        threads: How many it may use.
+        driver: As for :func:`~recbole_enhance.leaderboard.process.alone`.
+    """
+    start = time.perf_counter()
+    with alone(threads, driver):
+        if cell.finished:
+            return Outcome(KEPT)
+        try:
+            _wait_for(functools.partial(_finish, cell))
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            if not isinstance(error, ValueError) or not reason:
+                reason = f"{type(error).__name__}: {reason}".rstrip(": ")
+            record_failure(cell, reason, keep=isinstance(error, (OSError, MemoryError)))
+            return Outcome(FAILED, reason, time.perf_counter() - start)
+        return Outcome(FINISHED, seconds=time.perf_counter() - start)
+
+
+def _wait_for(action: Any) -> None:
+    """Do something in a folder as soon as no other process is running there."""
+    told = False
+    while True:
+        try:
+            return action()
+        except LockedError as error:  # a worker that the cluster took for dead may be alive
+            if not told:
+                logger.warning("%s: waiting for it", error)
+            told = True
+            time.sleep(_WAIT_SECONDS)
+
+
+def _finish(cell: Cell) -> None:
+    if cell.finished:
+        return
+    failed = (cell.path / FAILURE).is_file()
+    if (cell.path / CONFIG).is_file() and (not failed or (cell.path / CHECKPOINT).is_file()):
+        (cell.path / FAILURE).unlink(missing_ok=True)
+        own = cell.own_class[1] if cell.own_class else None
+        with contextlib.suppress(NotResumableError):
+            resume_run(cell.path, quiet=True, model_class=own)
+            return
+    with _locked(cell.path):
+        if not cell.finished:
+            _clear(cell.path)
+    if not cell.finished:
+        run_recbole_enhance(config_file_list=list(cell.config_files),
+                            config_dict={**cell.options, "run_dir": str(cell.path)})  # fmt: skip
+
+
+def record_failure(cell: Cell, reason: str, keep: bool = False) -> None:
+    """Leave ``failure.json`` in place of the run.
+
+    Args:
+        cell: The cell.
+        reason: One line.
+        keep: Whether a checkpoint stays: a full disk says nothing against the epochs so far.
+    """
+
+    def write() -> None:
+        with _locked(cell.path) as folder:
+            if not (keep and (cell.path / CHECKPOINT).is_file()):
+                _clear(cell.path)
+            about = {key: getattr(cell, key) for key in _IN_FAILURE}
+            folder.write_json(FAILURE, {**about, "reason": reason, "options": cell.recorded})
+
+    _wait_for(write)
+
+
+_IN_FAILURE = ("label", "backbone", "enhancer", "dataset", "variant", "seed", "name")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[RunFolder]:
+    path.mkdir(parents=True, exist_ok=True)
+    folder = RunFolder(path, fresh=False)
+    folder.lock("out")
+    try:
+        yield folder
+    finally:
+        folder.release()
+
+
+def _clear(path: Path) -> None:
+    kept: Set[str] = {LOCK}
+    for entry in path.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name not in kept:
+            entry.unlink(missing_ok=True)

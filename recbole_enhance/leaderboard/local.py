@@ -1,0 +1,74 @@
+"""Tasks side by side on this machine, in loky processes that joblib starts."""
+
+from typing import Any, Callable, Iterator, List, Optional, Sequence, Set, Tuple
+
+CRASHED = "the process that ran it was killed (out of memory?)"
+
+
+def run_here(
+    function: Callable[..., Any], tasks: Sequence[Tuple[Any, ...]], jobs: int, threads: int
+) -> Iterator[Tuple[int, Optional[Any]]]:
+    """Call a function with each task's arguments.
+
+    A process that is killed takes the whole pool with it. What was in flight is tried again one at
+    a time, and what kills its process there too is given up.
+
+    Args:
+        function: A picklable function.
+        tasks: Its arguments, per call.
+        jobs: Calls at the same time; 1 stays in this process.
+        threads: Of the numerical libraries, per process.
+
+    Yields:
+        Number of the task and its result, as they finish; None where the process was killed twice.
+    """
+    if jobs == 1:
+        for number, task in enumerate(tasks):
+            yield number, function(*task)
+        return
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    left: List[int] = list(range(len(tasks)))
+    alone: List[int] = []
+    while left:
+        chosen = [alone.pop(0)] if alone else left
+        begun: Set[int] = set()
+        try:
+            for number, result in _parallel(function, tasks, chosen, begun, jobs, threads):
+                begun.discard(number)
+                left = [other for other in left if other != number]
+                yield number, result
+        except TerminatedWorkerError:
+            if chosen is not left and len(chosen) == 1:
+                left = [other for other in left if other != chosen[0]]
+                yield chosen[0], None
+            elif begun:
+                alone = sorted(begun)
+            else:
+                raise
+
+
+def _parallel(
+    function: Callable[..., Any], tasks: Sequence[Tuple[Any, ...]], chosen: Sequence[int],
+    begun: Set[int], jobs: int, threads: int,
+) -> Iterator[Tuple[int, Any]]:  # fmt: skip
+    from joblib import Parallel, delayed, parallel_config
+
+    def calls() -> Iterator[Any]:
+        for number in chosen:
+            begun.add(number)
+            yield delayed(_numbered)(number, function, tasks[number])
+
+    with parallel_config(backend="loky", inner_max_num_threads=threads):
+        # One at a time to each process: cells take long, and none shall wait in a dead one.
+        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1,
+                        pre_dispatch="n_jobs")  # fmt: skip
+        results = pool(calls())
+    try:
+        yield from results
+    finally:
+        results.close()  # ends what is in flight
+
+
+def _numbered(number: int, function: Callable[..., Any], task: Tuple[Any, ...]) -> Tuple[int, Any]:
+    return number, function(*task)

@@ -1,0 +1,330 @@
+"""Run a board: all cells that are not there yet, and what became of them."""
+
+import contextlib
+import importlib.util
+import inspect
+import math
+import os
+import signal
+import statistics
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import yaml
+from tqdm import tqdm
+
+from recbole_enhance.file_lock import lock_file
+from recbole_enhance.leaderboard.cells import (
+    FAILED,
+    KEPT,
+    Cell,
+    Outcome,
+    record_failure,
+    refuse_changed,
+    resolve,
+    row_folder,
+    run_cell,
+)
+from recbole_enhance.leaderboard.local import CRASHED, run_here
+from recbole_enhance.leaderboard.process import alone
+from recbole_enhance.leaderboard.spec import Board, describe
+from recbole_enhance.run_folder import LOCK, METRICS, RunFolder, logger
+
+_TUNERS_OWN = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
+BOARD, TUNING = "board.yaml", "tuning"
+_TERMINATED = 143  # what a shell reports of a process that SIGTERM ended
+Chosen = Dict[Tuple[int, str], Dict[str, Any]]
+
+
+def run_board(board: Board, quiet: bool = False) -> int:
+    """Run every cell of a board that is not there yet, then build its pages.
+
+    Args:
+        board: What was asked.
+        quiet: Print nothing but errors.
+
+    Returns:
+        0 if all cells are finished, 1 if some failed.
+
+    Raises:
+        ValueError: If the board cannot run as a whole; nothing is written then.
+    """
+    cells = resolve(board)
+    if board.tune:
+        _tuner(board)
+    else:
+        refuse_changed(cells)
+    with _engine(board) as engine, _board_lock(board.out), _stopped_by_sigterm():
+        _write_spec(board, cells)
+        if board.tune:
+            chosen, untuned = _tune_rows(board, cells, engine, quiet)
+            cells = resolve(board, chosen)
+            refuse_changed([cell for cell in cells if (cell.row, cell.dataset) not in untuned])
+        else:
+            untuned = {}
+        outcomes = _run_cells(board, cells, untuned, engine, quiet)
+    if not quiet:
+        print(summary(cells, outcomes))
+    built = _build_pages(board.out, quiet)
+    return 0 if built and all(outcome.status != FAILED for outcome in outcomes) else 1
+
+
+# ---- where cells run ---------------------------------------------------------------------------
+
+Engine = Callable[[Callable[..., Any], Sequence[Tuple[Any, ...]]], Iterator[Tuple[int, Any]]]
+
+
+@contextlib.contextmanager
+def _engine(board: Board) -> Iterator[Engine]:
+    """What calls a function with each of many arguments, here or on a cluster."""
+    threads = board.threads or max((os.cpu_count() or 1) // board.jobs, 1)
+    if board.cluster is None:
+        yield lambda function, tasks: run_here(
+            function, [(*task, threads, os.getpid()) for task in tasks], board.jobs, threads
+        )
+        return
+    from recbole_enhance.leaderboard.cluster import connected
+
+    with connected(board.cluster) as run_there:
+        yield lambda function, tasks: run_there(
+            function, [(*task, board.threads or 1) for task in tasks]
+        )
+
+
+@contextlib.contextmanager
+def _board_lock(out: Path) -> Iterator[None]:
+    """Let one process run a board; cells have locks of their own."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out={out}: cannot be written ({error.strerror})") from error
+    lock = lock_file(out / LOCK, f"out={out}")
+    try:
+        yield
+    finally:
+        (out / LOCK).unlink(missing_ok=True)
+        lock.close()
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM stop the board as Ctrl-C does: processes end, and cells stay as they are."""
+
+    def stop(*_: Any) -> None:
+        raise SystemExit(_TERMINATED)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _write_spec(board: Board, cells: Sequence[Cell]) -> None:
+    labels = {
+        cell.row: {"label": cell.label, "enhancer": cell.enhancer, "backbone": cell.backbone}
+        for cell in cells
+    }
+    content = describe(board, [labels[number] for number in range(len(board.rows))])
+    text = yaml.safe_dump(content, sort_keys=False)
+    RunFolder(board.out, fresh=False).write_text(BOARD, text)
+
+
+# ---- cells -------------------------------------------------------------------------------------
+
+
+def _run_cells(
+    board: Board, cells: Sequence[Cell], untuned: Dict[Tuple[int, str], str], engine: Engine,
+    quiet: bool,
+) -> List[Outcome]:  # fmt: skip
+    """Run what is not finished; outcomes in the order of the cells."""
+    outcomes: Dict[int, Outcome] = {}
+    for number, cell in enumerate(cells):
+        reason = untuned.get((cell.row, cell.dataset))
+        if cell.finished:
+            outcomes[number] = Outcome(KEPT)
+        elif reason is not None:
+            record_failure(cell, reason)
+            outcomes[number] = Outcome(FAILED, reason)
+    todo = [number for number in range(len(cells)) if number not in outcomes]
+    with _bar(len(cells), "cells", quiet, initial=len(outcomes)) as bar:
+        results = engine(run_cell, [(cells[number],) for number in todo])
+        with contextlib.closing(results):  # type: ignore[type-var]
+            for place, outcome in results:
+                cell = cells[todo[place]]
+                if outcome is None:
+                    outcome = Outcome(FAILED, CRASHED)
+                    record_failure(cell, CRASHED)
+                outcomes[todo[place]] = outcome
+                _show(bar, cell, outcome, outcomes, len(cells))
+    return [outcomes[number] for number in range(len(cells))]
+
+
+def _bar(total: int, unit: str, quiet: bool, initial: int = 0) -> Any:
+    # disable=None: where there is no terminal, one line per cell says the same
+    return tqdm(total=total, initial=initial, unit=unit, disable=True if quiet else None,
+                dynamic_ncols=True)  # fmt: skip
+
+
+def _show(
+    bar: Any, cell: Cell, outcome: Outcome, outcomes: Dict[int, Outcome], total: int
+) -> None:
+    failed = sum(other.status == FAILED for other in outcomes.values())
+    bar.set_description_str(f"{cell.title} on {cell.dataset}, seed {cell.seed}", refresh=False)
+    bar.set_postfix_str(f"{len(outcomes) - failed} finished, {failed} failed", refresh=False)
+    bar.update()
+    why = f": {outcome.reason}" if outcome.reason else f" in {outcome.seconds:.1f} s"
+    line = f"{cell.title} on {cell.dataset}, seed {cell.seed}: {outcome.status}{why}"
+    if outcome.status == FAILED:
+        with tqdm.external_write_mode():
+            logger.warning("%s", line)
+    elif bar.disable:
+        logger.info("%s (%d of %d)", line, len(outcomes), total)
+
+
+def summary(cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
+    """A table for the terminal: mean and spread over seeds of the metric that validation watches.
+
+    Args:
+        cells: All cells.
+        outcomes: Theirs, in the same order.
+    """
+    rows: Dict[Tuple[str, str], List[Tuple[Cell, Outcome]]] = {}
+    for cell, outcome in zip(cells, outcomes):
+        rows.setdefault((cell.dataset, cell.title), []).append((cell, outcome))
+    width = max(len(title) for _, title in rows) + 2
+    wide = max(len(dataset) for dataset, _ in rows) + 2
+    lines = [f"{'dataset':<{wide}}{'model':<{width}}{'seeds':>6}{'failed':>8}  "
+             f"{'metric':<14}{'valid':>17}{'test':>17}"]  # fmt: skip
+    for (dataset, title), members in rows.items():
+        reports = [RunFolder.open(cell.path).read_json(METRICS)
+                   for cell, outcome in members if outcome.status != FAILED]  # fmt: skip
+        metric = str(members[0][0].recorded["valid_metric"]).lower()
+        line = f"{dataset:<{wide}}{title:<{width}}{len(reports):>6}{len(members) - len(reports):>8}"
+        line += f"  {metric:<14}"
+        for part in ("best_valid_result", "test_result"):
+            values = [r[part][metric] for r in reports if r[part].get(metric) is not None]
+            line += f"{_mean(values):>17}"
+        lines.append(line)
+        reasons = dict.fromkeys(o.reason for _, o in members if o.status == FAILED)
+        lines += [f"  failed: {reason}" for reason in reasons]
+    return "\n".join(lines)
+
+
+def _mean(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    spread = statistics.stdev(values) if len(values) > 1 else math.nan
+    return f"{statistics.mean(values):.4f}" + ("" if math.isnan(spread) else f" ± {spread:.4f}")
+
+
+# ---- tuning, pages -----------------------------------------------------------------------------
+
+
+def _tuner(board: Board) -> Callable[..., Dict[str, Any]]:
+    """The function that tunes, once its arguments are known to fit."""
+    try:
+        from recbole_enhance.tune import tune
+    except ImportError as error:
+        raise ValueError(
+            f"tune: {error.name} is missing: pip install recbole_enhance[tune]"
+        ) from error
+    known = set(inspect.signature(tune).parameters) - _TUNERS_OWN
+    for key in board.tune or {}:
+        if key not in known:
+            raise ValueError(f"tune.{key}: unknown option; there are {', '.join(sorted(known))}")
+    return tune
+
+
+def _tune_rows(
+    board: Board, cells: Sequence[Cell], engine: Engine, quiet: bool
+) -> Tuple[Chosen, Dict[Tuple[int, str], str]]:
+    """Tune each row on each dataset, all with the same budget, on the first seed.
+
+    Returns:
+        The options that validation chose, and of rows that could not be tuned the reason.
+    """
+    first = [cell for cell in cells if cell.seed == board.seeds[0] and board.rows[cell.row].tune]
+    tasks = []
+    for cell in first:
+        folder = board.out.absolute() / TUNING / cell.dataset / row_folder(cell.label, cell.name)
+        # A database that boards share must not mix up their rows.
+        study = "/".join((board.name, *folder.parts[-2:]))
+        arguments = {**(board.tune or {}), "study": study}
+        if board.rows[cell.row].space is not None:
+            arguments["space"] = board.rows[cell.row].space
+        tasks.append((dict(cell.options), list(cell.config_files), folder, arguments))
+    chosen: Chosen = {}
+    untuned: Dict[Tuple[int, str], str] = {}
+    with _bar(len(tasks), "rows tuned", quiet) as bar:
+        for place, result in engine(tune_row, tasks):
+            cell = first[place]
+            best, reason = result or (None, CRASHED)
+            if best is None:
+                untuned[cell.row, cell.dataset] = f"tune: {reason}"
+                logger.warning("%s on %s: not tuned: %s", cell.title, cell.dataset, reason)
+            else:
+                chosen[cell.row, cell.dataset] = best
+            bar.set_description_str(f"tuning: {cell.title} on {cell.dataset}", refresh=False)
+            bar.update()
+    return chosen, untuned
+
+
+def tune_row(
+    options: Dict[str, Any], config_files: Sequence[str], folder: Path, arguments: Dict[str, Any],
+    threads: int, driver: Optional[int] = None,
+) -> Tuple[Optional[Dict[str, Any]], str]:  # fmt: skip
+    """Tune one row; a failure is returned, not raised.
+
+    Args:
+        options: Of the row, with the first seed.
+        config_files: Files of options, below them.
+        folder: Where the study is; one that is there is continued.
+        arguments: Of the tuner: trials, space, storage.
+        threads: How many it may use.
+        driver: As for :func:`~recbole_enhance.leaderboard.process.alone`.
+
+    Returns:
+        The best options, or None and the reason in one line.
+    """
+    from recbole_enhance.tune import tune
+
+    files = {"config_files": list(config_files)} if config_files else {}
+    with alone(threads, driver):
+        try:
+            return dict(tune({**options, **files}, folder, quiet=True, **arguments)), ""
+        except Exception as error:
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            return None, kind + " ".join(str(error).split())
+
+
+def build_pages(folder: Path, quiet: bool) -> List[Path]:
+    """Write the pages of a folder of runs.
+
+    Raises:
+        ValueError: If a package that the pages need is missing, or the runs say no.
+    """
+    try:
+        from recbole_enhance.leaderboard.build import build
+    except ImportError as error:
+        raise ValueError(
+            f"leaderboard build: {error.name} is missing: pip install recbole_enhance[leaderboard]"
+        ) from error
+    return build(folder, quiet)
+
+
+def _build_pages(out: Path, quiet: bool) -> bool:
+    """Write the pages after a run; whether that went well."""
+    if importlib.util.find_spec("recbole_enhance.leaderboard.build") is None:
+        return True
+    try:
+        build_pages(out, quiet)
+    except ValueError as error:  # the cells are there, which is what took the time
+        print(f"recbole-enhance: no pages: {' '.join(str(error).split())}", file=sys.stderr)
+        return False
+    return True

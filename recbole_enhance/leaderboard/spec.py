@@ -1,0 +1,345 @@
+"""What a board is asked to run: read from a file or the command line, checked, nothing run yet."""
+
+import importlib.util
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from recbole_enhance.enhancer import ENHANCERS
+from recbole_enhance.options import MERGED, load_yaml, nearest, parse_value, read_option
+
+FIRST_SEED = 2020  # RecBole's own
+_MAX_COUNT = 100  # a larger number of seeds is a seed that was meant
+_KEYS = ("name", "out", "datasets", "models", "seeds", "options", "jobs", "threads", "tune",
+         "cluster")  # fmt: skip
+_ROW_KEYS = ("model", "backbone", "name", "options", "config_files", "tune", "space")
+_DATASET_KEYS = ("dataset", "options")
+# Options that the board itself sets, and where they belong.
+_ELSEWHERE = {
+    "model": "models", "backbone": "models", "dataset": "datasets", "seed": "seeds",
+    "run_dir": "out", "config_files": "a row of models", "resume": "nothing: boards resume",
+}  # fmt: skip
+_NAME = re.compile(r"[A-Za-z0-9][\w.+=-]*")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method over a backbone, or a model alone, with its own options.
+
+    Attributes:
+        model: A method, a model, or from the command line a class of the user's.
+        backbone: The model under a method; None takes the one of the method's YAML.
+        name: Tells two settings of one pair apart.
+        options: Run options of this row, with dotted keys.
+        config_files: Files of options, below all others.
+        tune: Whether the board's tuning applies.
+        space: Search space of this row, for tuning.
+    """
+
+    model: str
+    backbone: Optional[str] = None
+    name: Optional[str] = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    config_files: Tuple[str, ...] = ()
+    tune: bool = True
+    space: Any = None
+
+    @property
+    def title(self) -> str:
+        """As it was written."""
+        pair = f"{self.model}:{self.backbone}" if self.backbone else self.model
+        return f"{pair} ({self.name})" if self.name else pair
+
+
+@dataclass(frozen=True)
+class Board:
+    """All that a board is asked to run.
+
+    Attributes:
+        out: Its folder.
+        name: Its title.
+        datasets: Names, and run options that hold on that dataset.
+        rows: Methods and models.
+        seeds: Every row is run with each.
+        options: Run options of all cells, with dotted keys.
+        last: Run options of the command line, which have the last word.
+        jobs: Cells that run at the same time on this machine.
+        threads: Threads of each; None shares the cores out.
+        tune: Arguments of tuning, or None.
+        cluster: Address of a Dask scheduler, or None.
+    """
+
+    out: Path
+    name: str
+    datasets: Tuple[Tuple[str, Mapping[str, Any]], ...]
+    rows: Tuple[Row, ...]
+    seeds: Tuple[int, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    last: Mapping[str, Any] = field(default_factory=dict)
+    jobs: int = 1
+    threads: Optional[int] = None
+    tune: Optional[Mapping[str, Any]] = None
+    cluster: Optional[str] = None
+
+
+def read_board(file: Optional[str], words: Mapping[str, str]) -> Board:
+    """Read a board.
+
+    Args:
+        file: A YAML file, or None.
+        words: Options of the command line as text, which come over those of the file.
+
+    Raises:
+        ValueError: In one line: the key, its value and what is allowed.
+    """
+    spec = load_yaml(file) if file else {}
+    for key in spec:
+        if key not in _KEYS:
+            hint = " (run options belong under options)" if not nearest(key, _KEYS) else ""
+            raise ValueError(f"{file}: {key}: unknown key{nearest(key, _KEYS)}{hint}")
+    given = dict(words)
+    if "dataset" in given:
+        given["datasets"] = given.pop("dataset")
+    own = {key: given.pop(key) for key in list(given) if key in _KEYS}
+    tuning = {key: given.pop(key) for key in list(given) if key.startswith("tune.")}
+    out = own.get("out") or spec.get("out")
+    if not isinstance(out, str):
+        raise ValueError("out: the board's folder is missing: --out=DIR")
+    models = _words(own["models"]) if "models" in own else spec.get("models")
+    tune = parse_value("tune", own["tune"]) if "tune" in own else spec.get("tune")
+    return Board(
+        out=Path(out),
+        name=str(own.get("name") or spec.get("name") or Path(out).name),
+        datasets=_datasets(_words(own["datasets"]) if "datasets" in own else spec.get("datasets")),
+        rows=_rows(models, from_file="models" not in own),
+        seeds=_seeds(_seed_words(own["seeds"]) if "seeds" in own else spec.get("seeds", 1)),
+        options=_options("options", spec.get("options")),
+        last=_options("the command line", {k: read_option(k, v) for k, v in given.items()}),
+        jobs=_count("jobs", own.get("jobs", spec.get("jobs", 1))),
+        threads=_threads(own.get("threads", spec.get("threads"))),
+        tune=_tuning(tune, tuning),
+        cluster=_cluster(own.get("cluster", spec.get("cluster"))),
+    )
+
+
+def overlay(*layers: Mapping[str, Any]) -> Dict[str, Any]:
+    """Lay options over one another, later over earlier, and keep their keys dotted.
+
+    Args:
+        layers: Options; dotted keys reach into dictionaries, and dictionaries of arguments
+            (``eval_args``) merge by their keys, as they do everywhere else.
+
+    Example:
+        >>> overlay({"eval_args": {"order": "TO"}, "topk": 5}, {"eval_args.mode": "full"})
+        {'eval_args.order': 'TO', 'topk': 5, 'eval_args.mode': 'full'}
+        >>> overlay({"load_col.inter": ["a"]}, {"load_col": {"inter": ["b"]}})
+        {'load_col': {'inter': ['b']}}
+    """
+    result: Dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            merged = key in MERGED and isinstance(value, Mapping)
+            entries = {f"{key}.{k}": v for k, v in value.items()} if merged else {key: value}
+            for name, entry in entries.items():
+                for old in [k for k in result if k == name or k.startswith(f"{name}.")]:
+                    del result[old]
+                result[name] = entry
+    return result
+
+
+def split_pair(text: str) -> Tuple[str, Optional[str]]:
+    """Read ``MODEL`` or ``METHOD:BACKBONE``; any other ``a:b`` is a class of the user's.
+
+    A method's name before the colon is the method, whatever modules there are.
+
+    Args:
+        text: As in ``--models``.
+
+    Returns:
+        Model, and backbone or None.
+
+    Raises:
+        ValueError: If what stands before the colon is neither a method nor a module.
+
+    Example:
+        >>> split_pair("dvr:LightGCN"), split_pair("BPR"), split_pair("my.models:Mine")
+        (('DVR', 'LightGCN'), ('BPR', None), ('my.models:Mine', None))
+    """
+    before, colon, after = text.partition(":")
+    if not colon:
+        return text, None
+    if not before or not after:
+        raise ValueError(f"models={text}: METHOD:BACKBONE or MODULE:CLASS is expected")
+    methods = {name.lower(): name for name in ENHANCERS}
+    if before.lower() in methods:
+        return methods[before.lower()], after
+    if "." not in before and importlib.util.find_spec(before) is None:
+        raise ValueError(
+            f"models={text}: {before} is neither a method ({', '.join(ENHANCERS)}) nor a module"
+            f"{nearest(before, ENHANCERS)}"
+        )
+    return text, None
+
+
+# ---- single keys -------------------------------------------------------------------------------
+
+
+def _words(text: str) -> List[str]:
+    return [word.strip() for word in text.strip("[] ").split(",") if word.strip()]
+
+
+def _seed_words(text: str) -> Any:
+    return _words(text) if "," in text or "[" in text else text
+
+
+def _rows(models: Any, from_file: bool) -> Tuple[Row, ...]:
+    if not isinstance(models, list) or not models:
+        raise ValueError(f"models={models}: a list is expected, such as BPR, DVR:BPR, DVR:LightGCN")
+    rows = tuple(_row(entry, from_file) for entry in models)
+    titles = [row.title.lower() for row in rows]
+    twice = next((row.title for row in rows if titles.count(row.title.lower()) > 1), None)
+    if twice is not None:
+        raise ValueError(f"models: {twice} stands twice; give each a name of its own")
+    return rows
+
+
+def _row(entry: Any, from_file: bool) -> Row:
+    if isinstance(entry, str):
+        entry = {"model": entry}
+    if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
+        raise ValueError(f"models={entry}: a name is expected, or a mapping with model: NAME")
+    for key in entry:
+        if key not in _ROW_KEYS:
+            raise ValueError(f"models: {entry['model']}: {key}: unknown key"
+                             f"{nearest(str(key), _ROW_KEYS)}")  # fmt: skip
+    model, backbone = split_pair(entry["model"])
+    if backbone is not None and entry.get("backbone") is not None:
+        raise ValueError(f"models={entry['model']}: backbone={entry['backbone']} is given too")
+    backbone = backbone or entry.get("backbone")
+    title = f"{model}:{backbone}" if backbone else model
+    if from_file and ":" in f"{model if ':' in model else backbone}":
+        raise ValueError(
+            f"models={title}: code of yours, and files do not import code; say --models={title}"
+        )
+    name = entry.get("name")
+    if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        raise ValueError(f"models: {title}: name={name}: letters, digits and . _ + = - are allowed")
+    files = entry.get("config_files") or []
+    files = [files] if isinstance(files, str) else files
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise ValueError(f"models: {title}: config_files={files}: a list of files is expected")
+    if not isinstance(entry.get("tune", True), bool):
+        raise ValueError(f"models: {title}: tune={entry['tune']}: true or false is expected")
+    options = _options(f"models: {title}: options", entry.get("options"))
+    return Row(model, backbone, name, options, tuple(files), entry.get("tune", True),
+               entry.get("space"))  # fmt: skip
+
+
+def _datasets(datasets: Any) -> Tuple[Tuple[str, Mapping[str, Any]], ...]:
+    datasets = [datasets] if isinstance(datasets, (str, dict)) else datasets
+    if not isinstance(datasets, list) or not datasets:
+        raise ValueError(f"datasets={datasets}: a list of names is expected, such as ml-100k")
+    found: Dict[str, Mapping[str, Any]] = {}
+    for entry in datasets:
+        mapping = entry if isinstance(entry, dict) else {"dataset": entry}
+        name = mapping.get("dataset")
+        for key in mapping:
+            if key not in _DATASET_KEYS:
+                raise ValueError(f"datasets={entry}: {key}: unknown key"
+                                 f"{nearest(str(key), _DATASET_KEYS)}")  # fmt: skip
+        if name is None or isinstance(name, (dict, list)):
+            raise ValueError(f"datasets={entry}: a name, or a mapping with dataset and options")
+        if str(name) in found:
+            raise ValueError(f"datasets: {name} stands twice")
+        found[str(name)] = _options(f"datasets: {name}: options", mapping.get("options"))
+    return tuple(found.items())
+
+
+def _seeds(seeds: Any) -> Tuple[int, ...]:
+    allowed = (
+        f"a list of different numbers is expected, such as [2020, 2021], or how many there shall "
+        f"be from {FIRST_SEED} on"
+    )
+    if not isinstance(seeds, list):
+        count = _whole(seeds)
+        if count is None or not 1 <= count <= _MAX_COUNT:
+            raise ValueError(f"seeds={seeds}: {allowed}, up to {_MAX_COUNT}")
+        return tuple(range(FIRST_SEED, FIRST_SEED + count))
+    numbers = [_whole(seed) for seed in seeds]
+    found = tuple(number for number in numbers if number is not None and 0 <= number < 2**32)
+    if not seeds or len(set(found)) != len(seeds):
+        raise ValueError(f"seeds={', '.join(map(str, seeds))}: {allowed}")
+    return found
+
+
+def _whole(value: Any) -> Optional[int]:
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return value if type(value) is int else None
+
+
+def _count(key: str, value: Any) -> int:
+    number = _whole(value)
+    if number is None or number < 1:
+        raise ValueError(f"{key}={value}: a whole number above 0 is expected")
+    return number
+
+
+def _threads(value: Any) -> Optional[int]:
+    return None if value is None else _count("threads", value)
+
+
+def _cluster(value: Any) -> Optional[str]:
+    if value is not None and not re.fullmatch(r"\w+://\S+", str(value)):
+        raise ValueError(f"cluster={value}: an address such as tcp://127.0.0.1:8786 is expected")
+    return value
+
+
+def _tuning(value: Any, dotted: Mapping[str, str]) -> Optional[Dict[str, Any]]:
+    """Arguments of tuning; ``tune.trials=20`` on the command line adds to those of the file."""
+    if value is None and not dotted:
+        return None
+    if value is False:
+        return None
+    if not isinstance(value if value is not None else {}, dict):
+        raise ValueError(f"tune={value}: a mapping such as {{trials: 20}} is expected")
+    read = {key[len("tune.") :]: parse_value(key, text) for key, text in dotted.items()}
+    arguments = {**(value or {}), **read}
+    arguments["trials"] = _count("tune.trials", arguments.get("trials"))
+    return arguments
+
+
+def _options(where: str, options: Any) -> Dict[str, Any]:
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+        raise ValueError(f"{where}={options}: a mapping of run options is expected")
+    for key in options:
+        if key in _ELSEWHERE:
+            raise ValueError(f"{where}: {key}: no option of a board; it belongs in "
+                             f"{_ELSEWHERE[key]}")  # fmt: skip
+    return dict(options)
+
+
+def describe(board: Board, labels: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+    """The board as plain values, for ``board.yaml``.
+
+    Args:
+        board: What was asked.
+        labels: Of each row what running adds: ``label``, ``enhancer``, ``backbone``.
+    """
+    rows: List[Dict[str, Any]] = []
+    for row, label in zip(board.rows, labels):
+        entry = {**label, "name": row.name, "model": row.model, "options": dict(row.options)}
+        entry.update(config_files=list(row.config_files), tune=bool(board.tune) and row.tune)
+        rows.append(entry)
+    return {
+        "name": board.name,
+        "datasets": [{"dataset": name, "options": dict(o)} for name, o in board.datasets],
+        "rows": rows,
+        "seeds": list(board.seeds),
+        "options": overlay(board.options, board.last),
+        "threads": board.threads,
+        "tune": dict(board.tune) if board.tune else None,
+    }

@@ -1,0 +1,306 @@
+"""Run a finished run again, and say whether its numbers come out as they were."""
+
+import contextlib
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+import pandas as pd
+import torch
+
+from recbole_enhance.evaluation_files import PER_USER
+from recbole_enhance.model_class import same_class
+from recbole_enhance.options import load_yaml, nearest, parse_argv, parse_flag, parse_value
+from recbole_enhance.quick_start import resume_run, run_recbole_enhance
+from recbole_enhance.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    VOLATILE,
+    RunFolder,
+    logger,
+)
+
+REPORT = "reproduce.json"
+FOLDER = "reproduced"  # below the run, where no board takes it for a run of its own
+EXACT, ELSEWHERE = 0.0, 0.01  # tolerance in the surroundings of the run, and in other ones
+_PARTS = {"valid": "best_valid_result", "test": "test_result"}
+_OPTIONS = ("tolerance", "run_dir", "threads", "data_path", "use_gpu", "gpu_id", "model",
+            "backbone")  # fmt: skip
+# What must be equal for numbers to be equal to the last bit.
+_SURROUNDINGS = ("python", "versions", "cpu_threads", "gpu")
+
+
+class Line(NamedTuple):
+    """One compared number, or one per-user metric.
+
+    Attributes:
+        part: ``valid``, ``test`` or ``per user``.
+        metric: Its name.
+        before: Of the run; for users their mean.
+        after: Of the new run.
+        difference: Absolute; for users the mean of theirs; None where one side has no value.
+        differing: Number of users whose value differs.
+    """
+
+    part: str
+    metric: str
+    before: Optional[float]
+    after: Optional[float]
+    difference: Optional[float]
+    differing: Optional[int] = None
+
+    def within(self, tolerance: float) -> bool:
+        """Whether it came out as it was."""
+        return self.difference is not None and self.difference <= tolerance
+
+
+def main(words: Sequence[str]) -> int:
+    """Reproduce a run.
+
+    Args:
+        words: The run's folder and options, see ``recbole-enhance --help``.
+
+    Returns:
+        0 if all numbers are within the tolerance, 1 if not.
+
+    Raises:
+        ValueError: If there is no finished run, or it cannot be run again.
+    """
+    places = [word for word in words[:1] if not word.startswith("-")]
+    options: Dict[str, Any] = dict(parse_argv(words[len(places) :]))
+    quiet = parse_flag("quiet", options.pop("quiet", "false"))
+    if not places:
+        raise ValueError("reproduce RUN_DIR: the folder of a finished run is expected first")
+    for key in options:
+        if key not in _OPTIONS:
+            raise ValueError(f"reproduce: {key}: unknown option{nearest(key, _OPTIONS)}")
+    own = [options[key] for key in ("backbone", "model") if ":" in options.get(key, "")]
+    if own:
+        sys.path.insert(0, os.getcwd())
+    read = {key: parse_value(key, options.pop(key)) for key in ("tolerance", "threads")
+            if key in options}  # fmt: skip
+    into = options.pop("run_dir", None)
+    report = reproduce(places[0], into, options=options, quiet=quiet, **read)
+    if not quiet:
+        print(table(report))
+    return 0 if report["within"] else 1
+
+
+def reproduce(
+    run_dir: Union[str, Path],
+    into: Union[str, Path, None] = None,
+    tolerance: Optional[float] = None,
+    threads: Optional[int] = None,
+    options: Optional[Mapping[str, Any]] = None,
+    quiet: bool = False,
+) -> Dict[str, Any]:
+    """Run a finished run again with its own options and number of threads, and compare.
+
+    Args:
+        run_dir: Its folder, which keeps its files.
+        into: Folder of the new run; None takes ``reproduced`` below ``run_dir``. A new run that was
+            stopped is continued.
+        tolerance: Largest difference of a metric, and largest mean difference of a per-user metric;
+            None is 0 where versions, threads and GPU are the run's, else 0.01.
+        threads: None takes the run's.
+        options: ``data_path``, ``use_gpu``, ``gpu_id``; ``model`` or ``backbone``, where the run is
+            of a class of yours.
+        quiet: Show no progress.
+
+    Returns:
+        What ``reproduce.json`` in the new folder holds: ``within``, ``tolerance``, ``changed``
+        (surroundings, data and options that differ) and ``lines`` (see :class:`Line`).
+
+    Raises:
+        ValueError: If there is no finished run, or it cannot be run again.
+    """
+    folder = _finished(Path(run_dir))
+    if tolerance is not None and not _is_tolerance(tolerance):
+        raise ValueError(f"tolerance={tolerance}: a number not below 0 is expected")
+    if threads is not None and not (type(threads) is int and threads > 0):
+        raise ValueError(f"threads={threads}: a whole number above 0 is expected")
+    target = Path(into) if into is not None else folder.path / FOLDER
+    if (target / METRICS).is_file():
+        raise ValueError(f"run_dir={target}: there is a finished run; remove it, or name another")
+    environment = _environment(folder)
+    with _threads(threads or environment.get("cpu_threads")):
+        _run_again(folder, target, dict(options or {}), quiet)
+    again = RunFolder.open(target)
+    changed = _changed(environment, _environment(again))
+    changed.update(_changed_options(folder, again))
+    if tolerance is None:
+        same = not any(key.partition(".")[0] in _SURROUNDINGS for key in changed)
+        tolerance = EXACT if same else ELSEWHERE
+    lines = compare(folder, again)
+    report = {
+        "run": str(folder.path.absolute()),
+        "again": str(target.absolute()),
+        "within": all(line.within(tolerance) for line in lines),
+        "tolerance": tolerance,
+        "changed": changed,
+        "lines": [line._asdict() for line in lines],
+    }
+    again.write_json(REPORT, report)
+    return report
+
+
+def compare(before: RunFolder, after: RunFolder) -> List[Line]:
+    """Compare two finished runs: validation, test, and the values of each user.
+
+    Args:
+        before: A run.
+        after: Another one.
+    """
+    reports = [folder.read_json(METRICS) for folder in (before, after)]
+    lines = []
+    for part, key in _PARTS.items():
+        first, second = (report[key] for report in reports)
+        for metric in dict.fromkeys([*first, *second]):
+            values = first.get(metric), second.get(metric)
+            lines.append(Line(part, metric, *values, _difference(*values)))
+    return lines + _compare_users(before.path / PER_USER, after.path / PER_USER)
+
+
+def _compare_users(before: Path, after: Path) -> List[Line]:
+    if not before.is_file() and not after.is_file():
+        return []
+    tables = [_users(path) if path.is_file() else pd.DataFrame() for path in (before, after)]
+    users = tables[0].index.union(tables[1].index)
+    lines = []
+    for metric in dict.fromkeys([*tables[0].columns, *tables[1].columns]):
+        columns = [table.get(metric, pd.Series(dtype=float)).reindex(users) for table in tables]
+        first, second = (column.to_numpy(dtype=float) for column in columns)
+        gap = np.abs(first - second)
+        nobody = np.isnan(first) & np.isnan(second)
+        gap[nobody] = 0.0
+        known = None if np.isnan(gap).any() else float(gap.mean())  # somebody has a value once only
+        lines.append(Line("per user", metric, _mean(first), _mean(second), known,
+                          int((gap != 0).sum())))  # fmt: skip
+    return lines
+
+
+def _mean(values: np.ndarray) -> Optional[float]:
+    return None if np.isnan(values).all() else float(np.nanmean(values))
+
+
+def _users(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, index_col=0, dtype={0: str}).rename(index=str)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not a table of users ({error})") from error
+
+
+def _difference(before: Any, after: Any) -> Optional[float]:
+    if before is None and after is None:
+        return 0.0  # JSON's word for what is no number
+    if before is None or after is None:
+        return None
+    return abs(float(before) - float(after))
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """The report as lines for the terminal."""
+    tolerance = report["tolerance"]
+    lines = [f"{'part':<10}{'metric':<20}{'run':>12}{'again':>12}{'difference':>12}  users differ"]
+    for entry in report["lines"]:
+        line = Line(**entry)
+        numbers = "".join(
+            f"{'-' if value is None else format(value, '.6g'):>12}"
+            for value in (line.before, line.after, line.difference)
+        )
+        users = "" if line.differing is None else str(line.differing)
+        mark = "" if line.within(tolerance) else "  <-- beyond"
+        lines.append(f"{line.part:<10}{line.metric:<20}{numbers}  {users}{mark}".rstrip())
+    for key, (old, new) in report["changed"].items():
+        lines.append(f"changed: {key}: {old} -> {new}")
+    beyond = sum(not Line(**entry).within(tolerance) for entry in report["lines"])
+    verdict = "reproduced" if report["within"] else f"not reproduced: {beyond} numbers differ"
+    lines += [f"{verdict} (tolerance {tolerance:g})", f"run folder: {report['again']}"]
+    return "\n".join(lines)
+
+
+# ---- the new run -------------------------------------------------------------------------------
+
+
+def _finished(path: Path) -> RunFolder:
+    if not (path / CONFIG).is_file():
+        raise ValueError(f"reproduce {path}: no run here ({CONFIG} is missing)")
+    if not (path / METRICS).is_file():
+        raise ValueError(f"reproduce {path}: not finished; continue it first: --resume={path}")
+    folder = RunFolder.open(path)
+    report = folder.read_json(METRICS)
+    if not isinstance(report, dict) or not all(
+        isinstance(report.get(key), dict) for key in _PARTS.values()
+    ):
+        raise ValueError(f"reproduce {path}: {METRICS} is not the report of a run")
+    return folder
+
+
+def _run_again(folder: RunFolder, target: Path, options: Dict[str, Any], quiet: bool) -> None:
+    given = options.pop("model", None), options.pop("backbone", None)
+    own = next((name for name in given if name is not None), None)
+    if (target / CONFIG).is_file():
+        resume_run(target, quiet, own)
+        return
+    if own is not None:
+        option, recorded = folder.backbone()
+        if not same_class(recorded, own):
+            raise ValueError(f"{option}={own}: {folder.path} is a run of {recorded}")
+        options[option] = own
+    options.update(run_dir=str(target), quiet=quiet)
+    logger.info("running %s again, in %s", folder.path, target)
+    run_recbole_enhance(config_file_list=[folder.path / CONFIG], config_dict=options)
+
+
+@contextlib.contextmanager
+def _threads(number: Optional[int]) -> Iterator[None]:
+    """Use as many threads as the run did: sums of floats depend on how they are split."""
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    with threadpool_limits(number):
+        torch.set_num_threads(number or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+# ---- what differs ------------------------------------------------------------------------------
+
+
+def _environment(folder: RunFolder) -> Dict[str, Any]:
+    if not (folder.path / ENVIRONMENT).is_file():
+        return {}
+    content = folder.read_json(ENVIRONMENT)
+    return content if isinstance(content, dict) else {}
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Dict[str, List[Any]]:
+    """Versions, threads, commit and data that differ: name -> before and after."""
+    changed: Dict[str, List[Any]] = {}
+    for key in (*_SURROUNDINGS, "platform", "git_commit", "data_sha256"):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            for name in sorted({*old, *new}):
+                if old.get(name) != new.get(name):
+                    changed[f"{key}.{name}"] = [old.get(name), new.get(name)]
+        elif old != new:
+            changed[key] = [old, new]
+    return changed
+
+
+def _changed_options(before: RunFolder, after: RunFolder) -> Dict[str, List[Any]]:
+    """Options that decide numbers and differ, such as those a newer version has."""
+    old, new = (load_yaml(folder.path / CONFIG) for folder in (before, after))
+    keys = sorted({*old, *new} - set(VOLATILE))
+    return {f"option {k}": [old.get(k), new.get(k)] for k in keys if old.get(k) != new.get(k)}
+
+
+def _is_tolerance(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0
