@@ -16,6 +16,7 @@ usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
        recbole-enhance config show --model=NAME --dataset=NAME [--origin] [--key=value ...]
        recbole-enhance attack RUN_DIR ... [--targets=features,params,own,random] [--key=value ...]
        recbole-enhance explain RUN_DIR [--key=value ...]
+       recbole-enhance tune --model=NAME --dataset=NAME [--trials=20] [--key=value ...]
        recbole-enhance list
        recbole-enhance doctor
 
@@ -27,6 +28,9 @@ attack       what perturbed item features or parameters do to a run's lists and 
 explain      CER, EFM and methods over them: the features that explain each recommendation
              (--pairs, --truth, --topk, --features); IaCN: which capsule asks for what, and where
              the items of a history go (--users=u1,u2 or --rows=5, --topk=3, --title=COLUMN)
+tune         search options by validation (docs/tuning.md); a second call goes on where it stopped:
+             --trials=20 (in total)  --space=FILE  --out=DIR  --jobs=1  --pruner=median|none
+             --storage=URL --study=NAME (one study for many machines)
 list         show the methods and RecBole's models
 doctor       show versions, what was mended for them, and what cannot run here
 
@@ -39,7 +43,7 @@ doctor       show versions, what was mended for them, and what cannot run here
 Options nest with dots: --eval_args.mode=uni100 keeps split and order.
 """
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
-_VERBS = ("run", "config", "attack", "explain", "list", "doctor")
+_VERBS = ("run", "config", "attack", "explain", "tune", "list", "doctor")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -84,6 +88,8 @@ def _dispatch(words: List[str]) -> int:
         return _list()
     if verb in ("attack", "explain"):
         return _after_a_run(verb, words)
+    if verb == "tune":
+        return _tune(words)
     if verb == "config":
         if words[:1] != ["show"]:
             raise ValueError("config: the verb is `config show`")
@@ -106,6 +112,16 @@ def _after_a_run(verb: str, words: List[str]) -> int:
         from recbole_enhance.explain import verb as explain
 
         return {"attack": attack, "explain": explain}[verb].main(words)
+
+
+def _tune(words: List[str]) -> int:
+    with _console("--quiet" in words):
+        from recbole_enhance import compat
+
+        compat.apply()
+        from recbole_enhance import tune
+
+        return tune.main(words)
 
 
 def _run(options: Dict[str, str]) -> int:

@@ -33,7 +33,7 @@ HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpo
 _FORMAT = 1
 _TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
-_VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
+VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
              "use_gpu", "log_tensorboard", "log_wandb", "wandb_project", "checkpoint_dir",
              "save_recs")  # fmt: skip
 _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
@@ -82,7 +82,7 @@ class RunFolder:
             _refuse_taken(path)  # by a run that was over before we had the lock
             folder.fresh = True
             options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
-            folder.write_text(CONFIG, yaml.safe_dump(_plain(options), sort_keys=True))
+            folder.write_text(CONFIG, yaml.safe_dump(plain(options), sort_keys=True))
         except (OSError, ValueError) as error:
             if folder is not None:
                 folder.discard()
@@ -179,7 +179,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file whole."""
-        self.write_text(name, json.dumps(_plain(content), indent=2, sort_keys=False) + "\n")
+        self.write_text(name, json.dumps(plain(content), indent=2, sort_keys=False) + "\n")
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of this run."""
@@ -303,7 +303,7 @@ def load_tensors(
 
 def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
-    options = {k: v for k, v in _plain(config.options).items() if k not in _VOLATILE}
+    options = {k: v for k, v in plain(config.options).items() if k not in VOLATILE}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -363,12 +363,12 @@ def _make_numbered(path: Path) -> Path:
             candidate = path.with_name(f"{path.name}-{number}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Reduce to what YAML and JSON hold."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, (np.generic, torch.Tensor)):
         return value.item()
     if isinstance(value, float) and not math.isfinite(value):
