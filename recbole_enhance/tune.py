@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
-from recbole_enhance.options import nearest, parse_argv, parse_flag, parse_value
+from recbole_enhance.options import parse_argv, parse_flag, parse_value
 from recbole_enhance.quick_start import validate
 from recbole_enhance.run_folder import VOLATILE, logger, plain
 from recbole_enhance.tuning import space as spaces
@@ -245,7 +245,7 @@ def _about(config: Config, space: spaces.Space, pruner: str) -> Dict[str, Any]:
     options = {key: value for key, value in config.options.items() if key not in ignored}
     read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
     hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
-    about = {"options": options, "space": spaces.plain(space), "data": hashes, "pruner": pruner}
+    about = {"space": spaces.plain(space), "options": options, "data": hashes, "pruner": pruner}
     return plain(about)
 
 
@@ -362,7 +362,7 @@ def _run(plan: Plan, study: Any, trial: Any, parent: Optional[int]) -> None:
         study.tell(trial)
     except optuna.exceptions.UpdateFinishedTrialError:
         logger.warning("trial %d was taken for lost: its result is dropped", trial.number)
-    except (optuna.exceptions.StorageInternalError, optuna.exceptions.DuplicatedStudyError):
+    except optuna.exceptions.StorageInternalError:  # no fault of the trial's
         raise
     except Exception as error:  # whatever a training dies of is the trial's result
         reason = " ".join(f"{_kind(error)}{error}".split())[:500]
@@ -405,12 +405,16 @@ def _work_in_processes(plan: Plan, study: Any, jobs: int, show: Callable[[], Non
 
 
 def _child(plan: Plan, threads: int, parent: int) -> None:
+    from recbole_enhance.tuning.study import storage_errors
+
     torch.set_num_threads(threads)
-    with _hushed():
-        study = plan.open()
-        with contextlib.suppress(KeyboardInterrupt):
-            _work(plan, study, lambda: None, parent)
-        study.close()
+    with _hushed(), contextlib.suppress(KeyboardInterrupt):
+        try:
+            with storage_errors(plan.url):
+                _work(plan, plan.open(), lambda: None, parent)
+        except ValueError as error:
+            logger.error("%s", error)
+            sys.exit(1)
 
 
 @contextlib.contextmanager

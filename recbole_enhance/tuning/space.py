@@ -299,4 +299,5 @@ def refuse_bad_options(
             try:
                 make_config({name: value})
             except ValueError as error:
-                raise ValueError(f"{where}: {name}: {error}") from error
+                named = "" if name in str(error) else f"{name}={value}: "
+                raise ValueError(f"{where}: {named}{error}") from error

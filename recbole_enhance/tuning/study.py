@@ -8,12 +8,14 @@ a reason. It counts for nothing, and its options go back into the queue.
 import contextlib
 import hashlib
 import os
+import re
 import socket
 import threading
 import time
+import uuid
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Set
 
 import optuna
 import psutil
@@ -31,8 +33,10 @@ except ImportError:  # Windows
 
 HEARTBEAT, GRACE = 30, 300  # seconds; a machine that is gone is noticed after GRACE
 _POLL = 0.5
+_ATTEMPTS = 5
 _CONNECT = {"sqlite": {"timeout": 120}, "postgresql": {"connect_timeout": 10},
             "mysql": {"connect_timeout": 10}}  # fmt: skip
+_AT_WORK: Set[str] = set()  # the studies that this process has open
 STARTUP = 10  # trials at random before TPE has enough to learn from
 PRUNE_AFTER, PRUNE_FROM_EPOCH = 5, 5  # complete trials; epochs that each trial may have
 PRUNERS = ("median", "none")
@@ -63,11 +67,13 @@ class SharedStudy:
         seed: int, pruner: str,
     ) -> None:  # fmt: skip
         self.budget, self.seed = budget, seed
+        self._token = uuid.uuid4().hex[:8]
+        _AT_WORK.add(self._token)
         parsed = _parse_url(url)
         self._lock = None
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             self._lock = Path(f"{parsed.database}.lock")
-        with storage_errors(url), self._alone():
+        with storage_errors(url), _opening(url), self._alone():
             self._storage = _open(url, parsed)
             with _quiet():
                 self.study = optuna.create_study(
@@ -139,7 +145,8 @@ class SharedStudy:
             seed=_mix(self.seed, draw), n_startup_trials=STARTUP, constant_liar=True
         )
         trial = optuna.Trial(self.study, frozen._trial_id)
-        trial.set_user_attr(_WORKER, _whoami())
+        trial.set_user_attr(_WORKER, f"{_machine()}:{os.getpid()}:{_started(os.getpid())}:"
+                                     f"{self._token}")  # fmt: skip
         return trial
 
     def _draw(self, frozen: FrozenTrial) -> int:
@@ -167,8 +174,12 @@ class SharedStudy:
         worker = trial.user_attrs.get(_WORKER)
         if worker is None:  # killed while it claimed; under a lock nobody else can be at it
             return self._lock is not None and fcntl is not None
-        machine, pid, started = worker.split(":")
-        return machine == _machine() and _started(int(pid)) != started
+        machine, pid, started, token = worker.split(":")
+        if machine != _machine():
+            return False  # its heartbeat tells
+        if int(pid) == os.getpid() and _started(os.getpid()) == started:
+            return token not in _AT_WORK
+        return _started(int(pid)) != started
 
     def tell(self, trial: optuna.Trial, value: Optional[float] = None, reason: str = "") -> None:
         """Report a trial: complete with its value, failed with its reason, else pruned."""
@@ -211,6 +222,7 @@ class SharedStudy:
 
     def close(self) -> None:
         """Let go of the database."""
+        _AT_WORK.discard(self._token)
         self._storage.remove_session()
         self._storage.engine.dispose()
 
@@ -242,6 +254,13 @@ def storage_errors(url: str) -> Iterator[None]:
         cause = error.__cause__ if isinstance(error, optuna.exceptions.OptunaError) else error
         why = str(getattr(cause, "orig", None) or cause or error).strip().splitlines() or [""]
         raise ValueError(f"storage={shown(url)}: does not answer: {why[0]}") from error
+
+
+@contextlib.contextmanager
+def _opening(url: str) -> Iterator[None]:
+    """The same for what comes before the first answer: a missing driver, an unwritable folder."""
+    try:
+        yield
     except (ImportError, RuntimeError, OSError) as error:
         raise ValueError(f"storage={shown(url)}: {error}") from error
 
@@ -264,11 +283,21 @@ def _parse_url(url: str) -> sqlalchemy.engine.URL:
 def _open(url: str, parsed: sqlalchemy.engine.URL) -> RDBStorage:
     connect = _CONNECT.get(parsed.get_backend_name(), {})
     connect = {key: value for key, value in connect.items() if key not in parsed.query}
-    with _quiet():
-        return RDBStorage(
-            url, engine_kwargs={"connect_args": connect}, heartbeat_interval=HEARTBEAT,
-            grace_period=GRACE,
-        )  # fmt: skip
+    attempts = _ATTEMPTS
+    while True:
+        try:
+            with _quiet():
+                return RDBStorage(
+                    url, engine_kwargs={"connect_args": connect}, heartbeat_interval=HEARTBEAT,
+                    grace_period=GRACE,
+                )  # fmt: skip
+        except sqlalchemy.exc.DBAPIError as error:
+            # Another process made the same table at the same moment; next time it is there.
+            raced = re.search("already exists|duplicate", str(error.orig), re.I)
+            attempts -= 1
+            if not raced or not attempts:
+                raise
+        wait()
 
 
 @contextlib.contextmanager
@@ -287,10 +316,6 @@ def _pruner(name: str) -> optuna.pruners.BasePruner:
 
 def _mix(seed: int, draw: int) -> int:
     return int(hashlib.sha256(f"{seed} {draw}".encode()).hexdigest()[:8], 16)
-
-
-def _whoami() -> str:
-    return f"{_machine()}:{os.getpid()}:{_started(os.getpid())}"
 
 
 def _started(pid: int) -> str:
