@@ -1,28 +1,26 @@
 """Search the options of a model or a method by validation: the verb ``tune``."""
 
 import contextlib
-import dataclasses
-import logging
-import math
-import multiprocessing
 import os
 import sys
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, Mapping, Optional, Sequence, Union
 
-import torch
 from recbole.utils import ModelType
 from tqdm import tqdm
 
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
-from recbole_enhance.options import parse_argv, parse_flag, parse_value
-from recbole_enhance.quick_start import validate
+from recbole_enhance.options import load_yaml, parse_argv, parse_flag, parse_value
 from recbole_enhance.run_folder import VOLATILE, logger, plain
 from recbole_enhance.tuning import space as spaces
+from recbole_enhance.tuning.settings import make_config, split_files
+
+if TYPE_CHECKING:  # Optuna is an extra
+    from recbole_enhance.tuning.study import SharedStudy
+    from recbole_enhance.tuning.workers import Plan
 
 STUDY = "study.db"
-_PATIENCE = 5  # seconds
 _PRUNERS = ("median", "none")
 _FORBIDDEN = {"run_dir": "trials leave no run folder; --out names where the study's files go"}
 
@@ -37,7 +35,8 @@ def main(words: Sequence[str]) -> int:
         ValueError: As :func:`tune`.
     """
     options: Dict[str, Any] = dict(parse_argv(words))
-    quiet = parse_flag("quiet", options.pop("quiet", "false"))
+    said = [load_yaml(name).get("quiet") for name in split_files(options)[0]]
+    quiet = parse_flag("quiet", options.pop("quiet", str(True in said)))
     own = {key: options.pop(key) for key in ("space", "storage", "study", "pruner")
            if key in options}  # fmt: skip
     trials, jobs = (_whole(options, key, default) for key, default in (("trials", 20), ("jobs", 1)))
@@ -45,9 +44,9 @@ def main(words: Sequence[str]) -> int:
     if any(":" in str(options.get(key, "")) for key in ("model", "backbone")):
         sys.path.insert(0, os.getcwd())  # a class of the user's, as with python -m
     if out is None:
-        config = _config(options)
+        config = make_config(options)
         out = Path("tuning", config["dataset"], config["label"])
-    tune(options, Path(out), trials, jobs=jobs, quiet=quiet, **own)
+    tune(options, Path(out), trials, jobs=jobs, quiet=quiet, page=True, **own)
     return 0
 
 
@@ -65,6 +64,7 @@ def tune(
     jobs: int = 1,
     pruner: str = "median",
     quiet: bool = False,
+    page: bool = False,
 ) -> Dict[str, Any]:
     """Search options by their validation score; the test data are not evaluated.
 
@@ -83,6 +83,7 @@ def tune(
         pruner: ``median`` stops a trial that is worse than the median of the others at the same
             epoch; ``none`` trains all of them to their end.
         quiet: Show no progress and no table.
+        page: Also draw the study, as ``tuning.html``.
 
     Returns:
         The searched options of the best trial.
@@ -90,87 +91,33 @@ def tune(
     Raises:
         ValueError: If options, space or storage say no, or no trial was completed.
     """
-    plan, about = _plan(options, Path(out), trials, space, storage, study, jobs, pruner)
-    with _hushed():
-        return _search(plan, about, jobs, quiet)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """All that a process needs to work on a study.
-
-    Attributes:
-        options: Of the run, without ``config_files``.
-        files: YAML files of options.
-        space: What is searched.
-        out: Folder of the study's files.
-        url: The database.
-        study: The study's name.
-        about: What must be the same for all who work on it.
-        maximize: Whether a larger value is better.
-        budget: Trials in total.
-        seed: Of the sampler, and of each run.
-        pruner: See :func:`tune`.
-    """
-
-    options: Dict[str, Any]
-    files: List[str]
-    space: spaces.Space
-    out: Path
-    url: str
-    study: str
-    about: Dict[str, Any]
-    maximize: bool
-    budget: int
-    seed: int
-    pruner: str
-
-    def open(self) -> Any:
-        """Connect to the study."""
-        from recbole_enhance.tuning.study import SharedStudy
-
-        return SharedStudy(self.url, self.study, self.about, self.maximize, self.budget, self.seed,
-                           self.pruner)  # fmt: skip
-
-
-def _plan(
-    options: Mapping[str, Any], out: Path, trials: int, space: Any, storage: Optional[str],
-    study: Optional[str], jobs: int, pruner: str,
-) -> Tuple[Plan, Dict[str, Any]]:  # fmt: skip
-    """Check everything that needs no database; the second is what the report tells of it."""
+    out = Path(out)
     _refuse_bad_arguments(options, out, trials, jobs, pruner)
-    optuna = _optuna()
-    config = _config(options)
+    _refuse_missing_optuna()
+    from recbole_enhance.tuning import workers
+
+    config = make_config(options)
     searched = _space(config, options, space)
-    files, rest = _files(options)
-    maximize = bool(config["valid_metric_bigger"])
-    name = study or f"{config['label']}-{config['dataset']}"
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"out={out}: cannot be made ({error.strerror})") from error
-    plan = Plan(
-        rest, files, searched, out, storage or f"sqlite:///{out.resolve() / STUDY}", name,
-        _about(config, searched, pruner), maximize,
-        int(min(trials, spaces.size(searched))), config["seed"], pruner,
-    )  # fmt: skip
-    from recbole_enhance.tuning import study as engine
-
-    told = {
-        "names": _names(config),
-        "label": config["label"],
-        "metric": config["valid_metric"],
-        "direction": "maximize" if maximize else "minimize",
-        "space": spaces.plain(searched),
-        "engine": f"optuna {optuna.__version__}",
-        "sampler": f"TPE, the first {engine.STARTUP} trials at random",
-        "pruner": f"median, after {engine.PRUNE_AFTER} trials and {engine.PRUNE_FROM_EPOCH} epochs"
-        if pruner == "median" else pruner,
-        "seed": config["seed"],
-        "storage": engine.shown(plan.url),
-        "study": name,
-    }  # fmt: skip
-    return plan, told
+    files, rest = split_files(options)
+    plan = workers.Plan(
+        options=rest,
+        files=files,
+        space=searched,
+        out=out,
+        url=storage or f"sqlite:///{out.resolve() / STUDY}",
+        study=study or f"{config['label']}-{config['dataset']}",
+        about=_about(config, searched, pruner),
+        maximize=bool(config["valid_metric_bigger"]),
+        budget=int(min(trials, spaces.size(searched))),
+        seed=config["seed"],
+        pruner=pruner,
+    )
+    with workers.hushed():
+        return _search(plan, _facts(config, plan), jobs, quiet, page)
 
 
 def _refuse_bad_arguments(
@@ -188,33 +135,19 @@ def _refuse_bad_arguments(
         raise ValueError(f"out={out}: a folder without ? in its path is expected")
 
 
-def _optuna() -> Any:
+def _refuse_missing_optuna() -> None:
     try:
-        import optuna
+        import optuna  # noqa: F401
     except ImportError:
         raise ValueError("tune: needs pip install 'recbole_enhance[tune]'") from None
-    return optuna
-
-
-def _files(options: Mapping[str, Any]) -> Tuple[List[str], Dict[str, Any]]:
-    rest = dict(options)
-    files = rest.pop("config_files", None) or []
-    if isinstance(files, str):
-        files = files.replace(",", " ").split()
-    return [str(name) for name in files], rest
-
-
-def _config(options: Mapping[str, Any], changed: Optional[Mapping[str, Any]] = None) -> Config:
-    files, rest = _files(options)
-    silent = {"quiet": True, "show_progress": False}
-    return Config(config_file_list=files, config_dict={**rest, **(changed or {}), **silent})
 
 
 def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Space:
     """What is searched: without what the user has fixed, and each value of it allowed."""
     said = set(_leaves(config.external_config_dict))
     if given is not None:
-        space, where = spaces.read(given), "space" if isinstance(given, Mapping) else str(given)
+        space = spaces.read(given)
+        where = "space" if isinstance(given, Mapping) else f"space={given}"
         both = sorted(said & set(space))
         if both:
             raise ValueError(f"{where}: {both[0]}: is an option of the run too; name it once")
@@ -225,7 +158,7 @@ def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Spa
         for name in sorted(said & set(space)):
             logger.info("%s is given, and not searched", name)
             del space[name]
-    spaces.refuse_bad_options(space, lambda changed: _config(options, changed), where)
+    spaces.refuse_bad_options(space, lambda changed: make_config(options, changed), where)
     if not space:
         logger.info("%s: nothing to search, one trial", config["label"])
     return space
@@ -257,31 +190,54 @@ def _names(config: Config) -> Dict[str, Any]:
     return {key: v for key, v in names.items() if v is not None and ":" not in str(v)}
 
 
-# ---- trials --------------------------------------------------------------------------------
+def _facts(config: Config, plan: "Plan") -> Dict[str, Any]:
+    """What the report tells beside the trials."""
+    import optuna
+
+    from recbole_enhance.tuning import study as engine
+
+    median = f"median, after {engine.PRUNE_AFTER} trials and {engine.PRUNE_FROM_EPOCH} epochs"
+    return {
+        "names": _names(config),
+        "label": config["label"],
+        "metric": config["valid_metric"],
+        "direction": "maximize" if plan.maximize else "minimize",
+        "space": spaces.plain(plan.space),
+        "engine": f"optuna {optuna.__version__}",
+        "sampler": f"TPE, the first {engine.STARTUP} trials at random",
+        "pruner": median if plan.pruner == "median" else plan.pruner,
+        "seed": plan.seed,
+        "storage": engine.shown(plan.url),
+        "study": plan.study,
+    }
 
 
-def _search(plan: Plan, about: Dict[str, Any], jobs: int, quiet: bool) -> Dict[str, Any]:
-    from recbole_enhance.tuning import report
-    from recbole_enhance.tuning.study import storage_errors
+def _search(
+    plan: "Plan", facts: Mapping[str, Any], jobs: int, quiet: bool, page: bool
+) -> Dict[str, Any]:
+    """Work until the study has its trials, and report it."""
+    from recbole_enhance.tuning import report, workers
+    from recbole_enhance.tuning.study import REASON, storage_errors
 
     study = plan.open()
     try:
         with storage_errors(plan.url):
-            with _bar(study, plan, about, quiet) as show:
+            with _bar(study, plan, facts, quiet) as show:
                 if jobs > 1:
-                    _work_in_processes(plan, study, jobs, show)
+                    workers.work_in_processes(plan, study, jobs, show)
                 else:
-                    _work(plan, study, show)
-            report.write(plan.out, study, plan.space, about)
+                    workers.work(plan, study, show)
+            report.write(plan.out, study, plan.space, facts)
             trials = study.trials()
             best = report.best_trial(trials, plan.maximize)
             if best is None:
-                reasons = [t.user_attrs["reason"] for t in trials if "reason" in t.user_attrs]
+                reasons = [t.user_attrs[REASON] for t in trials if REASON in t.user_attrs]
                 raise ValueError(f"tune: none of {plan.budget} trials was completed; the last "
                                  f"failed: {(reasons or ['unknown'])[-1]}")  # fmt: skip
-            report.write_page(plan.out, study)
+            if page:
+                report.write_page(plan.out, study)
             if not quiet:
-                print(report.table(study, plan.space, about))
+                print(report.table(study, plan.space, facts))
                 print(f"best options: {plan.out / report.BEST}")
             return report.options_of(best, plan.space)
     finally:
@@ -290,14 +246,14 @@ def _search(plan: Plan, about: Dict[str, Any], jobs: int, quiet: bool) -> Dict[s
 
 @contextlib.contextmanager
 def _bar(
-    study: Any, plan: Plan, about: Dict[str, Any], quiet: bool
+    study: "SharedStudy", plan: "Plan", facts: Mapping[str, Any], quiet: bool
 ) -> Iterator[Callable[[], None]]:
     """A progress bar over trials; the function brings it, and the files, up to date."""
     from recbole_enhance.tuning import report
 
     with tqdm(
         total=plan.budget, initial=min(study.finished(), plan.budget), unit="trial",
-        desc=f"tune {about['label']}", disable=True if quiet else None, dynamic_ncols=True,
+        desc=f"tune {facts['label']}", disable=True if quiet else None, dynamic_ncols=True,
     ) as bar:  # fmt: skip
         before = -1
 
@@ -307,127 +263,12 @@ def _bar(
             if finished == before:
                 return
             before = finished
-            report.write(plan.out, study, plan.space, about)
+            report.write(plan.out, study, plan.space, facts)
             best = report.best_trial(study.trials(), plan.maximize)
             if best is not None:
-                bar.set_postfix_str(f"best {about['metric']} {best.value:.4f}", refresh=False)
+                bar.set_postfix_str(f"best {facts['metric']} {best.value:.4f}", refresh=False)
             bar.n = min(finished, plan.budget)
             bar.refresh()
 
         show()
         yield show
-
-
-def _work(
-    plan: Plan, study: Any, show: Callable[[], None], parent: Optional[int] = None
-) -> None:
-    """Run trials until none of the budget is left, here or elsewhere."""
-    from recbole_enhance.tuning.study import wait
-
-    while True:
-        trial = study.claim()
-        if trial is None:
-            if study.finished() >= plan.budget:
-                return
-            wait()  # for others: what they lose is ours to do
-        else:
-            _run(plan, study, trial, parent)
-        show()
-
-
-def _run(plan: Plan, study: Any, trial: Any, parent: Optional[int]) -> None:
-    """Run one trial, and report it whatever happens."""
-    import optuna
-
-    def end_of_epoch(epoch: int, score: float) -> None:
-        if parent is not None and os.getppid() != parent:
-            raise KeyboardInterrupt  # the process that was asked for this study is gone
-        trial.report(score, epoch)
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
-    try:
-        changed = {name: parameter.suggest(trial) for name, parameter in plan.space.items()}
-        twin = study.twin(trial)
-        if twin is not None:  # the same options and seed give the same score
-            study.tell(trial, twin.value)
-            return
-        with study.alive(trial):
-            config = _config({**plan.options, "config_files": plan.files}, changed)
-            score = validate(config, end_of_epoch)["best_valid_score"]
-        if not math.isfinite(score):
-            raise ValueError(f"the validation score is {score}")
-        study.tell(trial, score)
-    except optuna.TrialPruned:
-        study.tell(trial)
-    except optuna.exceptions.UpdateFinishedTrialError:
-        logger.warning("trial %d was taken for lost: its result is dropped", trial.number)
-    except optuna.exceptions.StorageInternalError:  # no fault of the trial's
-        raise
-    except Exception as error:  # whatever a training dies of is the trial's result
-        reason = " ".join(f"{_kind(error)}{error}".split())[:500]
-        logger.warning("trial %d failed: %s", trial.number, reason)
-        study.tell(trial, reason=reason)
-    except BaseException:
-        study.lose(trial)
-        raise
-
-
-def _kind(error: Exception) -> str:
-    return "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-
-
-def _work_in_processes(plan: Plan, study: Any, jobs: int, show: Callable[[], None]) -> None:
-    """Let several processes work on the study, with a share of the cores each."""
-    from recbole_enhance.tuning.study import wait
-
-    context = multiprocessing.get_context("spawn")
-    threads = max(1, torch.get_num_threads() // jobs)
-    workers: List[Any] = [
-        context.Process(target=_child, args=(plan, threads, os.getpid()))
-        for _ in range(min(jobs, plan.budget))
-    ]
-    try:
-        for worker in workers:
-            worker.start()
-        while any(worker.is_alive() for worker in workers):
-            wait()
-            show()
-    finally:
-        for worker in workers:  # a Ctrl-C reaches them too, and they give their trials back
-            worker.join(_PATIENCE)
-            if worker.is_alive():
-                worker.terminate()
-                worker.join()
-    failed = [worker.exitcode for worker in workers if worker.exitcode]
-    if failed and study.finished() < plan.budget:
-        raise ValueError(f"jobs={jobs}: a process ended with status {failed[0]}; run it again")
-
-
-def _child(plan: Plan, threads: int, parent: int) -> None:
-    from recbole_enhance.tuning.study import storage_errors
-
-    torch.set_num_threads(threads)
-    with _hushed(), contextlib.suppress(KeyboardInterrupt):
-        try:
-            with storage_errors(plan.url):
-                _work(plan, plan.open(), lambda: None, parent)
-        except ValueError as error:
-            logger.error("%s", error)
-            sys.exit(1)
-
-
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """Trials say nothing but warnings, and Optuna too."""
-    import optuna
-
-    loud = optuna.logging.get_verbosity()
-    level = logger.level
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        optuna.logging.set_verbosity(loud)

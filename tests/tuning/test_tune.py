@@ -2,8 +2,8 @@
 
 import json
 import os
-import signal
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -18,6 +18,7 @@ from tuning_workers import (
     options,
     rows,
     start,
+    start_with_jobs,
     values,
     wait_for,
 )
@@ -26,6 +27,8 @@ from worlds import feature_toy_options, run_toy
 from recbole_enhance import quick_start, tune
 from recbole_enhance.cli import main
 from recbole_enhance.tuning import study as engine
+from recbole_enhance.tuning import workers
+
 
 def search(toy, trials=3, out="out", model="BPR", space=SPACE, **keys):
     said = {key: keys.pop(key) for key in list(keys) if key not in
@@ -52,7 +55,7 @@ def fake(monkeypatch):
                 callback_fn(epoch, value)
             return {"best_valid_score": max(curve)}
 
-        monkeypatch.setattr(tune, "validate", validate)
+        monkeypatch.setattr(workers, "validate", validate)
         return calls
 
     return install
@@ -181,7 +184,9 @@ def test_a_training_that_diverges_is_a_failed_trial_with_its_reason(toy):
     assert told()["best"]["options"]["learning_rate"] == 0.01
 
 
-@pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("CUDA out of\nmemory"), KeyError("x")])
+@pytest.mark.parametrize(
+    "error", [MemoryError("no"), RuntimeError("CUDA out of\nmemory"), KeyError("x")]
+)
 def test_whatever_a_training_dies_of_the_study_goes_on(toy, fake, error):
     def score(o, n):
         if n == 2:
@@ -197,7 +202,7 @@ def test_whatever_a_training_dies_of_the_study_goes_on(toy, fake, error):
 
 def test_all_trials_failed_is_an_error_and_leaves_the_reasons(toy, fake):
     fake(lambda o, n: float("nan"))
-    with pytest.raises(ValueError, match="none of 2 trials was completed; the last failed: .*nan"):
+    with pytest.raises(ValueError, match=r"none of 2 trials was completed; .*nan"):
         search(toy, 2)
     assert [row["state"] for row in rows()] == ["failed"] * 2
     assert told()["best"] is None
@@ -262,7 +267,7 @@ def test_changed_data_are_refused(toy, fake, tmp_path):
     search(data, 1)
     with open(data / "toy" / "toy.inter", "a") as file:
         file.write("u0\ti0\t5\t1\n")
-    with pytest.raises(ValueError, match="data: toy.inter was"):
+    with pytest.raises(ValueError, match=r"data: toy.inter was"):
         search(data, 2)
 
 
@@ -289,27 +294,27 @@ def test_a_trial_of_a_machine_that_is_gone_is_run_again(toy, fake, monkeypatch):
 # ---- many processes ------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+def kill(process):
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
 def test_processes_on_one_file_run_each_trial_once_and_no_more(toy):
     finish(*[start(toy, 40) for _ in range(3)])
     check_each_once(40)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_killed_process_loses_its_trials_and_the_next_ends_as_if_nothing_was(toy, jobs):
-    process = start(toy, 30, jobs=jobs)
+def test_a_killed_process_loses_one_trial_and_the_next_ends_as_if_nothing_was(toy):
+    process = start(toy, 20)
     wait_for(7)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    finish(start(toy, 30))
+    kill(process)
+    finish(start(toy, 20))
     lost = [row for row in rows() if row["state"] == "lost"]
-    assert len(lost) <= jobs
-    assert len(rows()) == 30 + len(lost)
-    assert told()["trials"]["complete"] == 30
-    if jobs == 1:
-        finish(start(toy, 30, out="unstopped"))
-        assert values() == values("unstopped")
+    assert len(lost) <= 1
+    assert len(rows()) == 20 + len(lost)
+    assert told()["trials"]["complete"] == 20
+    finish(start(toy, 20, out="unstopped"))
+    assert values() == values("unstopped")
 
 
 @pytest.mark.slow
@@ -318,13 +323,28 @@ def test_twenty_kills(toy):
         process = start(toy, 80)
         wait_for(3 * number + 1)
         time.sleep(0.007 * number)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kill(process)
     finish(start(toy, 80))
     assert told()["trials"]["complete"] == 80
     assert told()["trials"]["running"] == 0
     finish(start(toy, 80, out="unstopped"))
     assert values() == values("unstopped")
+
+
+@pytest.mark.slow
+def test_killing_a_program_with_jobs_ends_its_processes_too(toy):
+    program = start_with_jobs(toy, 200, 2)
+    wait_for(5)
+    os.kill(program.pid, signal.SIGKILL)
+    program.wait()
+    time.sleep(3)
+    trained = len(Path("trained").read_text().splitlines())
+    time.sleep(2)
+    assert len(Path("trained").read_text().splitlines()) == trained < 200
+    finish(start(toy, trained + 3))
+    states = [row["state"] for row in rows()]
+    assert states.count("complete") == trained + 3
+    assert states.count("lost") == len(states) - trained - 3 <= 2
 
 
 @pytest.mark.slow
