@@ -235,7 +235,7 @@ def _search(
                 raise ValueError(f"tune: none of {plan.budget} trials was completed; the last "
                                  f"failed: {(reasons or ['unknown'])[-1]}")  # fmt: skip
             if page:
-                report.write_page(plan.out, study)
+                report.write_page(plan.out, study, facts["metric"])
             if not quiet:
                 print(report.table(study, plan.space, facts))
                 print(f"best options: {plan.out / report.BEST}")

@@ -59,7 +59,7 @@ def write(out: Path, study: SharedStudy, space: Space, facts: Mapping[str, Any])
     if best is not None:
         options = {**facts["names"], **options_of(best, space)}
         head = (
-            f"# The best of {len(trials)} trials by {facts['metric']} on validation: "
+            f"# The best of {len(study.live())} trials by {facts['metric']} on validation: "
             f"{best.value:.6g}, trial {best.number}.\n"
         )
         folder.write_text(BEST, head + yaml.safe_dump(options, sort_keys=False))
@@ -95,16 +95,16 @@ def table(study: SharedStudy, space: Space, facts: Mapping[str, Any], top: int =
     return "\n".join([*lines, f"{len(states)} trials: {', '.join(counts)}"])
 
 
-def write_page(out: Path, study: SharedStudy) -> None:
+def write_page(out: Path, study: SharedStudy, metric: str) -> None:
     """Draw the values over the trials, and what they depend on, as ``tuning.html``."""
     complete = [t for t in study.trials() if t.state == TrialState.COMPLETE]
     varied = {k for t in complete for k in t.params if t.params[k] != complete[0].params[k]}
     charts = optuna.visualization
-    figures = [charts.plot_optimization_history(study.study)]
+    figures = [charts.plot_optimization_history(study.study, target_name=metric)]
     if varied and len({trial.value for trial in complete}) > 1:
         try:
-            figures.append(charts.plot_param_importances(study.study))
-            figures.append(charts.plot_slice(study.study))
+            figures.append(charts.plot_param_importances(study.study, target_name=metric))
+            figures.append(charts.plot_slice(study.study, target_name=metric))
         except (ValueError, RuntimeError, ImportError) as error:  # too few trials for a model
             logger.info("%s without importances: %s", PAGE, error)
     parts = [figure.to_html(full_html=False, include_plotlyjs=number == 0)

@@ -95,6 +95,7 @@ def test_the_verb_prints_the_best_and_composes_with_the_run(toy, capsys):
     assert "2 trials: 2 complete" in out
     assert "best options: tuning/toy/DVR-BPR/best.yaml" in out
     assert len(rows("tuning/toy/DVR-BPR")) == 2
+    assert Path("tuning/toy/DVR-BPR/tuning.html").is_file()
     files = "--config_files=toy.yaml,tuning/toy/DVR-BPR/best.yaml"
     assert main(["config", "show", files, "--origin"]) == 0
     shown = capsys.readouterr().out
@@ -102,6 +103,20 @@ def test_the_verb_prints_the_best_and_composes_with_the_run(toy, capsys):
     assert "# tuning/toy/DVR-BPR/best.yaml" in next(
         line for line in shown.splitlines() if line.startswith("dvr_exploration")
     )
+
+
+def test_the_page_shows_text_as_text(toy, fake):
+    fake(lambda o, n: o["learning_rate"])
+    nasty = "</script><script>alert(1)</script>"
+    space = {"learning_rate": {"uniform": [0.1, 0.2]}, "rer_params": [nasty, "embedding"]}
+    said = options(toy, "RER", backbone="BPR", rer_target="params")
+    tune.tune(said, "out", 6, space, quiet=True, page=True)
+    page = Path("out/tuning.html").read_text()
+    assert "NDCG@5" in page
+    assert "rer_params" in page
+    assert "<script>alert" not in page
+    assert {row["rer_params"] for row in rows()} == {nasty, "embedding"}
+    assert yaml.safe_load(Path("out/best.yaml").read_text())["rer_params"] in (nasty, "embedding")
 
 
 class Untouchable:
