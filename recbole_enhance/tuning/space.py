@@ -92,8 +92,7 @@ def read(source: Union[Mapping[str, Any], str, Path]) -> Space:
     """Read a search space.
 
     Args:
-        source: A mapping in the form of the YAML, or a file: ``.yaml`` and ``.yml`` are ours, any
-            other one is RecBole's hyper file.
+        source: A mapping in the form of the YAML, or a file of it, or RecBole's hyper file.
 
     Raises:
         ValueError: If the file is missing, or a line of it is no search space.
@@ -101,19 +100,26 @@ def read(source: Union[Mapping[str, Any], str, Path]) -> Space:
     if isinstance(source, Mapping):
         return parse(source, "space")
     path = Path(source)
-    if not path.is_file():
-        raise ValueError(f"space={path}: no such file")
-    if path.suffix.lower() in (".yaml", ".yml"):
-        try:
-            content = load_yaml(path)
-        except ValueError as error:
-            raise ValueError(f"space={path}: {error}") from error
-        return parse(content, f"space={path}")
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"space={path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"space={path}: cannot be read ({error})") from error
-    return parse_hyper(text, f"space={path}")
+    if path.suffix.lower() not in (".yaml", ".yml") or _is_hyper(text):
+        return parse_hyper(text, f"space={path}")
+    try:
+        content = load_yaml(path)
+    except ValueError as error:
+        raise ValueError(f"space={path}: {error}") from error
+    return parse(content, f"space={path}")
+
+
+def _is_hyper(text: str) -> bool:
+    """Whether the first line says so: RecBole's own examples are called .yaml too."""
+    lines = (line.split() for line in text.splitlines() if not line.lstrip().startswith("#"))
+    words = next((words for words in lines if words), [])
+    return len(words) > 2 and words[1] in _HYPER_KINDS
 
 
 def parse(content: Mapping[str, Any], where: str) -> Space:

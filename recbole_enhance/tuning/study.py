@@ -71,6 +71,8 @@ class SharedStudy:
         _AT_WORK.add(self._token)
         parsed = _parse_url(url)
         self._lock = None
+        if parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:"):
+            raise ValueError(f"storage={url}: a database in memory cannot be resumed or shared")
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             self._lock = Path(f"{parsed.database}.lock")
         with storage_errors(url), _opening(url), self._alone():

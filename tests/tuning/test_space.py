@@ -13,7 +13,10 @@ from worlds import feature_toy_options
 from recbole_enhance import tune
 from recbole_enhance.paths import resource_dir
 from recbole_enhance.tuning import space as spaces
+from recbole_enhance.tuning.settings import make_config
 
+NAMED = sorted(path.stem for path in (resource_dir("properties") / "tune").glob("*.yaml"))
+FEATURES = ("CER", "EFM", "RER")
 SCALARS = st.one_of(
     st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6), st.text(st.characters(codec="ascii"))
 )
@@ -88,6 +91,42 @@ def test_a_hyper_file_means_what_it_means_in_recbole():
     assert space["n_layers"].values == (1, 4, 1)
 
 
+@pytest.mark.parametrize("name", ["a.hyper", "a.test", "a.yaml", "a"])
+def test_a_hyper_file_is_known_by_its_first_line(name):
+    Path(name).write_text("# mine\n\nlearning_rate choice [0.004,0.003]\nk quniform 1,3,1\n")
+    assert spaces.plain(spaces.read(name)) == {
+        "learning_rate": {"choice": [0.004, 0.003]}, "k": {"quniform": [1, 3, 1]},
+    }  # fmt: skip
+
+
+def test_a_yaml_file_and_a_mapping_say_the_same():
+    said = {"learning_rate": {"loguniform": [1e-4, 1e-2]}, "k": {"choice": [1, 2]}}
+    Path("a.yaml").write_text("learning_rate: {loguniform: [1e-4, 1e-2]}\nk: [1, 2]\n")
+    assert spaces.read("a.yaml") == spaces.read(Path("a.yaml")) == spaces.read(said)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("k: [1", "expected"), ("- k", "a mapping"), ("k: [1]\nk: [2]", "k stands twice"),
+     ("\xff", "cannot be read")],
+)  # fmt: skip
+def test_a_file_that_is_no_space(content, message):
+    Path("a.yaml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"space=a\.yaml") as error:
+        spaces.read("a.yaml")
+    assert message in str(error.value)
+
+
+def test_the_docs_name_what_is_searched():
+    page = (Path(__file__).parents[2] / "docs" / "tuning.md").read_text(encoding="utf-8")
+    for name in set(NAMED) - {"default"}:
+        row = next(line for line in page.splitlines() if line.startswith(f"| {name} |"))
+        listed = {word.strip(" ,|") for word in row.split()[2:]}
+        method = name in ("DVR", "RER", "IaCN")
+        space = spaces.packaged("" if method else name, name if method else None, trained=False)
+        assert set(space) == {word for word in listed if word and word not in ("the", "backbone's")}
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -151,8 +190,6 @@ def test_size_counts_what_can_be_counted():
     assert spaces.size(spaces.parse({"a": {"uniform": [0, 1]}}, "here")) == math.inf
 
 
-NAMED = sorted(path.stem for path in (resource_dir("properties") / "tune").glob("*.yaml"))
-FEATURES = ("CER", "EFM", "RER")
 
 
 @pytest.mark.parametrize("name", sorted({*NAMED, "MultiDAE", "SLIMElastic"} - {"default"}))
@@ -160,7 +197,7 @@ def test_each_space_that_ships_is_allowed(name, reviews):
     options = {"model": name, "dataset": "ml-100k"}
     if name in FEATURES:
         options = feature_toy_options(reviews, name)
-    config = tune._config(options)
+    config = make_config(options)
     space = tune._space(config, options, None)
     trained = {"Pop": False, "SLIMElastic": False}.get(name, True)
     assert bool(space) == trained
@@ -169,7 +206,7 @@ def test_each_space_that_ships_is_allowed(name, reviews):
 
 def test_a_method_searches_its_own_options_beside_the_backbones():
     options = {"model": "DVR", "backbone": "LightGCN", "dataset": "ml-100k"}
-    space = tune._space(tune._config(options), options, None)
+    space = tune._space(make_config(options), options, None)
     assert {"n_layers", "learning_rate", "dvr_exploration"} <= set(space)
     assert "embedding_size" not in space  # BPR's
 
@@ -178,7 +215,7 @@ def test_what_is_given_is_not_searched(caplog):
     options = {"model": "LightGCN", "dataset": "ml-100k", "n_layers": "3"}
     Path("a.yaml").write_text("reg_weight: 0.01\n")
     options["config_files"] = "a.yaml"
-    space = tune._space(tune._config(options), options, None)
+    space = tune._space(make_config(options), options, None)
     assert set(space) == {"learning_rate"}
 
 
@@ -200,5 +237,5 @@ def test_what_is_given_is_not_searched(caplog):
 def test_a_space_of_what_cannot_be_searched(space, message):
     options = {"model": "BPR", "dataset": "ml-100k", "epochs": "3"}
     with pytest.raises(ValueError, match="space: ") as error:
-        tune._space(tune._config(options), options, space)
+        tune._space(make_config(options), options, space)
     assert message in str(error.value)

@@ -390,6 +390,7 @@ ML = ["--model=BPR", "--dataset=ml-100k"]
         (["--model=BPR"], "--dataset=NAME is missing"),
         (["--model=BPPR", "--dataset=ml-100k"], "did you mean BPR?"),
         ([*ML, "--learnng_rate=1"], "did you mean learning_rate?"),
+        ([*ML, "--storage=sqlite://"], "storage=sqlite://: a database in memory"),
         ([*ML, "--storage=nonsense"], "storage: an address as sqlite:///FILE"),
         ([*ML, "--storage=oracl://x/y"], "storage=oracl://x/y"),
         ([*ML, "--storage=sqlite:////nowhere/at/all.db"], "storage=sqlite:////nowhere/at/all.db"),
