@@ -21,6 +21,7 @@ usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
        recbole-enhance leaderboard run --models=BPR,DVR:BPR --dataset=NAME --seeds=3 --out=DIR
        recbole-enhance leaderboard build DIR
        recbole-enhance reproduce RUN_DIR [--tolerance=0] [--run_dir=PATH] [--threads=N]
+       recbole-enhance tune --model=NAME --dataset=NAME [--trials=20] [--key=value ...]
        recbole-enhance list
        recbole-enhance doctor
 
@@ -36,6 +37,9 @@ leaderboard  run models x datasets x seeds, each cell a run folder below --out, 
              and build the pages: --jobs=2 (processes)  --threads=1 (each)
              --cluster=tcp://HOST:PORT (Dask)  --tune.trials=20; METHOD:BACKBONE in --models
 reproduce    run a finished run again and compare: 0 if within --tolerance, 1 if not
+tune         search options by validation (docs/tuning.md); a second call goes on where it stopped:
+             --trials=20 (in total)  --space=FILE  --out=DIR  --jobs=1  --pruner=median|none
+             --storage=URL --study=NAME (one study for many machines)
 list         show the methods and RecBole's models
 doctor       show versions, what was mended for them, and what cannot run here
 
@@ -48,7 +52,8 @@ doctor       show versions, what was mended for them, and what cannot run here
 Options nest with dots: --eval_args.mode=uni100 keeps split and order.
 """
 BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
-_VERBS = ("run", "config", "attack", "explain", "leaderboard", "reproduce", "list", "doctor")
+_VERBS = ("run", "config", "attack", "explain", "leaderboard", "reproduce", "tune", "list",
+          "doctor")  # fmt: skip
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -110,6 +115,7 @@ _SUBMODULES = {
     "explain": "recbole_enhance.explain.verb",
     "leaderboard": "recbole_enhance.leaderboard.verb",
     "reproduce": "recbole_enhance.reproduce",
+    "tune": "recbole_enhance.tune",
 }
 
 

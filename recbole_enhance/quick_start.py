@@ -3,10 +3,10 @@
 import contextlib
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
 
 import torch
-from recbole.utils import init_seed
+from recbole.utils import calculate_valid_score, init_seed
 
 from recbole_enhance import memory, validation
 from recbole_enhance.config import Config
@@ -218,6 +218,38 @@ def _run(config: Config, folder: Optional[RunFolder]) -> Dict[str, Any]:
                 write_evaluation(folder, config, test_data._dataset, trainer.evaluator)
             folder.write_json(METRICS, {**result, **_report(config, trainer, seconds)})
         return {**result, "run_dir": str(folder.path) if folder else None}
+
+
+def validate(
+    config: Config, callback_fn: Optional[Callable[[int, float], None]] = None
+) -> Dict[str, Any]:
+    """Train in memory and report on validation; the test data are not evaluated.
+
+    Args:
+        config: The run's settings.
+        callback_fn: Called with epoch and validation score after each evaluated epoch.
+
+    Returns:
+        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``best_epoch``.
+
+    Raises:
+        ValueError: If the options, the data or the training say no.
+    """
+    _, train_data, valid_data, _, trainer = _assemble(config, None, {})
+    if not valid_data:
+        raise ValueError(f"eval_args.split={config['eval_args']['split']}: no validation data")
+    score, result = trainer.fit(
+        train_data, valid_data, show_progress=False, callback_fn=callback_fn
+    )
+    if result is None:  # eval_step says that no epoch is evaluated: the last one is the model
+        result = trainer.evaluate(valid_data)
+        score = calculate_valid_score(result, trainer.valid_metric)
+    return {
+        "best_valid_score": float(score),
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": dict(result),
+        "best_epoch": trainer.best_epoch,
+    }
 
 
 def _report(

@@ -178,7 +178,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file whole."""
-        self.write_text(name, json.dumps(_plain(content), indent=2, sort_keys=False) + "\n")
+        self.write_text(name, json.dumps(plain(content), indent=2, sort_keys=False) + "\n")
 
     def read_json(self, name: str) -> Any:
         """Read a JSON file of this run."""
@@ -303,12 +303,12 @@ def load_tensors(
 def config_text(config: Any) -> str:
     """What ``config.yaml`` of a run holds."""
     options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
-    return yaml.safe_dump(_plain(options), sort_keys=True)
+    return yaml.safe_dump(plain(options), sort_keys=True)
 
 
 def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
-    options = {k: v for k, v in _plain(config.options).items() if k not in VOLATILE}
+    options = {k: v for k, v in plain(config.options).items() if k not in VOLATILE}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -368,12 +368,12 @@ def _make_numbered(path: Path) -> Path:
             candidate = path.with_name(f"{path.name}-{number}")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Reduce to what YAML and JSON hold."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set)):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, (np.generic, torch.Tensor)):
         return value.item()
     if isinstance(value, float) and not math.isfinite(value):
