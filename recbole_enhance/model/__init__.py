@@ -6,6 +6,7 @@ from typing import Any, Dict
 MODELS: Dict[str, str] = {
     "CER": "recbole_enhance.model.cer:CER",
     "EFM": "recbole_enhance.model.efm:EFM",
+    "ProtoMF": "recbole_enhance.model.protomf:ProtoMF",
 }
 
 
