@@ -7,6 +7,7 @@ MODELS: Dict[str, str] = {
     "CER": "recbole_enhance.model.cer:CER",
     "EFM": "recbole_enhance.model.efm:EFM",
     "ProtoMF": "recbole_enhance.model.protomf:ProtoMF",
+    "TransGNN": "recbole_enhance.model.transgnn:TransGNN",
 }
 
 

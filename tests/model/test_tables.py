@@ -25,7 +25,10 @@ CASES = {
     "I-ProtoMF": ("ProtoMF", {"protomf_variant": "i", "protomf_loss": "sampled_softmax",
                               "protomf_negatives": 5, "protomf_item_prototypes": 8}),
     "softmax": ("ProtoMF", {"protomf_loss": "sampled_softmax", "protomf_negatives": 4}),
-}
+    "TransGNN": ("TransGNN", {}),
+    "sampled": ("TransGNN", {"transgnn_variant": "sampled", "transgnn_neighbours": 5,
+                             "transgnn_reg_weight": 1e-3}),
+}  # fmt: skip
 NAMES = sorted({name for name, _ in CASES.values()})
 
 
