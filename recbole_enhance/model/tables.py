@@ -95,6 +95,33 @@ def triplet(model: Any, interaction: Any) -> Tuple[Tensor, Tensor, Tensor]:
     return user, positive, negative
 
 
+def mean_square(*tables: Tensor) -> Tensor:
+    """Squared length of a row, its mean over the rows, summed over the tables.
+
+    Args:
+        tables: Shape: ``(batch, d)`` each.
+
+    Returns:
+        Shape: ``()``.
+
+    Example:
+        >>> mean_square(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.ones(1, 2))
+        tensor(14.5000)
+    """
+    return torch.stack([table.square().sum(-1).mean() for table in tables]).sum()
+
+
+def refuse_too_many(key: str, k: int, model: Any) -> None:
+    """Check a number of neighbours against the number of nodes, padding left out.
+
+    Raises:
+        ValueError: Naming the option, the value and what there is.
+    """
+    for side, n in (("users", model.n_users - 1), ("items", model.n_items - 1)):
+        if k > n:
+            raise ValueError(f"{key}={k}: more than the {n} {side}")
+
+
 def one_of(*values: str) -> Any:
     """Test and wording of an option that takes one of some words."""
     return values.__contains__, f"one of {', '.join(values)}"

@@ -24,9 +24,11 @@ from recbole_enhance.model.graphs import interactions, symmetric_graph
 from recbole_enhance.model.tables import (
     TableRecommender,
     Tables,
+    mean_square,
     not_negative,
     one_of,
     rate,
+    refuse_too_many,
     triplet,
 )
 
@@ -148,11 +150,10 @@ class TransGNN(TableRecommender):
         self.graph = symmetric_graph(interactions(dataset)).to(self.device)
         if self.sampled:
             k = config["transgnn_neighbours"]
-            for side, n in (("user", self.n_users), ("item", self.n_items)):
-                if k > n - 1:
-                    raise ValueError(f"transgnn_neighbours={k}: more than the {n - 1} {side}s")
-                # In state_dict: a loaded model attends to what the saved one did.
-                self.register_buffer(f"{side}_among", torch.zeros(n, k, dtype=torch.long))
+            refuse_too_many("transgnn_neighbours", k, self)
+            # In state_dict: a loaded model attends to what the saved one did.
+            self.register_buffer("user_among", torch.zeros(self.n_users, k, dtype=torch.long))
+            self.register_buffer("item_among", torch.zeros(self.n_items, k, dtype=torch.long))
             self.to(self.device)
             self.begin_epoch()
 
@@ -204,7 +205,7 @@ class TransGNN(TableRecommender):
         loss = self.mf_loss(*scores)
         if self.reg_weight:
             ego = self.user_embedding(user), *map(self.item_embedding, (positive, negative))
-            loss = loss + self.reg_weight * sum(rows.square().sum(-1).mean() for rows in ego)
+            loss = loss + self.reg_weight * mean_square(*ego)
         return loss
 
 

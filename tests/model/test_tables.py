@@ -12,7 +12,7 @@ from recbole.data.interaction import Interaction
 from worlds import N_USERS, assemble, run_toy, toy_options
 
 from recbole_enhance.losses import weighable_losses
-from recbole_enhance.model import load_model
+from recbole_enhance.model import load_model, tables
 from recbole_enhance.options import load_yaml
 from recbole_enhance.paths import resource_dir
 from recbole_enhance.quick_start import load_run, resume_run
@@ -25,6 +25,7 @@ CASES = {
     "I-ProtoMF": ("ProtoMF", {"protomf_variant": "i", "protomf_loss": "sampled_softmax",
                               "protomf_negatives": 5, "protomf_item_prototypes": 8}),
     "softmax": ("ProtoMF", {"protomf_loss": "sampled_softmax", "protomf_negatives": 4}),
+    "MultiGCCF": ("MultiGCCF", {}),
     "TransGNN": ("TransGNN", {}),
     "sampled": ("TransGNN", {"transgnn_variant": "sampled", "transgnn_neighbours": 5,
                              "transgnn_reg_weight": 1e-3}),
@@ -246,10 +247,14 @@ def test_ego_tables_have_their_usual_names(toy, case):
     assert model.item_embedding.num_embeddings == model.n_items
 
 
+def _module_of(name):
+    return load_model(name).__module__
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_option_is_read_and_documented(name):
     path = resource_dir("properties") / "model" / f"{name}.yaml"
-    module = Path(importlib.import_module(load_model(name).__module__).__file__).read_text()
+    module = Path(importlib.import_module(_module_of(name)).__file__).read_text()
     prefix = f"{name.lower()}_"
     documented = {key for key in load_yaml(path) if key.startswith(prefix)}
     assert documented == set(re.findall(rf'config\["({prefix}\w+)"\]', module))
@@ -257,7 +262,7 @@ def test_every_option_is_read_and_documented(name):
         assert re.match(r"\s*\w+: ?.*# \((int|float|bool|str|list|dict)\) .*\.$", line), line
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_doctests(name):
-    module = importlib.import_module(load_model(name).__module__)
+@pytest.mark.parametrize("module", [tables.__name__, *map(_module_of, NAMES)])
+def test_doctests(module):
+    module = importlib.import_module(module)
     assert doctest.testmod(module).failed == 0
