@@ -148,6 +148,9 @@ class EnhancedTrainer(Trainer):
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
         self._epoch = epoch_idx
         start = time.perf_counter()
+        for module in self.model.modules():  # a wrapped backbone, too
+            if hasattr(module, "begin_epoch"):
+                module.begin_epoch()
         loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
         self.history.append(
             {

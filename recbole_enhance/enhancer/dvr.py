@@ -30,7 +30,8 @@ NETWORKS = ("content", "slot")
 WEIGHTINGS = ("soft", "sample")
 NORMALIZATIONS = ("sigmoid", "minmax", "rank")
 # General recommenders with one loss per sample and tables of users and items; tests run them all.
-BACKBONES = ("BPR", "DGCF", "LightGCN", "NCL", "NGCF", "NNCF", "NeuMF", "SpectralCF")
+BACKBONES = ("BPR", "DGCF", "LightGCN", "MultiGCCF", "NCL", "NGCF", "NNCF", "NeuMF", "ProtoMF",
+             "SpectralCF", "TransGNN")  # fmt: skip
 # A value's running mean forgets: the network that gave the early ones is long gone.
 _SLOWEST_FORGETTING = 0.1
 

@@ -28,8 +28,8 @@ from recbole_enhance.trainer import EnhancedTrainer
 TARGETS, COMBINATIONS, MASKS = ("features", "params"), ("convex", "additive"), ("all", "mentioned")
 # General recommenders that `params` trains; tests run them all.
 BACKBONES = ("BPR", "CER", "ConvNCF", "DGCF", "DMF", "EFM", "ENMF", "FISM", "GCMC", "LINE",
-             "LightGCN", "NAIS", "NCL", "NGCF", "NNCF", "NeuMF", "SGL", "SimpleX",
-             "SpectralCF")  # fmt: skip
+             "LightGCN", "MultiGCCF", "NAIS", "NCL", "NGCF", "NNCF", "NeuMF", "ProtoMF", "SGL",
+             "SimpleX", "SpectralCF", "TransGNN")  # fmt: skip
 
 
 class _Loss(nn.Module):

@@ -6,6 +6,9 @@ from typing import Any, Dict
 MODELS: Dict[str, str] = {
     "CER": "recbole_enhance.model.cer:CER",
     "EFM": "recbole_enhance.model.efm:EFM",
+    "MultiGCCF": "recbole_enhance.model.multigccf:MultiGCCF",
+    "ProtoMF": "recbole_enhance.model.protomf:ProtoMF",
+    "TransGNN": "recbole_enhance.model.transgnn:TransGNN",
 }
 
 
