@@ -29,6 +29,7 @@ from recbole_enhance.enhancer.triplets import (
     factors,
     pairwise,
     refuse_other_samplers,
+    refuse_without_factors,
 )
 from recbole_enhance.model.feature_aware import whole
 from recbole_enhance.run_folder import RunFolder
@@ -90,9 +91,9 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         self.tau, self.detach = config["pris_tau"], config["pris_detach"]
         self.weighted, self.n_clusters = config["pris_weighted"], config["pris_clusters"]
 
-    def make_samplers(self, dataset: Any) -> None:
+    def make_samplers(self, loader: FastTrainLoader) -> None:
         """Count the items of the training part."""
-        weights = None
+        weights, dataset = None, loader._dataset
         if self.proposal.endswith("popular"):
             weights = popularity(item_counts(dataset), self.mode)
         self.sampler: Any = NegativeSampler(dataset, "uniform", weights=weights)
@@ -144,6 +145,8 @@ def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
     check_triplets(config, _ALLOWED)
     refuse_other_samplers(config, own_num="pris_negatives")
+    if config["pris_proposal"].startswith("cluster"):
+        refuse_without_factors(config, f"pris_proposal={config['pris_proposal']}")
     if config["pris_negatives"] == 1:
         logger.warning("pris_negatives=1: a single weight is 1, so this is BPR with negatives of "
                        "pris_proposal=%s", config["pris_proposal"])  # fmt: skip

@@ -96,6 +96,12 @@ def refuse_other_samplers(config: Any, own_num: Optional[str] = None) -> None:
         )
 
 
+def refuse_without_factors(config: Any, option: str) -> None:
+    """Refuse a NeuMF that has no matrix factorisation, where an option needs its factors."""
+    if issubclass(config.model_class, NeuMF) and not config["mf_train"]:
+        raise ValueError(f"mf_train=False: {option} needs NeuMF's matrix factorisation")
+
+
 class _LoggingTrainer(EnhancedTrainer):
     """Keeps numbers of batches for the epoch's row of the history."""
 
@@ -118,7 +124,7 @@ class _LoggingTrainer(EnhancedTrainer):
 class SamplingTrainer(_LoggingTrainer):
     """Trains on negatives of the method's own sampler, drawn in the fast loader."""
 
-    def make_samplers(self, dataset: Any) -> None:
+    def make_samplers(self, loader: FastTrainLoader) -> None:
         """Build what needs the training part; called before a checkpoint is continued."""
         raise NotImplementedError
 
@@ -132,7 +138,7 @@ class SamplingTrainer(_LoggingTrainer):
             raise ValueError(
                 f"{self.config.method.name}: needs the fast training loader, on one device"
             )
-        self.make_samplers(train_data._dataset)
+        self.make_samplers(train_data)
         return super().fit(train_data, *args, **kwargs)
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:

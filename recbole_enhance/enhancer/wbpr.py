@@ -26,9 +26,10 @@ from recbole_enhance.enhancer.triplets import (
 class WBPRTrainer(SamplingTrainer):
     r"""Draws :math:`q(j | u) = p_j [j \notin I_u^+] / (1 - P_u)` with :math:`p_j \propto c_j^a`."""
 
-    def make_samplers(self, dataset: Any) -> None:
+    def make_samplers(self, loader: FastTrainLoader) -> None:
         """Count the items of the training part."""
-        self.sampler = NegativeSampler(dataset, "popularity", float(self.config["wbpr_alpha"]))
+        alpha = float(self.config["wbpr_alpha"])
+        self.sampler = NegativeSampler(loader._dataset, "popularity", alpha)
 
     def choose_sampler(self, loader: FastTrainLoader, epoch: int) -> None:
         """Always the same."""
