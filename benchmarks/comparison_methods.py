@@ -3,12 +3,14 @@
 A step is a batch of the fast loop with all that it takes: the loader's draws, forward, backward and
 optimiser, averaged over whole epochs; what a method does once an epoch (PRIS's clusters) is in it.
 PRIS has five negatives per positive, so it is compared with BPR on as many triplets; its ratio to
-BPR with one negative is printed too. A method that is not in the tree yet is left out.
+BPR with one negative is printed too. On one thread, the default, seconds are of the CPU, so that
+other jobs disturb less. A method that is not in the tree yet is left out.
 """
 
 import argparse
 import itertools
 import sys
+import time
 from typing import Any, Dict, List
 
 import torch
@@ -22,7 +24,7 @@ BATCH, NEGATIVES = 2048, 5
 # RecBole counts triplets in a batch, PRIS positives.
 MANY = {"train_neg_sample_args": {"sample_num": NEGATIVES}, "train_batch_size": BATCH * NEGATIVES}
 PRIS = {"model": "PRIS", "pris_negatives": NEGATIVES}
-# Case -> the method, its options, the case that it is compared with, and how much longer it may take.
+# Case -> the method's options, the case that it is compared with, how much longer it may take.
 CASES: Dict[str, Dict[str, Any]] = {
     "BPR": {},
     "BPR-5": {"options": MANY},
@@ -74,7 +76,9 @@ def work(case: str, backbone: str, dataset: str, data_path: str, threads: int) -
         return len(run.train_data)
 
     turn("")  # warm-up
-    serve(turn, {"rows": len(run.train_data._dataset), "steps": len(run.train_data)})
+    about = {"rows": len(run.train_data._dataset), "steps": len(run.train_data)}
+    one = torch.get_num_threads() == 1
+    serve(turn, about, time.process_time if one else time.perf_counter)
 
 
 def compare(backbone: str, dataset: str, args: argparse.Namespace) -> List[str]:
@@ -89,9 +93,10 @@ def compare(backbone: str, dataset: str, args: argparse.Namespace) -> List[str]:
     for worker in workers.values():
         worker.close()
     about = workers["BPR"].about
-    print(f"\n{backbone} on {dataset}: {about['rows']:,} training rows, {BATCH:,} positives a step, "
-          f"{about['steps']} steps an epoch, 64 numbers, {about['threads']} threads, {rounds} "
-          "rounds of an epoch each\n")  # fmt: skip
+    clock = "CPU seconds of one thread" if about["threads"] == 1 else "seconds"
+    print(f"\n{backbone} on {dataset}: {about['rows']:,} training rows, {BATCH:,} positives a "
+          f"step, {about['steps']} steps an epoch, 64 numbers, "
+          f"{clock}, {rounds} rounds of an epoch each\n")  # fmt: skip
     print("| case | step, s: median | fastest | to BPR | compared with | ratio | target "
           "| peak, MB |")  # fmt: skip
     print("|---|---|---|---|---|---|---|---|")
