@@ -7,6 +7,7 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
 Weigh = Callable[[Tensor], Optional[Tensor]]
+Combine = Callable[..., Optional[Tensor]]
 _REDUCTIONS: Dict[str, Callable[[Tensor], Tensor]] = {  # BPRLoss knows the mean only
     "mean": torch.mean,
     "sum": torch.sum,
@@ -46,15 +47,21 @@ class WeightedLoss(nn.Module):
     Attributes:
         weigh: Called with the detached losses ``(batch,)``; returns weights of mean 1, or None for
             the plain mean. Without it the module is called as it was.
+        combine: Called with the losses ``(batch,)`` and the scores they are of, all with their
+            graphs; returns the loss ``()``, or None for the module's own.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
         self.weigh: Optional[Weigh] = None
+        self.combine: Optional[Combine] = None
 
     def forward(self, *scores: Tensor) -> Tensor:
         """Weighted losses, reduced as the module reduces them. Shape: ``()``, or ``(batch,)``."""
+        if self.combine is not None:
+            loss = self.combine(per_sample(self.module, *scores), *scores)
+            return self.module(*scores) if loss is None else loss
         if self.weigh is None:
             return self.module(*scores)
         losses = per_sample(self.module, *scores)

@@ -111,6 +111,15 @@ def test_iacn_step_ends_with_a_ratio_for_each_backbone():
     assert min(ratios) > 0
 
 
+@pytest.mark.slow
+def test_comparison_methods_ends_with_a_ratio_for_each_method(tmp_path):
+    lines = quick_lines("comparison_methods", "--threads=1", f"--data_path={tmp_path}")
+    pattern = rf"benchmark=comparison_methods method=(\w+) backbone=BPR ratio={NUMBER}"
+    ratios = {m[1]: float(m[2]) for m in map(re.compile(pattern).fullmatch, lines[-3:])}
+    assert list(ratios) == ["WBPR", "PRIS", "TCE"]
+    assert min(ratios.values()) > 0
+
+
 def test_sequences_ends_with_what_was_won():
     lines = quick_lines("sequences")
     pattern = (

@@ -23,6 +23,7 @@ from recbole_enhance.data.user_lists import UserLists
 
 logger = logging.getLogger("recbole_enhance")
 RankingBatch = Tuple[Interaction, Optional[Tuple[Tensor, Tensor]], Tensor, Tensor]
+LOG_Q = "negative_log_q"  # column of a batch: log-probability of its negatives
 # One batch of scores on a CPU: a few caches' worth, below where every allocation faults new pages.
 _CPU_BLOCK_BYTES = 12 << 20
 # Scores, their copy in top-k, and masks; or the repeated inputs of a model that scores pairs.
@@ -93,6 +94,10 @@ class FastTrainLoader(TrainDataLoader):
 
     An epoch is one permutation and one draw of all negatives, from :attr:`generator` alone; a
     checkpoint keeps its state. A positive and its negatives are in one batch.
+
+    Attributes:
+        samples: Whether batches have negatives.
+        dynamic: Whether RecBole's dynamic sampling finds them.
     """
 
     def __init__(
@@ -102,15 +107,30 @@ class FastTrainLoader(TrainDataLoader):
         arguments = self.neg_sample_args
         self.samples = "none" not in (arguments["distribution"], arguments["sample_num"])
         self.dynamic = self.samples and bool(arguments["dynamic"])
+        self._adds_log_q = False
         if self.samples:
             self._sampler = NegativeSampler(
                 dataset, arguments["distribution"], arguments["alpha"], bool(config["repeatable"])
             )
 
+    def use(self, sampler: Any, num: Optional[int] = None, log_q: bool = False) -> None:
+        """Draw with a method's own sampler from the next epoch on.
+
+        Args:
+            sampler: With the ``draw`` of :class:`NegativeSampler`, its ``per_batch``, and its
+                ``log_q`` if that is wanted.
+            num: Negatives per positive; None leaves what ``train_neg_sample_args`` say. Unlike
+                there, ``train_batch_size`` stays the number of positives.
+            log_q: Whether batches have the column :data:`LOG_Q`.
+        """
+        self._sampler, self._adds_log_q = sampler, log_q
+        if num is not None:
+            self.neg_sample_num = self.times = num
+
     def __iter__(self) -> Iterator[Interaction]:
         rows, features = len(self._dataset.inter_feat), self._dataset.inter_feat
         negatives = None
-        if self.samples and not self.dynamic:
+        if self.samples and not (self.dynamic or self._sampler.per_batch):
             # In the order of the rows, which are the users': their look-ups stay in the cache.
             negatives = self._sampler.draw(
                 features[self.uid_field], features[self.iid_field], self.neg_sample_num,
@@ -123,10 +143,21 @@ class FastTrainLoader(TrainDataLoader):
             batch = self.transform(self._dataset, join(self._dataset, take(features, index)))
             if self.samples:
                 drawn = (
-                    self._hardest(batch) if negatives is None else negatives[:, index].flatten()
+                    self._draw_for(batch) if negatives is None else negatives[:, index].flatten()
                 )
                 batch = self._add(batch, drawn)
+                if self._adds_log_q:
+                    log_q = self._sampler.log_q(batch[self.uid_field], drawn).float()
+                    batch.update(Interaction({LOG_Q: log_q}))
             yield batch
+
+    def _draw_for(self, batch: Interaction) -> Tensor:
+        """Draw by what the model is now."""
+        if self.dynamic:
+            return self._hardest(batch)
+        users, positives = batch[self.uid_field], batch[self.iid_field]
+        drawn = self._sampler.draw(users, positives, self.neg_sample_num, self.generator)
+        return drawn.flatten()
 
     def _add(self, batch: Interaction, negatives: Tensor) -> Interaction:
         """Put the negatives beside the positives, or below them with labels."""

@@ -1,6 +1,6 @@
 """Negative items, drawn for many rows in one vectorised pass and drawn again where refused."""
 
-from typing import Any, Callable
+from typing import Any, Callable, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -8,27 +8,66 @@ from torch import Tensor
 from recbole_enhance.data.user_lists import UserLists
 
 DISTRIBUTIONS = ("uniform", "popularity")
+MOST_ROUNDS = 100  # of redrawing: a user may be left with items of next to no probability
+_CELLS = 2**24  # 128 MB of the laws of some rows
 
 
 def draw(
-    n: int, propose: Callable[[int], Tensor], refuse: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor:
+    n: int,
+    propose: Callable[[Tensor], Tensor],
+    refuse: Callable[[Tensor, Tensor], Tensor],
+    at_last: Callable[[Tensor], Tensor],
+) -> Tuple[Tensor, int]:
     """Draw by rejection.
 
     Args:
         n: Rows.
-        propose: Number of rows -> a draw for each.
+        propose: Row numbers -> a draw for each.
         refuse: Row numbers and their draws -> True where another draw is needed. Each row must
             have a draw that is not refused.
+        at_last: Row numbers that were refused :data:`MOST_ROUNDS` times -> a draw for each, of the
+            same law without what is refused.
 
     Returns:
-        One draw per row, of the proposal's law without what is refused. Shape: ``(n,)``.
+        One draw per row, of the proposal's law without what is refused, and how often some were
+        drawn again. Shape: ``(n,)``.
     """
-    drawn, rows = propose(n), torch.arange(n)
-    while len(rows):
+    rows = torch.arange(n)
+    drawn = propose(rows)
+    for rounds in range(MOST_ROUNDS):
         rows = rows[refuse(rows, drawn[rows])]
-        drawn[rows] = propose(len(rows))
-    return drawn
+        if not len(rows):
+            return drawn, rounds
+        drawn[rows] = propose(rows)
+    rows = rows[refuse(rows, drawn[rows])]
+    drawn[rows] = at_last(rows)
+    return drawn, MOST_ROUNDS
+
+
+def outside(
+    used: UserLists, users: Tensor, law: Callable[[Tensor], Tensor], generator: torch.Generator
+) -> Tensor:
+    """Draw for each user an item that the user does not have, at the cost of one look at all items.
+
+    Args:
+        used: What the users have.
+        users: User of each row; none may have all items of the law. Shape: ``(rows,)``.
+        law: Row numbers -> weights of the items, ``(rows, n_items)`` or ``(n_items,)``.
+        generator: Source of randomness, on the CPU.
+
+    Returns:
+        Item ids. Shape: ``(rows,)``.
+    """
+    blocks = []
+    for rows in torch.arange(len(users)).split(max(1, _CELLS // used.n_items)):
+        weights = law(rows).double().expand(len(rows), -1).clone()
+        weights[used.of(users[rows])] = 0.0
+        weights[:, 0] = 0.0  # padding
+        cdf = weights.cumsum(1)
+        place = torch.rand(len(rows), 1, generator=generator, dtype=torch.float64) * cdf[:, -1:]
+        last = (weights > 0).long().mul(torch.arange(used.n_items)).amax(1, keepdim=True)
+        blocks.append(torch.searchsorted(cdf, place, right=True).minimum(last).squeeze(1))
+    return torch.cat(blocks) if blocks else users
 
 
 def uniform_outside(used: UserLists, users: Tensor, generator: torch.Generator) -> Tensor:
@@ -42,11 +81,13 @@ def uniform_outside(used: UserLists, users: Tensor, generator: torch.Generator) 
     Returns:
         Item ids, uniform over the user's others, padding never. Shape: ``(rows,)``.
     """
-    return draw(
+    items, _ = draw(
         len(users),
-        lambda n: torch.randint(1, used.n_items, (n,), generator=generator),
+        lambda rows: torch.randint(1, used.n_items, (len(rows),), generator=generator),
         lambda rows, items: used.holds(users[rows], items),
+        lambda rows: outside(used, users[rows], lambda _: torch.ones(used.n_items), generator),
     )
+    return items
 
 
 class NegativeSampler:
@@ -62,30 +103,39 @@ class NegativeSampler:
         distribution: ``uniform`` or ``popularity``.
         alpha: Exponent of the popularity.
         repeatable: Refuse the positive only.
+        weights: Weight of each item, in place of the distribution's. Shape: ``(n_items,)``.
+
+    Attributes:
+        per_batch: Whether a loader has to ask anew for each batch, not once an epoch.
+        rounds: How often some draws of the last call were drawn again.
 
     Raises:
         ValueError: If a user has all the items that can be drawn.
     """
 
+    per_batch = False
+
     def __init__(
-        self, dataset: Any, distribution: str, alpha: float = 1.0, repeatable: bool = False
-    ) -> None:
+        self, dataset: Any, distribution: str, alpha: float = 1.0, repeatable: bool = False,
+        weights: Optional[Tensor] = None,
+    ) -> None:  # fmt: skip
         if distribution not in DISTRIBUTIONS:
             raise ValueError(
                 f"train_neg_sample_args.distribution={distribution}: one of "
                 f"{', '.join(DISTRIBUTIONS)}, or none"
             )
         self.n_items = dataset.item_num
-        counts = torch.bincount(dataset.inter_feat[dataset.iid_field], minlength=self.n_items)
-        drawable = counts > 0 if distribution == "popularity" else torch.ones_like(counts) > 0
-        drawable[0] = False  # padding
+        if weights is None and distribution == "popularity":
+            counts = item_counts(dataset)
+            weights = counts.double().pow(alpha) * (counts > 0)
+        self.weights = torch.ones(self.n_items) if weights is None else weights.double().clone()
+        self.weights[0] = 0.0  # padding
+        drawable = self.weights > 0
         self._last = int(drawable.nonzero()[-1])
-        self.cdf = (
-            (counts.double().pow(alpha) * drawable).cumsum(0)
-            if distribution == "popularity"
-            else None
-        )
+        self.cdf = None if weights is None else self.weights.cumsum(0)
         self.used = None if repeatable else UserLists.of_datasets([dataset])
+        self.rounds = 0
+        self._log_rest: Optional[Tensor] = None
         self._refuse_full_users(dataset, drawable)
 
     def _refuse_full_users(self, dataset: Any, drawable: Tensor) -> None:
@@ -122,7 +172,17 @@ class NegativeSampler:
                 return items == positives[rows]
             return self.used.holds(users[rows], items)
 
-        return draw(len(users), lambda n: self._propose(n, generator), refuse).view(num, -1)
+        def at_last(rows: Tensor) -> Tensor:
+            used, own = self.used, users[rows]
+            if used is None:
+                own = torch.arange(len(rows))
+                used = UserLists(own, positives[rows], len(rows), self.n_items)
+            return outside(used, own, lambda _: self.weights, generator)
+
+        items, self.rounds = draw(
+            len(users), lambda rows: self._propose(len(rows), generator), refuse, at_last
+        )
+        return items.view(num, -1)
 
     def _propose(self, n: int, generator: torch.Generator) -> Tensor:
         if self.cdf is None:
@@ -130,3 +190,27 @@ class NegativeSampler:
         place = torch.rand(n, generator=generator, dtype=torch.float64) * self.cdf[-1]
         # The next larger sum: an item without weight adds none, and so is never found.
         return torch.searchsorted(self.cdf, place, right=True).clamp(max=self._last)
+
+    def log_q(self, users: Tensor, items: Tensor) -> Tensor:
+        r"""Log-probability of draws, :math:`\log q_j - \log \sum_{k \notin I_u} q_k`.
+
+        Args:
+            users: User of each row. Shape: ``(rows,)``.
+            items: What was drawn for it, so an item that the user has not. Shape: ``(rows,)``.
+
+        Returns:
+            At most 0. Shape: ``(rows,)``.
+        """
+        assert self.used is not None  # else the law depends on the positive
+        if self._log_rest is None:
+            everyone = torch.arange(len(self.used.counts))
+            row, item = self.used.of(everyone)
+            weights = self.weights.double()
+            mass = torch.zeros(len(everyone)).double().index_add_(0, row, weights[item])
+            self._log_rest = (weights.sum() - mass).log()
+        return self.weights[items].double().log() - self._log_rest[users]
+
+
+def item_counts(dataset: Any) -> Tensor:
+    """Interactions of each item in a built part, the training one alone. Shape: ``(n_items,)``."""
+    return torch.bincount(dataset.inter_feat[dataset.iid_field], minlength=dataset.item_num)

@@ -9,6 +9,11 @@ ENHANCERS: Dict[str, str] = {
     "DVR": "recbole_enhance.enhancer.dvr:DVR",
     "RER": "recbole_enhance.enhancer.rer:RER",
     "IaCN": "recbole_enhance.enhancer.iacn.method:IaCN",
+    "AOBPR": "recbole_enhance.enhancer.aobpr:AOBPR",
+    "WBPR": "recbole_enhance.enhancer.wbpr:WBPR",
+    "PRIS": "recbole_enhance.enhancer.pris:PRIS",
+    "TCE": "recbole_enhance.enhancer.tce:TCE",
+    "RCE": "recbole_enhance.enhancer.rce:RCE",
 }
 
 
