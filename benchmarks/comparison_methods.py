@@ -14,10 +14,8 @@ import time
 from typing import Any, Dict, List
 
 import torch
-from turns import Worker, choose_dataset, measure, serve
+from turns import Worker, assembled, choose_dataset, measure, serve
 
-from recbole_enhance import quick_start
-from recbole_enhance.config import Config
 from recbole_enhance.enhancer import ENHANCERS
 
 BATCH, NEGATIVES = 2048, 5
@@ -54,20 +52,13 @@ def here(names: List[str]) -> List[str]:
 
 def work(case: str, backbone: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: an epoch for each line on stdin."""
-    if threads:
-        torch.set_num_threads(threads)
-    options = CASES[case].get("options", {})
-    options = {"model": backbone, **options}
+    options = {"model": backbone, **CASES[case].get("options", {})}
     if options["model"] != backbone:
         options["backbone"] = backbone
-    config = Config(
-        config_dict={
-            "dataset": dataset, "data_path": data_path, "embedding_size": 64,
-            "train_batch_size": BATCH, "epochs": 0, "use_gpu": False, "show_progress": False,
-            **options,
-        }
+    run = assembled(
+        threads, dataset=dataset, data_path=data_path, embedding_size=64, train_batch_size=BATCH,
+        **options,
     )  # fmt: skip
-    run = quick_start._assemble(config, None, {})
     run.trainer.fit(run.train_data, run.valid_data)  # no epoch: builds what needs the data
     epoch = itertools.count(1)  # PRIS clusters from the second epoch on
 

@@ -235,7 +235,7 @@ def validate(
     Raises:
         ValueError: If the options, the data or the training say no.
     """
-    _, train_data, valid_data, _, trainer = _assemble(config, None, {})
+    _, train_data, valid_data, _, trainer = assemble(config)
     if not valid_data:
         raise ValueError(f"eval_args.split={config['eval_args']['split']}: no validation data")
     score, result = trainer.fit(
