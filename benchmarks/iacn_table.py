@@ -24,8 +24,8 @@ from recbole_enhance.run_folder import CONFIG, METRICS, RunFolder
 
 ARMS = {
     "backbone": {"iacn_delta": 1.0, "iacn_lambda": 0.0, "iacn_aux_init_scale": 0.0},
-    "same start": {"iacn_delta": 1.0, "iacn_lambda": 0.0},
-    "IaCN": {},
+    "same start": {"iacn_delta": 1.0, "iacn_lambda": 0.0, "iacn_aux_init_scale": 1.0},
+    "IaCN": {"iacn_aux_init_scale": 1.0},
 }
 OPTIONS = {
     "DIN": {"mlp_hidden_size": [64, 32]},
@@ -35,7 +35,7 @@ OPTIONS = {
     "SASRec": {"loss_type": "BPR", "hidden_size": 32, "inner_size": 64, "n_layers": 1,
                "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
 }  # fmt: skip
-DELTAS, LENGTHS = (0.1, 0.5, 0.7, 0.9), (5, 10, 50)
+DELTAS, LENGTHS, STARTS = (0.1, 0.5, 0.7, 0.9), (5, 10, 50), (0.0, 0.1, 0.3)
 NOTE = """Test AUC, mean ± standard deviation over {seeds} seeds; p of a paired t-test over seeds
 (few seeds: little power). One learning rate for every row, none is tuned; the epoch is chosen on
 validation AUC. Protocol `ctr`: the last item of each user against one sampled item."""
@@ -48,10 +48,16 @@ def cells(seeds):
 
     parts = [rows("main", name, {}, ARMS) for name in ("DIN", "WideDeep")]
     parts += [[cell for d in DELTAS for cell in rows("delta", "DIN", {"iacn_delta": d}, ["IaCN"])]]
-    parts += [rows("main", name, {}, ARMS) for name in ("SASRec", "DIEN")]
+    parts += [rows("main", "SASRec", {}, ARMS)]
+    parts += [[cell for start in STARTS
+               for cell in rows("start", name, {"iacn_aux_init_scale": start}, ["IaCN"])]
+              for name in ("SASRec", "WideDeep")]
+    parts += [rows("main", "DIEN", {}, ARMS)]
     parts += [[cell for name in ("WideDeep", "DIN")
                for cell in rows("interest", name, {"iacn_interest": "attention"}, ["IaCN"])]]
     parts += [rows("length", "WideDeep", {"MAX_ITEM_LIST_LENGTH": n}, ARMS) for n in LENGTHS]
+    parts += [[cell for start in STARTS
+               for cell in rows("start", "DIN", {"iacn_aux_init_scale": start}, ["IaCN"])]]
     wanted = [(*cell, seed) for part in parts for seed in seeds for cell in part]
     return wanted
 
@@ -89,7 +95,8 @@ def run_cell(cell, args):
     return {
         "table": table, "backbone": backbone, "arm": arm,
         "delta": options.get("iacn_delta", 0.3), "length": options["MAX_ITEM_LIST_LENGTH"],
-        "interest": options.get("iacn_interest", "capsules"), "seed": seed,
+        "interest": options.get("iacn_interest", "capsules"),
+        "start": options["iacn_aux_init_scale"], "seed": seed,
         "valid_auc": report["best_valid_score"], "test_auc": report["test_result"]["auc"],
         "best_epoch": report["best_epoch"], "epochs_run": report["epochs_run"],
         "seconds_per_epoch": report["train_seconds_per_epoch"],
@@ -127,7 +134,7 @@ def pick(rows, **wanted):
 
 def tables(rows, args):
     """Name -> Markdown lines."""
-    main, delta, length, interest = [], [], [], []
+    main, delta, length, interest, starts = [], [], [], [], []
     for backbone in ("DIN", "DIEN", "WideDeep", "SASRec"):
         arms = {arm: pick(rows, table="main", backbone=backbone, arm=arm) for arm in ARMS}
         for arm, mine in arms.items():
@@ -158,7 +165,17 @@ def tables(rows, args):
         attended = pick(rows, table="interest", backbone=backbone)
         interest.append(f"| {backbone} | {spread(routed)} | {spread(attended)} "
                         f"| {against(routed, attended)} |")  # fmt: skip
+    for backbone in ("DIN", "WideDeep", "SASRec"):
+        plain = pick(rows, table="main", backbone=backbone, arm="backbone")
+        for start in (*STARTS, 1.0):
+            table = "main" if start == 1.0 else "start"
+            mine = pick(rows, table=table, backbone=backbone, arm="IaCN", start=start)
+            starts.append(f"| {backbone} | {start:g} | {spread(mine, 'valid_auc')} "
+                          f"| {spread(mine)} | {against(mine, plain)} |")  # fmt: skip
     return {
+        "start": ("Size of the interest part's start", [
+            "| backbone | iacn_aux_init_scale | valid AUC | test AUC | against the backbone |",
+            "|---|---|---|---|---|", *starts]),
         "main": ("IaCN against its backbone", [
             "| backbone | row | valid AUC | test AUC | against the backbone | against the same "
             "start | gradient ratio, first -> last epoch | s/epoch |",
@@ -216,7 +233,8 @@ def main():
     parser.add_argument("--learning_rate", type=float, default=0.003)
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--length", type=int, default=20)
-    parser.add_argument("--tables", nargs="+", default=["main", "delta", "length", "interest"])
+    parser.add_argument("--tables", nargs="+",
+                        default=["main", "start", "delta", "length", "interest"])  # fmt: skip
     parser.add_argument("--backbones", nargs="+", default=list(OPTIONS))
     parser.add_argument("--minutes", type=float, default=0, help="start no cell after; 0: no limit")
     parser.add_argument("--out", default="runs/iacn_table", help="run folders")
