@@ -11,13 +11,14 @@ weighted loss, the unweighted loss says which weights would have helped, and the
 gradient. docs/papers/til.md lists what differs from the release, and why.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from recbole.utils import InputType, ModelType
-from torch import Tensor, nn
-from torch.nn.functional import embedding_bag
+from torch import Tensor
+from torch.nn.functional import embedding, embedding_bag
 
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.base import Enhancer
@@ -30,7 +31,15 @@ from recbole_enhance.enhancer.importance import (
     unified_state,
 )
 from recbole_enhance.enhancer.kmeans import cluster_means, kmeans
-from recbole_enhance.enhancer.lookahead import Displaced, Noise, length, probe
+from recbole_enhance.enhancer.lookahead import (
+    Displaced,
+    Functional,
+    Noise,
+    gradients_of,
+    length,
+    probe,
+    sparse_gradients,
+)
 from recbole_enhance.enhancer.til_backbones import Triplets, adapt, user_and_item_tables
 from recbole_enhance.losses import Weigh, make_weighable
 from recbole_enhance.run_folder import RunFolder
@@ -48,26 +57,29 @@ class _Step:
 
     Attributes:
         batch: Its triplets.
-        noise: Random states before it: all passes see the same dropout.
+        noise: Random states before it, so that all passes see the same dropout; None where the
+            backbone drew nothing.
         weights: With their graph in Phi. Shape: ``(batch,)``.
         known: Gradients, if they were found with it.
     """
 
     batch: Any
-    noise: Noise
+    noise: Optional[Noise]
     weights: Tensor
     known: Optional[Tuple[Sequence[Tensor], Sequence[Tensor]]] = None
 
+    def repeat_noise(self) -> None:
+        """Let the next pass draw what the weighted loss drew."""
+        if self.noise is not None:
+            self.noise.again()
 
-class _Functional(nn.Module):
-    """A loss of a model as a module, so that it can be taken at other parameters."""
-
-    def __init__(self, model: nn.Module, loss: Callable[[Any], Tensor]) -> None:
-        super().__init__()
-        self.model, self._loss = model, loss
-
-    def forward(self, batch: Any) -> Tensor:
-        return self._loss(batch)
+    @contextmanager
+    def kept_noise(self) -> Iterator[None]:
+        """Leave the random states as they are found."""
+        now = Noise.now() if self.noise is not None else None
+        yield
+        if now is not None:
+            now.again()
 
 
 class TILTrainer(EnhancedTrainer):
@@ -90,7 +102,8 @@ class TILTrainer(EnhancedTrainer):
             )
         users, items = user_and_item_tables(model)
         self.users, self.items = users[0], items[0]
-        tables = {id(table.weight) for table in (*users, *items)}
+        self.tables = [*users, *items]
+        tables = {id(table.weight) for table in self.tables}
         every = config["til_lookahead"] == "all"
         self.names = [
             name for name, p in model.named_parameters()
@@ -98,6 +111,7 @@ class TILTrainer(EnhancedTrainer):
         ]  # fmt: skip
         parameters = dict(model.named_parameters())
         self.looked = [parameters[name] for name in self.names]
+        self.displaced = Displaced(self.looked, model.buffers())
         self.criterion = make_weighable(model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config["seed"])
@@ -105,10 +119,12 @@ class TILTrainer(EnhancedTrainer):
         self.net = net.to(self.device)
         self.weight_optimizer = self._build_optimizer(
             params=list(self.net.parameters()), learner="adam",
-            learning_rate=config["til_learning_rate"], weight_decay=config["til_weight_decay"],
+            learning_rate=config["til_learning_rate"], weight_decay=0.0,
         )  # fmt: skip
+        # Not above: RecBole would warn that the backbone's reg_weight decays the same parameters.
+        self.weight_optimizer.param_groups[0]["weight_decay"] = config["til_weight_decay"]
         self.optimizer.register_step_pre_hook(self._before_step)
-        self._functional = _Functional(model, self._outer_loss)
+        self._functional = Functional(model, self._outer_loss)
         self.cluster = torch.zeros(0, dtype=torch.long)  # of each item; none yet
         self.centres = torch.zeros(0)
         self._step: Optional[_Step] = None
@@ -171,11 +187,11 @@ class TILTrainer(EnhancedTrainer):
         users, items = self.users.weight, self.items.weight
         if not moving:
             users, items = users.detach(), items.detach()
-        vectors = users[user], items[item], items[negative]
+        vectors = embedding(user, users), embedding(item, items), embedding(negative, items)
         if self.mode == "ui":
-            state = unified_state(*vectors, self.centres[user])
+            state = unified_state(*vectors, embedding(user, self.centres))
         else:
-            c_i, c_j = (self.centres[self.cluster[v]] for v in (item, negative))
+            c_i, c_j = (embedding(self.cluster[v], self.centres) for v in (item, negative))
             state = multi_interest_state(*vectors, c_i, c_j)
         with torch.enable_grad():
             return scale(self.net(state.to(self.net.hidden.weight.dtype)), self.scaling)
@@ -197,7 +213,7 @@ class TILTrainer(EnhancedTrainer):
             return found[0] if keep else found[0].detach()
 
         losses = self._loss_under(weigh, batch)
-        self._step = _Step(batch, noise, found[0])
+        self._step = _Step(batch, None if noise.is_now() else noise, found[0])
         if self.hypergradient == "double":
             self._step.known = self._differentiate_twice(losses, self._step)
         return losses
@@ -214,16 +230,15 @@ class TILTrainer(EnhancedTrainer):
         """Move the weights' network, then let the backbone's optimiser step."""
         if self._step is None:
             return
-        now = Noise.now()
         gradients, extra = self._step.known or self._central_differences(self._step)
-        now.again()
         for parameter, gradient in zip(self.net.parameters(), gradients):
             parameter.grad = gradient
         self.weight_optimizer.step()
         self.weight_optimizer.zero_grad()
         if self.released:  # the release's outer backward pass also adds to the tables' gradient
             for parameter, gradient in zip(self.looked, extra):
-                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+                before = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = before + gradient
         self._log(self._step.weights.detach(), gradients)
         self._step = None
 
@@ -246,7 +261,7 @@ class TILTrainer(EnhancedTrainer):
     def _side(self, step: _Step) -> Side:
         """Losses of the batch where the parameters stand, and its weights."""
         kept: List[Tensor] = []
-        step.noise.again()
+        step.repeat_noise()
         self._loss_under(kept.append, step.batch)
         return Side(kept[0], self.weigh(step.batch, False) if self.released else step.weights)
 
@@ -256,12 +271,14 @@ class TILTrainer(EnhancedTrainer):
         Of the latter, the part that flows through the lookahead's own gradient is left out: it has
         a factor alpha.
         """
-        with Displaced(self.looked, self.model.buffers()) as displaced:
+        with self.displaced as displaced, step.kept_noise():
             gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.looked]
             displaced.by(-self.alpha, gradient)  # Theta' = Theta - alpha grad L_in
             outer = self._outer_batch(step)
-            step.noise.again()
-            v = gradients_of(self._outer_loss(outer), self.looked)
+            step.repeat_noise()
+            with sparse_gradients(self.tables):
+                v = gradients_of(self._outer_loss(outer), self.looked)
+            v = [part.coalesce() if part.is_sparse else part for part in v]
             eps = probe(v)
             displaced.by(eps, v)
             plus = self._side(step)
@@ -274,7 +291,6 @@ class TILTrainer(EnhancedTrainer):
         self, losses: Any, step: _Step
     ) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
         """As :meth:`_central_differences`, by a backward pass through the lookahead's gradient."""
-        now = Noise.now()
         loss: Any = sum(losses) if isinstance(losses, tuple) else losses
         gradient = gradients_of(loss, self.looked, create_graph=True)
         ahead = {
@@ -282,11 +298,11 @@ class TILTrainer(EnhancedTrainer):
             for name, p, g in zip(self.names, self.looked, gradient)
         }
         outer = self._outer_batch(step)
-        step.noise.again()
-        value = torch.func.functional_call(self._functional, ahead, (outer,))
+        with step.kept_noise():
+            step.repeat_noise()
+            value = torch.func.functional_call(self._functional, ahead, (outer,))
         phi = list(self.net.parameters())
         found = gradients_of(value, [*phi, *self.looked], retain_graph=True)
-        now.again()
         return found[: len(phi)], found[len(phi) :]
 
     # ---- reports and files -----------------------------------------------------------------
@@ -320,12 +336,6 @@ class TILTrainer(EnhancedTrainer):
         """Restore what :meth:`method_state` gave."""
         self.net.load_state_dict(state["net"])
         self.cluster = state["cluster"].to(self.device)
-
-
-def gradients_of(loss: Tensor, parameters: Sequence[Tensor], **kwargs: Any) -> List[Tensor]:
-    """Gradient in each parameter; zeros where the loss does not depend on it."""
-    found = torch.autograd.grad(loss, list(parameters), allow_unused=True, **kwargs)
-    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found)]
 
 
 def _whole(value: Any) -> bool:
