@@ -139,7 +139,7 @@ def probe(direction: Sequence[Tensor]) -> float:
 
     Rounding falls with the step, and what the differences leave out grows with its square, so the
     best step is of the order of the cube root of the precision. Smooth models (BPR, LightGCN) would
-    like 0.1, those with kinks (NGCF, NeuMF) 0.003; docs/papers/til.md has their errors.
+    like 0.1, those with kinks (NGCF, NeuMF) 0.003.
 
     Args:
         direction: In parts; of length 0 gives step 1, where all differences are 0.
