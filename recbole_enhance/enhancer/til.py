@@ -297,6 +297,7 @@ class TILTrainer(EnhancedTrainer):
             f"model.{name}": p - self.alpha * g
             for name, p, g in zip(self.names, self.looked, gradient)
         }
+        ahead |= {f"model.{name}": b.clone() for name, b in self.model.named_buffers()}
         outer = self._outer_batch(step)
         with step.kept_noise():
             step.repeat_noise()

@@ -1,3 +1,4 @@
+import contextlib
 import csv
 import doctest
 import random
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 from contract import Contract
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recbole.model.general_recommender.bpr import BPR
 from recbole.model.general_recommender.neumf import NeuMF
 from recbole.utils import InputType
 from worlds import N_ITEMS, assemble, run_toy, toy_options
@@ -32,6 +36,7 @@ OPTIONS = {
     "clip on fresh triplets": {"til_weights": "clip", "til_outer": "fresh"},
     "valid": {"til_outer": "valid", "til_mode": "mi", "til_hypergradient": "double"},
 }
+NEUTRAL = {name: options for name, options in OPTIONS.items() if name != "released"}
 
 
 class TestContract(Contract):
@@ -121,6 +126,10 @@ def assert_same(til, plain):
     assert til[2] == plain[2]  # the backbone's random numbers were left alone
 
 
+def equal_weights(self, state):
+    return self.output(torch.relu(self.hidden(state))).squeeze(1) * 0 + 1
+
+
 def class_of(backbone):
     return adapt(NeuMF) if backbone == "NeuMF" else backbone
 
@@ -131,14 +140,11 @@ def test_warm_up_is_the_backbone_bit_for_bit(toy, backbone):
     assert_same(final_state(toy, "TIL", backbone=backbone, til_warmup_epochs=3), plain)
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("options", NEUTRAL.values(), ids=NEUTRAL)
 @pytest.mark.parametrize("backbone", SOME)
 def test_equal_weights_are_the_backbone_bit_for_bit(toy, backbone, options, monkeypatch):
-    if options.get("til_released"):
-        pytest.skip("it trains on w + 1")
     plain = final_state(toy, class_of(backbone))
-    ones = lambda self, s: self.output(torch.relu(self.hidden(s))).squeeze(1) * 0 + 1  # noqa: E731
-    monkeypatch.setattr(WeightNet, "forward", ones)
+    monkeypatch.setattr(WeightNet, "forward", equal_weights)
     assert_same(final_state(toy, "TIL", backbone=backbone, **{**NOW, **options}), plain)
 
 
@@ -263,6 +269,22 @@ def test_differences_in_single_precision_are_near_the_truth(toy, backbone, monke
         assert (truth > 0).double().mean() > 0.9
 
 
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("backbone", ["BPR", "LightGCN", "NGCF", "DGCF"])
+def test_both_ways_agree_in_single_precision(toy, backbone, fast):
+    """Also where graphs are compressed, whose product is an autograd function of its own."""
+    trainer, batch = ready(toy, backbone, double=False, fast=fast)
+    trainer.hypergradient = "double"
+    _, step = weighted(trainer, batch)
+    known, _ = step.known
+    trainer.hypergradient = "central"
+    _, step = weighted(trainer, batch)
+    central, _ = trainer._central_differences(step)
+    known, central = (torch.cat([g.flatten() for g in found]) for found in (known, central))
+    assert known.norm() > 0
+    assert (known - central).norm() < (5e-3 if backbone != "NGCF" else 5e-2) * known.norm()
+
+
 @pytest.mark.parametrize("hypergradient", ["central", "double"])
 def test_without_a_lookahead_there_is_no_gradient(toy, hypergradient):
     trainer, batch = ready(toy, til_alpha=0.0, til_hypergradient=hypergradient, double=False)
@@ -341,6 +363,85 @@ def test_all_passes_see_the_same_noise(toy, backbone):
     between = (losses[1] + losses[2]) / 2
     error = (between - losses[0]).abs().max()  # another mask would be an error of some 0.1
     assert error < (1e-3 if backbone == "DGCF" else 1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=4), st.booleans())
+def test_displaced_parameters_come_back_bit_for_bit(seed, moves, fails):
+    generator = torch.Generator().manual_seed(seed)
+    table = torch.nn.Embedding(9, 3)
+    weights = [table.weight, torch.nn.Parameter(torch.randn(4, generator=generator))]
+    buffer = torch.randn(2, generator=generator)
+    before = [p.detach().clone() for p in (*weights, buffer)]
+    displaced = lookahead.Displaced(weights, [buffer])
+    with contextlib.suppress(ZeroDivisionError), displaced:
+        for number, move in enumerate(moves):
+            dense = torch.zeros(9, 3)
+            rows = torch.randint(9, (5,), generator=generator)
+            dense[rows] = torch.randn(5, 3, generator=generator)
+            other = torch.randn(4, generator=generator)
+            first = dense.to_sparse(1).coalesce() if (number + seed) % 2 else dense
+            displaced.by(move, [first, other])
+            torch.testing.assert_close(table.weight.detach(), before[0] + move * dense)
+            torch.testing.assert_close(weights[1].detach(), before[1] + move * other)
+            buffer += 1
+        if fails:
+            raise ZeroDivisionError
+    for tensor, was in zip((*weights, buffer), before):
+        assert torch.equal(tensor.detach(), was)
+
+
+# ---- backbones of one's own ----------------------------------------------------------------
+
+
+class Normalised(BPR):
+    """Counts its passes in buffers, and has noise."""
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.norm, self.drop = torch.nn.BatchNorm1d(self.embedding_size), torch.nn.Dropout(0.2)
+
+    def forward(self, user, item):
+        user, item = super().forward(user, item)
+        return self.drop(self.norm(user)), item
+
+
+class Twice(BPR):
+    def calculate_loss(self, interaction):
+        return super().calculate_loss(interaction) + super().calculate_loss(interaction)
+
+
+class NoTables(BPR):
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.catalogue, self.item_embedding = self.item_embedding, None
+
+
+class OwnLoss(BPR):
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        del self.loss
+        self.loss = lambda positive, negative: (negative - positive).mean()
+
+
+@pytest.mark.parametrize("options", NEUTRAL.values(), ids=NEUTRAL)
+def test_a_backbone_of_ones_own_is_neutral_too(toy, options, monkeypatch):
+    plain = final_state(toy, Normalised)
+    monkeypatch.setattr(WeightNet, "forward", equal_weights)
+    assert_same(final_state(toy, "TIL", backbone=Normalised, **{**NOW, **options}), plain)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        (Twice, "backbone=Twice: TIL needs one loss of each triplet, once"),
+        (NoTables, "backbone=NoTables: TIL needs embedding tables of users and of items"),
+        (OwnLoss, "backbone=OwnLoss: 0 loss modules with one loss per sample, 1 is needed"),
+    ],
+)
+def test_a_backbone_of_ones_own_that_cannot_work_is_told_why(toy, backbone, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        run_toy(toy, "TIL", backbone=backbone, saved=False, **NOW)
 
 
 # ---- the release ---------------------------------------------------------------------------
