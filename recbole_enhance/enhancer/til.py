@@ -276,7 +276,9 @@ class TILTrainer(EnhancedTrainer):
             displaced.by(-self.alpha, gradient)  # Theta' = Theta - alpha grad L_in
             outer = self._outer_batch(step)
             step.repeat_noise()
-            with sparse_gradients(self.tables):
+            # Where most rows are looked up, sorting them costs more than zeros.
+            large = [table for table in self.tables if table.num_embeddings > len(outer)]
+            with sparse_gradients(large):
                 v = gradients_of(self._outer_loss(outer), self.looked)
             v = [part.coalesce() if part.is_sparse else part for part in v]
             eps = probe(v)
