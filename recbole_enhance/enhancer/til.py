@@ -1,0 +1,393 @@
+r"""TIL: triplet importance learning.
+
+Reference:
+    Haolun Wu et al. "Adapting Triplet Importance of Implicit Feedback for Personalized
+    Recommendation." in CIKM 2022.
+Reference code:
+    https://github.com/haolun-wu/TIL
+
+A small network weighs the triplets (user, positive, negative) of a batch. One step ahead of the
+weighted loss, the unweighted loss says which weights would have helped, and the network follows its
+gradient. docs/papers/til.md lists what differs from the release, and why.
+"""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+from recbole.utils import InputType, ModelType
+from torch import Tensor
+from torch.nn.functional import embedding, embedding_bag
+
+from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.enhancer.base import Enhancer
+from recbole_enhance.enhancer.importance import (
+    Side,
+    WeightNet,
+    lookahead_objective,
+    multi_interest_state,
+    scale,
+    unified_state,
+)
+from recbole_enhance.enhancer.kmeans import cluster_means, kmeans
+from recbole_enhance.enhancer.lookahead import (
+    Displaced,
+    Functional,
+    Noise,
+    gradients_of,
+    length,
+    probe,
+    sparse_gradients,
+)
+from recbole_enhance.enhancer.til_backbones import Triplets, adapt, user_and_item_tables
+from recbole_enhance.losses import Weigh, make_weighable
+from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.trainer import EnhancedTrainer
+
+MODES, OUTERS, LOOKAHEADS = ("ui", "mi"), ("same", "fresh", "valid"), ("emb", "all")
+WEIGHTS, HYPERGRADIENTS = ("raw", "clip", "norm"), ("central", "double")
+# General recommenders that train on triplets by one BPR loss; tests run them all.
+BACKBONES = ("BPR", "DGCF", "LightGCN", "MultiGCCF", "NCL", "NGCF", "NeuMF", "SpectralCF")
+
+
+@dataclass
+class _Step:
+    """What a lookahead needs of the weighted loss before it.
+
+    Attributes:
+        batch: Its triplets.
+        noise: Random states before it, so that all passes see the same dropout; None where the
+            backbone drew nothing.
+        weights: With their graph in Phi. Shape: ``(batch,)``.
+        known: Gradients, if they were found with it.
+    """
+
+    batch: Any
+    noise: Optional[Noise]
+    weights: Tensor
+    known: Optional[Tuple[Sequence[Tensor], Sequence[Tensor]]] = None
+
+    def repeat_noise(self) -> None:
+        """Let the next pass draw what the weighted loss drew."""
+        if self.noise is not None:
+            self.noise.again()
+
+    @contextmanager
+    def kept_noise(self) -> Iterator[None]:
+        """Leave the random states as they are found."""
+        now = Noise.now() if self.noise is not None else None
+        yield
+        if now is not None:
+            now.again()
+
+
+class TILTrainer(EnhancedTrainer):
+    """Trains a backbone on weighted triplets, and the weights by a lookahead.
+
+    The lookahead begins where the backbone's gradient is known, before its optimiser steps: what
+    it needs of the weighted loss is there already. Weights are those that gave the gradient.
+    """
+
+    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+        super().__init__(config, model, folder)
+        self.mode, self.released = config["til_mode"], config["til_released"]
+        self.outer, self.scaling = config["til_outer"], config["til_weights"]
+        self.alpha, self.hypergradient = config["til_alpha"], config["til_hypergradient"]
+        self.n_clusters, self.refit_epochs = config["til_clusters"], config["til_refit_epochs"]
+        self.warmup_epochs = config["til_warmup_epochs"]
+        if self.mode == "mi" and self.n_clusters > model.n_items - 1:
+            raise ValueError(
+                f"til_clusters={self.n_clusters}: at most the number of items, {model.n_items - 1}"
+            )
+        users, items = user_and_item_tables(model)
+        self.users, self.items = users[0], items[0]
+        self.tables = [*users, *items]
+        tables = {id(table.weight) for table in self.tables}
+        every = config["til_lookahead"] == "all"
+        self.names = [
+            name for name, p in model.named_parameters()
+            if p.requires_grad and (every or id(p) in tables)
+        ]  # fmt: skip
+        parameters = dict(model.named_parameters())
+        self.looked = [parameters[name] for name in self.names]
+        self.displaced = Displaced(self.looked, model.buffers())
+        self.criterion = make_weighable(model)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config["seed"])
+            net = WeightNet(2 * self.users.embedding_dim, config["til_hidden_size"])
+        self.net = net.to(self.device)
+        self.weight_optimizer = self._build_optimizer(
+            params=list(self.net.parameters()), learner="adam",
+            learning_rate=config["til_learning_rate"], weight_decay=0.0,
+        )  # fmt: skip
+        # Not above: RecBole would warn that the backbone's reg_weight decays the same parameters.
+        self.weight_optimizer.param_groups[0]["weight_decay"] = config["til_weight_decay"]
+        self.optimizer.register_step_pre_hook(self._before_step)
+        self._functional = Functional(model, self._outer_loss)
+        self.cluster = torch.zeros(0, dtype=torch.long)  # of each item; none yet
+        self.centres = torch.zeros(0)
+        self._step: Optional[_Step] = None
+        self._totals: Dict[str, List[Tensor]] = {}
+
+    def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; validation data are read for ``til_outer: valid`` only."""
+        train, prefix = train_data._dataset, self.config["NEG_PREFIX"]
+        lists = UserLists.of_datasets([train])
+        _, items = lists.of(torch.arange(train.user_num))
+        start = lists.counts.cumsum(0) - lists.counts
+        self._bags = items.to(self.device), start.to(self.device)
+        if self.outer == "fresh":
+            self.triplets = Triplets(train, [train], prefix)
+        elif self.outer == "valid":
+            if not valid_data or not len(valid_data._dataset):
+                raise ValueError(
+                    "til_outer=valid: needs validation interactions, eval_args.split leaves none"
+                )
+            valid = valid_data._dataset
+            self.triplets = Triplets(valid, [train, valid], prefix)
+        return super().fit(train_data, valid_data, *args, **kwargs)
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> Any:
+        self._totals = {}
+        if epoch_idx >= self.warmup_epochs:
+            self._find_centres(epoch_idx - self.warmup_epochs)
+            self._loss_of = loss_func or self.model.calculate_loss
+            loss_func = self._weighted_loss
+        return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+
+    @torch.no_grad()
+    def _find_centres(self, epoch: int) -> None:
+        """Centres that the states of this epoch are made of; padding is nobody's item."""
+        items = self.items.weight.detach()
+        if self.mode == "ui":
+            members, start = self._bags
+            self.centres = embedding_bag(members, items, start, mode="mean")  # (users, d)
+            return
+        if not len(self.cluster) or epoch % self.refit_epochs == 0:
+            label = kmeans(items[1:].float(), self.n_clusters, self.generator)
+            self.cluster = torch.cat([label.new_zeros(1), label])
+        zeros = items.new_zeros(self.n_clusters, items.shape[1])
+        self.centres = cluster_means(items[1:], self.cluster[1:], zeros)  # (clusters, d)
+
+    def weigh(self, batch: Any, moving: bool) -> Tensor:
+        """Weights of a batch at the parameters as they stand.
+
+        Args:
+            batch: Triplets.
+            moving: Whether gradients flow from the weights to the tables.
+
+        Returns:
+            With their graph in Phi. Shape: ``(batch,)``.
+        """
+        user, item = batch[self.config["USER_ID_FIELD"]], batch[self.config["ITEM_ID_FIELD"]]
+        negative = batch[self.config["NEG_PREFIX"] + self.config["ITEM_ID_FIELD"]]
+        users, items = self.users.weight, self.items.weight
+        if not moving:
+            users, items = users.detach(), items.detach()
+        vectors = embedding(user, users), embedding(item, items), embedding(negative, items)
+        if self.mode == "ui":
+            state = unified_state(*vectors, embedding(user, self.centres))
+        else:
+            c_i, c_j = (embedding(self.cluster[v], self.centres) for v in (item, negative))
+            state = multi_interest_state(*vectors, c_i, c_j)
+        with torch.enable_grad():
+            return scale(self.net(state.to(self.net.hidden.weight.dtype)), self.scaling)
+
+    # ---- one batch -------------------------------------------------------------------------
+
+    def _weighted_loss(self, batch: Any) -> Any:
+        """The backbone's loss with each triplet weighted; its gradient starts the lookahead."""
+        noise = Noise.now()
+        found: List[Tensor] = []
+
+        def weigh(losses: Tensor) -> Tensor:
+            if losses.shape != batch[self.config["USER_ID_FIELD"]].shape or found:
+                raise ValueError(
+                    f"backbone={self.config['model']}: TIL needs one loss of each triplet, once"
+                )
+            found.append(self.weigh(batch, self.released))
+            keep = self.released or self.hypergradient == "double"
+            return found[0] if keep else found[0].detach()
+
+        losses = self._loss_under(weigh, batch)
+        self._step = _Step(batch, None if noise.is_now() else noise, found[0])
+        if self.hypergradient == "double":
+            self._step.known = self._differentiate_twice(losses, self._step)
+        return losses
+
+    def _loss_under(self, weigh: Weigh, batch: Any) -> Any:
+        """The backbone's loss; ``weigh`` sees the losses of the triplets."""
+        self.criterion.weigh = weigh
+        try:
+            return self._loss_of(batch)
+        finally:
+            self.criterion.weigh = None
+
+    def _before_step(self, *_: Any) -> None:
+        """Move the weights' network, then let the backbone's optimiser step."""
+        if self._step is None:
+            return
+        gradients, extra = self._step.known or self._central_differences(self._step)
+        for parameter, gradient in zip(self.net.parameters(), gradients):
+            parameter.grad = gradient
+        self.weight_optimizer.step()
+        self.weight_optimizer.zero_grad()
+        if self.released:  # the release's outer backward pass also adds to the tables' gradient
+            for parameter, gradient in zip(self.looked, extra):
+                before = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = before + gradient
+        self._log(self._step.weights.detach(), gradients)
+        self._step = None
+
+    def _outer_batch(self, step: _Step) -> Any:
+        if self.outer == "same":
+            return step.batch
+        return self.triplets.draw(len(step.batch), self.generator).to(self.device)
+
+    def _outer_loss(self, batch: Any) -> Tensor:
+        """Mean unweighted loss, without the backbone's other terms."""
+        kept: List[Tensor] = []
+        hook = self.criterion.register_forward_hook(lambda *call: kept.append(call[-1]))
+        try:
+            self._loss_of(batch)
+        finally:
+            hook.remove()
+        return kept[0]
+
+    @torch.no_grad()
+    def _side(self, step: _Step) -> Side:
+        """Losses of the batch where the parameters stand, and its weights."""
+        kept: List[Tensor] = []
+        step.repeat_noise()
+        self._loss_under(kept.append, step.batch)
+        return Side(kept[0], self.weigh(step.batch, False) if self.released else step.weights)
+
+    def _central_differences(self, step: _Step) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Gradient of the outer loss in Phi, and in what the lookahead moves.
+
+        Of the latter, the part that flows through the lookahead's own gradient is left out: it has
+        a factor alpha.
+        """
+        with self.displaced as displaced, step.kept_noise():
+            gradient = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.looked]
+            displaced.by(-self.alpha, gradient)  # Theta' = Theta - alpha grad L_in
+            outer = self._outer_batch(step)
+            step.repeat_noise()
+            # Where most rows are looked up, sorting them costs more than zeros.
+            large = [table for table in self.tables if table.num_embeddings > len(outer)]
+            with sparse_gradients(large):
+                v = gradients_of(self._outer_loss(outer), self.looked)
+            v = [part.coalesce() if part.is_sparse else part for part in v]
+            eps = probe(v)
+            displaced.by(eps, v)
+            plus = self._side(step)
+            displaced.by(-eps, v)
+            minus = self._side(step)
+        objective = lookahead_objective(plus, minus, self.alpha, eps)
+        return torch.autograd.grad(objective, list(self.net.parameters())), v
+
+    def _differentiate_twice(
+        self, losses: Any, step: _Step
+    ) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """As :meth:`_central_differences`, by a backward pass through the lookahead's gradient."""
+        loss: Any = sum(losses) if isinstance(losses, tuple) else losses
+        gradient = gradients_of(loss, self.looked, create_graph=True)
+        ahead = {
+            f"model.{name}": p - self.alpha * g
+            for name, p, g in zip(self.names, self.looked, gradient)
+        }
+        ahead |= {f"model.{name}": b.clone() for name, b in self.model.named_buffers()}
+        outer = self._outer_batch(step)
+        with step.kept_noise():
+            step.repeat_noise()
+            value = torch.func.functional_call(self._functional, ahead, (outer,))
+        phi = list(self.net.parameters())
+        found = gradients_of(value, [*phi, *self.looked], retain_graph=True)
+        return found[: len(phi)], found[len(phi) :]
+
+    # ---- reports and files -----------------------------------------------------------------
+
+    def _log(self, weights: Tensor, gradients: Sequence[Tensor]) -> None:
+        for name, value in (
+            ("mean", weights.mean()),
+            ("min", weights.min()),
+            ("max", weights.max()),
+        ):
+            self._totals.setdefault(name, []).append(value)
+        self._totals.setdefault("gradient", []).append(torch.tensor(length(gradients)))
+
+    def log_epoch(self) -> Dict[str, float]:
+        """Mean, least and largest weight, and the mean length of the gradient in Phi."""
+        if not self._totals:
+            return {}
+        found = {name: torch.stack(values) for name, values in self._totals.items()}
+        return {
+            "til_weight_mean": found["mean"].mean().item(),
+            "til_weight_min": found["min"].min().item(),
+            "til_weight_max": found["max"].max().item(),
+            "til_gradient": found["gradient"].mean().item(),
+        }
+
+    def method_state(self) -> Dict[str, Any]:
+        """Network and clusters; its optimiser and the generator are the base class's."""
+        return {"net": self.net.state_dict(), "cluster": self.cluster}
+
+    def load_method_state(self, state: Dict[str, Any]) -> None:
+        """Restore what :meth:`method_state` gave."""
+        self.net.load_state_dict(state["net"])
+        self.cluster = state["cluster"].to(self.device)
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _one_of(values: Tuple[str, ...]) -> Tuple[Callable[[Any], bool], str]:
+    return values.__contains__, f"one of {', '.join(values)}"
+
+
+# Option -> what it must be, and how that is said.
+_ALLOWED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
+    "til_mode": _one_of(MODES),
+    "til_outer": _one_of(OUTERS),
+    "til_lookahead": _one_of(LOOKAHEADS),
+    "til_weights": _one_of(WEIGHTS),
+    "til_hypergradient": _one_of(HYPERGRADIENTS),
+    "til_alpha": (lambda x: x >= 0, "at least 0"),
+    "til_hidden_size": (_whole, "a whole number above 0"),
+    "til_clusters": (_whole, "a whole number above 0"),
+    "til_refit_epochs": (_whole, "a whole number above 0"),
+    "til_warmup_epochs": (lambda x: type(x) is int and x >= 0, "a whole number, at least 0"),
+    "til_learning_rate": (lambda x: x > 0, "above 0"),
+    "til_weight_decay": (lambda x: x >= 0, "at least 0"),
+    "enable_scaler": (lambda x: not x, "False, as TIL steps along the gradient itself"),
+}
+
+
+def check(config: Any) -> None:
+    """Refuse options and backbones that cannot work, before any data are read."""
+    model_class = config.model_class
+    # A user's own model is tried when it is made.
+    own = not model_class.__module__.startswith(("recbole.", "recbole_enhance."))
+    fits = model_class.__name__ in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL)
+    if not fits or config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE:
+        raise ValueError(
+            f"backbone={model_class.__name__}: TIL weighs triplets (user, positive, negative) "
+            f"under one BPR loss; backbones that work: {', '.join(BACKBONES)}"
+        )
+    for key, (holds, allowed) in _ALLOWED.items():
+        if not holds(config[key]):
+            raise ValueError(f"{key}={config[key]}: must be {allowed}")
+
+
+TIL = Enhancer(
+    name="TIL",
+    paper="Adapting Triplet Importance of Implicit Feedback for Personalized Recommendation "
+    "(arXiv 2208.01709)",
+    check=check,
+    trainer=TILTrainer,
+    adapt=adapt,
+)

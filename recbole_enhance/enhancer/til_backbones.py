@@ -1,0 +1,88 @@
+"""What TIL needs of a backbone: tables, triplets to train on, and triplets to look at."""
+
+from typing import Any, List, Sequence, Tuple
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.general_recommender.neumf import NeuMF
+from recbole.model.loss import BPRLoss
+from recbole.utils import InputType
+from torch import Tensor, nn
+
+from recbole_enhance.data.negatives import uniform_outside
+from recbole_enhance.data.user_lists import UserLists
+
+
+class Triplets:
+    """Draws outer batches: positives with replacement, and a uniform negative for each.
+
+    Args:
+        positives: Dataset whose interactions are drawn.
+        known: Datasets whose items are no negatives; of which ``positives`` is one.
+        prefix: Of the negative's column.
+
+    Raises:
+        ValueError: If nothing can be drawn.
+    """
+
+    def __init__(self, positives: Any, known: Sequence[Any], prefix: str) -> None:
+        self.used = UserLists.of_datasets(known)
+        rows = positives.inter_feat
+        self._user, self._item = positives.uid_field, positives.iid_field
+        self._negative = prefix + self._item
+        free = self.used.counts[rows[self._user]] < self.used.n_items - 1
+        self._users, self._items = rows[self._user][free], rows[self._item][free]
+        if not len(self._users):
+            raise ValueError("til_outer: there is no interaction of a user who has a negative")
+
+    def draw(self, n: int, generator: torch.Generator) -> Interaction:
+        """Draw ``n`` triplets."""
+        row = torch.randint(len(self._users), (n,), generator=generator)
+        users = self._users[row]
+        negatives = uniform_outside(self.used, users, generator)
+        return Interaction(
+            {self._user: users, self._item: self._items[row], self._negative: negatives}
+        )
+
+
+def user_and_item_tables(model: Any) -> Tuple[List[nn.Embedding], List[nn.Embedding]]:
+    """Find the tables of users and of items; the first of each make the states.
+
+    Args:
+        model: A general recommender.
+
+    Raises:
+        ValueError: If either is missing, or the first two differ in width.
+    """
+    tables = [(name.lower(), m) for name, m in model.named_modules() if isinstance(m, nn.Embedding)]
+    users = [m for name, m in tables if "user" in name and m.num_embeddings == model.n_users]
+    items = [m for name, m in tables if "item" in name and m.num_embeddings == model.n_items]
+    if not users or not items or users[0].embedding_dim != items[0].embedding_dim:
+        raise ValueError(
+            f"backbone={type(model).__name__}: TIL needs embedding tables of users and of items, "
+            "of one width"
+        )
+    return users, items
+
+
+def adapt(model_class: type) -> type:
+    """Let NeuMF, which RecBole trains on labels, train on triplets by BPR of its logits."""
+    if not issubclass(model_class, NeuMF):
+        return model_class
+    base: Any = model_class
+
+    class Pairwise(base):
+        input_type = InputType.PAIRWISE
+
+        def __init__(self, config: Any, dataset: Any) -> None:
+            super().__init__(config, dataset)
+            self.loss = BPRLoss()
+
+        def calculate_loss(self, interaction: Any) -> Tensor:
+            user = interaction[self.USER_ID]
+            positive = self.forward(user, interaction[self.ITEM_ID])
+            return self.loss(positive, self.forward(user, interaction[self.NEG_ITEM_ID]))
+
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(Pairwise, name, getattr(model_class, name))
+    return Pairwise
