@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from worlds import assemble, toy_options
 
-from recbole_enhance.enhancer import lookahead
+from recbole_enhance.enhancer.til import lookahead
 
 NOW = {"til_warmup_epochs": 0, "til_clusters": 5}
 OPTIONS = {

@@ -14,7 +14,7 @@ ENHANCERS: Dict[str, str] = {
     "PRIS": "recbole_enhance.enhancer.pris:PRIS",
     "TCE": "recbole_enhance.enhancer.tce:TCE",
     "RCE": "recbole_enhance.enhancer.rce:RCE",
-    "TIL": "recbole_enhance.enhancer.til:TIL",
+    "TIL": "recbole_enhance.enhancer.til.method:TIL",
 }
 
 

@@ -1,58 +1,11 @@
-"""K-means on a seeded generator, and an item's draw by its cluster."""
-
-from typing import Tuple
+"""Negatives drawn by cluster: first one to the user's taste, then an item of it."""
 
 import torch
 from torch import Tensor
 
 from recbole_enhance.data.negatives import draw, outside
 from recbole_enhance.data.user_lists import UserLists
-
-
-def kmeans(
-    x: Tensor, k: int, generator: torch.Generator, iterations: int = 20
-) -> Tuple[Tensor, Tensor]:
-    """Lloyd's algorithm from a k-means++ start.
-
-    Args:
-        x: Points. Shape: ``(n, d)``.
-        k: Clusters, at most n.
-        generator: Source of randomness, on the CPU.
-        iterations: At most so many; fewer if no point moves.
-
-    Returns:
-        Cluster of each point ``(n,)``, and the clusters' means ``(k, d)``; an empty cluster keeps
-        its last one.
-
-    Example:
-        >>> labels, means = kmeans(torch.tensor([[0.0], [9.0], [1.0]]), 2, torch.Generator())
-        >>> bool(labels[0] == labels[2]), sorted(means.flatten().tolist())
-        (True, [0.5, 9.0])
-    """
-    means = _spread_out(x, k, generator)
-    labels = torch.full((len(x),), -1)
-    for _ in range(iterations):
-        nearest = (2 * x @ means.t() - means.square().sum(1)).argmax(1)
-        if torch.equal(nearest, labels):
-            break
-        labels = nearest
-        sizes = torch.bincount(labels, minlength=k).unsqueeze(1)
-        sums = torch.zeros_like(means).index_add_(0, labels, x)
-        means = torch.where(sizes > 0, sums / sizes.clamp(min=1), means)
-    return labels, means
-
-
-def _spread_out(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """k-means++: each next centre is a point drawn by its squared distance to those there are."""
-    chosen = [int(torch.randint(len(x), (1,), generator=generator))]
-    distance = torch.full((len(x),), float("inf"), dtype=torch.float64)
-    for _ in range(k - 1):
-        distance = distance.minimum((x - x[chosen[-1]]).double().square().sum(1))
-        # Where all points are centres already, any will do.
-        cdf = (distance if float(distance.sum()) > 0 else torch.ones_like(distance)).cumsum(0)
-        place = torch.rand(1, generator=generator, dtype=torch.float64) * cdf[-1]
-        chosen.append(min(int(torch.searchsorted(cdf, place, right=True)), len(x) - 1))
-    return x[chosen]
+from recbole_enhance.enhancer.kmeans import lloyd, nearest, spread_start
 
 
 class ClusterSampler:
@@ -84,7 +37,8 @@ class ClusterSampler:
             k: Clusters.
             generator: Source of randomness, on the CPU.
         """
-        labels, means = kmeans(items[1:], k, generator)
+        means = lloyd(items[1:], spread_start(items[1:], k, generator))
+        labels = nearest(items[1:], means)
         self.cluster = torch.cat([labels.new_zeros(1), labels])
         self._order_items(k)
         rest, n = self._rest(k), len(users)

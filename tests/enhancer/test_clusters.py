@@ -1,48 +1,10 @@
-import doctest
-
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from triplets import conditional, p_value, skewed_part
 
 from recbole_enhance.data.negatives import NegativeSampler, item_counts
 from recbole_enhance.data.user_lists import UserLists
-from recbole_enhance.enhancer import clusters
-from recbole_enhance.enhancer.clusters import ClusterSampler, kmeans
-
-
-def test_examples():
-    assert doctest.testmod(clusters).failed == 0
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 5), st.integers(0, 1000))
-def test_kmeans_ends_where_lloyd_stands_still(n, k, d, seed):
-    generator = torch.Generator().manual_seed(seed)
-    k = min(k, n)
-    x = torch.randn(n, d, generator=generator)
-    labels, means = kmeans(x, k, generator, iterations=200)
-    for cluster in range(k):
-        if (labels == cluster).any():
-            torch.testing.assert_close(means[cluster], x[labels == cluster].mean(0))
-    distance = torch.cdist(x, means)
-    torch.testing.assert_close(distance[torch.arange(n), labels], distance.amin(1))
-
-
-def test_kmeans_finds_blobs_and_takes_equal_points(generator):
-    centres = torch.tensor([[0.0, 0], [20, 0], [0, 20], [20, 20]])
-    x = centres.repeat(25, 1) + torch.randn(100, 2, generator=generator)
-    labels, _ = kmeans(x, 4, generator)
-    assert all(len(labels[blob::4].unique()) == 1 for blob in range(4))
-    labels, means = kmeans(torch.ones(5, 2), 3, generator)
-    assert torch.equal(means, torch.ones(3, 2))
-
-
-def test_kmeans_is_reproducible_by_seed(generator):
-    x = torch.randn(60, 4, generator=generator)
-    first, second = (kmeans(x, 7, torch.Generator().manual_seed(3))[0] for _ in range(2))
-    assert torch.equal(first, second)
+from recbole_enhance.enhancer.clusters import ClusterSampler
 
 
 def fitted(dataset, generator, k=5, weights=None, scale=1.0):

@@ -63,6 +63,25 @@ def test_lloyd_never_gets_worse_and_uses_the_nearest(n, k, d, seed):
     assert chosen <= (points - start[nearest(points, start)]).square().sum() + 1e-9
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 5), st.integers(0, 1000))
+def test_it_ends_where_lloyd_stands_still(n, k, d, seed):
+    generator, k = torch.Generator().manual_seed(seed), min(k, n)
+    points = torch.randn(n, d, generator=generator)
+    means = lloyd(points, spread_start(points, k, generator))
+    label = nearest(points, means)
+    for cluster in range(k):
+        if (label == cluster).any():
+            torch.testing.assert_close(means[cluster], points[label == cluster].mean(0))
+
+
+def test_blobs_are_found(generator):
+    centres = torch.tensor([[0.0, 0], [20, 0], [0, 20], [20, 20]])
+    points = centres.repeat(25, 1) + torch.randn(100, 2, generator=generator)
+    label = kmeans(points, 4, generator)
+    assert all(len(label[blob::4].unique()) == 1 for blob in range(4))
+
+
 def test_an_empty_cluster_keeps_its_centre():
     points = torch.tensor([[0.0], [0.2], [10.0]])
     far = torch.tensor([[0.1], [10.0], [1e3]])

@@ -22,7 +22,8 @@ from torch.nn.functional import embedding, embedding_bag
 
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.base import Enhancer
-from recbole_enhance.enhancer.importance import (
+from recbole_enhance.enhancer.kmeans import cluster_means, kmeans
+from recbole_enhance.enhancer.til.importance import (
     Side,
     WeightNet,
     lookahead_objective,
@@ -30,8 +31,7 @@ from recbole_enhance.enhancer.importance import (
     scale,
     unified_state,
 )
-from recbole_enhance.enhancer.kmeans import cluster_means, kmeans
-from recbole_enhance.enhancer.lookahead import (
+from recbole_enhance.enhancer.til.lookahead import (
     Displaced,
     Functional,
     Noise,
@@ -40,7 +40,8 @@ from recbole_enhance.enhancer.lookahead import (
     probe,
     sparse_gradients,
 )
-from recbole_enhance.enhancer.til_backbones import Triplets, adapt, user_and_item_tables
+from recbole_enhance.enhancer.til.outer import Triplets, user_and_item_tables
+from recbole_enhance.enhancer.triplets import pairwise
 from recbole_enhance.losses import Weigh, make_weighable
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
@@ -389,5 +390,5 @@ TIL = Enhancer(
     "(arXiv 2208.01709)",
     check=check,
     trainer=TILTrainer,
-    adapt=adapt,
+    adapt=pairwise,
 )

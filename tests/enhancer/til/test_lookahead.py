@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from til_trainers import OPTIONS, plain_losses, ready, to_double, trainer_on, weighted
 
-from recbole_enhance.enhancer import importance, lookahead
+from recbole_enhance.enhancer.til import importance, lookahead
 
 # ---- the hypergradient ---------------------------------------------------------------------
 
@@ -88,7 +88,7 @@ def test_differences_in_single_precision_are_near_the_truth(toy, backbone, monke
         seen["c"] = (plus.losses - minus.losses) / (2 * step)
         return objective(plus, minus, alpha, step)
 
-    monkeypatch.setattr("recbole_enhance.enhancer.til.lookahead_objective", keep)
+    monkeypatch.setattr("recbole_enhance.enhancer.til.method.lookahead_objective", keep)
     _, step = weighted(trainer, batch)
     _, v = trainer._central_differences(step)
     v = [(part.to_dense() if part.is_sparse else part).double() for part in v]
@@ -137,7 +137,7 @@ def test_a_batch_that_helps_itself_gains_weight(toy, monkeypatch):
         seen = {}
         monkeypatch.setattr(trainer, "_outer_batch", lambda step, k=k: step.batch[[k]])
         monkeypatch.setattr(
-            "recbole_enhance.enhancer.til.lookahead_objective",
+            "recbole_enhance.enhancer.til.method.lookahead_objective",
             lambda plus, minus, *rest, seen=seen: seen.update(c=plus.losses - minus.losses)
             or importance.lookahead_objective(plus, minus, *rest),
         )

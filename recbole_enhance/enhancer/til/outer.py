@@ -4,10 +4,7 @@ from typing import Any, List, Sequence, Tuple
 
 import torch
 from recbole.data.interaction import Interaction
-from recbole.model.general_recommender.neumf import NeuMF
-from recbole.model.loss import BPRLoss
-from recbole.utils import InputType
-from torch import Tensor, nn
+from torch import nn
 
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
@@ -63,26 +60,3 @@ def user_and_item_tables(model: Any) -> Tuple[List[nn.Embedding], List[nn.Embedd
             "of one width"
         )
     return users, items
-
-
-def adapt(model_class: type) -> type:
-    """Let NeuMF, which RecBole trains on labels, train on triplets by BPR of its logits."""
-    if not issubclass(model_class, NeuMF):
-        return model_class
-    base: Any = model_class
-
-    class Pairwise(base):
-        input_type = InputType.PAIRWISE
-
-        def __init__(self, config: Any, dataset: Any) -> None:
-            super().__init__(config, dataset)
-            self.loss = BPRLoss()
-
-        def calculate_loss(self, interaction: Any) -> Tensor:
-            user = interaction[self.USER_ID]
-            positive = self.forward(user, interaction[self.ITEM_ID])
-            return self.loss(positive, self.forward(user, interaction[self.NEG_ITEM_ID]))
-
-    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
-        setattr(Pairwise, name, getattr(model_class, name))
-    return Pairwise

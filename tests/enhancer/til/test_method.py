@@ -21,10 +21,10 @@ from til_trainers import (
 from worlds import N_ITEMS, assemble, run_toy, toy_options
 
 from recbole_enhance.config import Config
-from recbole_enhance.enhancer import importance, lookahead
-from recbole_enhance.enhancer.importance import WeightNet
-from recbole_enhance.enhancer.til import BACKBONES, TILTrainer
-from recbole_enhance.enhancer.til_backbones import adapt
+from recbole_enhance.enhancer.til import importance, lookahead
+from recbole_enhance.enhancer.til.importance import WeightNet
+from recbole_enhance.enhancer.til.method import BACKBONES, TILTrainer
+from recbole_enhance.enhancer.triplets import pairwise
 from recbole_enhance.model import MODELS
 from recbole_enhance.quick_start import resume_run
 
@@ -57,7 +57,7 @@ def equal_weights(self, state):
 
 
 def class_of(backbone):
-    return adapt(NeuMF) if backbone == "NeuMF" else backbone
+    return pairwise(NeuMF) if backbone == "NeuMF" else backbone
 
 
 @pytest.mark.parametrize("backbone", SOME)
@@ -91,7 +91,7 @@ def test_triplet_neumf_is_bpr_of_its_logits(toy):
     trainer, batch = ready(toy, "NeuMF", dropout_prob=0.0)
     model = trainer.model
     assert model.input_type == InputType.PAIRWISE
-    assert adapt(NeuMF).__name__ == "NeuMF"
+    assert pairwise(NeuMF).__name__ == "NeuMF"
     with torch.no_grad():
         scores = [model.forward(batch["user_id"], batch[f]) for f in ("item_id", "neg_item_id")]
         by_hand = -torch.sigmoid(scores[0] - scores[1]).log().mean()
