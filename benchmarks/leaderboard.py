@@ -85,7 +85,8 @@ def compare_jobs(folder: Path, args: Any) -> float:
 def multiply(source: Path, target: Path, number: int, seeds: int = 5) -> None:
     """Make ``number`` run folders of the few that are in ``source``, each with its own values."""
     generator = np.random.default_rng(0)
-    origins = sorted(path.parent for path in (source / "cells").rglob("metrics.json"))
+    finished = sorted(path.parent for path in (source / "cells").rglob("metrics.json"))
+    origins = list({folder.parent: folder for folder in finished}.values())  # one of each row
     for place in range(number):
         row, seed = divmod(place, seeds)
         origin = origins[row % len(origins)]
