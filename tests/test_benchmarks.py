@@ -184,3 +184,10 @@ def test_the_table_of_dvr_continues_and_is_written(tmp_path):
     assert table.count(", p=") == 5
     rows = (tmp_path / "dvr_ml-100k_BPR.csv").read_text(encoding="utf-8").splitlines()
     assert len(rows) == 1 + 4
+
+
+@pytest.mark.slow
+def test_leaderboard_ends_with_one_line(tmp_path):
+    lines = quick_lines("leaderboard", "--folders=8", f"--data_path={tmp_path}")
+    pattern = rf"benchmark=leaderboard jobs_speedup={NUMBER} build_s_8=({NUMBER}|-)"
+    assert float(re.fullmatch(pattern, lines[-1])[1]) > 0

@@ -149,7 +149,7 @@ def _run_cells(
         if cell.finished:
             outcomes[number] = Outcome(KEPT)
         elif reason is not None:
-            record_failure(cell, reason)
+            record_failure(cell, reason, keep=True)
             outcomes[number] = Outcome(FAILED, reason)
     todo = [number for number in range(len(cells)) if number not in outcomes]
     with _bar(len(cells), "cells", quiet, initial=len(outcomes)) as bar:
@@ -159,7 +159,7 @@ def _run_cells(
                 cell = cells[todo[place]]
                 if outcome is None:
                     outcome = Outcome(FAILED, CRASHED)
-                    record_failure(cell, CRASHED)
+                    record_failure(cell, CRASHED, keep=True)
                 outcomes[todo[place]] = outcome
                 _show(bar, cell, outcome, outcomes, len(cells))
     return [outcomes[number] for number in range(len(cells))]
