@@ -34,9 +34,14 @@ def test_the_wheel_holds_the_whole_tree(wheel):
         for folder in ("properties", "dataset_configs")
         for p in (ROOT / folder).rglob("*.yaml")
     }
+    templates = {
+        str(p.relative_to(ROOT))
+        for p in (ROOT / "recbole_enhance/leaderboard/templates").iterdir()
+    }
     assert modules
     assert yaml
-    assert modules | yaml <= inside
+    assert templates
+    assert modules | yaml | templates <= inside
 
 
 def test_an_installed_wheel_finds_its_yaml(wheel, tmp_path):

