@@ -138,8 +138,11 @@ def _refuse_bad_arguments(
 def _refuse_missing_optuna() -> None:
     try:
         import optuna  # noqa: F401
+        from optuna.exceptions import UpdateFinishedTrialError  # noqa: F401  not in 4.2
     except ImportError:
-        raise ValueError("tune: needs pip install 'recbole_enhance[tune]'") from None
+        raise ValueError(
+            "tune: needs pip install 'recbole_enhance[tune]' (optuna 4.9 or newer)"
+        ) from None
 
 
 def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Space:

@@ -1,0 +1,91 @@
+"""Processes of one machine on one study, and what a kill leaves."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from tuning_workers import (
+    SPACE,
+    check_each_once,
+    finish,
+    options,
+    rows,
+    start,
+    start_with_jobs,
+    values,
+    wait_for,
+)
+
+from recbole_enhance import tune
+
+
+def told():
+    return json.loads(Path("out/tuning.json").read_text())
+
+
+def kill(process):
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def test_processes_on_one_file_run_each_trial_once_and_no_more(toy):
+    finish(*[start(toy, 40) for _ in range(3)])
+    check_each_once(40)
+
+
+def test_a_killed_process_loses_one_trial_and_the_next_ends_as_if_nothing_was(toy):
+    process = start(toy, 20)
+    wait_for(7)
+    kill(process)
+    finish(start(toy, 20))
+    lost = [row for row in rows() if row["state"] == "lost"]
+    assert len(lost) <= 1
+    assert len(rows()) == 20 + len(lost)
+    assert told()["trials"]["complete"] == 20
+    finish(start(toy, 20, out="unstopped"))
+    assert values() == values("unstopped")
+
+
+@pytest.mark.slow
+def test_twenty_kills(toy):
+    for number in range(20):
+        process = start(toy, 80)
+        wait_for(3 * number + 1)
+        time.sleep(0.007 * number)
+        kill(process)
+    finish(start(toy, 80))
+    assert told()["trials"]["complete"] == 80
+    assert told()["trials"]["running"] == 0
+    finish(start(toy, 80, out="unstopped"))
+    assert values() == values("unstopped")
+
+
+@pytest.mark.slow
+def test_killing_a_program_with_jobs_ends_its_processes_too(toy):
+    program = start_with_jobs(toy, 200, 2)
+    wait_for(5)
+    os.kill(program.pid, signal.SIGKILL)
+    program.wait()
+    before, trained = -1, 0
+    while before != trained:  # the trials in flight may go on to the end of their epoch
+        time.sleep(5)
+        before, trained = trained, len(Path("trained").read_text().splitlines())
+    assert trained < 200
+    finish(start(toy, trained + 3))
+    states = [row["state"] for row in rows()]
+    assert states.count("complete") == trained + 3
+    assert states.count("lost") == len(states) - trained - 3 <= 2
+
+
+@pytest.mark.slow
+def test_jobs_are_processes_that_share_the_budget(toy):
+    tune.tune(options(toy), "out", 4, SPACE, jobs=2, quiet=True)
+    assert [row["state"] for row in rows()] == ["complete"] * 4
+    url = f"sqlite:///{Path('out/study.db').resolve()}"
+    study = optuna.load_study(study_name="BPR-toy", storage=url)
+    workers = {trial.user_attrs["worker"].split(":")[1] for trial in study.trials}
+    assert str(os.getpid()) not in workers
