@@ -82,19 +82,18 @@ def similarity_graph(matrix: Any, k: int, chunk: int = 512) -> Tensor:
         [[0, 1, 0], [1, 0, 0], [0, 1, 0]]
     """
     n = matrix.shape[0]
-    k = min(k, n)
     # A row's own length does not change its ranking, and so equal cosines are equal floats.
     length = np.sqrt(np.maximum(np.asarray(matrix.sum(1)).ravel(), 1))
     scaled = (sp.diags(1 / length) @ matrix).T.tocsr()
-    parts = []
+    parts = [np.zeros((2, 0), dtype=np.int64)]
     for start in range(0, n, chunk):
-        similarity = torch.from_numpy((matrix[start : start + chunk] @ scaled).toarray())
-        rows = torch.arange(len(similarity))
-        similarity[rows, rows + start] = 0
-        last = similarity.topk(k, dim=1).values[:, -1:]
-        above, equal = similarity > last, similarity == last
-        places = k - above.sum(1, keepdim=True)
-        chosen = (above | (equal & (equal.cumsum(1) <= places))) & (similarity > 0)
-        parts.append(chosen.nonzero() + torch.tensor([start, 0]))
-    index = torch.cat(parts).T
+        block = (matrix[start : start + chunk] @ scaled).tocoo()  # holds positive ones only
+        row, column = block.row.astype(np.int64) + start, block.col.astype(np.int64)
+        order = np.lexsort((column, -block.data, row))
+        order = order[row[order] != column[order]]
+        row, column = row[order], column[order]
+        first = np.searchsorted(row, row)
+        chosen = np.arange(len(row)) - first < k
+        parts.append(np.stack([row[chosen], column[chosen]]))
+    index = torch.from_numpy(np.concatenate(parts, axis=1))
     return torch.sparse_coo_tensor(index, torch.ones(index.shape[1]), (n, n)).coalesce()

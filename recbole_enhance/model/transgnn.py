@@ -17,7 +17,7 @@ import torch
 from recbole.model.init import xavier_uniform_initialization
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
-from torch.nn.functional import dropout, embedding, normalize, relu
+from torch.nn.functional import dropout, embedding, linear, normalize, relu
 
 from recbole_enhance.model.feature_aware import refuse_out_of_range, whole
 from recbole_enhance.model.graphs import interactions, symmetric_graph
@@ -98,7 +98,7 @@ class EncoderLayer(nn.Module):
     def __init__(self, d: int, heads: int, drop: float) -> None:
         super().__init__()
         self.shape = (heads, d // heads)
-        self.input = nn.Linear(d, 3 * d)  # queries, keys, values
+        self.input = nn.Linear(d, 3 * d)  # one matrix is what the start is drawn for
         self.output = nn.Linear(d, d)
         self.hidden, self.back = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
         self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
@@ -113,16 +113,20 @@ class EncoderLayer(nn.Module):
         Shape of the result: ``(n, d)``.
         """
         drop = self.dropout.p if self.training else 0.0
+        value = self._project(x, 2)
         if among is None:
-            value = self.input(x).chunk(3, dim=1)[2].view(-1, *self.shape)
             # The softmax over one node is 1, whatever query and key are.
             attended = value * dropout(value.new_ones(*value.shape[:2], 1), drop)
         else:
-            q, k, v = (part.view(-1, *self.shape) for part in self.input(x).chunk(3, dim=1))
-            attended = attend(q, k, v, among, drop)
+            attended = attend(self._project(x, 0), self._project(x, 1), value, among, drop)
         x = self.norm1(x + self.dropout(self.output(attended.flatten(1))))
         hidden = self.dropout(relu(self.hidden(x)))
         return self.norm2(x + self.dropout(self.back(hidden)))
+
+    def _project(self, x: Tensor, part: int) -> Tensor:
+        """Queries (0), keys (1) or values (2). Shape: ``(n, heads, c)``."""
+        weight, bias = self.input.weight.chunk(3)[part], self.input.bias.chunk(3)[part]
+        return linear(x, weight, bias).view(-1, *self.shape)
 
 
 class TransGNN(TableRecommender):
