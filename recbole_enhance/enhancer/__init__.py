@@ -9,6 +9,7 @@ ENHANCERS: Dict[str, str] = {
     "DVR": "recbole_enhance.enhancer.dvr:DVR",
     "RER": "recbole_enhance.enhancer.rer:RER",
     "IaCN": "recbole_enhance.enhancer.iacn:IaCN",
+    "RVRec": "recbole_enhance.enhancer.rvrec:RVRec",
 }
 
 
