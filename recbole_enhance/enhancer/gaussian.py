@@ -8,11 +8,12 @@ References:
 Equation numbers are those of docs/papers/rvrec.md.
 """
 
-from typing import Optional, Tuple
+from typing import Tuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.functional import pad
 
 _SIGMA_BIAS, _SIGMA_STD = -2.0, 1e-2  # sigma starts near 0.37, almost alike for all
 
@@ -53,7 +54,7 @@ def pairwise_wasserstein2_squared(x: Tensor, y: Tensor) -> Tensor:
 
 
 def contrastive_loss(
-    positive: Tensor, negatives: Tensor, refused: Optional[Tensor], temperature: float
+    positive: Tensor, own: Tensor, shared: Tensor, row: Tensor, temperature: float
 ) -> Tensor:
     r"""Pull the positive's distribution close, push the negatives' away.
 
@@ -61,24 +62,27 @@ def contrastive_loss(
 
     Args:
         positive: Squared distances to the positives. Shape: ``(batch,)``.
-        negatives: Those to the negatives. Shape: ``(batch, m)``.
-        refused: True where the item is no negative of this row; None where all are.
-            Shape: as ``negatives``.
+        own: Those to the negatives of each row. Shape: ``(any, batch)``.
+        shared: Those of each user to negatives that all have; infinite for none.
+            Shape: ``(users, m)``.
+        row: User of each row. Shape: ``(batch,)``.
         temperature: tau_c.
 
     Returns:
         Mean over the batch. Shape: ``()``.
 
     Example:
-        >>> contrastive_loss(torch.zeros(1), torch.zeros(1, 1), None, 1.0)  # log 2
+        >>> zero = torch.zeros(1, 1)
+        >>> contrastive_loss(zero[0], zero[:0], zero, torch.tensor([0]), 1.0)  # log 2
         tensor(0.6931)
     """
-    s = -negatives / temperature
-    if refused is not None:
-        s = s.masked_fill(refused, float("-inf"))
-    s_positive = -positive.unsqueeze(1) / temperature
-    total = torch.cat([s_positive, s], dim=1).logsumexp(1)
-    return (total - s_positive.squeeze(1)).mean()  # Eq. (9)
+    s_positive = -positive / temperature
+    # Of each user once. A finite stand-in for a sum without a term, which has no gradient.
+    s_shared = (-shared / temperature).clamp(min=torch.finfo(shared.dtype).min / 2)
+    s_shared = pad(s_shared, (0, 1), value=torch.finfo(shared.dtype).min / 2).logsumexp(1)
+    s_shared = s_shared.index_select(0, row).unsqueeze(0)
+    parts = [s_positive.unsqueeze(0), -own / temperature, s_shared]
+    return (torch.cat(parts).logsumexp(0) - s_positive).mean()  # Eq. (9)
 
 
 class GaussianHeads(nn.Module):

@@ -53,6 +53,7 @@ class Histories(nn.Module):
         items: Item of each. Shape: ``(interactions,)``.
         times: Of each; None takes the order of the rows. Shape: ``(interactions,)``.
         n_users: Number of user ids, padding included.
+        n_items: Number of item ids, if :meth:`audience` is to be asked.
 
     Example:
         >>> users, items = torch.tensor([1, 2, 1]), torch.tensor([5, 6, 7])
@@ -65,8 +66,11 @@ class Histories(nn.Module):
     counts: Tensor
     ends: Tensor
 
-    def __init__(self, users: Tensor, items: Tensor, times: Any, n_users: int) -> None:
+    def __init__(
+        self, users: Tensor, items: Tensor, times: Any, n_users: int, n_items: int = 0
+    ) -> None:
         super().__init__()
+        self.turned = Histories(items, users, None, n_items) if n_items else None
         if times is not None:
             order = times.argsort(stable=True)
             users, items = users[order], items[order]
@@ -94,7 +98,7 @@ class Histories(nn.Module):
             )  # fmt: skip
             times = columns.get(order_field)
         users, items = rows[dataset.uid_field], rows[dataset.iid_field]
-        return cls(users, items, times, dataset.user_num)
+        return cls(users, items, times, dataset.user_num, dataset.item_num)
 
     def last(self, users: Tensor, longest: int) -> Chains:
         """The last items of users.
@@ -108,6 +112,15 @@ class Histories(nn.Module):
         begin = self.ends.index_select(0, users) - lengths.cumsum(0)
         place = begin.index_select(0, row) + torch.arange(len(row), device=row.device)
         return Chains(row, self.items.index_select(0, place), lengths)
+
+    def audience(self, items: Tensor) -> Chains:
+        """All users of items: the chains are the items', the players users.
+
+        Args:
+            items: Shape: ``(chains,)``.
+        """
+        assert self.turned is not None
+        return self.turned.last(items, len(self.items))
 
     def popularity(self, n_items: int) -> Tensor:
         """Interactions of each item. Shape: ``(n_items,)``."""

@@ -143,12 +143,13 @@ class ShapleyPrototypes(nn.Module):
             items: Ids of the players' items. Shape: ``(players,)``.
             generator: Source of randomness; with one, the gates' loss is computed too.
         """
-        starts, place = chains.starts, chains.places(self.longest)
-        players = embedding(chains.item, x)
-        a = (embedding(chains.row, mu) * players).sum(1)  # Eq. (11): query = user
+        place = chains.places(self.longest)
         shape = (len(chains.lengths), self.longest)
-        a = standardized(_rows(a, place, shape), chains.lengths)
-        logits = self.logits(players.detach(), items, chains, place)
+        with torch.no_grad():  # a judgement of the embeddings, which it does not move
+            players = embedding(chains.item, x)
+            a = (embedding(chains.row, mu) * players).sum(1)  # Eq. (11): query = user
+            a = standardized(_rows(a, place, shape), chains.lengths)
+        logits = self.logits(players, items, chains, place)
         loss = None
         if self.uniform:
             values = torch.zeros_like(a)
@@ -157,7 +158,7 @@ class ShapleyPrototypes(nn.Module):
         rows = prototype_weights(values, chains.lengths, self.temperature)
         weights = rows.flatten().index_select(0, place)
         prototype = functional.embedding_bag(
-            chains.item, x, starts, mode="sum", per_sample_weights=weights
+            chains.item, x, chains.starts, mode="sum", per_sample_weights=weights
         )  # Eq. (15)
         return Weighted(prototype, weights, logits, loss)
 
@@ -176,18 +177,19 @@ class ShapleyPrototypes(nn.Module):
             Zero where there is no gate. Shape: ``(chains, longest)``.
         """
         shape = (len(chains.lengths), self.longest)
-        inner = (chains.row[1:] == chains.row[:-1]).nonzero().squeeze(1)
-        if self.uniform:
+        if self.uniform or len(items) < 2:
             return players.new_zeros(shape)
+        # Of the last of a chain and the first of the next one too: slices cost no copy.
         if self.gate is None:
-            pairs = coins(items[inner], items[inner + 1])
+            pairs = coins(items[:-1], items[1:])
         else:
             # Of one length, numbers of the order of 1: embeddings start too short to move a gate.
             x = functional.normalize(players) * players.shape[1] ** 0.5
-            left, right = x.index_select(0, inner), x.index_select(0, inner + 1)
-            features = torch.cat([left * right, (left - right).abs()], dim=1)
-            pairs = self.gate(features).squeeze(1)  # Eq. (13a)
-        return _rows(pairs, place.index_select(0, inner), shape)
+            left, right, w = x[:-1], x[1:], self.gate.weight.view(2, -1)
+            both, apart = (left * right) @ w[0], (left - right).abs() @ w[1]
+            pairs = both + apart + self.gate.bias  # Eq. (13a)
+        pairs = pairs * (chains.row[1:] == chains.row[:-1])
+        return _rows(pairs, place[:-1], shape)
 
     def _values(
         self, a: Tensor, logits: Tensor, lengths: Tensor, generator: Optional[torch.Generator]

@@ -24,7 +24,6 @@ from recbole_enhance.enhancer.gaussian import (
     GaussianHeads,
     contrastive_loss,
     pairwise_wasserstein2_squared,
-    wasserstein2_squared,
 )
 from recbole_enhance.enhancer.histories import Chains, Histories, unique_ids
 from recbole_enhance.enhancer.prototypes import MODES, OBJECTIVES, ShapleyPrototypes, Weighted
@@ -130,47 +129,54 @@ class RVRecNetwork(nn.Module):
         return Enhanced(mu, z, weighted, mu + self.alpha * weighted.prototype, chains)  # Eq. (16)
 
     def contrast(
-        self, users: Activated, items: Activated, local: Tuple[Tensor, ...], known: Chains
-    ) -> Tensor:
+        self, users: Activated, items: Activated, local: Tuple[Tensor, ...], ids: Tensor,
+        user_at: Tensor, rows: Tensor,
+    ) -> Tensor:  # fmt: skip
         """The contrastive loss of a batch (Eqs. 9 and 10).
 
         Args:
             users: Means and activations of the batch's users.
             items: Means and activations of items.
             local: Rows of the batch's users, positives, and negatives where it has some.
-            known: All positives of the users, as rows of items.
+            ids: Of the positives. Shape: ``(batch,)``.
+            user_at: Row of each user, of others anything. Shape: ``(n_users,)``.
+            rows: Ids of the batch's users. Shape: ``(users,)``.
         """
         assert self.users is not None
         assert self.items is not None
         assert users[1] is not None
         assert items[1] is not None
-        user, positive, *negative = local
-        order = torch.randperm(len(positive), generator=self.draw_from())[: self.n_negatives]
-        n_rows = len(items[0])
-        shared, place = unique_ids(n_rows, positive[order.to(positive.device)])
-        needed, at = unique_ids(n_rows, positive, *negative)
-        x = torch.cat([embedding(needed, items[0]),
-                       self.items.deviation(embedding(needed, items[1]))], dim=1)  # fmt: skip
+        user, *each = local
+        order = torch.randperm(len(user), generator=self.draw_from())[: self.n_negatives]
+        order = order.to(user.device)
+        needed, at = unique_ids(len(items[0]), *each)
+        deviation = self.items.deviation(embedding(needed, items[1]))
+        x = torch.cat([embedding(needed, items[0]), deviation], dim=1)
         u = torch.cat([users[0], self.users.deviation(users[1])], dim=1)
-        # Distances of each user once, then by batch row.
-        refused = torch.zeros(len(u), len(shared), dtype=torch.bool, device=u.device)
-        column = torch.full_like(place, -1)
-        column[shared] = torch.arange(len(shared), device=u.device)
-        column = column.index_select(0, known.item)
-        hit = (column >= 0).nonzero().squeeze(1)
-        refused[known.row.index_select(0, hit), column.index_select(0, hit)] = True
-        apart = pairwise_wasserstein2_squared(u, embedding(at[shared], x))
-        apart = embedding(user, apart.masked_fill(refused, float("inf")))
-        d = u.shape[1] // 2
-        rows = embedding(user, u)
+        between = pairwise_wasserstein2_squared(u, embedding(at[each[0][order]], x))
+        between = between.masked_fill(self._known(ids[order], user_at, rows), float("inf"))
+        # Points (mu ; sigma), whose distance this is.
+        points = embedding(at[torch.stack(each)], x)
+        own = (points - embedding(user, u)).square().sum(-1)  # Eq. (8)
+        return contrastive_loss(own[0], own[1:], between, user, self.contrast_temperature)
 
-        def distance(item: Tensor) -> Tensor:
-            other = embedding(at.index_select(0, item), x)
-            return wasserstein2_squared(rows[:, :d], rows[:, d:], other[:, :d], other[:, d:])
+    def _known(self, items: Tensor, user_at: Tensor, rows: Tensor) -> Tensor:
+        """Whether users have items in training; what they have is no negative.
 
-        own = [distance(item).unsqueeze(1) for item in negative]
-        negatives = torch.cat([apart, *own], dim=1)
-        return contrastive_loss(distance(positive), negatives, None, self.contrast_temperature)
+        Args:
+            items: Ids. Shape: ``(m,)``.
+            user_at: Row of each user, of others anything.
+            rows: Ids of the users. Shape: ``(users,)``.
+
+        Returns:
+            Shape: ``(users, m)``.
+        """
+        audience = self.histories.audience(items)
+        row = user_at.index_select(0, audience.item).clamp(min=0)
+        here = (rows.index_select(0, row) == audience.item).nonzero().squeeze(1)
+        known = torch.zeros(len(rows), len(items), dtype=torch.bool, device=rows.device)
+        known[row.index_select(0, here), audience.row.index_select(0, here)] = True
+        return known
 
 
 class ProbabilisticShapley(_Backbone):
@@ -218,8 +224,9 @@ class ProbabilisticShapley(_Backbone):
         local = (user, *at)
         losses = self._recommendation(interaction, U0, x, rows, enhanced, local, tuple(rest))
         if self.rvrec.users is not None and self.rvrec.contrast_weight > 0:
-            known = self._known(rows, place, ids if place is not None else None)
-            contrast = self.rvrec.contrast((enhanced.mu, enhanced.z), (x, z), local, known)
+            contrast = self.rvrec.contrast(
+                (enhanced.mu, enhanced.z), (x, z), local, positive, user_at, rows
+            )
             losses += (self.rvrec.contrast_weight * contrast,)
         if enhanced.weighted is not None and enhanced.weighted.loss is not None:
             losses += (enhanced.weighted.loss,)
@@ -238,15 +245,6 @@ class ProbabilisticShapley(_Backbone):
         scoring = self.adapter.head(self, users, x)
         losses = self.adapter.loss(self, scoring, batch, (users, x), rest)
         return losses if isinstance(losses, tuple) else (losses,)
-
-    def _known(self, rows: Tensor, place: Optional[Tensor], ids: Optional[Tensor]) -> Chains:
-        """All training items of users, as rows of the items at hand."""
-        known = self.rvrec.histories.last(rows, self.n_items)
-        if place is None or ids is None:
-            return known
-        row = place.index_select(0, known.item).clamp(min=0)
-        known = known.without(ids.index_select(0, row) != known.item)
-        return known._replace(item=place.index_select(0, known.item))
 
     # ---- inference -------------------------------------------------------------------------
 
