@@ -76,6 +76,7 @@ class RVRecNetwork(nn.Module):
         self.contrast_weight = config["rvrec_contrast_weight"]
         self.contrast_temperature = config["rvrec_contrast_temperature"]
         self.n_negatives = config["rvrec_contrast_negatives"]
+        self.n_anchors = config["rvrec_contrast_rows"]
         hidden, self.floor = config["rvrec_hidden"], config["rvrec_sigma_floor"]
         self.histories = histories
         if config["rvrec_peo"]:
@@ -146,15 +147,20 @@ class RVRecNetwork(nn.Module):
         assert self.items is not None
         assert users[1] is not None
         assert items[1] is not None
-        user, *each = local
-        order = torch.randperm(len(user), generator=self.draw_from())[: self.n_negatives]
-        order = order.to(user.device)
-        needed, at = unique_ids(len(items[0]), *each)
+        order = torch.randperm(len(ids), generator=self.draw_from()).to(ids.device)
+        shared, order = order[: self.n_negatives], order[: self.n_anchors]
+        negative = local[1].index_select(0, shared)
+        user, *each = (part.index_select(0, order) for part in local)
+        needed, at = unique_ids(len(items[0]), *each, negative)
         deviation = self.items.deviation(embedding(needed, items[1]))
         x = torch.cat([embedding(needed, items[0]), deviation], dim=1)
-        u = torch.cat([users[0], self.users.deviation(users[1])], dim=1)
-        between = pairwise_wasserstein2_squared(u, embedding(at[each[0][order]], x))
-        between = between.masked_fill(self._known(ids[order], user_at, rows), float("inf"))
+        chosen, row = unique_ids(len(rows), user)
+        user = row.index_select(0, user)
+        spread = self.users.deviation(embedding(chosen, users[1]))
+        u = torch.cat([embedding(chosen, users[0]), spread], dim=1)
+        between = pairwise_wasserstein2_squared(u, embedding(at[negative], x))
+        known = self._known(ids[shared], user_at, rows).index_select(0, chosen)
+        between = between.masked_fill(known, float("inf"))
         # Points (mu ; sigma), whose distance this is.
         points = embedding(at[torch.stack(each)], x)
         own = (points - embedding(user, u)).square().sum(-1)  # Eq. (8)
@@ -342,6 +348,7 @@ _ALLOWED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     "rvrec_hidden": (_whole, "a whole number above 0"),
     "rvrec_history": (_whole, "a whole number above 0"),
     "rvrec_partitions": (lambda x: _whole(x) and x > 1, "a whole number above 1"),
+    "rvrec_contrast_rows": (_whole, "a whole number above 0"),
     "rvrec_contrast_negatives": (lambda x: type(x) is int and x >= 0, "a whole number, 0 or more"),
     "rvrec_contrast_weight": (lambda x: x >= 0, "at least 0"),
     "rvrec_gate_weight": (lambda x: x >= 0, "at least 0"),
