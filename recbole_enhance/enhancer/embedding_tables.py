@@ -13,6 +13,7 @@ A backbone of ours or of the user's takes part if it has
 import inspect
 from typing import Any, Dict, Tuple
 
+import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
@@ -58,9 +59,9 @@ class TableAdapter(Adapter):
     ) -> Any:
         """BPR's loss, with its own loss module."""
         user = embedding(interaction[model.USER_ID], scoring[0])
-        positive = embedding(interaction[model.ITEM_ID], scoring[1])
-        negative = embedding(interaction[model.NEG_ITEM_ID], scoring[1])
-        return model.loss((user * positive).sum(1), (user * negative).sum(1))
+        items = torch.stack([interaction[model.ITEM_ID], interaction[model.NEG_ITEM_ID]])
+        scores = (embedding(items, scoring[1]) * user).sum(-1)
+        return model.loss(scores[0], scores[1])
 
 
 class ForwardAdapter(Adapter):

@@ -165,7 +165,8 @@ class ShapleyPrototypes(nn.Module):
     def logits(self, players: Tensor, items: Tensor, chains: Chains, place: Tensor) -> Tensor:
         r"""Logits of the gates; they read the items' vectors, and do not move them.
 
-        .. math:: p_t = \sigma(w^T [x_t \odot x_{t+1} ; |x_t - x_{t+1}|] + b), \quad \|x\| = \sqrt d
+        .. math:: p_t = \sigma(w^T [x_t \odot x_{t+1} ; |x_t - x_{t+1}|] / \sqrt{2d} + b), \quad
+            \|x\| = \sqrt d
 
         Args:
             players: Items' vectors. Shape: ``(players, d)``.
@@ -187,7 +188,9 @@ class ShapleyPrototypes(nn.Module):
             x = functional.normalize(players) * players.shape[1] ** 0.5
             left, right, w = x[:-1], x[1:], self.gate.weight.view(2, -1)
             both, apart = (left * right) @ w[0], (left - right).abs() @ w[1]
-            pairs = both + apart + self.gate.bias  # Eq. (13a)
+            # Scaled: all differences are positive, and Adam moves all their weights alike, so that
+            # every gate would be shut after a few steps.
+            pairs = (both + apart) * w.numel() ** -0.5 + self.gate.bias  # Eq. (13a)
         pairs = pairs * (chains.row[1:] == chains.row[:-1])
         return _rows(pairs, place[:-1], shape)
 

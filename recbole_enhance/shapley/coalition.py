@@ -159,11 +159,13 @@ def all_runs(lengths: Tensor, longest: int) -> Runs:
     end = last.repeat_interleave(last + 1)  # by last player: a short chain's runs come first
     start = torch.arange(len(end), device=end.device) - end * (end + 1) // 2
     n_runs = lengths * (lengths + 1) // 2
-    number = torch.arange(len(end), device=end.device)
-    chain, number = (number < n_runs.unsqueeze(1)).nonzero(as_tuple=True)
-    start, end = start.index_select(0, number), end.index_select(0, number)
+    chain = torch.repeat_interleave(n_runs)
+    before = (n_runs.cumsum(0) - n_runs).index_select(0, chain)
+    number = torch.arange(len(chain), device=chain.device) - before
     offset = chain * longest
-    return Runs(offset + start, offset + end, end - start + 1, lengths.index_select(0, chain))
+    first = offset + start.index_select(0, number)
+    last = offset + end.index_select(0, number)
+    return Runs(first, last, last - first + 1, lengths.index_select(0, chain))
 
 
 def run_probabilities(logits: Tensor, lengths: Tensor, runs: Runs) -> Tensor:
