@@ -32,7 +32,9 @@ attack       what perturbed item features or parameters do to a run's lists and 
              --topk=5 (list)  --features=5 (per explanation)  --negatives=100 (per user)
 explain      CER, EFM and methods over them: the features that explain each recommendation
              (--pairs, --truth, --topk, --features); IaCN: which capsule asks for what, and where
-             the items of a history go (--users=u1,u2 or --rows=5, --topk=3, --title=COLUMN)
+             the items of a history go (--users=u1,u2 or --rows=5, --topk=3, --title=COLUMN);
+             RVRec: which stretch of the history carries each recommendation (--users or --rows,
+             --k=5, --title)
 leaderboard  run models x datasets x seeds, each cell a run folder below --out, keep what is there,
              and build the pages: --jobs=2 (processes)  --threads=1 (each)
              --cluster=tcp://HOST:PORT (Dask)  --tune.trials=20; METHOD:BACKBONE in --models

@@ -178,6 +178,8 @@ def assemble(
     with _timed(seconds, "data"), _said_as_one_line(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
+        if config.method and config.method.prepare:
+            config.method.prepare(config, dataset)
         validation.refuse_bad_k(config.options, dataset.item_num - 1)
         loaders = prepare_data(config, dataset)
     with _timed(seconds, "model"), _said_as_one_line(f"model={config['model']}"):

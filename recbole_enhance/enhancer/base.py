@@ -18,6 +18,8 @@ class Enhancer:
             raises ``ValueError`` with the reason and the backbones that do work.
         adapt: Makes the class that RecBole shall take the backbone for, before ``MODEL_TYPE`` and
             all that follows from it are read off the class; or None.
+        prepare: Called as ``prepare(config, dataset)`` with RecBole's dataset before it is split;
+            or None.
     """
 
     name: str
@@ -26,3 +28,4 @@ class Enhancer:
     trainer: Optional[type] = None
     wrap: Optional[Callable[[type], type]] = None
     adapt: Optional[Callable[[type], type]] = None
+    prepare: Optional[Callable[[Any, Any], None]] = None

@@ -1,21 +1,19 @@
 """Explain a run of IaCN: where the items of a history go, and which capsule asks for what."""
 
-import csv
 import json
-from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_enhance.data.loaders import join, take
+from recbole_enhance.explain.titles import names_of
 from recbole_enhance.explain.words import split_words
 from recbole_enhance.quick_start import load_run
 from recbole_enhance.run_folder import RunFolder
 
 JSONL = "capsules.jsonl"
-TITLES = ("title", "movie_title", "name")
 _DEFAULTS: Dict[str, Any] = {
     "users": (), "rows": 5, "topk": 3, "title": "auto", "quiet": False,
 }  # fmt: skip
@@ -54,7 +52,7 @@ def explanations(
         users: Their tokens; empty for the first rows.
         n_rows: How many rows, where no users are named.
         topk: Length of the list that is explained.
-        title: Column of the ``.item`` file; ``auto`` takes the first of :data:`TITLES`.
+        title: Column of the ``.item`` file, see :func:`~recbole_enhance.explain.titles.names_of`.
 
     Returns:
         ``user``; ``history``, oldest first, each with ``capsule`` (the one that got most of it)
@@ -75,7 +73,7 @@ def explanations(
                         _best(model, dataset, rows, topk)], dim=1)  # fmt: skip
     attention = _answers(model, routed, listed)
     history = rows[dataset.iid_field + run.config["LIST_SUFFIX"]]
-    tokens, names = _names(run, title, torch.cat([history.flatten(), listed.flatten()]))
+    tokens, names = names_of(run, title, torch.cat([history.flatten(), listed.flatten()]))
     network = model.iacn
     routes = network.profile is not None and not network.concatenates
     columns = network.profile.names if routes else []
@@ -141,31 +139,6 @@ def _answers(model: Any, routed: Any, items: Tensor) -> Tensor:
     query = model.iacn_table[0].interests(items.flatten()).float()
     _, alpha = model.iacn.ask(repeated, query)
     return alpha.view(len(items), n, -1)
-
-
-def _names(run: Any, title: str, items: Tensor) -> Tuple[Dict[int, str], Dict[int, str]]:
-    """Tokens and titles of items; the token stands for a title that is not there."""
-    dataset, config = run.test_data._dataset, run.config
-    ids = [i for i in items.unique().tolist() if i > 0]
-    tokens = {i: str(t) for i, t in zip(ids, dataset.id2token(dataset.iid_field, ids))}
-    path = Path(config["data_path"], f"{config['dataset']}.item")
-    titles = _read_titles(path, dataset.iid_field, title, config["field_separator"])
-    return {0: "", **tokens}, {0: "", **{i: titles.get(t, t) for i, t in tokens.items()}}
-
-
-def _read_titles(path: Path, key: str, column: str, separator: str) -> Dict[str, str]:
-    if not path.is_file():
-        return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE)
-        header = [name.partition(":")[0] for name in next(reader)]
-        if column != "auto" and column not in header:
-            raise ValueError(f"title={column}: {path.name} has the columns {', '.join(header)}")
-        wanted = [name for name in (TITLES if column == "auto" else (column,)) if name in header]
-        if not wanted:
-            return {}
-        place, value = header.index(key), header.index(wanted[0])
-        return {row[place]: row[value] for row in reader if len(row) == len(header)}
 
 
 def told(line: Dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from recbole_enhance.run_folder import CONFIG
 # Method of the run, or its model -> the module whose main(words) explains it.
 EXPLAINERS: Dict[str, str] = {
     "IaCN": "recbole_enhance.explain.capsules",
+    "RVRec": "recbole_enhance.explain.coalitions",
     "CER": "recbole_enhance.explain.features",
     "EFM": "recbole_enhance.explain.features",
 }

@@ -1,0 +1,129 @@
+"""Time and memory of a training step with RVRec against a plain step of BPR, and of inference.
+
+One thread by default: two threads that wait for each other on busy cores measure the other jobs.
+A step is the trainer's own: forward, losses, backward, optimiser, over batches fetched beforehand.
+"Full sort" scores all items for 1,024 users with tables that are made already.
+"""
+
+import argparse
+import sys
+from typing import Any, Dict
+
+import torch
+from turns import Worker, choose_dataset, measure, serve
+
+from recbole_enhance import quick_start
+from recbole_enhance.config import Config
+
+BATCH, STEPS = 1024, 10
+RVREC = {"model": "RVRec", "backbone": "BPR", "rvrec_history": 20}
+CASES: Dict[str, Dict[str, Any]] = {
+    "plain": {"model": "BPR"},
+    "exact": {**RVREC, "rvrec_gate_mode": "exact"},
+    "sampled": {**RVREC, "rvrec_gate_mode": "sampled"},
+    "hard": {**RVREC, "rvrec_gate_mode": "hard"},
+    "MSVR only, hard": {**RVREC, "rvrec_gate_mode": "hard", "rvrec_peo": False},
+    "PEO only": {**RVREC, "rvrec_msvr": False},
+    "exact, H=50": {**RVREC, "rvrec_gate_mode": "exact", "rvrec_history": 50},
+}
+# What it is meant to keep to.
+MAX_EXACT, MAX_HARD, MAX_MB, MAX_INFERENCE = 4.0, 2.0, 2000, 1.0
+
+
+def work(case: str, dataset: str, data_path: str, threads: int) -> None:
+    """One case: for each line ``step`` or ``sort`` on stdin, run it and print what it took."""
+    if threads:
+        torch.set_num_threads(threads)
+    config = Config(
+        dataset=dataset,
+        config_dict={
+            **CASES[case], "data_path": data_path, "train_batch_size": BATCH, "embedding_size": 64,
+            "use_gpu": False, "show_progress": False, "quiet": True,
+        },
+    )  # fmt: skip
+    run = quick_start._assemble(config, None, {})
+    trainer, model = run.trainer, run.trainer.model
+    trainer.log_epoch = dict  # of an epoch, not of a step
+    batches = [batch for batch in run.train_data if len(batch) == BATCH][:STEPS]
+    users = {model.USER_ID: torch.arange(BATCH) % (model.n_users - 1) + 1}
+    for epoch in range(3):  # warm-up: gates have moved, allocator and caches are filled
+        trainer._train_epoch(batches, epoch)
+
+    @torch.no_grad()
+    def turn(what: str) -> int:
+        if what == "step":
+            with torch.enable_grad():
+                trainer._train_epoch(batches, 1)
+            return len(batches)
+        model.eval()
+        if what == "tables":
+            model.full_sort_predict(users)
+            return 1
+        for _ in range(STEPS):
+            model.full_sort_predict(users)
+        return STEPS
+
+    counts = torch.bincount(run.train_data._dataset.inter_feat[model.USER_ID])[1:].float()
+    about = {"rows": len(run.train_data._dataset), "mean": counts.mean().item(),
+             "parameters": sum(p.numel() for p in model.parameters())}  # fmt: skip
+    serve(turn, about)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data_path", default="../shared/dataset")
+    parser.add_argument("--dataset", default="amazon-beauty")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
+    parser.add_argument("--rounds", type=int, default=40, help=f"of {STEPS} steps each")
+    parser.add_argument("--seconds", type=float, default=240, help="limit of rounds")
+    parser.add_argument("--quick", action="store_true", help="a few seconds, four cases")
+    parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        work(args.worker, args.dataset, args.data_path, args.threads)
+        return
+
+    seconds = 6 if args.quick else args.seconds
+    dataset = choose_dataset(args.data_path, args.dataset)
+    cases = ["plain", "exact", "hard", "exact, H=50"] if args.quick else list(CASES)
+    common = [f"--dataset={dataset}", f"--data_path={args.data_path}", f"--threads={args.threads}"]
+    workers = [Worker(__file__, case, [f"--worker={case}", *common]) for case in cases]
+    for worker in workers:
+        worker.wait()
+    rounds = measure(workers, "step", args.rounds, seconds)
+    print(f"{rounds} rounds done, now full sorts", file=sys.stderr)
+    for what in ("tables", "sort"):  # makes the tables, then uses them
+        measure(workers, what, 1 if what == "tables" else 10, seconds / 4, at_least=1)
+    for worker in workers:
+        worker.close()
+
+    about, plain = workers[0].about, workers[0]
+    print(f"\n{dataset}: {about['rows']:,} training rows, {about['mean']:.1f} for a user; "
+          f"batch {BATCH:,}, BPR of 64 numbers, H = 20; {about['threads']} threads, "
+          f"{rounds} rounds")  # fmt: skip
+    print("| case | parameters | step, ms: median | fastest | ratio | first full sort, ms "
+          "| next ones, ms | ratio | peak, MB |")  # fmt: skip
+    print("|---|---|---|---|---|---|---|---|---|")
+    ratios = {}
+    for worker in workers:
+        ratios[worker.case] = worker.fastest("step") / plain.fastest("step")
+        sort = worker.fastest("sort") / plain.fastest("sort")
+        ratios[worker.case, "sort"] = sort
+        print(f"| {worker.case} | {worker.about['parameters']:,} "
+              f"| {1000 * worker.median('step'):.2f} | {1000 * worker.fastest('step'):.2f} "
+              f"| {ratios[worker.case]:.2f} | {1000 * worker.fastest('tables'):.0f} "
+              f"| {1000 * worker.fastest('sort'):.1f} | {sort:.2f} "
+              f"| {worker.peak_mb:.0f} |")  # fmt: skip
+    peak = next(worker.peak_mb for worker in workers if worker.case == "exact, H=50")
+    exact, hard, sort = ratios["exact"], ratios["hard"], ratios["exact", "sort"]
+    told = [("exact", exact <= MAX_EXACT), ("hard", hard <= MAX_HARD), ("H=50", peak < MAX_MB),
+            ("inference", sort <= MAX_INFERENCE)]  # fmt: skip
+    print(f"targets (exact {MAX_EXACT:g}x, hard {MAX_HARD:g}x, H=50 below {MAX_MB:,} MB, inference "
+          f"{MAX_INFERENCE:g}x): "
+          + ", ".join(f"{name} {'kept' if kept else 'missed'}" for name, kept in told))  # fmt: skip
+    print(f"benchmark=rvrec_step exact_ratio={exact:.2f} hard_ratio={hard:.2f} h50_mb={peak:.0f} "
+          f"inference_ratio={sort:.2f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

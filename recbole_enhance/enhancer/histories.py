@@ -1,0 +1,149 @@
+"""Chronological histories of the training interactions, as one list of all chains' players."""
+
+import logging
+from typing import Any, NamedTuple, Tuple
+
+import torch
+from torch import Tensor, nn
+
+logger = logging.getLogger("recbole_enhance")
+
+
+class Chains(NamedTuple):
+    """Histories of some users, oldest first.
+
+    Attributes:
+        row: Chain of each player, rising. Shape: ``(players,)``.
+        item: Item of each player. Shape: ``(players,)``.
+        lengths: Players of each chain. Shape: ``(chains,)``.
+    """
+
+    row: Tensor
+    item: Tensor
+    lengths: Tensor
+
+    @property
+    def starts(self) -> Tensor:
+        """First player of each chain. Shape: ``(chains,)``."""
+        return self.lengths.cumsum(0) - self.lengths
+
+    def places(self, longest: int) -> Tensor:
+        """Place of each player in flattened rows of ``longest``. Shape: ``(players,)``."""
+        number = torch.arange(len(self.row), device=self.row.device)
+        offset = torch.arange(len(self.lengths), device=self.row.device) * longest - self.starts
+        return number + offset.index_select(0, self.row)
+
+    def without(self, refused: Tensor) -> "Chains":
+        """Take players out; the ones beside them become neighbours.
+
+        Args:
+            refused: True for who leaves. Shape: ``(players,)``.
+        """
+        stay = (~refused).nonzero().squeeze(1)
+        row = self.row.index_select(0, stay)
+        lengths = torch.bincount(row, minlength=len(self.lengths))
+        return Chains(row, self.item.index_select(0, stay), lengths)
+
+
+class Histories(nn.Module):
+    """Which items each user has in training, in the order of time.
+
+    Args:
+        users: User of each interaction. Shape: ``(interactions,)``.
+        items: Item of each. Shape: ``(interactions,)``.
+        times: Of each; None takes the order of the rows. Shape: ``(interactions,)``.
+        n_users: Number of user ids, padding included.
+        n_items: Number of item ids, if :meth:`audience` is to be asked.
+
+    Example:
+        >>> users, items = torch.tensor([1, 2, 1]), torch.tensor([5, 6, 7])
+        >>> histories = Histories(users, items, torch.tensor([9.0, 1.0, 3.0]), 3)
+        >>> histories.last(torch.tensor([1]), 2).item
+        tensor([7, 5])
+    """
+
+    items: Tensor
+    counts: Tensor
+    ends: Tensor
+
+    def __init__(
+        self, users: Tensor, items: Tensor, times: Any, n_users: int, n_items: int = 0
+    ) -> None:
+        super().__init__()
+        self.turned = Histories(items, users, None, n_items) if n_items else None
+        if times is not None:
+            order = times.argsort(stable=True)
+            users, items = users[order], items[order]
+        order = users.argsort(stable=True)
+        counts = torch.bincount(users, minlength=n_users)
+        self.register_buffer("items", items[order], persistent=False)
+        self.register_buffer("counts", counts, persistent=False)
+        self.register_buffer("ends", counts.cumsum(0), persistent=False)
+
+    @classmethod
+    def of_dataset(cls, dataset: Any, order_field: str) -> "Histories":
+        """Histories of a built training part.
+
+        Args:
+            dataset: RecBole's.
+            order_field: Column that numbers the rows of the file, for data without times.
+        """
+        rows = dataset.inter_feat
+        columns = rows.interaction
+        times = columns.get(dataset.time_field)
+        if times is None:
+            logger.warning(
+                "%s: no column %s is loaded; histories are in the order of the file",
+                dataset.dataset_name, dataset.time_field,
+            )  # fmt: skip
+            times = columns.get(order_field)
+        users, items = rows[dataset.uid_field], rows[dataset.iid_field]
+        return cls(users, items, times, dataset.user_num, dataset.item_num)
+
+    def last(self, users: Tensor, longest: int) -> Chains:
+        """The last items of users.
+
+        Args:
+            users: Shape: ``(chains,)``.
+            longest: At most so many of each.
+        """
+        lengths = self.counts.index_select(0, users).clamp(max=longest)
+        row = torch.repeat_interleave(lengths)
+        begin = self.ends.index_select(0, users) - lengths.cumsum(0)
+        place = begin.index_select(0, row) + torch.arange(len(row), device=row.device)
+        return Chains(row, self.items.index_select(0, place), lengths)
+
+    def audience(self, items: Tensor) -> Chains:
+        """All users of items: the chains are the items', the players users.
+
+        Args:
+            items: Shape: ``(chains,)``.
+        """
+        assert self.turned is not None
+        return self.turned.last(items, len(self.items))
+
+    def popularity(self, n_items: int) -> Tensor:
+        """Interactions of each item. Shape: ``(n_items,)``."""
+        return torch.bincount(self.items, minlength=n_items)
+
+
+def unique_ids(n: int, *ids: Tensor) -> Tuple[Tensor, Tensor]:
+    """Ids that occur, and where each stands among them.
+
+    Args:
+        n: Number of ids there are.
+        ids: Of any length. Shape: ``(any,)``.
+
+    Returns:
+        Rising ids, and the place of each id in them (of others: anything). Shapes: ``(unique,)``
+        and ``(n,)``.
+
+    Example:
+        >>> found, place = unique_ids(5, torch.tensor([3, 1, 3]))
+        >>> found, place[torch.tensor([3, 1])]
+        (tensor([1, 3]), tensor([1, 0]))
+    """
+    seen = torch.zeros(n, dtype=torch.bool, device=ids[0].device)
+    for part in ids:
+        seen[part] = True
+    return seen.nonzero().squeeze(1), seen.long().cumsum(0) - 1

@@ -1,0 +1,392 @@
+r"""RVRec: probabilistic embeddings and Shapley-weighted histories over a product of embeddings.
+
+Reference:
+    Yunqi Mi et al. "A Plug-and-play Model-agnostic Embedding Enhancement Approach for Explainable
+    Recommendation." in IEEE Transactions on Multimedia 2025 (arXiv 2509.03130).
+
+PEO turns the backbone's embeddings into Gaussians, whose means are what scores. MSVR adds to a
+user's mean the prototype of his history, weighted by the Shapley values of its coalitions. At the
+start both add exactly nothing. docs/papers/rvrec.md numbers the equations, and says which of them
+the paper has and which are reconstruction.
+"""
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.utils import FeatureSource, FeatureType
+from torch import Tensor, nn
+from torch.nn.functional import embedding
+
+from recbole_enhance.enhancer.base import Enhancer
+from recbole_enhance.enhancer.embedding_tables import ADAPTERS, find_adapter, is_native
+from recbole_enhance.enhancer.gaussian import (
+    GaussianHeads,
+    contrastive_loss,
+    pairwise_wasserstein2_squared,
+)
+from recbole_enhance.enhancer.histories import Chains, Histories, unique_ids
+from recbole_enhance.enhancer.prototypes import MODES, OBJECTIVES, ShapleyPrototypes, Weighted
+from recbole_enhance.enhancer.rvrec_trainer import RVRecTrainer
+from recbole_enhance.model import MODELS, load_model
+
+if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
+    from recbole.model.abstract_recommender import GeneralRecommender as _Backbone
+else:
+    _Backbone = object
+
+WEIGHTS = ("shapley", "uniform")
+COALITIONS = ("learned", "random")
+FILE_ORDER = "file_order"
+Activated = Tuple[Tensor, Optional[Tensor]]  # means, and activations where there is PEO
+_CHUNK = 1024  # users whose rows are made at once for inference
+
+
+class Enhanced(NamedTuple):
+    """Rows of users after PEO and MSVR.
+
+    Attributes:
+        mu: Means. Shape: ``(users, d)``.
+        z: Shared activations of PEO, or None.
+        weighted: What MSVR made of the histories, or None.
+        out: What scores: mu + alpha P. Shape: ``(users, d)``.
+        chains: The histories, with ids of items.
+    """
+
+    mu: Tensor
+    z: Optional[Tensor]
+    weighted: Optional[Weighted]
+    out: Tensor
+    chains: Optional[Chains]
+
+
+class RVRecNetwork(nn.Module):
+    """All that RVRec adds to a backbone.
+
+    Args:
+        config: The run's settings.
+        size: d of the tables.
+        histories: Of the training part.
+    """
+
+    def __init__(self, config: Any, size: int, histories: Histories) -> None:
+        super().__init__()
+        self.users = self.items = self.prototypes = self.alpha = None
+        self.longest = config["rvrec_history"]
+        self.contrast_weight = config["rvrec_contrast_weight"]
+        self.contrast_temperature = config["rvrec_contrast_temperature"]
+        self.n_negatives = config["rvrec_contrast_negatives"]
+        self.n_anchors = config["rvrec_contrast_rows"]
+        hidden, self.floor = config["rvrec_hidden"], config["rvrec_sigma_floor"]
+        self.histories = histories
+        if config["rvrec_peo"]:
+            self.users = GaussianHeads(size, hidden, self.floor)
+            self.items = GaussianHeads(size, hidden, self.floor)
+        if config["rvrec_msvr"]:
+            self.prototypes = ShapleyPrototypes(
+                size, self.longest, config["rvrec_kappa"], config["rvrec_gate_mode"],
+                config["rvrec_gate_objective"], config["rvrec_gate_weight"],
+                config["rvrec_temperature"], config["rvrec_partitions"],
+                uniform=config["rvrec_weights"] == "uniform",
+                random=config["rvrec_coalitions"] == "random",
+            )  # fmt: skip
+            self.alpha = nn.Parameter(torch.zeros(()))
+        self.generator: Optional[torch.Generator] = None  # the trainer's, whose state is saved
+        self.seed = config["seed"]
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {**self.__dict__, "generator": None}  # older torch cannot copy one
+
+    def draw_from(self) -> torch.Generator:
+        """The trainer's source of randomness, or one of the same seed."""
+        if self.generator is None:
+            self.generator = torch.Generator().manual_seed(self.seed)
+        return self.generator
+
+    def means(self, heads: Optional[GaussianHeads], e: Tensor) -> Activated:
+        """Means and activations; the embeddings themselves without PEO."""
+        return (e, None) if heads is None else heads(e)
+
+    def enhance(
+        self, e: Tensor, x: Tensor, chains: Chains, place: Optional[Tensor], learns: bool
+    ) -> Enhanced:
+        """Rows of some users.
+
+        Args:
+            e: The backbone's rows. Shape: ``(chains, d)``.
+            x: Items' means. Shape: ``(rows, d)``.
+            chains: Histories of the users.
+            place: Row of each item in ``x``; None where ``x`` has all. Shape: ``(n_items,)``.
+            learns: Whether the gates' loss is wanted.
+        """
+        mu, z = self.means(self.users, e)
+        if self.prototypes is None:
+            return Enhanced(mu, z, None, mu, chains)
+        local = chains
+        if place is not None:
+            local = chains._replace(item=place.index_select(0, chains.item))
+        generator = self.draw_from() if learns else None
+        weighted = self.prototypes(mu, x, local, chains.item, generator)
+        return Enhanced(mu, z, weighted, mu + self.alpha * weighted.prototype, chains)  # Eq. (16)
+
+    def contrast(
+        self, users: Activated, items: Activated, local: Tuple[Tensor, ...], ids: Tensor,
+        user_at: Tensor, rows: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """The contrastive loss of a batch (Eqs. 9 and 10).
+
+        Args:
+            users: Means and activations of the batch's users.
+            items: Means and activations of items.
+            local: Rows of the batch's users, positives, and negatives where it has some.
+            ids: Of the positives. Shape: ``(batch,)``.
+            user_at: Row of each user, of others anything. Shape: ``(n_users,)``.
+            rows: Ids of the batch's users. Shape: ``(users,)``.
+        """
+        assert self.users is not None
+        assert self.items is not None
+        assert users[1] is not None
+        assert items[1] is not None
+        order = torch.randperm(len(ids), generator=self.draw_from()).to(ids.device)
+        shared, order = order[: self.n_negatives], order[: self.n_anchors]
+        negative = local[1].index_select(0, shared)
+        user, *each = (part.index_select(0, order) for part in local)
+        needed, at = unique_ids(len(items[0]), *each, negative)
+        deviation = self.items.deviation(embedding(needed, items[1]))
+        x = torch.cat([embedding(needed, items[0]), deviation], dim=1)
+        chosen, row = unique_ids(len(rows), user)
+        user = row.index_select(0, user)
+        spread = self.users.deviation(embedding(chosen, users[1]))
+        u = torch.cat([embedding(chosen, users[0]), spread], dim=1)
+        between = pairwise_wasserstein2_squared(u, embedding(at[negative], x))
+        known = self._known(ids[shared], user_at, rows).index_select(0, chosen)
+        between = between.masked_fill(known, float("inf"))
+        # Points (mu ; sigma), whose distance this is.
+        points = embedding(at[torch.stack(each)], x)
+        own = (points - embedding(user, u)).square().sum(-1)  # Eq. (8)
+        return contrastive_loss(own[0], own[1:], between, user, self.contrast_temperature)
+
+    def _known(self, items: Tensor, user_at: Tensor, rows: Tensor) -> Tensor:
+        """Whether users have items in training; what they have is no negative.
+
+        Args:
+            items: Ids. Shape: ``(m,)``.
+            user_at: Row of each user, of others anything.
+            rows: Ids of the users. Shape: ``(users,)``.
+
+        Returns:
+            Shape: ``(users, m)``.
+        """
+        audience = self.histories.audience(items)
+        row = user_at.index_select(0, audience.item).clamp(min=0)
+        here = (rows.index_select(0, row) == audience.item).nonzero().squeeze(1)
+        known = torch.zeros(len(rows), len(items), dtype=torch.bool, device=rows.device)
+        known[row.index_select(0, here), audience.row.index_select(0, here)] = True
+        return known
+
+
+class ProbabilisticShapley(_Backbone):
+    """Mixed in front of a backbone's class: enhances its tables, adds the two losses."""
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)  # the backbone as it is, with its own initialisation
+        self.adapter = find_adapter(config.model_class)
+        self._tables: Optional[Tuple[Tensor, Tensor]] = None
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(config["seed"])
+            size = self.adapter.base(self)[0].shape[1]  # NGCF's is no option
+            self.rvrec = RVRecNetwork(config, size, Histories.of_dataset(dataset, FILE_ORDER))
+        self.rvrec_on = config["rvrec_peo"] or config["rvrec_msvr"]
+        self.to(config["device"])
+
+    # ---- training --------------------------------------------------------------------------
+
+    def backbone_loss(self, interaction: Any) -> Any:
+        """The backbone's own loss."""
+        return super().calculate_loss(interaction)
+
+    def calculate_loss(self, interaction: Any) -> Any:
+        """The backbone's losses of the enhanced tables, then the contrastive and the gates'."""
+        self._tables = None
+        if not self.rvrec_on:
+            return self.backbone_loss(interaction)
+        U0, I0, *rest = self.adapter.base(self)
+        users, positive = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        has_negative = self.NEG_ITEM_ID in interaction
+        negative = (interaction[self.NEG_ITEM_ID],) if has_negative else ()
+        rows, user_at = unique_ids(self.n_users, users)
+        user = user_at.index_select(0, users)
+        chains = self.rvrec.histories.last(rows, self.rvrec.longest)
+        chains = without_pairs(chains, user, positive, self.n_items)
+        place = None
+        if self.adapter.compact:
+            ids, place = unique_ids(self.n_items, positive, *negative, chains.item)
+            I0 = embedding(ids, I0)
+        x, z = self.rvrec.means(self.rvrec.items, I0)
+        enhanced = self.rvrec.enhance(embedding(rows, U0), x, chains, place, learns=True)
+        at = [positive, *negative]
+        if place is not None:
+            at = [place.index_select(0, item) for item in at]
+        local = (user, *at)
+        losses = self._recommendation(interaction, U0, x, rows, enhanced, local, tuple(rest))
+        if self.rvrec.users is not None and self.rvrec.contrast_weight > 0:
+            contrast = self.rvrec.contrast(
+                (enhanced.mu, enhanced.z), (x, z), local, positive, user_at, rows
+            )
+            losses += (self.rvrec.contrast_weight * contrast,)
+        if enhanced.weighted is not None and enhanced.weighted.loss is not None:
+            losses += (enhanced.weighted.loss,)
+        return losses if len(losses) > 1 else losses[0]
+
+    def _recommendation(
+        self, interaction: Any, table: Tensor, x: Tensor, rows: Tensor, enhanced: Enhanced,
+        local: Tuple[Tensor, ...], rest: Tuple[Any, ...],
+    ) -> Tuple[Any, ...]:  # fmt: skip
+        """The backbone's losses, as a tuple."""
+        if self.adapter.compact:
+            names = (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)
+            batch, users = Interaction(dict(zip(names, local))), enhanced.out
+        else:  # rows of users outside the batch stay the backbone's
+            batch, users = interaction, table.index_copy(0, rows, enhanced.out)
+        scoring = self.adapter.head(self, users, x)
+        losses = self.adapter.loss(self, scoring, batch, (users, x), rest)
+        return losses if isinstance(losses, tuple) else (losses,)
+
+    # ---- inference -------------------------------------------------------------------------
+
+    def predict(self, interaction: Any) -> Tensor:
+        """Scores of pairs. Shape: ``(batch,)``."""
+        if not self.rvrec_on:
+            return super().predict(interaction)
+        U, items = self.scoring_tables()
+        return (U[interaction[self.USER_ID]] * items[interaction[self.ITEM_ID]]).sum(dim=1)
+
+    def full_sort_predict(self, interaction: Any) -> Tensor:
+        """Scores of all items. Shape: ``(batch * n_items,)``."""
+        if not self.rvrec_on:
+            return super().full_sort_predict(interaction)
+        U, items = self.scoring_tables()
+        return (U[interaction[self.USER_ID]] @ items.T).view(-1)
+
+    @torch.no_grad()
+    def scoring_tables(self) -> Tuple[Tensor, Tensor]:
+        """The two tables that are multiplied, made once after each change of the parameters."""
+        if self._tables is None:
+            U0, I0, *_ = self.adapter.base(self)
+            x, _ = self.rvrec.means(self.rvrec.items, I0)
+            users = torch.arange(self.n_users, device=U0.device)
+            out = [self.enhanced_users(part, U0, x).out for part in users.split(_CHUNK)]
+            self._tables = self.adapter.head(self, torch.cat(out), x)
+        return self._tables
+
+    def enhanced_users(self, users: Tensor, table: Tensor, x: Tensor) -> Enhanced:
+        """Rows of users with their whole training history.
+
+        Args:
+            users: Shape: ``(users,)``.
+            table: The backbone's table of users.
+            x: Means of all items.
+        """
+        chains = self.rvrec.histories.last(users, self.rvrec.longest)
+        return self.rvrec.enhance(embedding(users, table), x, chains, None, learns=False)
+
+    def train(self, mode: bool = True) -> Any:
+        """As torch's; forgets the tables."""
+        self._tables = None
+        return super().train(mode)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As torch's; forgets the tables."""
+        self._tables = None
+        return super().load_state_dict(*args, **kwargs)
+
+    def load_other_parameter(self, para: Any) -> None:
+        """As RecBole's; forgets the tables."""
+        self._tables = None
+        super().load_other_parameter(para)
+
+
+def without_pairs(chains: Chains, row: Tensor, item: Tensor, n_items: int) -> Chains:
+    """Take a batch's positives out of the histories that are to predict them.
+
+    Args:
+        chains: Histories.
+        row: Chain of each pair. Shape: ``(pairs,)``.
+        item: Shape: ``(pairs,)``.
+        n_items: Number of item ids.
+    """
+    pairs = (row * n_items + item).sort().values
+    keys = chains.row * n_items + chains.item
+    at = torch.searchsorted(pairs, keys).clamp(max=len(pairs) - 1)
+    return chains.without(pairs.index_select(0, at) == keys)
+
+
+def wrap(backbone: type) -> type:
+    """Make the RVRec model of a backbone; its name stays, which RecBole looks things up by."""
+    members = {"__module__": backbone.__module__, "__doc__": backbone.__doc__}
+    return type(backbone.__name__, (ProbabilisticShapley, backbone), members)
+
+
+def prepare(config: Any, dataset: Any) -> None:
+    """Number the rows of data without times, before a split shuffles them.
+
+    Args:
+        config: The run's settings.
+        dataset: RecBole's, not built yet.
+    """
+    if dataset.time_field not in dataset.inter_feat:
+        dataset.set_field_property(FILE_ORDER, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
+        dataset.inter_feat[FILE_ORDER] = range(len(dataset.inter_feat))
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+# Option -> what it must be, and how that is said.
+_ALLOWED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
+    "rvrec_hidden": (_whole, "a whole number above 0"),
+    "rvrec_history": (_whole, "a whole number above 0"),
+    "rvrec_partitions": (lambda x: _whole(x) and x > 1, "a whole number above 1"),
+    "rvrec_contrast_rows": (_whole, "a whole number above 0"),
+    "rvrec_contrast_negatives": (lambda x: type(x) is int and x >= 0, "a whole number, 0 or more"),
+    "rvrec_contrast_weight": (lambda x: x >= 0, "at least 0"),
+    "rvrec_gate_weight": (lambda x: x >= 0, "at least 0"),
+    "rvrec_kappa": (lambda x: x >= 0, "at least 0"),
+    "rvrec_contrast_temperature": (lambda x: x > 0, "above 0"),
+    "rvrec_temperature": (lambda x: x > 0, "above 0"),
+    "rvrec_sigma_floor": (lambda x: x > 0, "above 0"),
+    "rvrec_weights": (WEIGHTS.__contains__, f"one of {', '.join(WEIGHTS)}"),
+    "rvrec_coalitions": (COALITIONS.__contains__, f"one of {', '.join(COALITIONS)}"),
+    "rvrec_gate_mode": (MODES.__contains__, f"one of {', '.join(MODES)}"),
+    "rvrec_gate_objective": (OBJECTIVES.__contains__, f"one of {', '.join(OBJECTIVES)}"),
+}
+
+
+def backbones() -> List[str]:
+    """Names of the backbones that work."""
+    return [*ADAPTERS, *(name for name in MODELS if is_native(load_model(name)))]
+
+
+def check(config: Any) -> None:
+    """Refuse options and backbones that cannot work, before any data are read."""
+    if find_adapter(config.model_class) is None:
+        raise ValueError(
+            f"backbone={config.model_class.__name__}: its score is no product of a user's and an "
+            "item's row of two tables that can be reached; backbones that work: "
+            f"{', '.join(backbones())}"
+        )
+    for key, (holds, allowed) in _ALLOWED.items():
+        if not holds(config[key]):
+            raise ValueError(f"{key}={config[key]}: must be {allowed}")
+
+
+RVRec = Enhancer(
+    name="RVRec",
+    paper="A Plug-and-play Model-agnostic Embedding Enhancement Approach for Explainable "
+    "Recommendation (arXiv 2509.03130)",
+    check=check,
+    trainer=RVRecTrainer,
+    wrap=wrap,
+    prepare=prepare,
+)
