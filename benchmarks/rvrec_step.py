@@ -10,10 +10,7 @@ import sys
 from typing import Any, Dict
 
 import torch
-from turns import Worker, choose_dataset, measure, serve
-
-from recbole_enhance import quick_start
-from recbole_enhance.config import Config
+from turns import Worker, assembled, choose_dataset, measure, serve
 
 BATCH, STEPS = 1024, 10
 RVREC = {"model": "RVRec", "backbone": "BPR", "rvrec_history": 20}
@@ -32,16 +29,10 @@ MAX_EXACT, MAX_HARD, MAX_MB, MAX_INFERENCE = 4.0, 2.0, 2000, 1.0
 
 def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: for each line ``step`` or ``sort`` on stdin, run it and print what it took."""
-    if threads:
-        torch.set_num_threads(threads)
-    config = Config(
-        dataset=dataset,
-        config_dict={
-            **CASES[case], "data_path": data_path, "train_batch_size": BATCH, "embedding_size": 64,
-            "use_gpu": False, "show_progress": False, "quiet": True,
-        },
+    run = assembled(
+        threads, dataset=dataset, data_path=data_path, train_batch_size=BATCH, embedding_size=64,
+        quiet=True, **CASES[case],
     )  # fmt: skip
-    run = quick_start._assemble(config, None, {})
     trainer, model = run.trainer, run.trainer.model
     trainer.log_epoch = dict  # of an epoch, not of a step
     batches = [batch for batch in run.train_data if len(batch) == BATCH][:STEPS]
