@@ -25,8 +25,8 @@ from recbole_enhance.explain.attribution import (
     tables_of,
     without_coalition,
 )
-from recbole_enhance.quick_start import load_run, run_recbole_enhance
-from recbole_enhance.run_folder import METRICS
+from recbole_enhance.quick_start import load_run, resume_run, run_recbole_enhance
+from recbole_enhance.run_folder import CONFIG, METRICS
 from recbole_enhance.shapley import coalition as game
 
 STEPS = 10  # of a curve
@@ -35,7 +35,9 @@ STEPS = 10  # of a curve
 def trained(args, seed):
     """The run of a seed, trained if it is not there."""
     path = Path(args.out, args.dataset, f"{args.backbone}-{seed}")
-    if not (path / METRICS).is_file():
+    if (path / CONFIG).is_file() and not (path / METRICS).is_file():
+        resume_run(path, quiet=True)
+    elif not (path / METRICS).is_file():
         options = {
             "model": "RVRec", "backbone": args.backbone, "dataset": args.dataset, "seed": seed,
             "epochs": args.epochs, "eval_step": args.eval_step, "stopping_step": 3,

@@ -191,3 +191,42 @@ def test_leaderboard_ends_with_one_line(tmp_path):
     lines = quick_lines("leaderboard", "--folders=8", f"--data_path={tmp_path}")
     pattern = rf"benchmark=leaderboard jobs_speedup={NUMBER} build_s_8=({NUMBER}|-)"
     assert float(re.fullmatch(pattern, lines[-1])[1]) > 0
+
+
+@pytest.mark.slow
+def test_rvrec_step_ends_with_ratios(tmp_path):
+    lines = quick_lines("rvrec_step", f"--data_path={tmp_path}")
+    pattern = (
+        rf"benchmark=rvrec_step exact_ratio={NUMBER} hard_ratio={NUMBER} h50_mb=(\d+) "
+        rf"inference_ratio={NUMBER}"
+    )
+    exact, hard, peak, inference = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    assert min(exact, hard, inference) > 0
+    assert 100 < peak < 2000
+
+
+@pytest.mark.slow
+def test_rvrec_table_writes_both_tables_and_continues(tmp_path):
+    words = (f"--out={tmp_path}/runs", f"--results={tmp_path}/results")
+    for _ in range(2):  # the second time everything is read
+        lines = quick_lines("rvrec_table", *words)
+        assert lines[-1] == "benchmark=rvrec_table dataset=ml-100k cells=2 of=2"
+    assert len(lines) == 1
+    main = (tmp_path / "results" / "rvrec_ml-100k.md").read_text(encoding="utf-8")
+    density = (tmp_path / "results" / "rvrec_ml-100k_density.md").read_text(encoding="utf-8")
+    assert main.count("\n| BPR |") == 2
+    assert density.count("\n| BPR | RVRec |") == 5  # four buckets and all
+    assert str(tmp_path) not in main + density
+
+
+@pytest.mark.slow
+def test_rvrec_explanations_beat_random_runs(tmp_path):
+    words = (f"--out={tmp_path}/runs", f"--results={tmp_path}/results")
+    lines = quick_lines("rvrec_explanations", *words)
+    pattern = (
+        rf"benchmark=rvrec_explanations dataset=ml-100k deletion={NUMBER} random_run=(-?[\d.]+) "
+        rf"auc_deletion={NUMBER} auc_insertion={NUMBER}"
+    )
+    deletion, control, _, _ = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    assert deletion > control
+    assert (tmp_path / "results" / "rvrec_explanations_ml-100k_curves.csv").is_file()

@@ -85,8 +85,10 @@ def coins(item: Tensor, follower: Tensor) -> Tensor:
         item: Shape: ``(pairs,)``.
         follower: The next one. Shape: ``(pairs,)``.
     """
-    mixed = (item * 2654435761 + follower * 40503 + 12345) % 2**31
-    mixed = (mixed * 1103515245 + 12345) % 2**31  # low bits of the first step follow the ids
+    mixed = (item * 73856093) ^ (follower * 19349663)
+    mixed = ((mixed ^ (mixed >> 13)) * 1274126177) % 2**31  # ids that follow each other part ways
+    mixed = mixed ^ (mixed >> 15)
+    mixed = (mixed * 1103515245 + 12345) % 2**31
     return torch.where(mixed // 2**15 % 2 == 1, _SURE, -_SURE)
 
 
