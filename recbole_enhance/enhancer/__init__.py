@@ -8,7 +8,7 @@ from recbole_enhance.enhancer.base import Enhancer
 ENHANCERS: Dict[str, str] = {
     "DVR": "recbole_enhance.enhancer.dvr:DVR",
     "RER": "recbole_enhance.enhancer.rer:RER",
-    "RVRec": "recbole_enhance.enhancer.rvrec:RVRec",
+    "RVRec": "recbole_enhance.enhancer.rvrec.method:RVRec",
     "IaCN": "recbole_enhance.enhancer.iacn.method:IaCN",
     "AOBPR": "recbole_enhance.enhancer.aobpr:AOBPR",
     "WBPR": "recbole_enhance.enhancer.wbpr:WBPR",

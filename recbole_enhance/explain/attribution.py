@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from recbole_enhance.enhancer.histories import Chains
+from recbole_enhance.enhancer.rvrec.histories import Chains
 from recbole_enhance.shapley import coalition as game
 from recbole_enhance.shapley.games import permutation_shapley, shapley_values
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from recbole_enhance.data.user_lists import UserLists
-from recbole_enhance.enhancer.gaussian import wasserstein2_squared
+from recbole_enhance.enhancer.rvrec.gaussian import wasserstein2_squared
 from recbole_enhance.explain.attribution import (
     Attribution,
     Histories,

@@ -130,7 +130,7 @@ def test_a_head_of_its_own_is_explained_by_the_game_of_coalitions(folder):
             return torch.nn.functional.normalize(users), torch.nn.functional.normalize(items)
 
     model.adapter = Cosines()
-    model._tables = None
+    model._scoring = None
     tables = attribution.tables_of(model)
     assert plain.linear
     assert not tables.linear

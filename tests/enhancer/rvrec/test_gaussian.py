@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.enhancer.gaussian import (
+from recbole_enhance.enhancer.rvrec.gaussian import (
     GaussianHeads,
     contrastive_loss,
     pairwise_wasserstein2_squared,

@@ -10,14 +10,15 @@ from recbole.utils import init_seed
 from worlds import assemble, run_toy, toy_options
 
 from recbole_enhance.config import Config
-from recbole_enhance.enhancer import embedding_tables, rvrec
-from recbole_enhance.enhancer.histories import Histories
-from recbole_enhance.enhancer.rvrec import RVRecNetwork, without_pairs
-from recbole_enhance.enhancer.rvrec_trainer import RVRecTrainer
+from recbole_enhance.enhancer.rvrec import embedding_tables, method
+from recbole_enhance.enhancer.rvrec.histories import Histories
+from recbole_enhance.enhancer.rvrec.method import RVRecNetwork, without_pairs
+from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.quick_start import load_run, resume_run
 
 GRAPHS = ("LightGCN", "NGCF", "DGCF", "SGL")
-TAKEN = ("BPR", *GRAPHS)
+OURS = ("ProtoMF", "TransGNN", "MultiGCCF")
+TAKEN = ("BPR", *GRAPHS, *OURS)
 DROPOUT_FREE = {"NGCF": {"message_dropout": 0.0, "node_dropout": 0.0}}
 
 
@@ -82,6 +83,8 @@ def test_without_both_parts_it_is_the_backbone_over_training(toy, backbone):
     for name, value in plain.model.state_dict().items():
         assert torch.equal(ours.model.state_dict()[name], value), name
     users = everybody(ours.model)
+    ours.model.eval()
+    plain.model.eval()
     assert torch.equal(
         ours.model.full_sort_predict(users).view(-1), plain.model.full_sort_predict(users).view(-1)
     )
@@ -179,7 +182,7 @@ def test_the_positive_of_the_batch_cannot_be_read_off_the_prototype(toy, mode, m
     with torch.no_grad():
         model.item_embedding.weight[batch[model.ITEM_ID]] += 5.0
     assert torch.equal(prototypes_of_a_batch(model, batch), before)
-    monkeypatch.setattr(rvrec, "without_pairs", lambda chains, *_: chains)
+    monkeypatch.setattr(method, "without_pairs", lambda chains, *_: chains)
     leaking = prototypes_of_a_batch(model, batch)
     with torch.no_grad():
         model.item_embedding.weight[batch[model.ITEM_ID]] -= 5.0
@@ -218,9 +221,9 @@ def test_tables_are_forgotten_when_parameters_may_change(toy):
                    lambda: model.load_other_parameter(model.other_parameter()),
                    lambda: model.calculate_loss(batch)):  # fmt: skip
         model.full_sort_predict(everybody(model))
-        assert model._tables is not None
+        assert model._scoring is not None
         forget()
-        assert model._tables is None
+        assert model._scoring is None
     assert not any("tables" in name for name in model.other_parameter())
 
 
@@ -343,7 +346,7 @@ def test_bad_options_are_refused_by_name_value_and_what_is_allowed(toy, option, 
 def test_a_refusal_names_the_backbones_that_work(toy):
     with pytest.raises(ValueError, match=r"backbone=NeuMF: .*backbones that work: BPR, LightGCN, "):
         Config(config_dict=toy_options(toy, "RVRec", backbone="NeuMF"))
-    assert set(embedding_tables.ADAPTERS) <= set(rvrec.backbones())
+    assert set(embedding_tables.ADAPTERS) <= set(method.backbones())
 
 
 # ---- odd data ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import embedding
 
-from recbole_enhance.enhancer.histories import Chains
+from recbole_enhance.enhancer.rvrec.histories import Chains
 from recbole_enhance.shapley import coalition as game
 
 MODES = ("exact", "sampled", "hard")

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from recbole_enhance.enhancer.base import Enhancer
-from recbole_enhance.enhancer.embedding_tables import ADAPTERS, find_adapter, is_native
-from recbole_enhance.enhancer.gaussian import (
+from recbole_enhance.enhancer.rvrec.embedding_tables import ADAPTERS, find_adapter, is_native
+from recbole_enhance.enhancer.rvrec.gaussian import (
     GaussianHeads,
     contrastive_loss,
     pairwise_wasserstein2_squared,
 )
-from recbole_enhance.enhancer.histories import Chains, Histories, unique_ids
-from recbole_enhance.enhancer.prototypes import MODES, OBJECTIVES, ShapleyPrototypes, Weighted
-from recbole_enhance.enhancer.rvrec_trainer import RVRecTrainer
+from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_ids
+from recbole_enhance.enhancer.rvrec.prototypes import MODES, OBJECTIVES, ShapleyPrototypes, Weighted
+from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
 
 if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
@@ -191,7 +191,7 @@ class ProbabilisticShapley(_Backbone):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)  # the backbone as it is, with its own initialisation
         self.adapter = find_adapter(config.model_class)
-        self._tables: Optional[Tuple[Tensor, Tensor]] = None
+        self._scoring: Optional[Tuple[Tensor, Tensor]] = None
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(config["seed"])
             size = self.adapter.base(self)[0].shape[1]  # NGCF's is no option
@@ -207,7 +207,7 @@ class ProbabilisticShapley(_Backbone):
 
     def calculate_loss(self, interaction: Any) -> Any:
         """The backbone's losses of the enhanced tables, then the contrastive and the gates'."""
-        self._tables = None
+        self._scoring = None
         if not self.rvrec_on:
             return self.backbone_loss(interaction)
         U0, I0, *rest = self.adapter.base(self)
@@ -271,13 +271,13 @@ class ProbabilisticShapley(_Backbone):
     @torch.no_grad()
     def scoring_tables(self) -> Tuple[Tensor, Tensor]:
         """The two tables that are multiplied, made once after each change of the parameters."""
-        if self._tables is None:
+        if self._scoring is None:
             U0, I0, *_ = self.adapter.base(self)
             x, _ = self.rvrec.means(self.rvrec.items, I0)
             users = torch.arange(self.n_users, device=U0.device)
             out = [self.enhanced_users(part, U0, x).out for part in users.split(_CHUNK)]
-            self._tables = self.adapter.head(self, torch.cat(out), x)
-        return self._tables
+            self._scoring = self.adapter.head(self, torch.cat(out), x)
+        return self._scoring
 
     def enhanced_users(self, users: Tensor, table: Tensor, x: Tensor) -> Enhanced:
         """Rows of users with their whole training history.
@@ -292,17 +292,17 @@ class ProbabilisticShapley(_Backbone):
 
     def train(self, mode: bool = True) -> Any:
         """As torch's; forgets the tables."""
-        self._tables = None
+        self._scoring = None
         return super().train(mode)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """As torch's; forgets the tables."""
-        self._tables = None
+        self._scoring = None
         return super().load_state_dict(*args, **kwargs)
 
     def load_other_parameter(self, para: Any) -> None:
         """As RecBole's; forgets the tables."""
-        self._tables = None
+        self._scoring = None
         super().load_other_parameter(para)
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from recbole_enhance.enhancer.histories import Chains, Histories, unique_ids
-from recbole_enhance.enhancer.prototypes import (
+from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_ids
+from recbole_enhance.enhancer.rvrec.prototypes import (
     ShapleyPrototypes,
     coins,
     prototype_weights,

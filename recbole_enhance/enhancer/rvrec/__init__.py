@@ -1,0 +1,1 @@
+"""RVRec, Shapley-weighted histories (arXiv 2509.03130): ``method`` puts it together."""
