@@ -104,6 +104,7 @@ def test_every_cell_is_a_run_folder_and_is_kept(spec):
     assert not list(Path("board").rglob(".*"))
 
 
+@pytest.mark.slow
 def test_a_cell_after_others_is_the_cell_alone_bit_for_bit(spec):
     models = ["BPR", "LightGCN", "SASRec", "DVR:BPR", "Pop"]
     assert call("run", spec(models, seeds=1), "--quiet", "--out=one")[0] == 0
