@@ -83,7 +83,7 @@ def finish(*processes):
         assert process.exitcode == 0
 
 
-def wait_for(count, seconds=120):
+def wait_for(count, seconds=600):
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if Path("trained").is_file() and len(Path("trained").read_text().splitlines()) >= count:

@@ -67,9 +67,11 @@ def test_twenty_kills(toy):
 @pytest.mark.slow
 def test_killing_a_program_with_jobs_ends_its_processes_too(toy):
     program = start_with_jobs(toy, 200, 2)
-    wait_for(5)
-    os.kill(program.pid, signal.SIGKILL)
-    program.wait()
+    try:
+        wait_for(5)
+    finally:
+        program.kill()
+        program.wait()
     before, trained = -1, 0
     while before != trained:  # the trials in flight may go on to the end of their epoch
         time.sleep(5)
