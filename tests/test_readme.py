@@ -25,6 +25,8 @@ OUTPUT = {
     "run_recbole_enhance.py": "run folder: runs/",
     "config": "# enhancer/DVR.yaml",
     "list": "LightGCN",
+    "tune": "2 trials: ",
+    "leaderboard": "DVR-BPR",
     "doctor": "recbole",
     "explain": "explanations: runs/defended/explanations.jsonl",
     "attack": "plot: runs/vanilla/attack.html",

@@ -61,8 +61,7 @@ def build(folder: Union[str, Path], quiet: bool = False) -> List[Path]:
             f"{error.filename or folder}: cannot be written ({error.strerror})"
         ) from error
     if not quiet:
-        runs = len(collected.runs)
-        logger.info("%d runs, %d tables: %s", runs, len(analyses), folder / "index.html")
+        logger.info("pages of %d runs: %s", len(collected.runs), folder / "index.html")
     return written
 
 
