@@ -3,10 +3,12 @@
 import difflib
 import json
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, Tuple
 
 import yaml
 
+# Option -> whether a value holds, and what must be, in words.
+Allowed = Mapping[str, Tuple[Callable[[Any], bool], str]]
 Layer = Tuple[str, Mapping[str, Any]]  # where the options stand, and the options
 
 # Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
@@ -283,3 +285,23 @@ def flatten(options: Mapping[str, Any], origins: Mapping[str, str]) -> List[Tupl
         else:
             rows += [(name, options[key][name[len(key) + 1 :]], origins[name]) for name in inner]
     return rows
+
+
+def refuse_out_of_range(config: Any, allowed: Allowed) -> None:
+    """Refuse a value that an option cannot have.
+
+    Args:
+        config: The run's settings.
+        allowed: Option -> whether a value holds, and what must be, in words.
+
+    Raises:
+        ValueError: Naming the option, the value and what is allowed.
+    """
+    for key, (holds, wording) in allowed.items():
+        if not holds(config[key]):
+            raise ValueError(f"{key}={config[key]}: must be {wording}")
+
+
+def whole(value: Any) -> bool:
+    """Whether a value is a whole number above 0."""
+    return type(value) is int and value >= 1

@@ -20,7 +20,6 @@ from recbole_enhance.data.negatives import NegativeSampler, draw, outside, unifo
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.enhancer.triplets import (
-    Allowed,
     SamplingTrainer,
     check_triplets,
     factors,
@@ -28,7 +27,7 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
-from recbole_enhance.model.feature_aware import whole
+from recbole_enhance.options import Allowed, whole
 from recbole_enhance.run_folder import RunFolder
 
 MODES = ("factor", "exact", "pool")

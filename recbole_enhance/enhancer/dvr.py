@@ -11,7 +11,7 @@ every sample's Shapley value; values become weights; REINFORCE trains the networ
 validation users. docs/papers/dvr.md lists what differs from the paper, and why.
 """
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from recbole.utils import InputType, ModelType
@@ -21,6 +21,7 @@ from torch.nn.functional import cosine_similarity
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.losses import make_weighable
+from recbole_enhance.options import Allowed, refuse_out_of_range
 from recbole_enhance.reward import Reward, needs_categories, parse_reward
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
@@ -459,7 +460,7 @@ def _whole(value: Any) -> bool:
 
 
 # Option -> what it must be, and how that is said.
-_ALLOWED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
+_ALLOWED: Allowed = {
     "dvr_network": (NETWORKS.__contains__, f"one of {', '.join(NETWORKS)}"),
     "dvr_weighting": (WEIGHTINGS.__contains__, f"one of {', '.join(WEIGHTINGS)}"),
     "dvr_normalization": (NORMALIZATIONS.__contains__, f"one of {', '.join(NORMALIZATIONS)}"),
@@ -492,9 +493,7 @@ def check(config: Any) -> None:
             f"backbone={model_class.__name__}: DVR values samples (user, item, negative) or "
             f"(user, item, label) with one loss each; backbones that work: {', '.join(BACKBONES)}"
         )
-    for key, (holds, allowed) in _ALLOWED.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {allowed}")
+    refuse_out_of_range(config, _ALLOWED)
     reward, _ = parse_reward(config["dvr_reward"])
     if needs_categories(reward) and not config["item_category_field"]:
         raise ValueError(f"dvr_reward={config['dvr_reward']}: needs item_category_field")

@@ -22,7 +22,6 @@ from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.enhancer.clusters import ClusterSampler
 from recbole_enhance.enhancer.triplets import (
-    Allowed,
     SamplingTrainer,
     WeighingTrainer,
     check_triplets,
@@ -31,7 +30,7 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
-from recbole_enhance.model.feature_aware import whole
+from recbole_enhance.options import Allowed, whole
 from recbole_enhance.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")

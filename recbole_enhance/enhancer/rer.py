@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from recbole_enhance.attack import NORMS, ascend, step_size
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.model import MODELS, load_model
-from recbole_enhance.model.feature_aware import FeatureAwareRecommender, refuse_out_of_range, whole
+from recbole_enhance.model.feature_aware import FeatureAwareRecommender
+from recbole_enhance.options import refuse_out_of_range, whole
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
 

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.enhancer.triplets import (
-    Allowed,
     WeighingTrainer,
     check_triplets,
     pairwise,
 )
+from recbole_enhance.options import Allowed
 from recbole_enhance.run_folder import RunFolder
 
 UNITS = ("epochs", "steps")

@@ -1,7 +1,7 @@
 """What methods that train on (user, item, negative) share: backbones, samplers and the loss."""
 
 import inspect
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from recbole.model.general_recommender.neumf import NeuMF
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from recbole_enhance.data.loaders import FastTrainLoader
 from recbole_enhance.losses import make_weighable
+from recbole_enhance.options import Allowed, refuse_out_of_range
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
 
 # General recommenders with one BPRLoss, and NeuMF, which gets one; tests run those they can.
 BACKBONES = ("BPR", "DGCF", "LightGCN", "MultiGCCF", "NCL", "NGCF", "NeuMF", "SpectralCF")
-Allowed = Dict[str, Tuple[Callable[[Any], bool], str]]
 
 
 def pairwise(model_class: type) -> type:
@@ -65,9 +65,7 @@ def check_triplets(config: Any, allowed: Allowed) -> None:
             f"backbone={name}: {config.method.name} trains on triplets (user, item, negative) with "
             f"one BPR loss each; backbones that work: {', '.join(BACKBONES)}"
         )
-    for key, (holds, wording) in allowed.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {wording}")
+    refuse_out_of_range(config, allowed)
     if config["train_neg_sample_args"]["sample_num"] == "none":
         raise ValueError(
             f"train_neg_sample_args=None: {config.method.name} needs negatives in training"

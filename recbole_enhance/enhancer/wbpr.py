@@ -15,12 +15,12 @@ from recbole_enhance.data.loaders import FastTrainLoader
 from recbole_enhance.data.negatives import NegativeSampler
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.enhancer.triplets import (
-    Allowed,
     SamplingTrainer,
     check_triplets,
     pairwise,
     refuse_other_samplers,
 )
+from recbole_enhance.options import Allowed
 
 
 class WBPRTrainer(SamplingTrainer):

@@ -20,9 +20,8 @@ from recbole_enhance.model.feature_aware import (
     Explanation,
     FeatureAwareRecommender,
     ranked,
-    refuse_out_of_range,
-    whole,
 )
+from recbole_enhance.options import refuse_out_of_range, whole
 
 
 class CER(FeatureAwareRecommender):

@@ -151,19 +151,3 @@ class FeatureAwareRecommender(GeneralRecommender):
 
 
 _CELLS = 2**25  # 128 MB of floats
-
-
-def refuse_out_of_range(config: Any, allowed: Any) -> None:
-    """Check options against (test, wording).
-
-    Raises:
-        ValueError: Naming the option, the value and what is allowed.
-    """
-    for key, (holds, wording) in allowed.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {wording}")
-
-
-def whole(value: Any) -> bool:
-    """Whether a value is a whole number above 0."""
-    return type(value) is int and value >= 1

@@ -16,7 +16,6 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding
 
-from recbole_enhance.model.feature_aware import refuse_out_of_range, whole
 from recbole_enhance.model.graphs import interactions, mean_graph, similarity_graph
 from recbole_enhance.model.tables import (
     TableRecommender,
@@ -27,6 +26,7 @@ from recbole_enhance.model.tables import (
     refuse_too_many,
     triplet,
 )
+from recbole_enhance.options import refuse_out_of_range, whole
 
 
 class Side(nn.Module):

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize, softplus
 
 from recbole_enhance.data.negatives import DISTRIBUTIONS, NegativeSampler
-from recbole_enhance.model.feature_aware import refuse_out_of_range, whole
 from recbole_enhance.model.tables import TableRecommender, Tables, not_negative, one_of, triplet
+from recbole_enhance.options import refuse_out_of_range, whole
 
 VARIANTS, LOSSES = ("ui", "u", "i"), ("bpr", "bce", "sampled_softmax")
 _POPULARITY_EXPONENT = 0.75  # the authors'

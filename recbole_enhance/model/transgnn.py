@@ -19,7 +19,6 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding, linear, normalize, relu
 
-from recbole_enhance.model.feature_aware import refuse_out_of_range, whole
 from recbole_enhance.model.graphs import interactions, symmetric_graph
 from recbole_enhance.model.tables import (
     TableRecommender,
@@ -31,6 +30,7 @@ from recbole_enhance.model.tables import (
     refuse_too_many,
     triplet,
 )
+from recbole_enhance.options import refuse_out_of_range, whole
 
 VARIANTS = ("released", "sampled")
 _CELLS = 2**24  # similarities at once: 64 MB

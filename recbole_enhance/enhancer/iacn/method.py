@@ -10,7 +10,7 @@ the aux part's gradient between the two. Prediction is the backbone's alone.
 docs/papers/iacn.md numbers the equations, and lists what differs from the paper, and why.
 """
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import torch
 from recbole.utils import FeatureType, ModelType
@@ -34,6 +34,7 @@ from recbole_enhance.enhancer.iacn.fused import (
 )
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
+from recbole_enhance.options import Allowed, refuse_out_of_range
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
 
@@ -343,7 +344,7 @@ def _whole(value: Any) -> bool:
 
 
 # Option -> what it must be, and how that is said.
-_ALLOWED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
+_ALLOWED: Allowed = {
     "iacn_delta": (lambda x: 0 <= x <= 1, "between 0 and 1"),
     "iacn_lambda": (lambda x: x >= 0, "at least 0"),
     "iacn_capsules": (_whole, "a whole number above 0"),
@@ -371,9 +372,7 @@ def check(config: Any) -> None:
         if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
             why = "it sees no sequence of items"
         raise ValueError(f"backbone={name}: {why}; backbones that work: {', '.join(BACKBONES)}")
-    for key, (holds, allowed) in _ALLOWED.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {allowed}")
+    refuse_out_of_range(config, _ALLOWED)
     routes = config["iacn_interest"] == "capsules"
     if routes and config["iacn_routing"] == "zeros" and config["iacn_map"] == "shared":
         raise ValueError(

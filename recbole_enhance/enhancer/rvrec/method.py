@@ -10,7 +10,7 @@ start both add exactly nothing. docs/papers/rvrec.md numbers the equations, and 
 the paper has and which are reconstruction.
 """
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
 from recbole.data.interaction import Interaction
@@ -29,6 +29,7 @@ from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_i
 from recbole_enhance.enhancer.rvrec.prototypes import MODES, OBJECTIVES, ShapleyPrototypes, Weighted
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
+from recbole_enhance.options import Allowed, refuse_out_of_range
 
 if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
     from recbole.model.abstract_recommender import GeneralRecommender as _Backbone
@@ -344,7 +345,7 @@ def _whole(value: Any) -> bool:
 
 
 # Option -> what it must be, and how that is said.
-_ALLOWED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
+_ALLOWED: Allowed = {
     "rvrec_hidden": (_whole, "a whole number above 0"),
     "rvrec_history": (_whole, "a whole number above 0"),
     "rvrec_partitions": (lambda x: _whole(x) and x > 1, "a whole number above 1"),
@@ -376,9 +377,7 @@ def check(config: Any) -> None:
             "item's row of two tables that can be reached; backbones that work: "
             f"{', '.join(backbones())}"
         )
-    for key, (holds, allowed) in _ALLOWED.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {allowed}")
+    refuse_out_of_range(config, _ALLOWED)
 
 
 RVRec = Enhancer(

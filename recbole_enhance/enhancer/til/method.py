@@ -43,6 +43,7 @@ from recbole_enhance.enhancer.til.lookahead import (
 from recbole_enhance.enhancer.til.outer import Triplets, user_and_item_tables
 from recbole_enhance.enhancer.triplets import pairwise
 from recbole_enhance.losses import Weigh, make_weighable
+from recbole_enhance.options import Allowed, refuse_out_of_range
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
 
@@ -351,7 +352,7 @@ def _one_of(values: Tuple[str, ...]) -> Tuple[Callable[[Any], bool], str]:
 
 
 # Option -> what it must be, and how that is said.
-_ALLOWED: Dict[str, Tuple[Callable[[Any], bool], str]] = {
+_ALLOWED: Allowed = {
     "til_mode": _one_of(MODES),
     "til_outer": _one_of(OUTERS),
     "til_lookahead": _one_of(LOOKAHEADS),
@@ -379,9 +380,7 @@ def check(config: Any) -> None:
             f"backbone={model_class.__name__}: TIL weighs triplets (user, positive, negative) "
             f"under one BPR loss; backbones that work: {', '.join(BACKBONES)}"
         )
-    for key, (holds, allowed) in _ALLOWED.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {allowed}")
+    refuse_out_of_range(config, _ALLOWED)
 
 
 TIL = Enhancer(
