@@ -69,12 +69,12 @@ class RunFolder:
         path = Path(config["run_dir"] or "runs")
         try:
             if config["run_dir"]:
-                made = _missing(path)
+                made = missing_folders(path)
                 path.mkdir(parents=True, exist_ok=True)
                 _refuse_taken(path)
             else:
                 path = Path("runs", config["dataset"], config["label"], run_key(config))
-                made = _missing(path.parent)
+                made = missing_folders(path.parent)
                 path = _make_numbered(path)
                 made.insert(0, path)
             folder = cls(path, fresh=False, made=made)
@@ -341,8 +341,8 @@ def git_commit() -> Optional[str]:
 _RUNTIME_OPTIONS = ("enhancer", "label", "MODEL_TYPE", "run_dir")
 
 
-def _missing(path: Path) -> List[Path]:
-    """The folders on the way to ``path`` that are not there, innermost first."""
+def missing_folders(path: Path) -> List[Path]:
+    """List the folders on the way to ``path`` that are not there, innermost first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
 from recbole_enhance.options import load_yaml, parse_argv, parse_flag, parse_value
-from recbole_enhance.run_folder import VOLATILE, logger, plain
+from recbole_enhance.run_folder import VOLATILE, logger, missing_folders, plain
 from recbole_enhance.tuning import space as spaces
 from recbole_enhance.tuning.settings import make_config, split_files
 
@@ -98,6 +98,7 @@ def tune(
 
     config = make_config(options)
     searched = _space(config, options, space)
+    made = missing_folders(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -116,8 +117,13 @@ def tune(
         seed=config["seed"],
         pruner=pruner,
     )
-    with workers.hushed():
-        return _search(plan, _facts(config, plan), jobs, quiet, page)
+    try:
+        with workers.hushed():
+            return _search(plan, _facts(config, plan), jobs, quiet, page)
+    finally:
+        for folder in made:  # a storage that did not answer leaves nothing behind
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
 
 
 def _refuse_bad_arguments(
