@@ -28,7 +28,7 @@ def coordinates(matrix: Any) -> Tensor:
     matrix = matrix.tocoo()
     index = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
     values = torch.from_numpy(matrix.data.astype(np.float32))
-    return torch.sparse_coo_tensor(index, values, matrix.shape).coalesce()
+    return torch.sparse_coo_tensor(index, values, matrix.shape, check_invariants=True).coalesce()
 
 
 def symmetric_graph(matrix: Any) -> Tensor:
@@ -96,4 +96,5 @@ def similarity_graph(matrix: Any, k: int, chunk: int = 512) -> Tensor:
         chosen = np.arange(len(row)) - first < k
         parts.append(np.stack([row[chosen], column[chosen]]))
     index = torch.from_numpy(np.concatenate(parts, axis=1))
-    return torch.sparse_coo_tensor(index, torch.ones(index.shape[1]), (n, n)).coalesce()
+    values = torch.ones(index.shape[1])
+    return torch.sparse_coo_tensor(index, values, (n, n), check_invariants=True).coalesce()
