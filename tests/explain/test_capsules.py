@@ -40,7 +40,8 @@ def a_run(folder, backbone, run_dir, **options):
 
 @pytest.mark.parametrize(("backbone", "options"), [
     ("DIN", {}), ("DIEN", {}), ("WideDeep", {"iacn_use_user_id": True}),
-    ("SASRec", {"iacn_interest": "attention"}), ("BERT4Rec", {"iacn_routing": "normal"}),
+    ("SASRec", {"iacn_interest": "attention", "iacn_aux_init_scale": 1.0}),
+    ("BERT4Rec", {"iacn_routing": "normal"}),
 ])  # fmt: skip
 def test_explain_says_in_titles_what_goes_where(titled, tmp_path, backbone, options):
     folder = a_run(titled, backbone, tmp_path / backbone, **options)

@@ -64,13 +64,14 @@ def test_at_its_start_the_fused_model_is_the_backbone(toy, backbone):
         assert torch.equal(state[name], value), name
 
 
-def test_the_start_of_the_interest_part_is_alive_and_leaves_the_rest(toy):
-    model = built(options_of(toy, "DIN")).trainer.model
+@pytest.mark.parametrize("scale", [0.1, 1.0])
+def test_the_start_of_the_interest_part_has_its_size_and_leaves_the_rest(toy, scale):
+    model = built(options_of(toy, "DIN", iacn_aux_init_scale=scale)).trainer.model
     plain = built(options_of(toy, "DIN"), plain=True).trainer.model
     table = model.iacn_table[0]
     rows = slice(table.first_row, table.first_row + table.n_items)
     std = table.raw[rows, -table.aux_size :].std().item()
-    assert std == pytest.approx(table.aux_size**-0.5, rel=0.15)
+    assert std == pytest.approx(scale * table.aux_size**-0.5, rel=0.15)
     before = plain.embedding_layer.token_embedding_table["item"].embedding.weight
     assert torch.equal(table.raw[:, : -table.aux_size], before[:, : -table.aux_size])
 
@@ -167,7 +168,7 @@ def test_a_pooled_history_reads_the_candidates_rows(toy):
 
 
 def test_the_ratio_of_the_gradients_is_in_the_history(toy):
-    result = run(toy, epochs=2)
+    result = run(toy, epochs=2, iacn_aux_init_scale=1.0)
     with open(Path(result["run_dir"], "history.csv"), encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
