@@ -109,7 +109,7 @@ def tune(
         files=files,
         space=searched,
         out=out,
-        url=storage or f"sqlite:///{out.resolve() / STUDY}",
+        url=storage or _beside(out),
         study=study or f"{config['label']}-{config['dataset']}",
         about=_about(config, searched, pruner),
         maximize=bool(config["valid_metric_bigger"]),
@@ -139,6 +139,11 @@ def _refuse_bad_arguments(
             raise ValueError(f"{key}={options[key]}: {why}")
     if "?" in str(out.resolve()):  # ends the path in a database's address
         raise ValueError(f"out={out}: a folder without ? in its path is expected")
+
+
+def _beside(out: Path) -> str:
+    """Address of the study in a folder."""
+    return f"sqlite:///{out.resolve() / STUDY}"
 
 
 def _refuse_missing_optuna() -> None:
@@ -216,7 +221,8 @@ def _facts(config: Config, plan: "Plan") -> Dict[str, Any]:
         "sampler": f"TPE, the first {engine.STARTUP} trials at random",
         "pruner": median if plan.pruner == "median" else plan.pruner,
         "seed": plan.seed,
-        "storage": engine.shown(plan.url),
+        # Without the machine's own folders, where it stands beside this report.
+        "storage": STUDY if plan.url == _beside(plan.out) else engine.shown(plan.url),
         "study": plan.study,
     }
 

@@ -68,6 +68,7 @@ def test_the_best_is_the_best_on_validation_and_a_run_of_it_scores_the_same(toy)
     assert float(top["learning_rate"]) == best["learning_rate"]
     assert about["metric"] == "NDCG@5"
     assert about["direction"] == "maximize"
+    assert about["storage"] == "study.db"  # no folder of the machine's
     assert about["space"]["embedding_size"] == {"choice": [4, 8]}
     written = yaml.safe_load(Path("out/best.yaml").read_text())
     assert written == {"model": "BPR", "dataset": "toy", **best}
