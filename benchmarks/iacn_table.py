@@ -173,8 +173,8 @@ def tables(rows, args):
                           for arm in ("same start", "IaCN"))  # fmt: skip
             if not start:
                 same = plain
-            first = {seed: row for seed, row in plain.items() if seed in mine}
-            cells = (spread(arm, "valid_auc") for arm in (first, same, mine))
+            chosen = [pick(arm.values(), seed=args.seeds[0]) for arm in (plain, same, mine)]
+            cells = (spread(arm, "valid_auc") for arm in chosen)
             starts.append(f"| {backbone} | {start:g} | {' | '.join(cells)} |")
     return {
         "start": ("Size of the interest part's start", [
