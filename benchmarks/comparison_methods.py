@@ -52,13 +52,13 @@ def here(names: List[str]) -> List[str]:
 
 def work(case: str, backbone: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: an epoch for each line on stdin."""
-    options = {"model": backbone, **CASES[case].get("options", {})}
+    options = {
+        "model": backbone, "dataset": dataset, "data_path": data_path, "embedding_size": 64,
+        "train_batch_size": BATCH, **CASES[case].get("options", {}),
+    }  # fmt: skip
     if options["model"] != backbone:
         options["backbone"] = backbone
-    run = assembled(
-        threads, dataset=dataset, data_path=data_path, embedding_size=64, train_batch_size=BATCH,
-        **options,
-    )  # fmt: skip
+    run = assembled(threads, **options)
     run.trainer.fit(run.train_data, run.valid_data)  # no epoch: builds what needs the data
     epoch = itertools.count(1)  # PRIS clusters from the second epoch on
 
