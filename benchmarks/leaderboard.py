@@ -1,7 +1,7 @@
 """Cells of a board side by side against one after another, and pages from 200 run folders.
 
 Each board is a command of its own, timed from its start to its end: starting Python twice more is
-part of the price of ``--jobs=2``. With ``--jobs=1`` a cell has all cores, as it has by default. The
+part of the price of ``--jobs=2``. A cell has one thread either way, and so the same numbers. The
 run folders of the second half are copies of a few real ones with other seeds, options and values.
 """
 
@@ -57,7 +57,7 @@ def board(out: Path, models: List[str], seeds: int, jobs: int, args: Any) -> flo
     options = {
         "models": ",".join(models), "dataset": choose_dataset(args.data_path, args.dataset),
         "data_path": args.data_path, "seeds": seeds, "jobs": jobs, "epochs": args.epochs,
-        "stopping_step": args.epochs, "out": out, "use_gpu": False,
+        "stopping_step": args.epochs, "out": out, "use_gpu": False, "threads": 1,
     }  # fmt: skip
     words = [f"--{key}={value}" for key, value in options.items()]
     program = str(ROOT / "run_recbole_enhance.py")
@@ -75,10 +75,9 @@ def compare_jobs(folder: Path, args: Any) -> float:
     cores = os.cpu_count() or 1
     print(f"\n{len(args.models) * args.seeds} cells of {args.epochs} epochs on {args.dataset}, "
           f"{cores} cores, fastest of {args.rounds}\n")  # fmt: skip
-    print("| jobs | threads each | s | times faster |\n|---|---|---|---|")
+    print("| jobs | s | times faster |\n|---|---|---|")
     for jobs, seconds in best.items():
-        threads = max(cores // jobs, 1)
-        print(f"| {jobs} | {threads} | {seconds:.1f} | {best[1] / seconds:.2f} |")
+        print(f"| {jobs} | {seconds:.1f} | {best[1] / seconds:.2f} |")
     return best[1] / best[2]
 
 
