@@ -305,3 +305,17 @@ def refuse_out_of_range(config: Any, allowed: Allowed) -> None:
 def whole(value: Any) -> bool:
     """Whether a value is a whole number above 0."""
     return type(value) is int and value >= 1
+
+
+WHOLE = whole, "a whole number above 0"
+
+
+def one_of(values: Sequence[Any]) -> Tuple[Callable[[Any], bool], str]:
+    """Test and wording of an option that takes one of some words.
+
+    Example:
+        >>> holds, wording = one_of(("ui", "mi"))
+        >>> holds("mi"), wording
+        (True, 'one of ui, mi')
+    """
+    return tuple(values).__contains__, f"one of {', '.join(values)}"

@@ -27,7 +27,7 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
-from recbole_enhance.options import Allowed, whole
+from recbole_enhance.options import WHOLE, Allowed, one_of, whole
 from recbole_enhance.run_folder import RunFolder
 
 MODES = ("factor", "exact", "pool")
@@ -314,9 +314,9 @@ class AOBPRTrainer(SamplingTrainer):
 
 
 _ALLOWED: Allowed = {
-    "aobpr_mode": (MODES.__contains__, f"one of {', '.join(MODES)}"),
+    "aobpr_mode": one_of(MODES),
     "aobpr_lambda": (lambda x: x > 0, "above 0"),
-    "aobpr_pool": (whole, "a whole number above 0"),
+    "aobpr_pool": WHOLE,
     "aobpr_refresh": (lambda x: x is None or whole(x), "a whole number above 0, or ~"),
     "aobpr_warmup_epochs": (lambda x: type(x) is int and x >= 0, "a whole number, at least 0"),
 }

@@ -21,7 +21,7 @@ from torch.nn.functional import cosine_similarity
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.losses import make_weighable
-from recbole_enhance.options import Allowed, refuse_out_of_range
+from recbole_enhance.options import WHOLE, Allowed, one_of, refuse_out_of_range, whole
 from recbole_enhance.reward import Reward, needs_categories, parse_reward
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
@@ -455,21 +455,17 @@ def embedding_tables(model: Any) -> Tuple[List[nn.Embedding], List[nn.Embedding]
     return users, items
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
-
-
 # Option -> what it must be, and how that is said.
 _ALLOWED: Allowed = {
-    "dvr_network": (NETWORKS.__contains__, f"one of {', '.join(NETWORKS)}"),
-    "dvr_weighting": (WEIGHTINGS.__contains__, f"one of {', '.join(WEIGHTINGS)}"),
-    "dvr_normalization": (NORMALIZATIONS.__contains__, f"one of {', '.join(NORMALIZATIONS)}"),
-    "dvr_sample_dim": (_whole, "a whole number above 0"),
-    "dvr_hidden_size": (_whole, "a whole number above 0"),
-    "dvr_units": (_whole, "a whole number above 0"),
-    "dvr_blocks": (_whole, "a whole number above 0"),
-    "dvr_update_interval": (_whole, "a whole number above 0"),
-    "dvr_reward_users": (_whole, "a whole number above 0"),
+    "dvr_network": one_of(NETWORKS),
+    "dvr_weighting": one_of(WEIGHTINGS),
+    "dvr_normalization": one_of(NORMALIZATIONS),
+    "dvr_sample_dim": WHOLE,
+    "dvr_hidden_size": WHOLE,
+    "dvr_units": WHOLE,
+    "dvr_blocks": WHOLE,
+    "dvr_update_interval": WHOLE,
+    "dvr_reward_users": WHOLE,
     "dvr_learning_rate": (lambda x: x >= 0, "at least 0"),
     "dvr_policy_learning_rate": (lambda x: x >= 0, "at least 0"),
     "dvr_warmup_epochs": (lambda x: x >= 0, "at least 0"),
@@ -478,7 +474,7 @@ _ALLOWED: Allowed = {
     "dvr_act_ratio": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
     "dvr_eps": (lambda x: 0 < x < 0.5, "above 0 and below 0.5"),
     "dvr_baseline_momentum": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
-    "eval_step": (_whole, "a whole number above 0, as DVR needs validation"),
+    "eval_step": (whole, "a whole number above 0, as DVR needs validation"),
 }
 
 

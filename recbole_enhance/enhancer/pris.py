@@ -30,7 +30,7 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
-from recbole_enhance.options import Allowed, whole
+from recbole_enhance.options import WHOLE, Allowed, one_of
 from recbole_enhance.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")
@@ -132,11 +132,11 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
 
 
 _ALLOWED: Allowed = {
-    "pris_negatives": (whole, "a whole number above 0"),
-    "pris_proposal": (PROPOSALS.__contains__, f"one of {', '.join(PROPOSALS)}"),
+    "pris_negatives": WHOLE,
+    "pris_proposal": one_of(PROPOSALS),
     "pris_popularity": (POPULARITIES.__contains__, "0, 1 or 2"),
     "pris_tau": (lambda x: x > 0, "above 0"),
-    "pris_clusters": (whole, "a whole number above 0"),
+    "pris_clusters": WHOLE,
 }
 
 

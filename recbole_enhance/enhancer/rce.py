@@ -20,7 +20,7 @@ from recbole_enhance.enhancer.triplets import (
     check_triplets,
     pairwise,
 )
-from recbole_enhance.options import Allowed
+from recbole_enhance.options import Allowed, one_of
 from recbole_enhance.run_folder import RunFolder
 
 MODES = ("triplet", "positive")
@@ -70,7 +70,7 @@ class RCETrainer(WeighingTrainer):
 
 _ALLOWED: Allowed = {
     "rce_alpha": (lambda x: x >= 0, "at least 0"),
-    "rce_mode": (MODES.__contains__, f"one of {', '.join(MODES)}"),
+    "rce_mode": one_of(MODES),
 }
 
 

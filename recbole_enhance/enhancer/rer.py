@@ -22,7 +22,7 @@ from recbole_enhance.attack import NORMS, ascend, step_size
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
-from recbole_enhance.options import refuse_out_of_range, whole
+from recbole_enhance.options import WHOLE, one_of, refuse_out_of_range
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
 
@@ -264,18 +264,14 @@ def _refuse_bad_pattern(pattern: Any) -> None:
         raise ValueError(f"rer_params={pattern}: a regular expression is expected") from None
 
 
-def _one_of(values: Tuple[str, ...]) -> Tuple[Callable[[Any], bool], str]:
-    return values.__contains__, f"one of {', '.join(values)}"
-
-
 _ALLOWED = {
     "rer_lambda": (lambda x: x >= 0, "at least 0"),
     "rer_eps": (lambda x: x >= 0, "at least 0"),
-    "rer_target": _one_of(TARGETS),
-    "rer_norm": _one_of(NORMS),
-    "rer_combine": _one_of(COMBINATIONS),
-    "rer_mask": _one_of(MASKS),
-    "rer_steps": (whole, "a whole number above 0"),
+    "rer_target": one_of(TARGETS),
+    "rer_norm": one_of(NORMS),
+    "rer_combine": one_of(COMBINATIONS),
+    "rer_mask": one_of(MASKS),
+    "rer_steps": WHOLE,
     "rer_start_epoch": (lambda x: type(x) is int and x >= 0, "a whole number, at least 0"),
 }
 

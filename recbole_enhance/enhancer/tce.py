@@ -19,7 +19,7 @@ from recbole_enhance.enhancer.triplets import (
     check_triplets,
     pairwise,
 )
-from recbole_enhance.options import Allowed
+from recbole_enhance.options import Allowed, one_of
 from recbole_enhance.run_folder import RunFolder
 
 UNITS = ("epochs", "steps")
@@ -102,7 +102,7 @@ class TCETrainer(WeighingTrainer):
 _ALLOWED: Allowed = {
     "tce_drop_rate": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
     "tce_gradual": (lambda x: x >= 0, "at least 0"),
-    "tce_gradual_unit": (UNITS.__contains__, f"one of {', '.join(UNITS)}"),
+    "tce_gradual_unit": one_of(UNITS),
 }
 
 

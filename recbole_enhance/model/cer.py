@@ -21,7 +21,7 @@ from recbole_enhance.model.feature_aware import (
     FeatureAwareRecommender,
     ranked,
 )
-from recbole_enhance.options import refuse_out_of_range, whole
+from recbole_enhance.options import WHOLE, refuse_out_of_range, whole
 
 
 class CER(FeatureAwareRecommender):
@@ -132,8 +132,8 @@ class CER(FeatureAwareRecommender):
 
 
 _ALLOWED = {
-    "cf_steps": (whole, "a whole number above 0"),
-    "cf_chunk": (whole, "a whole number above 0"),
+    "cf_steps": WHOLE,
+    "cf_chunk": WHOLE,
     "cf_learning_rate": (lambda x: x > 0, "above 0"),
     "cf_lambda": (lambda x: x > 0, "above 0"),
     "cf_gamma": (lambda x: x >= 0, "at least 0"),

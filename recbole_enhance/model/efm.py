@@ -21,7 +21,7 @@ from recbole_enhance.model.feature_aware import (
     FeatureAwareRecommender,
     ranked,
 )
-from recbole_enhance.options import refuse_out_of_range, whole
+from recbole_enhance.options import WHOLE, refuse_out_of_range
 
 
 def masked_mean_square(error: Tensor, mask: Tensor) -> Tensor:
@@ -161,9 +161,9 @@ def _at_least_0(x: float) -> bool:
 
 
 _ALLOWED = {
-    "efm_explicit": (whole, "a whole number above 0"),
-    "efm_latent": (whole, "a whole number above 0"),
-    "efm_cared": (whole, "a whole number above 0"),
+    "efm_explicit": WHOLE,
+    "efm_latent": WHOLE,
+    "efm_cared": WHOLE,
     **{f"efm_lambda_{name}": (_at_least_0, "at least 0") for name in "xyuhv"},
     "efm_alpha": (lambda x: 0 <= x <= 1, "at least 0 and at most 1"),
 }

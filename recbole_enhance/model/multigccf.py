@@ -26,7 +26,7 @@ from recbole_enhance.model.tables import (
     refuse_too_many,
     triplet,
 )
-from recbole_enhance.options import refuse_out_of_range, whole
+from recbole_enhance.options import WHOLE, refuse_out_of_range
 
 
 class Side(nn.Module):
@@ -148,7 +148,7 @@ class MultiGCCF(TableRecommender):
 _ALLOWED = {
     **dict.fromkeys(
         ("embedding_size", "multigccf_layers", "multigccf_neighbours"),
-        (whole, "a whole number above 0"),
+        WHOLE,
     ),
     "multigccf_dropout": (rate, "a number of at least 0 and below 1"),
     **dict.fromkeys(

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize, softplus
 
 from recbole_enhance.data.negatives import DISTRIBUTIONS, NegativeSampler
-from recbole_enhance.model.tables import TableRecommender, Tables, not_negative, one_of, triplet
-from recbole_enhance.options import refuse_out_of_range, whole
+from recbole_enhance.model.tables import TableRecommender, Tables, not_negative, triplet
+from recbole_enhance.options import WHOLE, one_of, refuse_out_of_range
 
 VARIANTS, LOSSES = ("ui", "u", "i"), ("bpr", "bce", "sampled_softmax")
 _POPULARITY_EXPONENT = 0.75  # the authors'
@@ -226,16 +226,16 @@ def _regularizers(table: Tensor, rows: Tensor, weights: Any) -> Tensor:
 
 
 _ALLOWED = {
-    "protomf_variant": one_of(*VARIANTS),
-    "protomf_loss": one_of(*LOSSES),
-    "protomf_negative_distribution": one_of(*DISTRIBUTIONS),
+    "protomf_variant": one_of(VARIANTS),
+    "protomf_loss": one_of(LOSSES),
+    "protomf_negative_distribution": one_of(DISTRIBUTIONS),
     **{
-        f"protomf_{name}": (whole, "a whole number above 0")
+        f"protomf_{name}": WHOLE
         for name in ("user_prototypes", "item_prototypes", "negatives")
     },
     **{
         f"protomf_{side}_{of}_weight": (not_negative, "a number of at least 0")
         for side in ("user", "item") for of in ("proto", "batch")
     },
-    "embedding_size": (whole, "a whole number above 0"),
+    "embedding_size": WHOLE,
 }  # fmt: skip

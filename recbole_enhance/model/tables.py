@@ -122,11 +122,6 @@ def refuse_too_many(key: str, k: int, model: Any) -> None:
             raise ValueError(f"{key}={k}: more than the {n} {side}")
 
 
-def one_of(*values: str) -> Any:
-    """Test and wording of an option that takes one of some words."""
-    return values.__contains__, f"one of {', '.join(values)}"
-
-
 def not_negative(value: Any) -> bool:
     """Whether a value is a number of at least 0."""
     return type(value) in (int, float) and value >= 0

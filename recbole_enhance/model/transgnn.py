@@ -25,12 +25,11 @@ from recbole_enhance.model.tables import (
     Tables,
     mean_square,
     not_negative,
-    one_of,
     rate,
     refuse_too_many,
     triplet,
 )
-from recbole_enhance.options import refuse_out_of_range, whole
+from recbole_enhance.options import WHOLE, one_of, refuse_out_of_range
 
 VARIANTS = ("released", "sampled")
 _CELLS = 2**24  # similarities at once: 64 MB
@@ -214,10 +213,10 @@ class TransGNN(TableRecommender):
 
 
 _ALLOWED = {
-    "transgnn_variant": one_of(*VARIANTS),
+    "transgnn_variant": one_of(VARIANTS),
     **dict.fromkeys(
         ("embedding_size", "transgnn_blocks", "transgnn_heads", "transgnn_neighbours"),
-        (whole, "a whole number above 0"),
+        WHOLE,
     ),
     "transgnn_dropout": (rate, "a number of at least 0 and below 1"),
     "transgnn_reg_weight": (not_negative, "a number of at least 0"),

@@ -34,7 +34,7 @@ from recbole_enhance.enhancer.iacn.fused import (
 )
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
-from recbole_enhance.options import Allowed, refuse_out_of_range
+from recbole_enhance.options import WHOLE, Allowed, one_of, refuse_out_of_range
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
 
@@ -339,26 +339,22 @@ def wrap(backbone: type) -> type:
     return type(backbone.__name__, (InterestAware, backbone), members)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and value >= 1
-
-
 # Option -> what it must be, and how that is said.
 _ALLOWED: Allowed = {
     "iacn_delta": (lambda x: 0 <= x <= 1, "between 0 and 1"),
     "iacn_lambda": (lambda x: x >= 0, "at least 0"),
-    "iacn_capsules": (_whole, "a whole number above 0"),
-    "iacn_iterations": (_whole, "a whole number above 0"),
-    "iacn_negatives": (_whole, "a whole number above 0"),
+    "iacn_capsules": WHOLE,
+    "iacn_iterations": WHOLE,
+    "iacn_negatives": WHOLE,
     "iacn_aux_share": (lambda x: 0 < x < 1, "above 0 and below 1"),
     "iacn_aux_init_scale": (lambda x: x >= 0, "at least 0"),
     "iacn_routing_std": (lambda x: x > 0, "above 0"),
     "iacn_attention_power": (lambda x: x >= 0, "at least 0"),
-    "iacn_interest": (INTERESTS.__contains__, f"one of {', '.join(INTERESTS)}"),
-    "iacn_routing": (ROUTINGS.__contains__, f"one of {', '.join(ROUTINGS)}"),
-    "iacn_map": (MAPS.__contains__, f"one of {', '.join(MAPS)}"),
-    "iacn_profile": (PROFILES.__contains__, f"one of {', '.join(PROFILES)}"),
-    "iacn_loss": (LOSSES.__contains__, f"one of {', '.join(LOSSES)}"),
+    "iacn_interest": one_of(INTERESTS),
+    "iacn_routing": one_of(ROUTINGS),
+    "iacn_map": one_of(MAPS),
+    "iacn_profile": one_of(PROFILES),
+    "iacn_loss": one_of(LOSSES),
 }
 
 

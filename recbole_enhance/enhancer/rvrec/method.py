@@ -29,7 +29,7 @@ from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_i
 from recbole_enhance.enhancer.rvrec.prototypes import MODES, OBJECTIVES, ShapleyPrototypes, Weighted
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
-from recbole_enhance.options import Allowed, refuse_out_of_range
+from recbole_enhance.options import WHOLE, Allowed, one_of, refuse_out_of_range, whole
 
 if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
     from recbole.model.abstract_recommender import GeneralRecommender as _Backbone
@@ -340,16 +340,12 @@ def prepare(config: Any, dataset: Any) -> None:
         dataset.inter_feat[FILE_ORDER] = range(len(dataset.inter_feat))
 
 
-def _whole(value: Any) -> bool:
-    return type(value) is int and value >= 1
-
-
 # Option -> what it must be, and how that is said.
 _ALLOWED: Allowed = {
-    "rvrec_hidden": (_whole, "a whole number above 0"),
-    "rvrec_history": (_whole, "a whole number above 0"),
-    "rvrec_partitions": (lambda x: _whole(x) and x > 1, "a whole number above 1"),
-    "rvrec_contrast_rows": (_whole, "a whole number above 0"),
+    "rvrec_hidden": WHOLE,
+    "rvrec_history": WHOLE,
+    "rvrec_partitions": (lambda x: whole(x) and x > 1, "a whole number above 1"),
+    "rvrec_contrast_rows": WHOLE,
     "rvrec_contrast_negatives": (lambda x: type(x) is int and x >= 0, "a whole number, 0 or more"),
     "rvrec_contrast_weight": (lambda x: x >= 0, "at least 0"),
     "rvrec_gate_weight": (lambda x: x >= 0, "at least 0"),
@@ -357,10 +353,10 @@ _ALLOWED: Allowed = {
     "rvrec_contrast_temperature": (lambda x: x > 0, "above 0"),
     "rvrec_temperature": (lambda x: x > 0, "above 0"),
     "rvrec_sigma_floor": (lambda x: x > 0, "above 0"),
-    "rvrec_weights": (WEIGHTS.__contains__, f"one of {', '.join(WEIGHTS)}"),
-    "rvrec_coalitions": (COALITIONS.__contains__, f"one of {', '.join(COALITIONS)}"),
-    "rvrec_gate_mode": (MODES.__contains__, f"one of {', '.join(MODES)}"),
-    "rvrec_gate_objective": (OBJECTIVES.__contains__, f"one of {', '.join(OBJECTIVES)}"),
+    "rvrec_weights": one_of(WEIGHTS),
+    "rvrec_coalitions": one_of(COALITIONS),
+    "rvrec_gate_mode": one_of(MODES),
+    "rvrec_gate_objective": one_of(OBJECTIVES),
 }
 
 

@@ -13,10 +13,9 @@ gradient. docs/papers/til.md lists what differs from the release, and why.
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
-from recbole.utils import InputType, ModelType
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
@@ -41,16 +40,14 @@ from recbole_enhance.enhancer.til.lookahead import (
     sparse_gradients,
 )
 from recbole_enhance.enhancer.til.outer import Triplets, user_and_item_tables
-from recbole_enhance.enhancer.triplets import pairwise
+from recbole_enhance.enhancer.triplets import check_triplets, pairwise
 from recbole_enhance.losses import Weigh, make_weighable
-from recbole_enhance.options import Allowed, refuse_out_of_range
+from recbole_enhance.options import WHOLE, Allowed, one_of
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.trainer import EnhancedTrainer
 
 MODES, OUTERS, LOOKAHEADS = ("ui", "mi"), ("same", "fresh", "valid"), ("emb", "all")
 WEIGHTS, HYPERGRADIENTS = ("raw", "clip", "norm"), ("central", "double")
-# General recommenders that train on triplets by one BPR loss; tests run them all.
-BACKBONES = ("BPR", "DGCF", "LightGCN", "MultiGCCF", "NCL", "NGCF", "NeuMF", "SpectralCF")
 
 
 @dataclass
@@ -343,25 +340,17 @@ class TILTrainer(EnhancedTrainer):
         self.cluster = state["cluster"].to(self.device)
 
 
-def _whole(value: Any) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _one_of(values: Tuple[str, ...]) -> Tuple[Callable[[Any], bool], str]:
-    return values.__contains__, f"one of {', '.join(values)}"
-
-
 # Option -> what it must be, and how that is said.
 _ALLOWED: Allowed = {
-    "til_mode": _one_of(MODES),
-    "til_outer": _one_of(OUTERS),
-    "til_lookahead": _one_of(LOOKAHEADS),
-    "til_weights": _one_of(WEIGHTS),
-    "til_hypergradient": _one_of(HYPERGRADIENTS),
+    "til_mode": one_of(MODES),
+    "til_outer": one_of(OUTERS),
+    "til_lookahead": one_of(LOOKAHEADS),
+    "til_weights": one_of(WEIGHTS),
+    "til_hypergradient": one_of(HYPERGRADIENTS),
     "til_alpha": (lambda x: x >= 0, "at least 0"),
-    "til_hidden_size": (_whole, "a whole number above 0"),
-    "til_clusters": (_whole, "a whole number above 0"),
-    "til_refit_epochs": (_whole, "a whole number above 0"),
+    "til_hidden_size": WHOLE,
+    "til_clusters": WHOLE,
+    "til_refit_epochs": WHOLE,
     "til_warmup_epochs": (lambda x: type(x) is int and x >= 0, "a whole number, at least 0"),
     "til_learning_rate": (lambda x: x > 0, "above 0"),
     "til_weight_decay": (lambda x: x >= 0, "at least 0"),
@@ -371,16 +360,7 @@ _ALLOWED: Allowed = {
 
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    model_class = config.model_class
-    # A user's own model is tried when it is made.
-    own = not model_class.__module__.startswith(("recbole.", "recbole_enhance."))
-    fits = model_class.__name__ in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL)
-    if not fits or config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE:
-        raise ValueError(
-            f"backbone={model_class.__name__}: TIL weighs triplets (user, positive, negative) "
-            f"under one BPR loss; backbones that work: {', '.join(BACKBONES)}"
-        )
-    refuse_out_of_range(config, _ALLOWED)
+    check_triplets(config, _ALLOWED)
 
 
 TIL = Enhancer(

@@ -23,8 +23,8 @@ from worlds import N_ITEMS, assemble, run_toy, toy_options
 from recbole_enhance.config import Config
 from recbole_enhance.enhancer.til import importance, lookahead
 from recbole_enhance.enhancer.til.importance import WeightNet
-from recbole_enhance.enhancer.til.method import BACKBONES, TILTrainer
-from recbole_enhance.enhancer.triplets import pairwise
+from recbole_enhance.enhancer.til.method import TILTrainer
+from recbole_enhance.enhancer.triplets import BACKBONES, pairwise
 from recbole_enhance.model import MODELS
 from recbole_enhance.quick_start import resume_run
 
