@@ -6,10 +6,18 @@ import logging
 import os
 import sys
 import traceback
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence
 
 from recbole_enhance import __version__
-from recbole_enhance.options import flatten, load_yaml, nearest, parse_argv, parse_flag
+from recbole_enhance.options import (
+    flatten,
+    load_yaml,
+    nearest,
+    one_line,
+    parse_argv,
+    parse_flag,
+    split_files,
+)
 
 USAGE = """\
 usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
@@ -80,7 +88,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except (ValueError, OSError) as error:
         if "--state=DEBUG" in words:
             traceback.print_exc()
-        print(f"recbole-enhance: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"recbole-enhance: error: {one_line(error)}", file=sys.stderr)
         return BAD_INPUT
 
 
@@ -151,7 +159,7 @@ def _run(options: Dict[str, str]) -> int:
         if resume is not None:
             result = resume_run(resume, quiet, own[0] if own else None)
         else:
-            files, command_line = _split_files(options)
+            files, command_line = split_files(options)
             result = run_recbole_enhance(config_file_list=files, command_line=command_line)
     if not quiet:
         print(_table(result))
@@ -162,7 +170,7 @@ def _quiet(options: Mapping[str, str]) -> bool:
     """The option, on the command line or in the last file that has it."""
     if "quiet" in options:
         return parse_flag("quiet", options["quiet"])
-    said = [load_yaml(name).get("quiet") for name in _split_files(options)[0]]
+    said = [load_yaml(name).get("quiet") for name in split_files(options)[0]]
     return ([False] + [value for value in said if value is not None])[-1] is True
 
 
@@ -181,17 +189,11 @@ def _console(quiet: bool) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _split_files(options: Mapping[str, str]) -> Tuple[List[str], Dict[str, str]]:
-    rest = dict(options)
-    files = rest.pop("config_files", "")
-    return [name for name in files.replace(",", " ").split() if name], rest
-
-
 def _config_show(options: Dict[str, str]) -> int:
     from recbole_enhance.config import Config
 
     origin = parse_flag("origin", options.pop("origin", "false"))
-    files, command_line = _split_files(options)
+    files, command_line = split_files(options)
     config = Config(config_file_list=files, command_line=command_line)
     for key, value, where in flatten(config.options, config.origins):
         print(f"{key} = {value}" + (f"  # {where}" if origin else ""))

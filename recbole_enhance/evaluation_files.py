@@ -1,14 +1,17 @@
 """Files of a test result: each user's values, and the lists themselves."""
 
+from pathlib import Path
 from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
+import pandas as pd
 import torch
 from recbole.evaluator.collector import DataStruct
 
 from recbole_enhance.evaluator import EnhancedEvaluator
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.fairness import GroupRow, group_table
+from recbole_enhance.options import one_line
 from recbole_enhance.run_folder import RunFolder
 
 PER_USER, RECOMMENDATIONS, GROUPS = "per_user.csv.gz", "recs.csv.gz", "groups.csv"
@@ -37,6 +40,29 @@ def write_evaluation(
     if config["save_recs"]:
         lists = recommendations(data, dataset)
         folder.write_csv_gz(RECOMMENDATIONS, list(lists), list(lists.values()))
+
+
+def read_per_user(path: Path) -> pd.DataFrame:
+    """Read each user's metrics, by the user's token, which stays text; NaN for no value.
+
+    Args:
+        path: ``per_user.csv.gz`` of a run.
+
+    Raises:
+        ValueError: If the file is no such table.
+    """
+    try:
+        header = pd.read_csv(path, nrows=0).columns
+        table = pd.read_csv(
+            path, index_col=0, dtype={name: str if n == 0 else np.float64
+                                      for n, name in enumerate(header)},
+            keep_default_na=False, na_values={name: [""] for name in header[1:]},
+        )  # fmt: skip
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not a table of users ({one_line(error)})") from error
+    if table.index.has_duplicates:
+        raise ValueError(f"{path}: a user stands in it twice")
+    return table
 
 
 def group_rows(

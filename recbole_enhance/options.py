@@ -287,6 +287,30 @@ def flatten(options: Mapping[str, Any], origins: Mapping[str, str]) -> List[Tupl
     return rows
 
 
+def split_files(options: Mapping[str, Any]) -> Tuple[List[str], Dict[str, Any]]:
+    """Part the names of files, ``config_files`` as text or a list, from the options.
+
+    Example:
+        >>> split_files({"config_files": "a.yaml, b.yaml", "model": "BPR"})
+        (['a.yaml', 'b.yaml'], {'model': 'BPR'})
+    """
+    rest = dict(options)
+    files = rest.pop("config_files", None) or []
+    if isinstance(files, str):
+        files = files.replace(",", " ").split()
+    return [str(name) for name in files], rest
+
+
+def one_line(text: Any) -> str:
+    """Text, or an error's, on one line.
+
+    Example:
+        >>> one_line("no such   file ")
+        'no such file'
+    """
+    return " ".join(str(text).split())
+
+
 def refuse_out_of_range(config: Any, allowed: Allowed) -> None:
     """Refuse a value that an option cannot have.
 

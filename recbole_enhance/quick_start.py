@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional,
 import torch
 from recbole.utils import calculate_valid_score, init_seed
 
-from recbole_enhance import memory, validation
+from recbole_enhance import resources, validation
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
 from recbole_enhance.data.dataset import create_dataset
@@ -271,7 +271,7 @@ def _report(
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "train_seconds_per_epoch": round(sum(per_epoch) / len(per_epoch), 4) if per_epoch else None,
-        "peak_memory_mb": round(memory.peak_mb(), 1),
+        "peak_memory_mb": round(resources.peak_mb(), 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)
         if config["device"].type == "cuda" else None,
     }  # fmt: skip

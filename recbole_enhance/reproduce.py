@@ -1,20 +1,19 @@
 """Run a finished run again, and say whether its numbers come out as they were."""
 
-import contextlib
 import math
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import pandas as pd
-import torch
 
-from recbole_enhance.evaluation_files import PER_USER
+from recbole_enhance.evaluation_files import PER_USER, read_per_user
 from recbole_enhance.model_class import same_class
 from recbole_enhance.options import load_yaml, nearest, parse_argv, parse_flag, parse_value
 from recbole_enhance.quick_start import resume_run, run_recbole_enhance
+from recbole_enhance.resources import limited_threads
 from recbole_enhance.run_folder import (
     CONFIG,
     ENVIRONMENT,
@@ -127,7 +126,8 @@ def reproduce(
     if (target / METRICS).is_file():
         raise ValueError(f"run_dir={target}: there is a finished run; remove it, or name another")
     environment = _environment(folder)
-    with _threads(threads or environment.get("cpu_threads")):
+    # Sums of floats depend on how they are split.
+    with limited_threads(threads or environment.get("cpu_threads")):
         _run_again(folder, target, dict(options or {}), quiet)
     again = RunFolder.open(target)
     changed = _changed(environment, _environment(again))
@@ -168,7 +168,7 @@ def compare(before: RunFolder, after: RunFolder) -> List[Line]:
 def _compare_users(before: Path, after: Path) -> List[Line]:
     if not before.is_file() and not after.is_file():
         return []
-    tables = [_users(path) if path.is_file() else pd.DataFrame() for path in (before, after)]
+    tables = [read_per_user(path) if path.is_file() else pd.DataFrame() for path in (before, after)]
     users = tables[0].index.union(tables[1].index)
     lines = []
     for metric in dict.fromkeys([*tables[0].columns, *tables[1].columns]):
@@ -185,13 +185,6 @@ def _compare_users(before: Path, after: Path) -> List[Line]:
 
 def _mean(values: np.ndarray) -> Optional[float]:
     return None if np.isnan(values).all() else float(np.nanmean(values))
-
-
-def _users(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, index_col=0, dtype={0: str}).rename(index=str)
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a table of users ({error})") from error
 
 
 def _difference(before: Any, after: Any) -> Optional[float]:
@@ -254,20 +247,6 @@ def _run_again(folder: RunFolder, target: Path, options: Dict[str, Any], quiet: 
     options.update(run_dir=str(target), quiet=quiet)
     logger.info("running %s again, in %s", folder.path, target)
     run_recbole_enhance(config_file_list=[folder.path / CONFIG], config_dict=options)
-
-
-@contextlib.contextmanager
-def _threads(number: Optional[int]) -> Iterator[None]:
-    """Use as many threads as the run did: sums of floats depend on how they are split."""
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    with threadpool_limits(number):
-        torch.set_num_threads(number or before)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 # ---- what differs ------------------------------------------------------------------------------

@@ -171,10 +171,19 @@ class RunFolder:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write a file whole."""
+        with self._replacing(name) as temporary:
+            temporary.write_bytes(content)
+
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole."""
         with self._replacing(name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+
+    def write_jsonl(self, name: str, lines: Iterable[Any]) -> None:
+        """Write one JSON value a line."""
+        self.write_text(name, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines))
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file whole."""
@@ -192,8 +201,7 @@ class RunFolder:
     ) -> None:
         """Write columns as a gzipped CSV file with a stable byte content."""
         text = _csv_text(header, zip(*columns))
-        with self._replacing(name) as temporary:
-            temporary.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
+        self.write_bytes(name, gzip.compress(text.encode("utf-8"), mtime=0))
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write rows as a CSV file."""

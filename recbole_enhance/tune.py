@@ -11,17 +11,16 @@ from tqdm import tqdm
 
 from recbole_enhance.config import Config
 from recbole_enhance.data import atomic
-from recbole_enhance.options import load_yaml, parse_argv, parse_flag, parse_value
+from recbole_enhance.options import load_yaml, parse_argv, parse_flag, parse_value, split_files
 from recbole_enhance.run_folder import VOLATILE, logger, missing_folders, plain
 from recbole_enhance.tuning import space as spaces
-from recbole_enhance.tuning.settings import make_config, split_files
+from recbole_enhance.tuning.settings import PRUNERS, make_config
 
 if TYPE_CHECKING:  # Optuna is an extra
     from recbole_enhance.tuning.study import SharedStudy
     from recbole_enhance.tuning.workers import Plan
 
 STUDY = "study.db"
-_PRUNERS = ("median", "none")
 _FORBIDDEN = {"run_dir": "trials leave no run folder; --out names where the study's files go"}
 
 
@@ -132,8 +131,8 @@ def _refuse_bad_arguments(
     for key, value in (("trials", trials), ("jobs", jobs)):
         if type(value) is not int or value < 1:
             raise ValueError(f"{key}={value}: a whole number above 0 is expected")
-    if pruner not in _PRUNERS:
-        raise ValueError(f"pruner={pruner}: one of {', '.join(_PRUNERS)}")
+    if pruner not in PRUNERS:
+        raise ValueError(f"pruner={pruner}: one of {', '.join(PRUNERS)}")
     for key, why in _FORBIDDEN.items():
         if options.get(key) is not None:
             raise ValueError(f"{key}={options[key]}: {why}")

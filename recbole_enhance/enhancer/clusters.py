@@ -102,4 +102,3 @@ class ClusterSampler:
         cluster = self.cluster[items]
         of_cluster = self.log_p[users, cluster] - self.log_rest[users, cluster]
         return of_cluster + self.weights[items].log()
-

@@ -1,6 +1,5 @@
 """Explain a run of IaCN: where the items of a history go, and which capsule asks for what."""
 
-import json
 from typing import Any, Dict, List, Sequence
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from recbole_enhance.data.loaders import join, take
 from recbole_enhance.explain.titles import names_of
-from recbole_enhance.explain.words import split_words
+from recbole_enhance.explain.words import one_folder
 from recbole_enhance.quick_start import load_run
 from recbole_enhance.run_folder import RunFolder
 
@@ -28,16 +27,13 @@ def main(words: Sequence[str]) -> int:
     Raises:
         ValueError: If the folder or an option says no.
     """
-    folders, options = split_words(words, _DEFAULTS)
-    if len(folders) > 1:
-        raise ValueError(f"explain takes one RUN_DIR, not {len(folders)}")
-    run = load_run(folders[0])
+    folder, options = one_folder(words, _DEFAULTS)
+    run = load_run(folder)
     lines = explanations(run, options["users"], options["rows"], options["topk"], options["title"])
-    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    RunFolder.open(folders[0]).write_text(JSONL, text)
+    RunFolder.open(folder).write_jsonl(JSONL, lines)
     if not options["quiet"]:
         print("\n\n".join(told(line) for line in lines))
-        print(f"\ncapsules: {folders[0] / JSONL}")
+        print(f"\ncapsules: {folder / JSONL}")
     return 0
 
 

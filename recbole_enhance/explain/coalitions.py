@@ -1,6 +1,5 @@
 """Explain a run of RVRec: which stretches of a history carry each recommendation."""
 
-import json
 from typing import Any, Dict, List, Sequence
 
 import torch
@@ -18,7 +17,7 @@ from recbole_enhance.explain.attribution import (
 )
 from recbole_enhance.explain.coalitions_page import page
 from recbole_enhance.explain.titles import names_of
-from recbole_enhance.explain.words import split_words
+from recbole_enhance.explain.words import one_folder
 from recbole_enhance.quick_start import load_run
 from recbole_enhance.run_folder import RunFolder
 
@@ -37,17 +36,15 @@ def main(words: Sequence[str]) -> int:
     Raises:
         ValueError: If the folder or an option says no.
     """
-    folders, options = split_words(words, _DEFAULTS)
-    if len(folders) > 1:
-        raise ValueError(f"explain takes one RUN_DIR, not {len(folders)}")
-    run = load_run(folders[0])
+    folder, options = one_folder(words, _DEFAULTS)
+    run = load_run(folder)
     lines = explanations(run, options["users"], options["rows"], options["k"], options["title"])
-    files = RunFolder.open(folders[0])
-    files.write_text(JSONL, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    files = RunFolder.open(folder)
+    files.write_jsonl(JSONL, lines)
     files.write_text(HTML, page(run.config["label"], run.config["dataset"], lines))
     if not options["quiet"]:
         print("\n".join(told(line) for line in lines))
-        print(f"\nexplanations: {folders[0] / JSONL}\npage: {folders[0] / HTML}")
+        print(f"\nexplanations: {folder / JSONL}\npage: {folder / HTML}")
     return 0
 
 

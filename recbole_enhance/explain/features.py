@@ -4,7 +4,6 @@ CER names features whose weakening would take the item off the list; EFM feature
 cares for and the item does well on. The table always holds what needs no model at all.
 """
 
-import json
 from typing import Any, Dict, List, Sequence
 
 from tqdm import tqdm
@@ -12,7 +11,7 @@ from tqdm import tqdm
 from recbole_enhance.explain.pairs import PAIRS
 from recbole_enhance.explain.quality import Measured, Protocol, baselines, measure, summary
 from recbole_enhance.explain.robustness import TRUTHS, make_protocol
-from recbole_enhance.explain.words import one_of, split_words, table
+from recbole_enhance.explain.words import one_folder, one_of, table
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.quick_start import load_run
@@ -41,17 +40,15 @@ def main(words: Sequence[str]) -> int:
     Raises:
         ValueError: If the folder or an option says no, or the model has no features.
     """
-    folders, options = split_words(words, _DEFAULTS)
-    if len(folders) > 1:
-        raise ValueError(f"explain takes one RUN_DIR, not {len(folders)}")
+    folder, options = one_folder(words, _DEFAULTS)
     one_of("pairs", options["pairs"], ("auto", *PAIRS))
     one_of("truth", options["truth"], TRUTHS)
-    run = load_run(folders[0])
+    run = load_run(folder)
     model = run.trainer.model
     if not isinstance(model, FeatureAwareRecommender):
         able = [m for m in MODELS if issubclass(load_model(m), FeatureAwareRecommender)]
         raise ValueError(
-            f"{folders[0]}: {run.config['label']} has no item features to explain by; "
+            f"{folder}: {run.config['label']} has no item features to explain by; "
             f"models that have: {', '.join(able)}"
         )
     pairs = None if options["pairs"] == "auto" else options["pairs"]
@@ -66,13 +63,13 @@ def main(words: Sequence[str]) -> int:
         measured = measure(model, protocol, bar.update)
     rows = {run.config["label"]: summary(measured), **baselines(run, protocol)}
     lines = explanations(run, protocol, measured)
-    files = RunFolder.open(folders[0])
-    files.write_text(JSONL, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    files = RunFolder.open(folder)
+    files.write_jsonl(JSONL, lines)
     kept = {key: options[key] for key in ("pairs", "truth", "topk", "features", "negatives")}
     files.write_json(JSON, {"pairs": len(lines), "protocol": kept, "quality": rows})
     if not options["quiet"]:
         _print(run, rows, lines, options["show"])
-        print(f"explanations: {folders[0] / JSONL}")
+        print(f"explanations: {folder / JSONL}")
     return 0
 
 

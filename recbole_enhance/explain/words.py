@@ -42,6 +42,18 @@ def split_words(words: Sequence[str], defaults: Mapping[str, Any]) -> Tuple[List
     return folders, options
 
 
+def one_folder(words: Sequence[str], defaults: Mapping[str, Any]) -> Tuple[Path, Dict]:
+    """Split the words of ``explain``, see :func:`split_words`.
+
+    Raises:
+        ValueError: As there, and if there are several folders.
+    """
+    folders, options = split_words(words, defaults)
+    if len(folders) > 1:
+        raise ValueError(f"explain takes one RUN_DIR, not {len(folders)}")
+    return folders[0], options
+
+
 def _read(key: str, text: str, default: Any) -> Any:
     if isinstance(default, bool):
         if text not in ("true", "false"):

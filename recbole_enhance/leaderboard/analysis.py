@@ -14,10 +14,11 @@ from recbole_enhance.leaderboard.measures import (
     explanation_results,
     measure,
 )
-from recbole_enhance.leaderboard.protocol import Table
+from recbole_enhance.leaderboard.protocol import Table, plain
 from recbole_enhance.leaderboard.ranks import Ranking, ranking
 from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
 from recbole_enhance.leaderboard.users import Users
+from recbole_enhance.run_folder import VOLATILE
 
 COST: Dict[str, str] = {
     "train_seconds_per_epoch": "Seconds of training per epoch, without evaluation.",
@@ -29,10 +30,8 @@ COST: Dict[str, str] = {
 }
 # Decides no number, or stands in the protocol.
 _NOT_TRAINING = (
-    "seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
-    "use_gpu", "log_tensorboard", "log_wandb", "wandb_project", "checkpoint_dir", "save_recs",
-    "eval_batch_size", "eval_memory_mb", "metrics", "load_col", "eval_args", "model", "backbone",
-    "dataset", "variant", "dataset_save_path", "dataloaders_save_path", "save_dataset",
+    *VOLATILE, "eval_batch_size", "eval_memory_mb", "metrics", "load_col", "eval_args", "model",
+    "backbone", "dataset", "variant", "dataset_save_path", "dataloaders_save_path", "save_dataset",
     "save_dataloaders", "valid_metric_bigger",
 )  # fmt: skip
 _DECIMALS = 4  # as RecBole rounds: rows that print alike are equal
@@ -177,7 +176,7 @@ def make_rows(table: Table, collected: Collected) -> Tuple[List[Row], List[Left]
         differing = _differing([json.loads(text) for text in of_label])
         for text, by_seed in of_label.items():
             training = json.loads(text)
-            said = ", ".join(f"{key}={_short(training.get(key))}" for key in differing)
+            said = ", ".join(f"{key}={plain(training.get(key))}" for key in differing)
             runs = tuple(by_seed[seed] for seed in sorted(by_seed))
             rows.append(_row(label, "; ".join(filter(None, (name, said))), runs, training,
                              collected, families))  # fmt: skip
@@ -371,10 +370,6 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> List[str]:
         key for key in keys
         if len({json.dumps(setting.get(key), default=str) for setting in settings}) > 1
     ]  # fmt: skip
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _families() -> Dict[str, str]:

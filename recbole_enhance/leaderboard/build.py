@@ -2,13 +2,12 @@
 
 import importlib.util
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Dict, List, Union
 
-from recbole_enhance.leaderboard import analysis, collect, pages, plots, protocol, texts
-from recbole_enhance.leaderboard.collect import PLOTS
+from recbole_enhance.leaderboard import PLOTS, analysis, collect, pages, plots, protocol, texts
+from recbole_enhance.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")
 _PACKAGES = ("jinja2", "statsmodels", "matplotlib")
@@ -78,12 +77,7 @@ def _write(path: Path, content: bytes) -> Path:
     if path.parent.is_symlink():
         raise ValueError(f"{path.parent}: a link, and nothing is written outside the folder")
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    RunFolder(path.parent, fresh=False).write_bytes(path.name, content)
     return path
 
 

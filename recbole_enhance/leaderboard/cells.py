@@ -13,9 +13,10 @@ import yaml
 
 from recbole_enhance.config import Config
 from recbole_enhance.file_lock import LockedError
+from recbole_enhance.leaderboard import CELLS, FAILURE
 from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, Row, overlay
-from recbole_enhance.options import Loader, UnknownOptionError, load_yaml
+from recbole_enhance.options import Loader, UnknownOptionError, load_yaml, one_line
 from recbole_enhance.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.run_folder import (
     CHECKPOINT,
@@ -29,7 +30,6 @@ from recbole_enhance.run_folder import (
 )
 from recbole_enhance.trainer import NotResumableError
 
-FAILURE = "failure.json"
 FINISHED, KEPT, FAILED = "finished", "kept", "failed"
 _WAIT_SECONDS = 1.0
 Best = Mapping[Tuple[int, str], Mapping[str, Any]]  # (row, dataset) -> options that tuning chose
@@ -152,7 +152,7 @@ def _resolve_row(
 
 
 def _own_words(error: Exception) -> str:
-    return " ".join(str(error).replace(" (config_dict)", "").split())
+    return one_line(str(error).replace(" (config_dict)", ""))
 
 
 def _cells_of_row(
@@ -160,7 +160,7 @@ def _cells_of_row(
 ) -> List[Cell]:
     row, label = board.rows[number], config["label"]
     recorded = yaml.load(config_text(config), Loader)
-    folder = board.out.absolute() / "cells" / dataset / row_folder(label, row.name)
+    folder = board.out.absolute() / CELLS / dataset / row_folder(label, row.name)
     return [
         Cell(
             path=folder / str(seed), row=number, name=row.name, label=label,
@@ -217,7 +217,7 @@ def run_cell(cell: Cell, threads: int, driver: Optional[int] = None) -> Outcome:
         try:
             _wait_for(functools.partial(_finish, cell))
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             if not isinstance(error, ValueError) or not reason:
                 reason = f"{type(error).__name__}: {reason}".rstrip(": ")
             record_failure(cell, reason, keep=isinstance(error, (OSError, MemoryError)))

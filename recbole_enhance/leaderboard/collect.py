@@ -5,15 +5,15 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-import numpy as np
 import pandas as pd
 import yaml
 
-from recbole_enhance.evaluation_files import GROUPS, PER_USER
+from recbole_enhance.evaluation_files import GROUPS, PER_USER, read_per_user
+from recbole_enhance.leaderboard import BOARD, CELLS, FAILURE, PLOTS, TUNING
+from recbole_enhance.options import one_line
 from recbole_enhance.run_folder import CONFIG, ENVIRONMENT, METRICS
 
-FAILURE, BOARD, EXPLANATIONS = "failure.json", "board.yaml", "explanations.json"
-CELLS, TUNING, PLOTS = "cells", "tuning", "plots"
+EXPLANATIONS = "explanations.json"
 _REPORT = {"test_result": dict, "label": str, "dataset": str, "seed": int}
 # safe_dump wrote the file, so the C loader reads it alike, ten times faster than options.Loader.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -104,20 +104,7 @@ def per_user(run: Run) -> Optional[pd.DataFrame]:
         ValueError: If the file is no such table.
     """
     path = run.folder / PER_USER
-    if not _is_file(path):
-        return None
-    try:
-        header = pd.read_csv(path, nrows=0).columns
-        table = pd.read_csv(
-            path, index_col=0, dtype={name: str if n == 0 else np.float64
-                                      for n, name in enumerate(header)},
-            keep_default_na=False, na_values={name: [""] for name in header[1:]},
-        )  # fmt: skip
-    except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a table of users ({_line(error)})") from error
-    if table.index.has_duplicates:
-        raise ValueError(f"{path}: a user stands in it twice")
-    return table
+    return read_per_user(path) if _is_file(path) else None
 
 
 def groups(run: Run) -> Optional[pd.DataFrame]:
@@ -137,7 +124,7 @@ def groups(run: Run) -> Optional[pd.DataFrame]:
         )  # fmt: skip
         return table[["field", "group", "users", "metric", *numbers]].astype({"mean": float})
     except (ValueError, KeyError, OSError) as error:
-        raise ValueError(f"{path}: not a table of groups ({_line(error)})") from error
+        raise ValueError(f"{path}: not a table of groups ({one_line(error)})") from error
 
 
 def _cells(folder: Path) -> List[Tuple[str, Sequence[str]]]:
@@ -191,7 +178,7 @@ def _failure(folder: Path, place: str) -> Left:
     return Left(
         place, label, str(content.get("dataset") or guess[0]),
         None if variant is None else str(variant), content.get("seed", guess[2]),
-        _line(content.get("reason") or "no reason was left"),
+        one_line(content.get("reason") or "no reason was left"),
     )  # fmt: skip
 
 
@@ -237,7 +224,7 @@ def _read_json(path: Path) -> Dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (ValueError, RecursionError, OSError) as error:
-        raise ValueError(f"{path}: not JSON ({_line(error)})") from error
+        raise ValueError(f"{path}: not JSON ({one_line(error)})") from error
     return _mapping(path, content)
 
 
@@ -247,7 +234,7 @@ def _read_yaml(path: Path) -> Dict[str, Any]:
             content = yaml.load(file, _Loader)
         json.dumps(content, default=str, skipkeys=True)  # no value may hold itself
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
-        raise ValueError(f"{path}: not YAML ({_line(error)})") from error
+        raise ValueError(f"{path}: not YAML ({one_line(error)})") from error
     return _mapping(path, content)
 
 
@@ -255,7 +242,3 @@ def _mapping(path: Path, content: Any) -> Dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: a mapping is expected")
     return {str(key): value for key, value in content.items()}
-
-
-def _line(text: Any) -> str:
-    return " ".join(str(text).split())

@@ -10,6 +10,7 @@ from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
 from recbole_enhance.leaderboard.collect import Collected
 from recbole_enhance.leaderboard.measures import FAMILIES, Measure
 from recbole_enhance.leaderboard.plots import Plot
+from recbole_enhance.leaderboard.protocol import plain
 from recbole_enhance.leaderboard.wording import DASH
 
 _COMPARISON = (
@@ -104,7 +105,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> Dict[str, Any]:
-    costs = texts.costs(a)
+    costs, verdicts = texts.costs(a), texts.verdicts(a)
     seeds = sorted({seed for row in a.rows for seed in row.seeds})
     runs = [(row, run) for row in a.rows for run in row.runs]
     identifier = f"table-{number}"
@@ -120,12 +121,12 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> Dict[str, Any]:
         ],
         "measures": [_column(a, n, m) for n, m in enumerate(a.measures)],
         "costs": [{"title": texts.COST_TITLES[key], "tip": COST[key]} for key in costs],
-        "rows": [_row(a, n, row, costs) for n, row in enumerate(a.rows)],
+        "rows": [_row(a, n, row, costs, verdicts) for n, row in enumerate(a.rows)],
         "without": texts.without_runs(a),
         "verdicts": [_comparison(c) for c in a.comparisons], "verdict_line": _verdict_line(a),
         "alone": [{"title": title, "reason": reason} for title, reason in a.alone.items()],
         "plots": [{**p._asdict(), "id": f"{identifier}-plot-{n}"} for n, p in enumerate(drawn)],
-        "protocol": [(k, wording.plain(v)) for k, v in a.table.protocol.items() if v is not None],
+        "protocol": [(k, plain(v)) for k, v in a.table.protocol.items() if v is not None],
         "unset": ", ".join(k for k, v in a.table.protocol.items() if v is None),
         "protocol_line": "Runs stand in one table only if all of this is the same. "
                          "The hash is the SHA-256 of it, first 12 digits.",
@@ -143,10 +144,12 @@ def _column(a: Analysis, place: int, m: Measure) -> Dict[str, Any]:
     }  # fmt: skip
 
 
-def _row(a: Analysis, place: int, row: Row, costs: Sequence[str]) -> Dict[str, Any]:
-    of = texts.verdicts(a)
+def _row(
+    a: Analysis, place: int, row: Row, costs: Sequence[str], verdicts: Mapping[Any, Comparison]
+) -> Dict[str, Any]:
     cells = [
-        _cell(a, place, row, n, m, of.get((row.title, m.key))) for n, m in enumerate(a.measures)
+        _cell(a, place, row, n, m, verdicts.get((row.title, m.key)))
+        for n, m in enumerate(a.measures)
     ]
     over = row.backbone if row.enhancer and not row.label.endswith(row.backbone) else ""
     return {
@@ -263,7 +266,7 @@ def _tuning(tuning: Mapping[str, Any]) -> Dict[str, str]:
         counts = ", ".join(f"{state} {count}" for state, count in trials.items())
         said.append(f"trials: {counts}")
     elif trials is not None:
-        said.append(f"trials: {wording.plain(trials)}")
+        said.append(f"trials: {plain(trials)}")
     chosen: Any = tuning.get("chosen")
     if isinstance(best, Mapping):
         chosen = best.get("options", chosen)
@@ -276,7 +279,7 @@ def _tuning(tuning: Mapping[str, Any]) -> Dict[str, str]:
 def _options(options: Any) -> str:
     if not isinstance(options, Mapping):
         return "" if options is None else json.dumps(options, default=str)
-    return ", ".join(f"{key}={wording.plain(value)}" for key, value in sorted(options.items()))
+    return ", ".join(f"{key}={plain(value)}" for key, value in sorted(options.items()))
 
 
 def _run(row: Row, run: Any) -> Dict[str, Any]:
@@ -318,5 +321,3 @@ def _value(value: float) -> str:
     if math.isnan(value):
         return ""
     return str(math.copysign(1e300, value)) if math.isinf(value) else repr(float(value))
-
-

@@ -15,7 +15,6 @@ _STYLE: Any = {
 }  # fmt: skip
 
 
-
 def label_places(points: np.ndarray, lengths: Sequence[int]) -> List[Tuple[int, int]]:
     """Choose the corner of each point where its label covers the least of others and of points.
 

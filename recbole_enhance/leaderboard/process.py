@@ -8,8 +8,6 @@ import threading
 import time
 from typing import Iterator, Optional, Set
 
-import torch
-
 _ONE_AT_A_TIME = threading.Lock()  # RecBole's and torch's state is the process's
 _watched: Set[int] = set()
 _WATCH_SECONDS = 0.5
@@ -26,21 +24,14 @@ def alone(threads: int, driver: Optional[int]) -> Iterator[None]:
         threads: Of torch and of the numerical libraries.
         driver: Process on this machine that waits for the result: without it, this one ends too.
     """
-    from threadpoolctl import threadpool_limits
-
-    from recbole_enhance import compat, memory
+    from recbole_enhance import compat, resources
 
     if driver is not None and driver != os.getpid():
         _end_with(driver)
-    with _ONE_AT_A_TIME, _silent(), threadpool_limits(threads):
+    with _ONE_AT_A_TIME, _silent(), resources.limited_threads(threads):
         compat.apply()
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        memory.reset_peak()
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        resources.reset_peak()
+        yield
 
 
 def _end_with(driver: int) -> None:

@@ -104,13 +104,14 @@ def _refuse(run: Run, first: Mapping[str, Any], other_run: Run, other: Mapping[s
     option = next(key for key in first if first[key] != other[key])
     raise ValueError(
         f"dataset={run.report['dataset']}: two protocols in one table, {option}="
-        f"{_short(first[option])} in {run.folder} and {_short(other[option])} in "
+        f"{plain(first[option])} in {run.folder} and {plain(other[option])} in "
         f"{other_run.folder}; give them folders of their own"
     )
 
 
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def plain(value: Any) -> str:
+    """An option's value on one line."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _hashes(run: Run) -> Dict[str, str]:

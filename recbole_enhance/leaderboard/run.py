@@ -1,7 +1,6 @@
 """Run a board: all cells that are not there yet, and what became of them."""
 
 import contextlib
-import importlib.util
 import inspect
 import math
 import os
@@ -16,6 +15,7 @@ import yaml
 from tqdm import tqdm
 
 from recbole_enhance.file_lock import lock_file
+from recbole_enhance.leaderboard import BOARD, TUNING
 from recbole_enhance.leaderboard.cells import (
     FAILED,
     KEPT,
@@ -30,10 +30,10 @@ from recbole_enhance.leaderboard.cells import (
 from recbole_enhance.leaderboard.local import CRASHED, run_here
 from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, describe
+from recbole_enhance.options import one_line
 from recbole_enhance.run_folder import LOCK, METRICS, RunFolder, logger
 
 _TUNERS_OWN = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
-BOARD, TUNING = "board.yaml", "tuning"
 _TERMINATED = 143  # what a shell reports of a process that SIGTERM ended
 Chosen = Dict[Tuple[int, str], Dict[str, Any]]
 
@@ -300,31 +300,16 @@ def tune_row(
             return dict(tune({**options, **files}, folder, quiet=True, **arguments)), ""
         except Exception as error:
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            return None, kind + " ".join(str(error).split())
-
-
-def build_pages(folder: Path, quiet: bool) -> List[Path]:
-    """Write the pages of a folder of runs.
-
-    Raises:
-        ValueError: If a package that the pages need is missing, or the runs say no.
-    """
-    try:
-        from recbole_enhance.leaderboard.build import build
-    except ImportError as error:
-        raise ValueError(
-            f"leaderboard build: {error.name} is missing: pip install recbole_enhance[leaderboard]"
-        ) from error
-    return build(folder, quiet)
+            return None, kind + one_line(error)
 
 
 def _build_pages(out: Path, quiet: bool) -> bool:
     """Write the pages after a run; whether that went well."""
-    if importlib.util.find_spec("recbole_enhance.leaderboard.build") is None:
-        return True
+    from recbole_enhance.leaderboard.build import build  # pandas and scipy.stats, not for each cell
+
     try:
-        build_pages(out, quiet)
+        build(out, quiet)
     except ValueError as error:  # the cells are there, which is what took the time
-        print(f"recbole-enhance: no pages: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"recbole-enhance: no pages: {one_line(error)}", file=sys.stderr)
         return False
     return True

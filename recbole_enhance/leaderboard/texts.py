@@ -11,7 +11,9 @@ from recbole_enhance.leaderboard import wording
 from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
 from recbole_enhance.leaderboard.collect import Collected, Left
 from recbole_enhance.leaderboard.measures import FAMILIES, Measure
+from recbole_enhance.leaderboard.protocol import plain
 from recbole_enhance.leaderboard.wording import DASH, MINUS
+from recbole_enhance.options import one_line
 
 COST_TITLES: Dict[str, str] = {
     "train_seconds_per_epoch": "s/epoch", "epochs_run": "epochs", "fit_seconds": "training s",
@@ -63,7 +65,7 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
     lines = ["# Leaderboard", "", "Written by `recbole-enhance leaderboard build`; [the "
              "page](index.html) has the plots, the statistics and the commands.", ""]  # fmt: skip
     for analysis in analyses:
-        lines += [f"## {_md(table_title(analysis))}", "", _md_caption(analysis), ""]
+        lines += [f"## {_md(table_title(analysis))}", "", _MD_CAPTION, ""]
         for family, title in FAMILIES.items():
             columns = [m for m in analysis.measures if m.family == family]
             if columns:
@@ -72,7 +74,7 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
         if analysis.comparisons or analysis.alone:
             lines += ["### Against the backbone", "", *_md_comparisons(analysis), ""]
         lines += ["### Protocol", "", f"Hash `{analysis.table.digest}`.", "",
-                  *_md_table(["option", "value"], [[key, f"`{wording.plain(value)}`"]
+                  *_md_table(["option", "value"], [[key, f"`{plain(value)}`"]
                    for key, value in analysis.table.protocol.items()]), ""]  # fmt: skip
     left = [*collected.failed, *collected.unfinished, *(c for a in analyses for c in a.repeated)]
     if left:
@@ -82,11 +84,10 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _md_caption(analysis: Analysis) -> str:
-    return (
-        "Mean ± standard deviation over seeds. Best **bold**, second best <u>underlined</u>. "
-        f"{wording.LEGEND}"
-    )
+_MD_CAPTION = (
+    "Mean ± standard deviation over seeds. Best **bold**, second best <u>underlined</u>. "
+    f"{wording.LEGEND}"
+)
 
 
 def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> List[str]:
@@ -156,7 +157,7 @@ def _md_table(
 
 def _md(text: str) -> str:
     """Text that a Markdown reader shows as it is."""
-    text = " ".join(str(text).split())
+    text = one_line(text)
     if text.startswith("`") and text.endswith("`") and "`" not in text[1:-1]:
         return text.replace("|", r"\|")
     return re.sub(r"([\\`*_|\[\]<>])", r"\\\1", text)
@@ -197,7 +198,7 @@ def latex(analyses: Sequence[Analysis]) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in " ".join(text.split()))
+    return "".join(_TEX.get(character, character) for character in one_line(text))
 
 
 # ---- tables for programs -----------------------------------------------------------------------

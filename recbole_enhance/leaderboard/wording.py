@@ -1,8 +1,7 @@
 """Numbers and marks as a reader sees them, the same on every page."""
 
-import json
 import math
-from typing import Any, Dict, Optional
+from typing import Dict, Optional
 
 from recbole_enhance.leaderboard.analysis import Comparison, Row
 from recbole_enhance.leaderboard.measures import Measure
@@ -114,8 +113,3 @@ def cost(key: str, value: float) -> str:
     if key == "epochs_run":
         return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
     return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-
-
-def plain(value: Any) -> str:
-    """An option's value on one line."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -1,17 +1,11 @@
 """The settings of a trial."""
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Mapping, Optional
 
 from recbole_enhance.config import Config
+from recbole_enhance.options import split_files
 
-
-def split_files(options: Mapping[str, Any]) -> Tuple[List[str], Dict[str, Any]]:
-    """Part the names of files, text or a list, from the options."""
-    rest = dict(options)
-    files = rest.pop("config_files", None) or []
-    if isinstance(files, str):
-        files = files.replace(",", " ").split()
-    return [str(name) for name in files], rest
+PRUNERS = ("median", "none")
 
 
 def make_config(options: Mapping[str, Any], changed: Optional[Mapping[str, Any]] = None) -> Config:

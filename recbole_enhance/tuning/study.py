@@ -39,7 +39,6 @@ _CONNECT = {"sqlite": {"timeout": 120}, "postgresql": {"connect_timeout": 10},
 _AT_WORK: Set[str] = set()  # the studies that this process has open
 STARTUP = 10  # trials at random before TPE has enough to learn from
 PRUNE_AFTER, PRUNE_FROM_EPOCH = 5, 5  # complete trials; epochs that each trial may have
-PRUNERS = ("median", "none")
 _WORKER, _DRAW, _AGAIN, REASON, _ABOUT = "worker", "draw", "again", "reason", "about"
 
 
@@ -53,7 +52,7 @@ class SharedStudy:
         maximize: Whether a larger value is better.
         budget: Trials in total.
         seed: Of the sampler.
-        pruner: One of :data:`PRUNERS`.
+        pruner: One of :data:`~recbole_enhance.tuning.settings.PRUNERS`.
 
     Attributes:
         study: Optuna's own.

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional
 import optuna
 import torch
 
+from recbole_enhance.options import one_line
 from recbole_enhance.quick_start import validate
 from recbole_enhance.run_folder import logger
 from recbole_enhance.tuning import space as spaces
@@ -102,7 +103,7 @@ def _run(plan: Plan, study: Any, trial: Any, parent: Optional[int]) -> None:
     except optuna.exceptions.StorageInternalError:  # no fault of the trial's
         raise
     except Exception as error:  # whatever a training dies of is the trial's result
-        reason = " ".join(f"{_kind(error)}{error}".split())[:500]
+        reason = one_line(f"{_kind(error)}{error}")[:500]
         logger.warning("trial %d failed: %s", trial.number, reason)
         study.tell(trial, reason=reason)
     except BaseException:

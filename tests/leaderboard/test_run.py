@@ -15,7 +15,7 @@ import torch
 import yaml
 from worlds import TOY, run_toy
 
-from recbole_enhance import memory
+from recbole_enhance import resources
 from recbole_enhance.cli import main
 from recbole_enhance.leaderboard import cells, run
 from recbole_enhance.leaderboard.local import run_here
@@ -365,10 +365,10 @@ def run_board_of(*words):
 
 def test_the_peak_of_memory_is_of_one_run():
     block = torch.ones(64 * 2**18)  # 64 MB
-    high = memory.peak_mb()
+    high = resources.peak_mb()
     del block
-    memory.reset_peak()
-    assert memory.peak_mb() < high - 50
+    resources.reset_peak()
+    assert resources.peak_mb() < high - 50
 
 
 # ---- tuning ------------------------------------------------------------------------------------

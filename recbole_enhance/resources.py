@@ -1,4 +1,4 @@
-"""Peak memory of one run in a process that does several."""
+"""Threads and peak memory of one run in a process that does several."""
 
 import contextlib
 import gc
@@ -6,10 +6,25 @@ import re
 import resource
 import sys
 from pathlib import Path
+from typing import Iterator, Optional
 
 import torch
 
 _SELF = Path("/proc/self")
+
+
+@contextlib.contextmanager
+def limited_threads(number: Optional[int]) -> Iterator[None]:
+    """Let torch and the numerical libraries use so many threads; None leaves them theirs."""
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    with threadpool_limits(number):
+        torch.set_num_threads(number or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def reset_peak() -> None:
