@@ -49,14 +49,14 @@ def main() -> None:
     parser.add_argument("--data_path", default="../shared/dataset")
     parser.add_argument("--lengths", nargs="+", type=int, default=[20, 50])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="ml-100k, one round")
+    parser.add_argument("--quick", action="store_true", help="ml-100k, two rounds")
     parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         work(args.worker, args.models[0], args.dataset, args.data_path, args.lengths[0])
         return
     if args.quick:
-        args.dataset, args.models, args.lengths, args.rounds = "ml-100k", ["SASRec"], [20], 1
+        args.dataset, args.models, args.lengths, args.rounds = "ml-100k", ["SASRec"], [20], 2
     dataset = choose_dataset(args.data_path, args.dataset)
     last = []
     print("| model | length | case | rows | s: fastest | peak, MB | above the data before, MB "

@@ -28,6 +28,8 @@ class Server:
             [sys.executable, "-W", "ignore", str(Path(__file__).with_name("fork_server.py"))],
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            # What a shell starts in the background ignores it, and so would this.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         assert self.process.stdout.readline() == "ready\n"
 
