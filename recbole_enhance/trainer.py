@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from recbole.trainer.trainer import PretrainTrainer, Trainer
 from recbole.utils import get_trainer
+from torch import nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
@@ -180,7 +181,7 @@ class EnhancedTrainer(Trainer):
         self.best_epoch = epoch
         self._best = {
             "state_dict": {k: v.detach().clone() for k, v in self.model.state_dict().items()},
-            "other_parameter": self.model.other_parameter(),
+            "other_parameter": _other_parameter(self.model),
         }
         if self.folder is not None:
             self.folder.save_tensors(
@@ -298,7 +299,7 @@ class EnhancedTrainer(Trainer):
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": dict(self.best_valid_result or {}) or None,
             "state_dict": self.model.state_dict(),
-            "other_parameter": self.model.other_parameter(),
+            "other_parameter": _other_parameter(self.model),
             "counters": self._counters(),
             "optimizers": self._optimizer_states(),
             "history": self.history,
@@ -352,6 +353,15 @@ class EnhancedTrainer(Trainer):
         self._train_data.generator.set_state(states["loader"].cpu())
         self.generator.set_state(states["method"].cpu())
         logger.info("resumed after epoch %d", state["epoch"])
+
+
+def _other_parameter(model: Any) -> Dict[str, Any]:
+    """What RecBole saves beside the parameters, without modules (DIN's embedding layer).
+
+    The state dict has their tensors, and the rest of such a module is the whole dataset.
+    """
+    others = model.other_parameter()
+    return {k: value for k, value in others.items() if not isinstance(value, nn.Module)}
 
 
 def make_trainer(config: Any, model: Any, folder: Optional[RunFolder]) -> EnhancedTrainer:

@@ -131,9 +131,13 @@ def test_files_of_tensors_load_safely(finished):
         assert torch.load(finished / name, weights_only=True)["label"] == "DVR-BPR"
 
 
-@pytest.mark.parametrize("model", ["DVR", "MultiVAE", "SASRec", "ItemKNN", "EASE"])
+@pytest.mark.parametrize("model", ["DVR", "MultiVAE", "SASRec", "ItemKNN", "EASE", "DIN", "DIEN",
+                                   "FDSA", "GRU4RecF"])  # fmt: skip
 def test_a_saved_run_is_its_model(toy, model):
-    result = run_toy(toy, model)
+    features = {"selected_features": ["genres"]} if model in ("FDSA", "GRU4RecF") else {}
+    # All items: candidates of uni100 are drawn anew.
+    options = {"eval_args": {"mode": "full"}, "MAX_ITEM_LIST_LENGTH": 5, "epochs": 2, **features}
+    result = run_toy(toy, model, **options)
     run = load_run(result["run_dir"])
     assert dict(run.trainer.evaluate(run.test_data)) == result["test_result"]
 
