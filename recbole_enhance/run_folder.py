@@ -20,17 +20,16 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
-import scipy.sparse
 import torch
 import yaml
 
 from recbole_enhance.file_lock import lock_file
 from recbole_enhance.options import load_yaml
+from recbole_enhance.tensor_files import save_tensors
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
 LOCK = ".lock"
 HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
-_FORMAT = 1
 _TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
 VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
@@ -217,17 +216,9 @@ class RunFolder:
         self.write_text(HISTORY, text.getvalue())
 
     def save_tensors(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write tensors and plain values, to be read with ``weights_only=True``."""
-        with self._replacing(name) as temporary, open(temporary, "wb") as file:
-            try:
-                torch.save({"format": _FORMAT, **_encode(dict(content))}, file)
-            except RuntimeError as error:
-                why = error.__context__  # torch hides why it could not write
-                if isinstance(why, KeyboardInterrupt):
-                    raise KeyboardInterrupt from error
-                if isinstance(why, OSError):
-                    raise OSError(why.errno, why.strerror, str(self.path / name)) from error
-                raise
+        """Write tensors and plain values, to be read by :func:`~.tensor_files.load_tensors`."""
+        with self._replacing(name) as temporary:
+            save_tensors(temporary, self.path / name, content)
 
     # ---- surroundings ----------------------------------------------------------------------
 
@@ -276,36 +267,6 @@ class RunFolder:
             root.removeHandler(handler)
             root.setLevel(level)
             handler.close()
-
-
-def load_tensors(
-    path: Path, label: str, device: Any, run: Optional[str] = None
-) -> Dict[str, Any]:
-    """Read a model or checkpoint without running code from it.
-
-    Args:
-        path: The file.
-        label: What the file must belong to, as ``DVR-BPR``.
-        device: Where tensors go.
-        run: The :func:`run_key` that the file must have; None takes any.
-
-    Raises:
-        ValueError: If the file is missing, unreadable, or belongs to another pair of models or
-            to another run.
-    """
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except Exception as error:  # torch raises many types on what is not its own
-        raise ValueError(f"{path}: not a checkpoint of tensors and plain values") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT or "label" not in content:
-        raise ValueError(f"{path}: not a checkpoint of recbole_enhance")
-    if content["label"] != label:
-        raise ValueError(f"{path}: belongs to {content['label']}, this run is {label}")
-    if run is not None and content.get("run") != run:
-        raise ValueError(f"{path}: belongs to a run with other options or another seed")
-    return _decode(content)
 
 
 def config_text(config: Any) -> str:
@@ -389,36 +350,6 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)
-
-
-def _encode(value: Any) -> Any:
-    """Write arrays and sparse matrices (ItemKNN, EASE) as tensors, which load safely."""
-    if isinstance(value, dict):
-        return {key: _encode(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_encode(inner) for inner in value)
-    if isinstance(value, np.ndarray):
-        kind = str(value.dtype)
-        array = value.astype(np.int64) if kind in ("uint32", "uint64", "uint16") else value
-        return {"__array__": torch.from_numpy(np.ascontiguousarray(array)), "dtype": kind}
-    if scipy.sparse.issparse(value):
-        rows = value.tocsr()
-        parts = [torch.from_numpy(part) for part in (rows.data, rows.indices, rows.indptr)]
-        return {"__sparse__": parts, "shape": list(rows.shape), "layout": value.format}
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, dict) and "__array__" in value:
-        return value["__array__"].cpu().numpy().astype(value["dtype"])
-    if isinstance(value, dict) and "__sparse__" in value:
-        parts = tuple(part.cpu().numpy() for part in value["__sparse__"])
-        return scipy.sparse.csr_matrix(parts, shape=value["shape"]).asformat(value["layout"])
-    if isinstance(value, dict):
-        return {key: _decode(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_decode(inner) for inner in value)
-    return value
 
 
 class _NoColour(logging.Formatter):

@@ -15,14 +15,8 @@ from tqdm import tqdm
 
 from recbole_enhance import acceleration, compat
 from recbole_enhance.evaluator import EnhancedCollector, EnhancedEvaluator
-from recbole_enhance.run_folder import (
-    CHECKPOINT,
-    MODEL,
-    RunFolder,
-    load_tensors,
-    logger,
-    run_key,
-)
+from recbole_enhance.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
+from recbole_enhance.tensor_files import load_tensors
 
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
 

@@ -21,7 +21,7 @@ from worlds import TOY, run_toy, toy_options, write_toy
 
 from recbole_enhance import compat, quick_start
 from recbole_enhance.config import Config
-from recbole_enhance.enhancer.dvr import DVRTrainer
+from recbole_enhance.enhancer.dvr.trainer import DVRTrainer
 from recbole_enhance.quick_start import (
     load_run,
     objective_function,
@@ -36,8 +36,8 @@ from recbole_enhance.run_folder import (
     MODEL,
     RunFolder,
     history_rows,
-    load_tensors,
 )
+from recbole_enhance.tensor_files import load_tensors
 from recbole_enhance.trainer import EnhancedTrainer, make_trainer
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,8 @@ from recbole_enhance.config import Config
 from recbole_enhance.enhancer.triplets import BACKBONES, pairwise
 from recbole_enhance.model import MODELS
 from recbole_enhance.quick_start import resume_run
-from recbole_enhance.run_folder import MODEL, history_rows, load_tensors
+from recbole_enhance.run_folder import MODEL, history_rows
+from recbole_enhance.tensor_files import load_tensors
 from recbole_enhance.trainer import EnhancedTrainer
 
 # NCL needs faiss; MultiGCCF is a model of this package.

@@ -6,7 +6,7 @@ from typing import Dict
 from recbole_enhance.enhancer.base import Enhancer
 
 ENHANCERS: Dict[str, str] = {
-    "DVR": "recbole_enhance.enhancer.dvr:DVR",
+    "DVR": "recbole_enhance.enhancer.dvr.method:DVR",
     "RER": "recbole_enhance.enhancer.rer:RER",
     "RVRec": "recbole_enhance.enhancer.rvrec.method:RVRec",
     "IaCN": "recbole_enhance.enhancer.iacn.method:IaCN",

@@ -13,8 +13,11 @@ from recbole.utils import init_seed
 from worlds import run_toy, toy_options
 
 from recbole_enhance.config import Config
-from recbole_enhance.enhancer import dvr
-from recbole_enhance.enhancer.dvr import BACKBONES, NETWORKS, NORMALIZATIONS, WEIGHTINGS, DVRTrainer
+from recbole_enhance.enhancer.dvr import policy
+from recbole_enhance.enhancer.dvr import trainer as dvr_trainer
+from recbole_enhance.enhancer.dvr.method import BACKBONES
+from recbole_enhance.enhancer.dvr.policy import NORMALIZATIONS, WEIGHTINGS
+from recbole_enhance.enhancer.dvr.trainer import NETWORKS, DVRTrainer
 from recbole_enhance.run_folder import history_rows
 from recbole_enhance.trainer import make_trainer
 
@@ -63,8 +66,8 @@ def test_neutral_is_the_backbone_bit_for_bit(toy, backbone, options):
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN"])
 def test_equal_values_are_the_backbone_bit_for_bit(toy, backbone, normalization, monkeypatch):
     plain = final_state(toy, backbone)
-    soften = dvr.soften
-    monkeypatch.setattr(dvr, "soften", lambda values, *rest: soften(values * 0 + 0.3, *rest))
+    equal = lambda values, *rest: policy.soften(values * 0 + 0.3, *rest)  # noqa: E731
+    monkeypatch.setattr(dvr_trainer, "soften", equal)
     valued = final_state(
         toy, "DVR", backbone=backbone, dvr_exploration=0, dvr_normalization=normalization
     )
@@ -118,7 +121,7 @@ def test_a_good_reward_makes_the_action_likelier(toy):
 
         def log_pi(trainer=trainer, features=features, chosen=chosen):
             values = trainer.valuator(trainer.encoder(features)).values
-            w = dvr.normalize(values, "sigmoid", 0.05)
+            w = policy.normalize(values, "sigmoid", 0.05)
             return torch.where(chosen, w, 1 - w).log().mean()
 
         before = log_pi()
@@ -143,15 +146,15 @@ def test_rewarded_samples_gain_probability(toy, monkeypatch, sign):
         trainer.low = losses < losses.median()
         return losses_of(losses)
 
-    def see_choice(values, *rest, select=dvr.select):
+    def see_choice(values, *rest, select=policy.select):
         action = select(values, *rest)
         on = (action.weights > 0).float()
         gap.append((on[trainer.low].mean() - on[~trainer.low].mean()).item())
         return action
 
     monkeypatch.setattr(trainer, "_weigh", see_losses)
-    monkeypatch.setattr(dvr, "select", see_choice)
-    monkeypatch.setattr(dvr, "Reward", lambda *_: lambda *_: sign * gap[-1])
+    monkeypatch.setattr(dvr_trainer, "select", see_choice)
+    monkeypatch.setattr(dvr_trainer, "Reward", lambda *_: lambda *_: sign * gap[-1])
     trainer.fit(train, valid)
     assert sign * torch.tensor(gap).mean() > 0.08  # 0 without learning, some 0.3 at the most
 
@@ -239,7 +242,7 @@ def test_without_validation_there_is_no_reward(toy):
 )
 def test_probabilities_keep_order_and_bounds(values, how):
     values = torch.tensor(values)
-    w = dvr.normalize(values, how, 0.05)
+    w = policy.normalize(values, how, 0.05)
     assert ((w >= 0.05 - 1e-6) & (w <= 0.95 + 1e-6)).all()
     order = values.argsort()
     if how != "rank":
@@ -248,7 +251,7 @@ def test_probabilities_keep_order_and_bounds(values, how):
 
 def test_selection_is_the_mean_over_the_selected(generator):
     values = torch.randn(1000, generator=generator)
-    action = dvr.select(values, "sigmoid", 0.05, generator)
+    action = policy.select(values, "sigmoid", 0.05, generator)
     losses = torch.rand(1000, generator=generator)
     torch.testing.assert_close((action.weights * losses).mean(), losses[action.weights > 0].mean())
     w = action.w.double()
@@ -264,21 +267,21 @@ def test_log_pi_has_the_gradient_of_the_density(generator, how):
     values = torch.randn(6, dtype=torch.float64, generator=generator).requires_grad_()
     seed = generator.get_state()
     if how == "select":
-        action = dvr.select(values, "sigmoid", 0.05, generator)
+        action = policy.select(values, "sigmoid", 0.05, generator)
         s = (action.weights > 0).double()
 
         def log_density(v):
-            w = dvr.normalize(v, "sigmoid", 0.05)
+            w = policy.normalize(v, "sigmoid", 0.05)
             return (s * w.log() + (1 - s) * (1 - w).log()).mean()
     else:
-        action = dvr.soften(values, "sigmoid", 0.05, 0.5, generator)
+        action = policy.soften(values, "sigmoid", 0.05, 0.5, generator)
         generator.set_state(seed)
         drawn = (
-            dvr.standardize(values).detach() + 0.5 * torch.randn(6, generator=generator).double()
+            policy.standardize(values).detach() + 0.5 * torch.randn(6, generator=generator).double()
         )
 
         def log_density(v):
-            normal = torch.distributions.Normal(dvr.standardize(v), 0.5)
+            normal = torch.distributions.Normal(policy.standardize(v), 0.5)
             return normal.log_prob(drawn).mean()
 
     (gradient,) = torch.autograd.grad(action.log_pi, values)
@@ -304,4 +307,4 @@ def test_resume_restores_the_method(toy):
 
 
 def test_examples():
-    assert doctest.testmod(dvr).failed == 0
+    assert doctest.testmod(policy).failed == 0

@@ -1,38 +1,24 @@
-r"""DVR: explainable data valuation.
+"""DVR's bilevel training: the backbone on valued samples, the valuator on the reward.
 
-Reference:
-    Renqi Jia et al. "Beyond Models! Explainable Data Valuation and Metric Adaption for
-    Recommendation." (arXiv 2502.08685), 2025.
-Reference code:
-    https://github.com/renqii/DVR
-
-A batch of training samples is a team; a Harsanyi network predicts the team's performance and gives
-every sample's Shapley value; values become weights; REINFORCE trains the network on a metric of
-validation users. docs/papers/dvr.md lists what differs from the paper, and why.
+Equation numbers are those of docs/papers/dvr.md.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
-from recbole.utils import InputType, ModelType
+from recbole.utils import InputType
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from recbole_enhance.data.rows import ROW_ID, number_rows
-from recbole_enhance.enhancer.base import Enhancer
+from recbole_enhance.enhancer.dvr.policy import Action, select, soften, standardize
 from recbole_enhance.losses import make_weighable
-from recbole_enhance.options import WHOLE, Allowed, one_of, refuse_out_of_range, whole
-from recbole_enhance.reward import Reward, needs_categories, parse_reward
+from recbole_enhance.reward import Reward
 from recbole_enhance.run_folder import RunFolder
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
 from recbole_enhance.trainer import EnhancedTrainer
 
 NETWORKS = ("content", "slot")
-WEIGHTINGS = ("soft", "sample")
-NORMALIZATIONS = ("sigmoid", "minmax", "rank")
-# General recommenders with one loss per sample and tables of users and items; tests run them all.
-BACKBONES = ("BPR", "DGCF", "LightGCN", "MultiGCCF", "NCL", "NGCF", "NNCF", "NeuMF", "ProtoMF",
-             "SpectralCF", "TransGNN")  # fmt: skip
 # A value's running mean forgets: the network that gave the early ones is long gone.
 _SLOWEST_FORGETTING = 0.1
 
@@ -54,104 +40,6 @@ class SampleEncoder(nn.Module):
     def forward(self, e: Tensor) -> Tensor:
         """Encode samples ``(batch, n_inputs)`` to ``(batch, n_outputs)``, in (-1, 1)."""
         return torch.tanh(self.output(torch.relu(self.hidden(e))))  # Eq. (5.4)
-
-
-def standardize(values: Tensor) -> Tensor:
-    """Subtract the mean and divide by the standard deviation; equal values give exact zeros.
-
-    Example:
-        >>> standardize(torch.tensor([2.0, 2.0])).tolist()
-        [0.0, 0.0]
-        >>> standardize(torch.tensor([1.0, 3.0])).tolist()
-        [-1.0, 1.0]
-    """
-    if bool((values == values[0]).all()):
-        return values - values  # keeps the graph; the mean of equal floats may differ from them
-    centred = values - values.mean()
-    return centred / centred.square().mean().sqrt().clamp(min=torch.finfo(values.dtype).tiny)
-
-
-def normalize(values: Tensor, how: str, eps: float) -> Tensor:
-    r"""Turn values into selection probabilities :math:`\hat w \in [\epsilon, 1 - \epsilon]`.
-
-    Args:
-        values: Shapley values of a batch, standardised or not. Shape: ``(batch,)``.
-        how: ``sigmoid`` (of standardised values), ``minmax`` or ``rank``. The rank has no gradient;
-            it borrows the sigmoid's.
-        eps: Distance to 0 and 1.
-
-    Returns:
-        Probabilities; 0.5 exactly if all values are equal. Shape: ``(batch,)``.
-
-    Example:
-        >>> normalize(torch.tensor([1., 2., 5.]), "minmax", 0.05).tolist()
-        [0.05000000074505806, 0.25, 0.949999988079071]
-    """
-    if bool((values == values[0]).all()):
-        return values - values + 0.5
-    if how == "minmax":
-        w = (values - values.min()) / (values.max() - values.min())
-    else:
-        w = torch.sigmoid(standardize(values))
-        if how == "rank":
-            rank = values.detach().argsort().argsort().to(values.dtype)
-            w = w - w.detach() + (rank + 0.5) / len(values)
-    return w.clamp(eps, 1 - eps)
-
-
-class Action(NamedTuple):
-    """What the policy did with a batch.
-
-    Attributes:
-        w: Selection probabilities. Shape: ``(batch,)``.
-        weights: What the losses are multiplied by, of mean 1. Shape: ``(batch,)``.
-        log_pi: Mean log probability of the action, None without a policy. Shape: ``()``.
-    """
-
-    w: Tensor
-    weights: Tensor
-    log_pi: Optional[Tensor]
-
-
-def select(values: Tensor, how: str, eps: float, generator: torch.Generator) -> Action:
-    r"""Draw the selection :math:`s_m \sim \mathrm{Bernoulli}(\hat w_m)` (Eqs. 5.9, 5.12).
-
-    Args:
-        values: Shapley values. Shape: ``(batch,)``.
-        how: See :func:`normalize`.
-        eps: See :func:`normalize`.
-        generator: Source of randomness, on the CPU.
-
-    Returns:
-        Weights n s / sum(s): a mean over the selected, so the learning rate keeps its meaning.
-    """
-    w = normalize(values, how, eps)
-    s = (torch.rand(len(w), generator=generator).to(w.device) < w.detach()).to(w.dtype)
-    log_pi = (s * torch.log(w) + (1 - s) * torch.log(1 - w)).mean()  # Eq. (5.12)
-    return Action(w.detach(), s * (len(s) / s.sum().clamp(min=1)), log_pi)
-
-
-def soften(
-    values: Tensor, how: str, eps: float, sigma: float, generator: torch.Generator
-) -> Action:
-    r"""Weigh by :math:`\hat w / \mathrm{mean}(\hat w)` of values with Gaussian noise.
-
-    Differs from the paper: every sample trains, and the policy's action is a real number. The noise
-    is what REINFORCE learns from; a deterministic weight would leave it nothing to reinforce.
-
-    Args:
-        values: Shapley values. Shape: ``(batch,)``.
-        how: See :func:`normalize`.
-        eps: See :func:`normalize`.
-        sigma: Standard deviation of the noise on the standardised value; 0 for none.
-        generator: Source of randomness, on the CPU.
-    """
-    z = standardize(values)
-    noise = sigma * torch.randn(len(z), generator=generator).to(z)
-    action = (z + noise).detach()
-    w = normalize(action, how, eps)
-    log_pi = -0.5 * ((action - z) / sigma).square().mean() if sigma > 0 else None
-    return Action(w, w / w.mean(), log_pi)
 
 
 class DVRTrainer(EnhancedTrainer):
@@ -453,51 +341,3 @@ def embedding_tables(model: Any) -> Tuple[List[nn.Embedding], List[nn.Embedding]
             f"backbone={type(model).__name__}: DVR needs embedding tables of users and of items"
         )
     return users, items
-
-
-# Option -> what it must be, and how that is said.
-_ALLOWED: Allowed = {
-    "dvr_network": one_of(NETWORKS),
-    "dvr_weighting": one_of(WEIGHTINGS),
-    "dvr_normalization": one_of(NORMALIZATIONS),
-    "dvr_sample_dim": WHOLE,
-    "dvr_hidden_size": WHOLE,
-    "dvr_units": WHOLE,
-    "dvr_blocks": WHOLE,
-    "dvr_update_interval": WHOLE,
-    "dvr_reward_users": WHOLE,
-    "dvr_learning_rate": (lambda x: x >= 0, "at least 0"),
-    "dvr_policy_learning_rate": (lambda x: x >= 0, "at least 0"),
-    "dvr_warmup_epochs": (lambda x: x >= 0, "at least 0"),
-    "dvr_exploration": (lambda x: x >= 0, "at least 0"),
-    "dvr_gamma": (lambda x: x > 0, "above 0"),
-    "dvr_act_ratio": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
-    "dvr_eps": (lambda x: 0 < x < 0.5, "above 0 and below 0.5"),
-    "dvr_baseline_momentum": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
-    "eval_step": (whole, "a whole number above 0, as DVR needs validation"),
-}
-
-
-def check(config: Any) -> None:
-    """Refuse options and backbones that cannot work, before any data are read."""
-    model_class = config.model_class
-    # A user's own model is tried at the first batch.
-    own = not model_class.__module__.startswith("recbole.")
-    fits = model_class.__name__ in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL)
-    if not fits or config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:
-        raise ValueError(
-            f"backbone={model_class.__name__}: DVR values samples (user, item, negative) or "
-            f"(user, item, label) with one loss each; backbones that work: {', '.join(BACKBONES)}"
-        )
-    refuse_out_of_range(config, _ALLOWED)
-    reward, _ = parse_reward(config["dvr_reward"])
-    if needs_categories(reward) and not config["item_category_field"]:
-        raise ValueError(f"dvr_reward={config['dvr_reward']}: needs item_category_field")
-
-
-DVR = Enhancer(
-    name="DVR",
-    paper="Explainable Data Valuation and Metric Adaption for Recommendation (arXiv 2502.08685)",
-    check=check,
-    trainer=DVRTrainer,
-)

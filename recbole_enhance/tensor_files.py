@@ -1,0 +1,93 @@
+"""Models and checkpoints as files of tensors and plain values, which load without running code."""
+
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
+
+import numpy as np
+import scipy.sparse
+import torch
+
+_FORMAT = 1
+
+
+def save_tensors(path: Path, name: Path, content: Mapping[str, Any]) -> None:
+    """Write tensors, arrays, sparse matrices and plain values.
+
+    Args:
+        path: The file.
+        name: How an error calls it.
+        content: What it is to hold.
+
+    Raises:
+        OSError: If it cannot be written, with the reason that torch hides.
+    """
+    with open(path, "wb") as file:
+        try:
+            torch.save({"format": _FORMAT, **_encode(dict(content))}, file)
+        except RuntimeError as error:
+            why = error.__context__
+            if isinstance(why, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
+            if isinstance(why, OSError):
+                raise OSError(why.errno, why.strerror, str(name)) from error
+            raise
+
+
+def load_tensors(
+    path: Path, label: str, device: Any, run: Optional[str] = None
+) -> Dict[str, Any]:
+    """Read a model or checkpoint without running code from it.
+
+    Args:
+        path: The file.
+        label: What the file must belong to, as ``DVR-BPR``.
+        device: Where tensors go.
+        run: The key of the run that the file must have; None takes any.
+
+    Raises:
+        ValueError: If the file is missing, unreadable, or belongs to another pair of models or
+            to another run.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except Exception as error:  # torch raises many types on what is not its own
+        raise ValueError(f"{path}: not a checkpoint of tensors and plain values") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT or "label" not in content:
+        raise ValueError(f"{path}: not a checkpoint of recbole_enhance")
+    if content["label"] != label:
+        raise ValueError(f"{path}: belongs to {content['label']}, this run is {label}")
+    if run is not None and content.get("run") != run:
+        raise ValueError(f"{path}: belongs to a run with other options or another seed")
+    return _decode(content)
+
+
+def _encode(value: Any) -> Any:
+    """Write arrays and sparse matrices (ItemKNN, EASE) as tensors, which load safely."""
+    if isinstance(value, dict):
+        return {key: _encode(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_encode(inner) for inner in value)
+    if isinstance(value, np.ndarray):
+        kind = str(value.dtype)
+        array = value.astype(np.int64) if kind in ("uint32", "uint64", "uint16") else value
+        return {"__array__": torch.from_numpy(np.ascontiguousarray(array)), "dtype": kind}
+    if scipy.sparse.issparse(value):
+        rows = value.tocsr()
+        parts = [torch.from_numpy(part) for part in (rows.data, rows.indices, rows.indptr)]
+        return {"__sparse__": parts, "shape": list(rows.shape), "layout": value.format}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict) and "__array__" in value:
+        return value["__array__"].cpu().numpy().astype(value["dtype"])
+    if isinstance(value, dict) and "__sparse__" in value:
+        parts = tuple(part.cpu().numpy() for part in value["__sparse__"])
+        return scipy.sparse.csr_matrix(parts, shape=value["shape"]).asformat(value["layout"])
+    if isinstance(value, dict):
+        return {key: _decode(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_decode(inner) for inner in value)
+    return value
