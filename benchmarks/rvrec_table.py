@@ -30,7 +30,8 @@ ABLATIONS = {
     "MSVR only": {"rvrec_peo": False},
     "uniform weights": {"rvrec_weights": "uniform"},
     "random coalitions": {"rvrec_coalitions": "random"},
-    "PEO without its loss": {"rvrec_contrast_weight": 0.0},
+    "mean head": {"rvrec_mean_head": True},
+    "PEO without its loss": {"rvrec_mean_head": True, "rvrec_contrast_weight": 0.0},
 }
 EXTRA = {"hard": {"rvrec_gate_mode": "hard"}, "sampled": {"rvrec_gate_mode": "sampled"}}
 ARMS = {PLAIN: {}, FULL: {}, **ABLATIONS, **EXTRA}

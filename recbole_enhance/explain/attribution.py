@@ -62,7 +62,7 @@ class Tables(NamedTuple):
 def tables_of(model: Any) -> Tables:
     """Tables of a model of RVRec, whole."""
     users, items, *_ = model.adapter.base(model)
-    means, _ = model.rvrec.means(model.rvrec.items, items)
+    means = model.rvrec.means(model.rvrec.items, items)
     head = model.adapter.head(model, users, means)
     return Tables(users, means, head[1], head[0] is users and head[1] is means)
 
@@ -106,7 +106,7 @@ def scores_with(
         item: The history's items. Shape: ``(pairs, H)``.
         target: Item that is scored. Shape: ``(pairs,)``.
     """
-    mu, _ = model.rvrec.means(model.rvrec.users, embedding(users, tables.users))
+    mu = model.rvrec.means(model.rvrec.users, embedding(users, tables.users))
     prototype = (weights.unsqueeze(1) @ embedding(item, tables.items)).squeeze(1)
     out = mu + model.rvrec.alpha * prototype
     scored, _ = model.adapter.head(model, out, tables.items[:1])

@@ -170,9 +170,9 @@ def _uncertainty(model: Any, tables: Tables, user: Tensor, item: Tensor) -> Any:
     if network.users is None:
         return None
     _, raw, *_ = model.adapter.base(model)
-    mu, z = network.users(tables.users[user].unsqueeze(0))
-    nu, y = network.items(raw[item].unsqueeze(0))
-    sigma, tau = network.users.deviation(z), network.items.deviation(y)
+    e, f = tables.users[user].unsqueeze(0), raw[item].unsqueeze(0)
+    sigma, tau = network.users.deviation(e), network.items.deviation(f)
+    mu, nu = network.users.mean(e), network.items.mean(f)
     distance = wasserstein2_squared(mu, sigma, nu, tau).sqrt()
     return {"sigma_user": sigma.mean().item(), "sigma_item": tau.mean().item(),
             "w2_user_item": distance.item()}  # fmt: skip

@@ -114,7 +114,7 @@ def test_removal_is_a_score_with_weights_made_anew(folder):
     leaves = history.ids[0] == 0
     w = torch.where(leaves, 0.0, history.weights[0])
     w = w / w.sum()
-    mu, _ = model.rvrec.means(model.rvrec.users, tables.users[user])
+    mu = model.rvrec.means(model.rvrec.users, tables.users[user])
     P = w @ tables.items[history.item[0]]
     expected = score - ((mu + model.rvrec.alpha * P) @ tables.scored[target[0]]).item()
     assert found.removal[0].item() == pytest.approx(expected, abs=1e-6)

@@ -8,8 +8,6 @@ References:
 Equation numbers are those of docs/papers/rvrec.md.
 """
 
-from typing import Tuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -88,40 +86,37 @@ def contrastive_loss(
 class GaussianHeads(nn.Module):
     """From embeddings to means and standard deviations (Eqs. 1-4).
 
-    The mean starts as the embedding itself, exactly: the last layer of its head is zero.
+    The mean is the embedding itself, or with a head starts as it, exactly: its last layer is zero.
 
     Args:
         size: d.
         hidden: Width of the layers between.
         floor: Smallest standard deviation.
+        mean_head: Whether the mean has a head, as in the paper.
     """
 
-    def __init__(self, size: int, hidden: int, floor: float) -> None:
+    def __init__(self, size: int, hidden: int, floor: float, mean_head: bool = True) -> None:
         super().__init__()
-        self.floor = floor
+        self.floor, self.mean_head = floor, mean_head
         self.shared = nn.Linear(size, hidden, bias=False)
-        self.mean_in, self.mean_out = nn.Linear(hidden, hidden), nn.Linear(hidden, size)
         self.deviation_in, self.deviation_out = nn.Linear(hidden, hidden), nn.Linear(hidden, size)
-        nn.init.zeros_(self.mean_out.weight)
-        nn.init.zeros_(self.mean_out.bias)
         nn.init.normal_(self.deviation_out.weight, std=_SIGMA_STD)
         nn.init.constant_(self.deviation_out.bias, _SIGMA_BIAS)
+        if mean_head:
+            self.mean_in, self.mean_out = nn.Linear(hidden, hidden), nn.Linear(hidden, size)
+            nn.init.zeros_(self.mean_out.weight)
+            nn.init.zeros_(self.mean_out.bias)
 
-    def forward(self, e: Tensor) -> Tuple[Tensor, Tensor]:
-        """Means and the shared activations, from which :meth:`deviation` goes on.
-
-        Args:
-            e: Embeddings. Shape: ``(rows, d)``.
-
-        Returns:
-            Shapes: ``(rows, d)`` and ``(rows, hidden)``.
-        """
+    def mean(self, e: Tensor) -> Tensor:
+        """Means of embeddings ``(rows, d)``. Shape: as ``e``."""
+        if not self.mean_head:
+            return e
         z = functional.relu(self.shared(e))  # Eq. (1)
-        change = self.mean_out(functional.relu(self.mean_in(z)))
-        return e + change, z  # Eq. (2)
+        return e + self.mean_out(functional.relu(self.mean_in(z)))  # Eq. (2)
 
-    def deviation(self, z: Tensor) -> Tensor:
-        """Standard deviations, at least the floor. Shape: ``(rows, d)``."""
+    def deviation(self, e: Tensor) -> Tensor:
+        """Standard deviations of embeddings ``(rows, d)``, at least the floor. Shape: as ``e``."""
+        z = functional.relu(self.shared(e))  # Eq. (1)
         raw = self.deviation_out(functional.relu(self.deviation_in(z)))  # Eq. (3)
         # ELU + 1 as in STOSA: the paper's formula may be negative.
         return (functional.elu(raw) + 1 + self.floor**2).sqrt()  # Eq. (4)

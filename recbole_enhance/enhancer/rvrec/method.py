@@ -39,7 +39,7 @@ else:
 WEIGHTS = ("shapley", "uniform")
 COALITIONS = ("learned", "random")
 FILE_ORDER = "file_order"
-Activated = Tuple[Tensor, Optional[Tensor]]  # means, and activations where there is PEO
+Embedded = Tuple[Tensor, Tensor]  # embeddings and means
 _CHUNK = 1024  # users whose rows are made at once for inference
 
 
@@ -48,14 +48,12 @@ class Enhanced(NamedTuple):
 
     Attributes:
         mu: Means. Shape: ``(users, d)``.
-        z: Shared activations of PEO, or None.
         weighted: What MSVR made of the histories, or None.
         out: What scores: mu + alpha P. Shape: ``(users, d)``.
         chains: The histories, with ids of items.
     """
 
     mu: Tensor
-    z: Optional[Tensor]
     weighted: Optional[Weighted]
     out: Tensor
     chains: Optional[Chains]
@@ -81,8 +79,9 @@ class RVRecNetwork(nn.Module):
         hidden, self.floor = config["rvrec_hidden"], config["rvrec_sigma_floor"]
         self.histories = histories
         if config["rvrec_peo"]:
-            self.users = GaussianHeads(size, hidden, self.floor)
-            self.items = GaussianHeads(size, hidden, self.floor)
+            mean_head = config["rvrec_mean_head"]
+            self.users = GaussianHeads(size, hidden, self.floor, mean_head)
+            self.items = GaussianHeads(size, hidden, self.floor, mean_head)
         if config["rvrec_msvr"]:
             self.prototypes = ShapleyPrototypes(
                 size, self.longest, config["rvrec_kappa"], config["rvrec_gate_mode"],
@@ -104,9 +103,9 @@ class RVRecNetwork(nn.Module):
             self.generator = torch.Generator().manual_seed(self.seed)
         return self.generator
 
-    def means(self, heads: Optional[GaussianHeads], e: Tensor) -> Activated:
-        """Means and activations; the embeddings themselves without PEO."""
-        return (e, None) if heads is None else heads(e)
+    def means(self, heads: Optional[GaussianHeads], e: Tensor) -> Tensor:
+        """Means; the embeddings themselves without PEO."""
+        return e if heads is None else heads.mean(e)
 
     def enhance(
         self, e: Tensor, x: Tensor, chains: Chains, place: Optional[Tensor], learns: bool
@@ -120,25 +119,25 @@ class RVRecNetwork(nn.Module):
             place: Row of each item in ``x``; None where ``x`` has all. Shape: ``(n_items,)``.
             learns: Whether the gates' loss is wanted.
         """
-        mu, z = self.means(self.users, e)
+        mu = self.means(self.users, e)
         if self.prototypes is None:
-            return Enhanced(mu, z, None, mu, chains)
+            return Enhanced(mu, None, mu, chains)
         local = chains
         if place is not None:
             local = chains._replace(item=place.index_select(0, chains.item))
         generator = self.draw_from() if learns else None
         weighted = self.prototypes(mu, x, local, chains.item, generator)
-        return Enhanced(mu, z, weighted, mu + self.alpha * weighted.prototype, chains)  # Eq. (16)
+        return Enhanced(mu, weighted, mu + self.alpha * weighted.prototype, chains)  # Eq. (16)
 
     def contrast(
-        self, users: Activated, items: Activated, local: Tuple[Tensor, ...], ids: Tensor,
+        self, users: Embedded, items: Embedded, local: Tuple[Tensor, ...], ids: Tensor,
         user_at: Tensor, rows: Tensor,
     ) -> Tensor:  # fmt: skip
         """The contrastive loss of a batch (Eqs. 9 and 10).
 
         Args:
-            users: Means and activations of the batch's users.
-            items: Means and activations of items.
+            users: Embeddings and means of the batch's users.
+            items: Embeddings and means of items.
             local: Rows of the batch's users, positives, and negatives where it has some.
             ids: Of the positives. Shape: ``(batch,)``.
             user_at: Row of each user, of others anything. Shape: ``(n_users,)``.
@@ -146,19 +145,17 @@ class RVRecNetwork(nn.Module):
         """
         assert self.users is not None
         assert self.items is not None
-        assert users[1] is not None
-        assert items[1] is not None
         order = torch.randperm(len(ids), generator=self.draw_from()).to(ids.device)
         shared, order = order[: self.n_negatives], order[: self.n_anchors]
         negative = local[1].index_select(0, shared)
         user, *each = (part.index_select(0, order) for part in local)
         needed, at = unique_ids(len(items[0]), *each, negative)
-        deviation = self.items.deviation(embedding(needed, items[1]))
-        x = torch.cat([embedding(needed, items[0]), deviation], dim=1)
+        e, mean = (embedding(needed, table) for table in items)
+        x = torch.cat([mean, self.items.deviation(e)], dim=1)
         chosen, row = unique_ids(len(rows), user)
         user = row.index_select(0, user)
-        spread = self.users.deviation(embedding(chosen, users[1]))
-        u = torch.cat([embedding(chosen, users[0]), spread], dim=1)
+        e, mean = (embedding(chosen, table) for table in users)
+        u = torch.cat([mean, self.users.deviation(e)], dim=1)
         between = pairwise_wasserstein2_squared(u, embedding(at[negative], x))
         known = self._known(ids[shared], user_at, rows).index_select(0, chosen)
         between = between.masked_fill(known, float("inf"))
@@ -223,8 +220,9 @@ class ProbabilisticShapley(_Backbone):
         if self.adapter.compact:
             ids, place = unique_ids(self.n_items, positive, *negative, chains.item)
             I0 = embedding(ids, I0)
-        x, z = self.rvrec.means(self.rvrec.items, I0)
-        enhanced = self.rvrec.enhance(embedding(rows, U0), x, chains, place, learns=True)
+        x = self.rvrec.means(self.rvrec.items, I0)
+        e = embedding(rows, U0)
+        enhanced = self.rvrec.enhance(e, x, chains, place, learns=True)
         at = [positive, *negative]
         if place is not None:
             at = [place.index_select(0, item) for item in at]
@@ -232,7 +230,7 @@ class ProbabilisticShapley(_Backbone):
         losses = self._recommendation(interaction, U0, x, rows, enhanced, local, tuple(rest))
         if self.rvrec.users is not None and self.rvrec.contrast_weight > 0:
             contrast = self.rvrec.contrast(
-                (enhanced.mu, enhanced.z), (x, z), local, positive, user_at, rows
+                (e, enhanced.mu), (I0, x), local, positive, user_at, rows
             )
             losses += (self.rvrec.contrast_weight * contrast,)
         if enhanced.weighted is not None and enhanced.weighted.loss is not None:
@@ -274,7 +272,7 @@ class ProbabilisticShapley(_Backbone):
         """The two tables that are multiplied, made once after each change of the parameters."""
         if self._scoring is None:
             U0, I0, *_ = self.adapter.base(self)
-            x, _ = self.rvrec.means(self.rvrec.items, I0)
+            x = self.rvrec.means(self.rvrec.items, I0)
             users = torch.arange(self.n_users, device=U0.device)
             out = [self.enhanced_users(part, U0, x).out for part in users.split(_CHUNK)]
             self._scoring = self.adapter.head(self, torch.cat(out), x)

@@ -32,7 +32,7 @@ class RVRecTrainer(EnhancedTrainer):
             degrees = (network.histories.counts, network.histories.popularity(model.n_items))
             sides = (("user", network.users, U0), ("item", network.items, I0))
             for (name, heads, e), degree in zip(sides, degrees):
-                sigma = heads.deviation(heads(e[1:])[1]).mean(1)
+                sigma = heads.deviation(e[1:]).mean(1)
                 row[f"rvrec_sigma_{name}"] = sigma.mean().item()
                 row[f"rvrec_sigma_{name}_std"] = sigma.std(correction=0).item()
                 both = torch.stack([sigma, degree[1:].clamp(min=1).log()])
@@ -41,7 +41,7 @@ class RVRecTrainer(EnhancedTrainer):
         if network.prototypes is not None:
             row["rvrec_alpha"] = network.alpha.item()
             users = torch.arange(1, min(model.n_users, _LOGGED_USERS + 1), device=U0.device)
-            x, _ = network.means(network.items, I0)
+            x = network.means(network.items, I0)
             row.update(_motion(model.enhanced_users(users, U0, x)))
         return row
 

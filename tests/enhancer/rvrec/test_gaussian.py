@@ -79,12 +79,12 @@ def test_gradients_are_those_of_the_distance_and_finite_far_apart_and_together()
 def test_heads_start_as_the_embedding_and_never_go_below_the_floor():
     torch.manual_seed(0)
     heads, e = GaussianHeads(6, 4, 0.01), torch.randn(50, 6)
-    mu, z = heads(e)
-    assert torch.equal(mu, e)
-    assert 0.3 < heads.deviation(z).mean().item() < 0.45
+    assert torch.equal(heads.mean(e), e)
+    assert GaussianHeads(6, 4, 0.01, mean_head=False).mean(e) is e
+    assert 0.3 < heads.deviation(e).mean().item() < 0.45
     with torch.no_grad():
         heads.deviation_out.bias.fill_(-200.0)
-    sigma = heads.deviation(heads(e)[1])
+    sigma = heads.deviation(e)
     assert (sigma >= 0.01 - 1e-9).all()
     sigma.sum().backward()  # at the floor
     assert all(p.grad is None or torch.isfinite(p.grad).all() for p in heads.parameters())
@@ -113,8 +113,7 @@ def test_sigma_lives_with_the_loss_and_gets_no_gradient_without_it():
     heads, e = GaussianHeads(6, 6, 0.01), torch.nn.Parameter(torch.randn(40, 6))
     optimizer = torch.optim.Adam([e, *heads.parameters()], lr=0.01)
     for step in range(200):
-        mu, z = heads(e)
-        x = torch.cat([mu, heads.deviation(z)], dim=1)
+        x = torch.cat([heads.mean(e), heads.deviation(e)], dim=1)
         apart = pairwise_wasserstein2_squared(x[:20], x[20:]).masked_fill(
             torch.eye(20, dtype=torch.bool), float("inf")
         )
@@ -125,9 +124,9 @@ def test_sigma_lives_with_the_loss_and_gets_no_gradient_without_it():
         if step == 0:
             assert heads.deviation_out.bias.grad.abs().sum() > 0
         optimizer.step()
-    sigma = heads.deviation(heads(e)[1]).mean(1)
+    sigma = heads.deviation(e).mean(1)
     assert sigma.mean().item() > 3 * 0.01
     assert sigma.std().item() > 0
     heads.zero_grad()
-    heads(e)[0].sum().backward()
+    heads.mean(e).sum().backward()
     assert heads.deviation_out.weight.grad is None or not heads.deviation_out.weight.grad.any()

@@ -55,9 +55,11 @@ class TestContract(Contract):
 # ---- the backbone ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("mean_head", [False, True])
 @pytest.mark.parametrize("backbone", TAKEN)
-def test_at_its_start_it_is_the_backbone_to_the_last_bit(toy, backbone):
-    ours, plain = built(toy, backbone)[0].model, built(toy, backbone, plain=True)[0].model
+def test_at_its_start_it_is_the_backbone_to_the_last_bit(toy, backbone, mean_head):
+    ours = built(toy, backbone, rvrec_mean_head=mean_head)[0].model
+    plain = built(toy, backbone, plain=True)[0].model
     for name, value in plain.state_dict().items():
         assert torch.equal(ours.state_dict()[name], value), name
     with torch.no_grad():
@@ -262,7 +264,8 @@ def test_a_stopped_run_continues_to_the_same_numbers(toy, tmp_path, mode):
 @pytest.mark.parametrize("backbone", ["BPR", "LightGCN"])
 @pytest.mark.parametrize("options", [
     {"rvrec_msvr": False}, {"rvrec_peo": False}, {"rvrec_weights": "uniform"},
-    {"rvrec_coalitions": "random"}, {"rvrec_contrast_weight": 0.0}, {"rvrec_gate_weight": 0.0},
+    {"rvrec_coalitions": "random"}, {"rvrec_mean_head": True}, {"rvrec_contrast_weight": 0.0},
+    {"rvrec_contrast_weight": 0.0, "rvrec_mean_head": True}, {"rvrec_gate_weight": 0.0},
     {"rvrec_gate_mode": "sampled"}, {"rvrec_gate_mode": "hard"},
     {"rvrec_gate_mode": "hard", "rvrec_coalitions": "random"},
     {"rvrec_gate_objective": "shapley"}, {"rvrec_gate_objective": "removal"},
@@ -283,6 +286,8 @@ def test_every_choice_trains(toy, backbone, options):
     if options.get("rvrec_contrast_weight") == 0:
         expected |= {f"{side}.deviation_{end}" for side in ("users", "items")
                      for end in ("in", "out")}  # fmt: skip
+        if not options.get("rvrec_mean_head"):
+            expected |= {"users.shared", "items.shared"}
     if options.get("rvrec_history") == 1:
         expected |= {"prototypes.gate"}
     assert unmoved == expected
