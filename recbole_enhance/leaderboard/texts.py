@@ -5,7 +5,7 @@ import io
 import json
 import math
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from recbole_enhance.leaderboard import wording
 from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
@@ -102,15 +102,26 @@ def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> List[str]:
             cells.append(f"{text} {wording.MARKS[found.verdict]}".strip() if found else text)
         rows.append(cells)
     rows += [[_md(c.label), "0", *[DASH] * len(columns)] for c in without_runs(analysis)]
-    notes = [
-        f"{_md(row.title)}, {m.title}: {row.reasons[m.key]}."
-        for row in analysis.rows for m in columns if m.key in row.reasons
-    ]  # fmt: skip
+    notes = _md_missing(analysis, columns)
     notes += [f"{_md(c.label)}: failed, {_md(c.reason)}." for c in without_runs(analysis)]
     header = ["row", "seeds", *(f"{m.title} {m.arrow}" for m in columns)]
     return _md_table(header, rows, escape=False) + ([""] if notes else []) + [
         f"- {note}" for note in notes
     ]  # fmt: skip
+
+
+def _md_missing(analysis: Analysis, columns: Sequence[Measure]) -> List[str]:
+    """Why values are missing, once for all rows and metrics that miss them alike."""
+    alike: Dict[Tuple[str, str], List[str]] = {}
+    for row in analysis.rows:
+        titles: Dict[str, List[str]] = {}
+        for m in columns:
+            if m.key in row.reasons:
+                titles.setdefault(row.reasons[m.key], []).append(m.title)
+        for reason, metrics in titles.items():
+            alike.setdefault((", ".join(metrics), reason), []).append(_md(row.title))
+    return [f"{metrics} of {', '.join(rows)}: {reason}."
+            for (metrics, reason), rows in alike.items()]  # fmt: skip
 
 
 def _md_cost(analysis: Analysis) -> List[str]:

@@ -92,6 +92,16 @@ def test_a_missing_value_has_a_reason(tmp_path):
     assert rows["Pop"].reasons == {"arp@10": "1 of 2 seeds have a value"}
 
 
+def test_rows_that_miss_metrics_for_one_reason_share_a_line(tmp_path):
+    for label in ("BPR", "Pop"):
+        make_run(tmp_path, label, 1, {"recall@10": 0.1, "ild@10": None, "ndcg@10": None})
+    make_run(tmp_path, "EASE", 1, {"recall@10": 0.2, "ild@10": 0.5, "ndcg@10": 0.3})
+    build(tmp_path, quiet=True)
+    notes = [x for x in (tmp_path / "board.md").read_text().splitlines() if "no user has" in x]
+    assert sorted(notes) == ["- ILD@10 of BPR, Pop: no user has a value.",
+                             "- NDCG@10 of BPR, Pop: no user has a value."]  # fmt: skip
+
+
 def test_a_run_without_validation_is_no_trouble(tmp_path):
     """EFM: eval_step is 0, so there is no best epoch, and its score is minus infinity."""
     report = {"best_valid_score": None, "best_valid_result": {}, "best_epoch": None}
