@@ -29,6 +29,7 @@ ABLATIONS = {
     "PEO only": {"rvrec_msvr": False},
     "MSVR only": {"rvrec_peo": False},
     "uniform weights": {"rvrec_weights": "uniform"},
+    "gates by agreement": {"rvrec_gate_objective": "agreement"},
     "random coalitions": {"rvrec_coalitions": "random"},
     "mean head": {"rvrec_mean_head": True},
     "PEO without its loss": {"rvrec_mean_head": True, "rvrec_contrast_weight": 0.0},

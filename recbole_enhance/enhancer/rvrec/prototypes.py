@@ -18,7 +18,7 @@ from recbole_enhance.enhancer.rvrec.histories import Chains
 from recbole_enhance.shapley import coalition as game
 
 MODES = ("exact", "sampled", "hard")
-OBJECTIVES = ("squared", "shapley", "removal")
+OBJECTIVES = ("squared", "shapley", "removal", "agreement")
 _SMALLEST_VARIANCE = 1e-12  # before the root: all contributions alike must not give NaN
 _GATE_USERS = 128  # chains whose exact objective moves the gates in hard mode
 _SURE = 40.0  # logit of a fixed gate
@@ -232,6 +232,9 @@ class ShapleyPrototypes(nn.Module):
 
     def _h(self, inside: Tensor, phi: Tensor, size: Tensor, players: Tensor) -> Tensor:
         """What a coalition adds to the objective, in units that do not depend on n."""
+        if self.objective == "agreement":
+            # Values shrink with the size: squares of them join only what agrees strongly.
+            return inside.square()
         if self.objective == "removal":
             zero = torch.zeros_like(inside)
             phi = game.removal_values(inside, zero, size, players, self.kappa)

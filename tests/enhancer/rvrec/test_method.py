@@ -269,6 +269,7 @@ def test_a_stopped_run_continues_to_the_same_numbers(toy, tmp_path, mode):
     {"rvrec_gate_mode": "sampled"}, {"rvrec_gate_mode": "hard"},
     {"rvrec_gate_mode": "hard", "rvrec_coalitions": "random"},
     {"rvrec_gate_objective": "shapley"}, {"rvrec_gate_objective": "removal"},
+    {"rvrec_gate_objective": "agreement"},
     {"rvrec_contrast_negatives": 0}, {"rvrec_kappa": 0.0}, {"rvrec_history": 1},
     {"rvrec_gate_mode": "sampled", "rvrec_gate_objective": "removal"},
 ], ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()))  # fmt: skip

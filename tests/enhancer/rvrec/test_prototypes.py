@@ -23,11 +23,12 @@ def world(generator):
     return mu, x, Chains(torch.arange(8).repeat_interleave(10), torch.arange(80), lengths), kinds
 
 
+@pytest.mark.parametrize("objective", ["squared", "agreement"])
 @pytest.mark.parametrize("mode", ["exact", "sampled", "hard"])
-def test_gates_learn_to_join_the_neighbours_that_belong_together(mode, generator):
+def test_gates_learn_to_join_the_neighbours_that_belong_together(mode, objective, generator):
     torch.manual_seed(0)
     mu, x, chains, kinds = world(generator)
-    network = ShapleyPrototypes(4, **{**OPTIONS, "mode": mode})
+    network = ShapleyPrototypes(4, **{**OPTIONS, "mode": mode, "objective": objective})
     optimizer = torch.optim.Adam(network.parameters(), lr=0.1)
     for _ in range(100):
         weighted = network(mu, x, chains, chains.item, generator)
