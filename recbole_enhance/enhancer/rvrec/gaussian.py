@@ -114,6 +114,10 @@ class GaussianHeads(nn.Module):
         z = functional.relu(self.shared(e))  # Eq. (1)
         return e + self.mean_out(functional.relu(self.mean_in(z)))  # Eq. (2)
 
+    def points(self, e: Tensor) -> Tensor:
+        """Points (mu ; sigma), whose distance is W2, of ``(rows, d)``. Shape: ``(rows, 2 d)``."""
+        return torch.cat([self.mean(e), self.deviation(e)], dim=1)
+
     def deviation(self, e: Tensor) -> Tensor:
         """Standard deviations of embeddings ``(rows, d)``, at least the floor. Shape: as ``e``."""
         z = functional.relu(self.shared(e))  # Eq. (1)

@@ -39,7 +39,6 @@ else:
 WEIGHTS = ("shapley", "uniform")
 COALITIONS = ("learned", "random")
 FILE_ORDER = "file_order"
-Embedded = Tuple[Tensor, Tensor]  # embeddings and means
 _CHUNK = 1024  # users whose rows are made at once for inference
 
 
@@ -130,14 +129,14 @@ class RVRecNetwork(nn.Module):
         return Enhanced(mu, weighted, mu + self.alpha * weighted.prototype, chains)  # Eq. (16)
 
     def contrast(
-        self, users: Embedded, items: Embedded, local: Tuple[Tensor, ...], ids: Tensor,
+        self, users: Tensor, items: Tensor, local: Tuple[Tensor, ...], ids: Tensor,
         user_at: Tensor, rows: Tensor,
     ) -> Tensor:  # fmt: skip
         """The contrastive loss of a batch (Eqs. 9 and 10).
 
         Args:
-            users: Embeddings and means of the batch's users.
-            items: Embeddings and means of items.
+            users: The batch's users' embeddings. Shape: ``(users, d)``.
+            items: Items' embeddings. Shape: ``(items, d)``.
             local: Rows of the batch's users, positives, and negatives where it has some.
             ids: Of the positives. Shape: ``(batch,)``.
             user_at: Row of each user, of others anything. Shape: ``(n_users,)``.
@@ -149,19 +148,16 @@ class RVRecNetwork(nn.Module):
         shared, order = order[: self.n_negatives], order[: self.n_anchors]
         negative = local[1].index_select(0, shared)
         user, *each = (part.index_select(0, order) for part in local)
-        needed, at = unique_ids(len(items[0]), *each, negative)
-        e, mean = (embedding(needed, table) for table in items)
-        x = torch.cat([mean, self.items.deviation(e)], dim=1)
+        needed, at = unique_ids(len(items), *each, negative)
+        x = self.items.points(embedding(needed, items))
         chosen, row = unique_ids(len(rows), user)
         user = row.index_select(0, user)
-        e, mean = (embedding(chosen, table) for table in users)
-        u = torch.cat([mean, self.users.deviation(e)], dim=1)
+        u = self.users.points(embedding(chosen, users))
         between = pairwise_wasserstein2_squared(u, embedding(at[negative], x))
         known = self._known(ids[shared], user_at, rows).index_select(0, chosen)
         between = between.masked_fill(known, float("inf"))
-        # Points (mu ; sigma), whose distance this is.
-        points = embedding(at[torch.stack(each)], x)
-        own = (points - embedding(user, u)).square().sum(-1)  # Eq. (8)
+        both = embedding(at[torch.stack(each)], x)
+        own = (both - embedding(user, u)).square().sum(-1)  # Eq. (8)
         return contrastive_loss(own[0], own[1:], between, user, self.contrast_temperature)
 
     def _known(self, items: Tensor, user_at: Tensor, rows: Tensor) -> Tensor:
@@ -229,9 +225,7 @@ class ProbabilisticShapley(_Backbone):
         local = (user, *at)
         losses = self._recommendation(interaction, U0, x, rows, enhanced, local, tuple(rest))
         if self.rvrec.users is not None and self.rvrec.contrast_weight > 0:
-            contrast = self.rvrec.contrast(
-                (e, enhanced.mu), (I0, x), local, positive, user_at, rows
-            )
+            contrast = self.rvrec.contrast(e, I0, local, positive, user_at, rows)
             losses += (self.rvrec.contrast_weight * contrast,)
         if enhanced.weighted is not None and enhanced.weighted.loss is not None:
             losses += (enhanced.weighted.loss,)

@@ -113,7 +113,7 @@ def test_sigma_lives_with_the_loss_and_gets_no_gradient_without_it():
     heads, e = GaussianHeads(6, 6, 0.01), torch.nn.Parameter(torch.randn(40, 6))
     optimizer = torch.optim.Adam([e, *heads.parameters()], lr=0.01)
     for step in range(200):
-        x = torch.cat([heads.mean(e), heads.deviation(e)], dim=1)
+        x = heads.points(e)
         apart = pairwise_wasserstein2_squared(x[:20], x[20:]).masked_fill(
             torch.eye(20, dtype=torch.bool), float("inf")
         )
