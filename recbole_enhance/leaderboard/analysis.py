@@ -25,7 +25,7 @@ COST: Dict[str, str] = {
     "epochs_run": "Epochs until early stopping or the end.",
     "fit_seconds": "Seconds of training with validation, all epochs.",
     "parameters": "Trained numbers of the model that recommends; helpers of a method are left out.",
-    "peak_memory_mb": "Largest memory of the process, megabytes; it may have run others before.",
+    "peak_memory_mb": "Largest memory of the process, megabytes; outside Linux, earlier runs' too.",
     "peak_gpu_memory_mb": "Largest memory on the GPU, megabytes.",
 }
 # Decides no number, or stands in the protocol.
