@@ -46,8 +46,8 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
             with torch.enable_grad():
                 trainer._train_epoch(batches, 1)
             return len(batches)
-        model.eval()
         if what == "tables":
+            model.eval()  # forgets the tables, so once
             model.full_sort_predict(users)
             return 1
         for _ in range(STEPS):
