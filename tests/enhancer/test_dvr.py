@@ -66,8 +66,7 @@ def test_neutral_is_the_backbone_bit_for_bit(toy, backbone, options):
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN"])
 def test_equal_values_are_the_backbone_bit_for_bit(toy, backbone, normalization, monkeypatch):
     plain = final_state(toy, backbone)
-    equal = lambda values, *rest: policy.soften(values * 0 + 0.3, *rest)  # noqa: E731
-    monkeypatch.setattr(dvr_trainer, "soften", equal)
+    monkeypatch.setattr(dvr_trainer, "soften", lambda v, *rest: policy.soften(v * 0 + 0.3, *rest))
     valued = final_state(
         toy, "DVR", backbone=backbone, dvr_exploration=0, dvr_normalization=normalization
     )
