@@ -17,7 +17,7 @@ import sys
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ import yaml
 
 from recbole_enhance.file_lock import lock_file
 from recbole_enhance.options import load_yaml
-from recbole_enhance.tensor_files import save_tensors
+from recbole_enhance.tensor_files import dump_tensors
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
 LOCK = ".lock"
@@ -167,10 +167,12 @@ class RunFolder:
         try:
             yield temporary
             os.replace(temporary, self.path / name)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from error
         finally:
             temporary.unlink(missing_ok=True)
 
-    def write_bytes(self, name: str, content: bytes) -> None:
+    def write_bytes(self, name: str, content: Union[bytes, memoryview]) -> None:
         """Write a file whole."""
         with self._replacing(name) as temporary:
             temporary.write_bytes(content)
@@ -217,8 +219,7 @@ class RunFolder:
 
     def save_tensors(self, name: str, content: Mapping[str, Any]) -> None:
         """Write tensors and plain values, to be read by :func:`~.tensor_files.load_tensors`."""
-        with self._replacing(name) as temporary:
-            save_tensors(temporary, self.path / name, content)
+        self.write_bytes(name, dump_tensors(content))
 
     # ---- surroundings ----------------------------------------------------------------------
 

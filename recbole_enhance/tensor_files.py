@@ -1,5 +1,6 @@
 """Models and checkpoints as files of tensors and plain values, which load without running code."""
 
+import io
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
@@ -10,27 +11,15 @@ import torch
 _FORMAT = 1
 
 
-def save_tensors(path: Path, name: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors, arrays, sparse matrices and plain values.
+def dump_tensors(content: Mapping[str, Any]) -> memoryview:
+    """Tensors, arrays, sparse matrices and plain values as the content of a file.
 
-    Args:
-        path: The file.
-        name: How an error calls it.
-        content: What it is to hold.
-
-    Raises:
-        OSError: If it cannot be written, with the reason that torch hides.
+    In memory, since torch calls a file from C++: there a signal's exception becomes a RuntimeError,
+    and a file that the exception closed ends the process.
     """
-    with open(path, "wb") as file:
-        try:
-            torch.save({"format": _FORMAT, **_encode(dict(content))}, file)
-        except RuntimeError as error:
-            why = error.__context__
-            if isinstance(why, KeyboardInterrupt):
-                raise KeyboardInterrupt from error
-            if isinstance(why, OSError):
-                raise OSError(why.errno, why.strerror, str(name)) from error
-            raise
+    buffer = io.BytesIO()
+    torch.save({"format": _FORMAT, **_encode(dict(content))}, buffer)
+    return buffer.getbuffer()
 
 
 def load_tensors(

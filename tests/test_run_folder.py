@@ -1,9 +1,12 @@
 """Locks, and what a killed process leaves in its folder."""
 
 import os
+import random
+import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -153,18 +156,44 @@ def test_a_folder_whose_settings_name_no_model_is_told(toy):
         resume_run("run")
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
-def test_what_broke_a_half_written_file_is_told_apart(tmp_path, monkeypatch, error):
-    """Torch says of both, as it closes the file, that its length is unexpected."""
-
-    def save(content, file):
-        file.write(b"half")
-        try:
-            raise error
-        finally:
-            raise RuntimeError("unexpected pos 181440 vs 181328")
-
-    monkeypatch.setattr(torch, "save", save)
-    with pytest.raises(error if isinstance(error, type) else type(error)):
-        RunFolder(tmp_path, fresh=True).save_tensors("model.pt", {"label": "BPR"})
+@pytest.mark.parametrize("write", [
+    lambda folder: folder.save_tensors("full", {"weight": torch.zeros(10_000)}),
+    lambda folder: folder.write_text("full", "0" * 40_000),
+])  # fmt: skip
+def test_a_file_that_does_not_fit_is_named_and_not_left(tmp_path, write):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=rf"File too large: '{tmp_path}/full'"):
+            write(RunFolder(tmp_path, fresh=True))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_amid_a_save_stays_what_it_is(tmp_path):
+    """Torch made a RuntimeError of it, the run's failure, and now and then ended the process."""
+    folder, raised = RunFolder(tmp_path, fresh=True), []
+    content = {str(number): torch.zeros(9, 9) for number in range(30)}
+
+    def stop(*_):
+        raised.append(None)
+        raise KeyboardInterrupt
+
+    start = time.perf_counter()
+    folder.save_tensors("model.pt", content)
+    span = time.perf_counter() - start
+    before, moments, caught = signal.signal(signal.SIGALRM, stop), random.Random(7), 0
+    try:
+        for _ in range(1000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-6, span))
+                folder.save_tensors("model.pt", content)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                caught += 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert caught > 100
+    assert caught >= 0.95 * len(raised)  # Python itself loses a few
+    assert set(torch.load(tmp_path / "model.pt", weights_only=True)) == {"format", *content}

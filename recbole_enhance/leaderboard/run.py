@@ -35,6 +35,7 @@ from recbole_enhance.run_folder import LOCK, METRICS, RunFolder, logger
 
 _TUNERS_OWN = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
 _TERMINATED = 143  # what a shell reports of a process that SIGTERM ended
+_AGAIN_SECONDS = 5.0  # longer than a run takes to leave its folder in order
 Chosen = Dict[Tuple[int, str], Dict[str, Any]]
 
 
@@ -110,19 +111,28 @@ def _board_lock(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM stop the board as Ctrl-C does: processes end, and cells stay as they are."""
+    """Let SIGTERM stop the board as Ctrl-C does: processes end, and cells stay as they are.
+
+    Who sends it sends it once, and an exception can be lost: C code that asks whether an object has
+    an attribute takes any for a no. So the handler comes again until the block is left.
+    """
 
     def stop(*_: Any) -> None:
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
         raise SystemExit(_TERMINATED)
 
-    if threading.current_thread() is not threading.main_thread():
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or not hasattr(signal, "setitimer"):  # Windows ends processes without a word
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    signals = (signal.SIGTERM, signal.SIGALRM)
+    before = [signal.signal(number, stop) for number in signals]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in zip(signals, before):
+            signal.signal(number, handler)
 
 
 def _write_spec(board: Board, cells: Sequence[Cell]) -> None:

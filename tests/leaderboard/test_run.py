@@ -5,8 +5,10 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -432,3 +434,20 @@ def test_a_run_beside_the_board_is_the_same_run(spec, toy):
     assert call("run", spec(["BPR"], seeds=[2020]), "--quiet")[0] == 0
     run_toy(toy, "BPR", run_dir="beside")
     same_bits("beside", "board/cells/toy/BPR/2020")
+
+
+def test_sigterm_comes_again_where_its_exception_was_lost(monkeypatch):
+    monkeypatch.setattr(run, "_AGAIN_SECONDS", 0.05)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def lose_it_and_go_on():
+        with run._stopped_by_sigterm():
+            with contextlib.suppress(SystemExit):
+                signal.raise_signal(signal.SIGTERM)
+            time.sleep(60)
+
+    with pytest.raises(SystemExit) as stopped:
+        lose_it_and_go_on()
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
