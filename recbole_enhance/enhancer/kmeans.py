@@ -60,15 +60,16 @@ def nearest(points: Tensor, centres: Tensor) -> Tensor:
         [0, 1]
     """
     # |x - c|^2 without |x|^2, which is the same for all centres.
-    return (centres.square().sum(1) - 2 * points @ centres.t()).argmin(1)
+    return torch.addmm(centres.square().sum(1), points, centres.t(), alpha=-2).argmin(1)
 
 
-def lloyd(points: Tensor, centres: Tensor) -> Tensor:
-    """Move centres to their points' means until no point changes its cluster.
+def lloyd(points: Tensor, centres: Tensor, tolerance: float = 0.0) -> Tensor:
+    """Move centres to their points' means until hardly a point changes its cluster.
 
     Args:
         points: Shape: ``(n, d)``.
         centres: Where to start. Shape: ``(k, d)``.
+        tolerance: Share of the points that may still change; 0 goes on until none does.
 
     Returns:
         Centres. Shape: ``(k, d)``.
@@ -77,7 +78,7 @@ def lloyd(points: Tensor, centres: Tensor) -> Tensor:
     for _ in range(_MAX_ITERATIONS):
         centres = cluster_means(points, label, centres)
         before, label = label, nearest(points, centres)
-        if torch.equal(label, before):
+        if (label != before).sum() <= tolerance * len(points):
             break
     return centres
 
