@@ -10,6 +10,7 @@ start both add exactly nothing. docs/papers/rvrec.md numbers the equations, and 
 the paper has and which are reconstruction.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
 
 import torch
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
 else:
     _Backbone = object
 
+logger = logging.getLogger("recbole_enhance")
 WEIGHTS = ("shapley", "uniform")
 COALITIONS = ("learned", "random")
 FILE_ORDER = "file_order"
@@ -366,6 +368,10 @@ def check(config: Any) -> None:
             f"{', '.join(backbones())}"
         )
     refuse_out_of_range(config, _ALLOWED)
+    moves_means = config["rvrec_mean_head"] or config["rvrec_contrast_weight"] > 0
+    if config["rvrec_peo"] and not moves_means:
+        logger.warning("rvrec_contrast_weight=%g: without rvrec_mean_head nothing is left of PEO",
+                       config["rvrec_contrast_weight"])  # fmt: skip
 
 
 RVRec = Enhancer(

@@ -405,6 +405,19 @@ def test_histories_are_in_the_order_of_time(tmp_path):
     assert tokens == [f"i{n}" for n in range(7, 1, -1)]  # i1 and i0 are held out
 
 
+@pytest.mark.parametrize("options", [
+    {"rvrec_contrast_weight": 0.0},
+    {"rvrec_contrast_weight": 0.0, "rvrec_mean_head": True},
+    {"rvrec_contrast_weight": 0.0, "rvrec_peo": False},
+    {},
+], ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()))  # fmt: skip
+def test_a_peo_that_does_nothing_is_warned_of(toy, caplog, options):
+    built(toy, "BPR", **options)
+    told = [record.getMessage() for record in caplog.records]
+    inert = options == {"rvrec_contrast_weight": 0.0}
+    assert any("nothing is left of PEO" in text for text in told) == inert
+
+
 def test_without_times_the_order_of_the_file_is_taken_with_a_warning(tmp_path, caplog):
     lines = [("a", f"i{n}") for n in (3, 1, 4, 5, 9, 2, 6, 8, 7, 0)] + [("b", "i1"), ("b", "i2")]
     folder = write_small(tmp_path, lines, "user_id:token\titem_id:token")
