@@ -12,12 +12,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
+from run_folders import run_or_read
 from scipy import stats
 
 from recbole_enhance.options import parse_value
-from recbole_enhance.quick_start import load_run, resume_run, run_recbole_enhance
+from recbole_enhance.quick_start import load_run
 from recbole_enhance.reward import Reward
-from recbole_enhance.run_folder import CONFIG, METRICS, RunFolder
+from recbole_enhance.run_folder import METRICS, RunFolder
 
 REWARDS = ("loss", "recall@20", "ndcg@20", "cc@20", "ild@20", "gini@20")
 ACCURACY = ("recall@20", "ndcg@20")
@@ -58,17 +59,14 @@ def run_cell(task):
     options = {
         "model": "DVR" if reward else backbone, "dataset": args.dataset, "seed": seed,
         "learning_rate": rate, "epochs": args.epochs, "eval_step": args.eval_step,
-        "stopping_step": args.stopping_step, "run_dir": str(path), "quiet": True,
+        "stopping_step": args.stopping_step,
     }  # fmt: skip
     options.update({k: v for k, v in args.options.items() if reward or not k.startswith("dvr_")})
     if reward:
         options.update(backbone=backbone, dvr_reward=reward, **extra)
     if args.data_path and args.dataset != "ml-100k":
         options["data_path"] = args.data_path
-    if (path / CONFIG).is_file():
-        resume_run(path, quiet=True)
-    else:
-        run_recbole_enhance(config_dict=options)
+    run_or_read(path, options)
     if not (path / "beyond.json").is_file():
         RunFolder.open(path).write_json("beyond.json", beyond_accuracy(path))
     report = RunFolder.open(path).read_json(METRICS)

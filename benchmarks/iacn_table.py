@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 import torch
+from run_folders import run_or_read
 from scipy import stats
 
 from recbole_enhance.options import parse_value
-from recbole_enhance.quick_start import resume_run, run_recbole_enhance
-from recbole_enhance.run_folder import CONFIG, METRICS, RunFolder
+from recbole_enhance.run_folder import METRICS, RunFolder
 
 ARMS = {
     "backbone": {"iacn_delta": 1.0, "iacn_lambda": 0.0, "iacn_aux_init_scale": 0.0},
@@ -75,7 +75,7 @@ def run_cell(cell, args):
     path = folder_of(cell, args)
     options = {
         "model": "IaCN", "backbone": backbone, "dataset": args.dataset, "variant": "ctr",
-        "seed": seed, "run_dir": str(path), "quiet": True, "epochs": args.epochs, "eval_step": 1,
+        "seed": seed, "epochs": args.epochs, "eval_step": 1,
         "stopping_step": args.stopping_step, "learning_rate": args.learning_rate,
         "train_batch_size": args.batch, "MAX_ITEM_LIST_LENGTH": args.length,
         **OPTIONS.get(backbone, {}), **ARMS[arm], **extra, **args.options,
@@ -83,10 +83,7 @@ def run_cell(cell, args):
     if args.data_path and args.dataset != "ml-100k":
         options["data_path"] = args.data_path
     start = time.perf_counter()
-    if (path / CONFIG).is_file():
-        resume_run(path, quiet=True)
-    else:
-        run_recbole_enhance(config_dict=options)
+    run_or_read(path, options)
     report = RunFolder.open(path).read_json(METRICS)
     with open(path / "history.csv", encoding="utf-8") as file:
         ratios = [float(row["iacn_gradient_ratio"] or "nan") for row in csv.DictReader(file)]

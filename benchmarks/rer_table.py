@@ -19,6 +19,7 @@ import statistics
 from pathlib import Path
 
 import torch
+from run_folders import run_or_read
 from scipy import stats
 from tqdm import tqdm
 
@@ -27,8 +28,8 @@ from recbole_enhance.explain.attack import JSON as ATTACK
 from recbole_enhance.explain.attack import attack_run
 from recbole_enhance.explain.quality import baselines
 from recbole_enhance.explain.robustness import make_protocol
-from recbole_enhance.quick_start import load_run, resume_run, run_recbole_enhance
-from recbole_enhance.run_folder import CONFIG, METRICS, RunFolder
+from recbole_enhance.quick_start import load_run
+from recbole_enhance.run_folder import METRICS, RunFolder
 
 LAMBDAS, EPSILONS = (0.01, 0.1, 0.5, 0.9), (0.25, 0.5, 0.75, 1.0)
 AMAZON = {"dataset": "amazon-cellphones", "variant": "paper"}
@@ -78,12 +79,7 @@ def cells_of(part, args):
 def train(part, name, options, seed, args):
     """Train one cell, or read it if it is there."""
     path = Path(args.out, part, f"{name.replace(' ', '_').replace(',', '')}-{seed}")
-    if (path / CONFIG).is_file():
-        resume_run(path, quiet=True)
-    else:
-        run_recbole_enhance(
-            config_dict={**options, "seed": seed, "quiet": True, "run_dir": str(path)}
-        )
+    run_or_read(path, {**options, "seed": seed})
     return path
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from run_folders import run_or_read
 from scipy import stats
 
 from recbole_enhance.explain.attribution import (
@@ -25,8 +26,7 @@ from recbole_enhance.explain.attribution import (
     tables_of,
     without_coalition,
 )
-from recbole_enhance.quick_start import load_run, resume_run, run_recbole_enhance
-from recbole_enhance.run_folder import CONFIG, METRICS
+from recbole_enhance.quick_start import load_run
 from recbole_enhance.shapley import coalition as game
 
 STEPS = 10  # of a curve
@@ -35,17 +35,14 @@ STEPS = 10  # of a curve
 def trained(args, seed):
     """The run of a seed, trained if it is not there."""
     path = Path(args.out, args.dataset, f"{args.backbone}-{seed}")
-    if (path / CONFIG).is_file() and not (path / METRICS).is_file():
-        resume_run(path, quiet=True)
-    elif not (path / METRICS).is_file():
-        options = {
-            "model": "RVRec", "backbone": args.backbone, "dataset": args.dataset, "seed": seed,
-            "epochs": args.epochs, "eval_step": args.eval_step, "stopping_step": 3,
-            "learning_rate": args.learning_rate, "quiet": True, "run_dir": str(path),
-        }  # fmt: skip
-        if args.dataset != "ml-100k":
-            options["data_path"] = args.data_path
-        run_recbole_enhance(config_dict=options)
+    options = {
+        "model": "RVRec", "backbone": args.backbone, "dataset": args.dataset, "seed": seed,
+        "epochs": args.epochs, "eval_step": args.eval_step, "stopping_step": 3,
+        "learning_rate": args.learning_rate,
+    }  # fmt: skip
+    if args.dataset != "ml-100k":
+        options["data_path"] = args.data_path
+    run_or_read(path, options)
     return load_run(path)
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from run_folders import run_or_read
 from scipy import stats
 
 from recbole_enhance.options import load_yaml, parse_value
-from recbole_enhance.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.run_folder import CONFIG, HISTORY, METRICS, RunFolder
 
 PLAIN, FULL = "backbone", "RVRec"
@@ -54,7 +54,11 @@ def tuned(arm):
 def folder_of(cell, args):
     backbone, arm, rate, seed = cell
     words = [backbone, arm, str(rate), str(seed)]
-    return Path(args.out, args.dataset, "-".join(words).replace(" ", "_"))
+    return Path(args.out, protocol_of(args), "-".join(words).replace(" ", "_"))
+
+
+def protocol_of(args):
+    return "_".join([args.dataset, *([args.variant] if args.variant else [])])
 
 
 def finished(cell, args):
@@ -67,7 +71,7 @@ def run_cell(cell, args):
     path = folder_of(cell, args)
     options = {
         "model": backbone if arm == PLAIN else "RVRec", "dataset": args.dataset, "seed": seed,
-        "run_dir": str(path), "quiet": True, "epochs": args.epochs, "eval_step": args.eval_step,
+        "epochs": args.epochs, "eval_step": args.eval_step,
         "stopping_step": args.stopping_step, "learning_rate": rate,
         "train_batch_size": args.batch, **OPTIONS.get(backbone, {}), **ARMS[arm], **args.options,
     }  # fmt: skip
@@ -79,10 +83,7 @@ def run_cell(cell, args):
         options["data_path"] = args.data_path
     start = time.perf_counter()
     known = finished(cell, args)
-    if (path / CONFIG).is_file():
-        resume_run(path, quiet=True)
-    else:
-        run_recbole_enhance(config_dict=options)
+    run_or_read(path, options)
     report = RunFolder.open(path).read_json(METRICS)
     with open(path / HISTORY, encoding="utf-8") as file:
         last = list(csv.DictReader(file))[report["best_epoch"]]
@@ -242,7 +243,7 @@ def write(rows, missing, args):
     """Write the tables and the rows they are made of."""
     results = Path(args.results)
     results.mkdir(parents=True, exist_ok=True)
-    name = "_".join(["rvrec", args.dataset, *([args.variant] if args.variant else [])])
+    name = f"rvrec_{protocol_of(args)}"
     with open(results / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

@@ -61,7 +61,7 @@ doctor       show versions, what was mended for them, and what cannot run here
 --run_dir=PATH  folder of the run;  --quiet  print nothing but errors
 Options nest with dots: --eval_args.mode=uni100 keeps split and order.
 """
-BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
 _VERBS = ("run", "config", "attack", "explain", "leaderboard", "reproduce", "tune", "list",
           "doctor")  # fmt: skip
 
@@ -73,7 +73,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         argv: The words after the program's name; the process's own by default.
 
     Returns:
-        Exit status: 0, 2 for bad input (one line on standard error), 130 when interrupted.
+        Exit status: 0, 2 for bad input and 1 for want of memory (one line on standard error), 130
+        when interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -90,6 +91,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             traceback.print_exc()
         print(f"recbole-enhance: error: {one_line(error)}", file=sys.stderr)
         return BAD_INPUT
+    except Exception as error:
+        from recbole_enhance.tensor_files import out_of_memory  # imports torch, as --help does not
+
+        if not out_of_memory(error):
+            raise
+        print(f"recbole-enhance: error: out of memory: {one_line(error)}", file=sys.stderr)
+        return FAILED
 
 
 def _dispatch(words: List[str]) -> int:
@@ -221,8 +229,9 @@ def _table(result: Mapping[str, Any]) -> str:
     valid, test = result["best_valid_result"], result["test_result"]
     lines = [f"{'metric':<24}{'valid':>10}{'test':>10}"]
     for name, value in test.items():
-        at_valid = f"{valid[name]:>10.4f}" if name in valid else f"{'-':>10}"
-        lines.append(f"{name:<24}{at_valid}{value:>10.4f}")
+        both = (valid.get(name), value)
+        cells = ("-" if x is None or x != x else f"{x:.4f}" for x in both)  # files have no NaN
+        lines.append(f"{name:<24}" + "".join(f"{cell:>10}" for cell in cells))
     if result["run_dir"]:
         lines.append(f"run folder: {result['run_dir']}")
     return "\n".join(lines)

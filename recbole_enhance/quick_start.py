@@ -24,6 +24,7 @@ from recbole_enhance.run_folder import (
     logger,
     run_key,
 )
+from recbole_enhance.tensor_files import out_of_memory
 from recbole_enhance.trainer import EnhancedTrainer, make_trainer
 
 
@@ -308,6 +309,8 @@ def _said_as_one_line(what: str) -> Iterator[None]:
     except (ValueError, OSError):
         raise
     except Exception as error:
+        if out_of_memory(error):  # says nothing against the options or the data
+            raise
         kind = type(error).__name__
         raise ValueError(f"{what} cannot be built with these options: {kind}: {error}") from error
 

@@ -24,7 +24,7 @@ import torch
 import yaml
 
 from recbole_enhance.file_lock import lock_file
-from recbole_enhance.options import load_yaml
+from recbole_enhance.options import Loader, load_yaml
 from recbole_enhance.tensor_files import dump_tensors
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
@@ -274,6 +274,28 @@ def config_text(config: Any) -> str:
     """What ``config.yaml`` of a run holds."""
     options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
     return yaml.safe_dump(plain(options), sort_keys=True)
+
+
+def recorded_options(config: Any) -> Dict[str, Any]:
+    """What reading ``config.yaml`` of a run gives."""
+    return yaml.load(config_text(config), Loader)
+
+
+def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[Tuple[str, Any, Any]]:
+    """Options of the run in a folder that decide numbers and are not as recorded.
+
+    Args:
+        path: The folder; without a run in it there are none.
+        recorded: See :func:`recorded_options`.
+
+    Yields:
+        Option, the folder's value, and the other.
+    """
+    if (path / CONFIG).is_file():
+        saved = load_yaml(path / CONFIG)
+        for key in sorted((set(saved) | set(recorded)) - set(VOLATILE) | {"seed"}):
+            if saved.get(key) != recorded.get(key):
+                yield key, saved.get(key), recorded.get(key)
 
 
 def digest(config: Any) -> str:

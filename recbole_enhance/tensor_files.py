@@ -1,8 +1,9 @@
 """Models and checkpoints as files of tensors and plain values, which load without running code."""
 
+import contextlib
 import io
 from pathlib import Path
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Iterator, Mapping, Optional
 
 import numpy as np
 import scipy.sparse
@@ -22,6 +23,12 @@ def dump_tensors(content: Mapping[str, Any]) -> memoryview:
     return buffer.getbuffer()
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether there was no memory, of which torch makes a RuntimeError."""
+    known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+    return known or "allocate memory" in str(error)
+
+
 def load_tensors(
     path: Path, label: str, device: Any, run: Optional[str] = None
 ) -> Dict[str, Any]:
@@ -34,14 +41,19 @@ def load_tensors(
         run: The key of the run that the file must have; None takes any.
 
     Raises:
-        ValueError: If the file is missing, unreadable, or belongs to another pair of models or
-            to another run.
+        ValueError: If the file is missing, no such file of tensors, or belongs to another pair of
+            models or to another run.
+        OSError: If it cannot be read.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
+    except OSError:
+        raise
     except Exception as error:  # torch raises many types on what is not its own
+        if out_of_memory(error):
+            raise
         raise ValueError(f"{path}: not a checkpoint of tensors and plain values") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT or "label" not in content:
         raise ValueError(f"{path}: not a checkpoint of recbole_enhance")
@@ -50,6 +62,17 @@ def load_tensors(
     if run is not None and content.get("run") != run:
         raise ValueError(f"{path}: belongs to a run with other options or another seed")
     return _decode(content)
+
+
+@contextlib.contextmanager
+def refused_misfit(path: Any) -> Iterator[None]:
+    """Say in one line that what a file holds is not what the block expects of it."""
+    try:
+        yield
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        if out_of_memory(error):
+            raise
+        raise ValueError(f"{path}: does not fit this model or these data") from error
 
 
 def _encode(value: Any) -> Any:

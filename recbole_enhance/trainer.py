@@ -16,7 +16,7 @@ from tqdm import tqdm
 from recbole_enhance import acceleration, compat
 from recbole_enhance.evaluator import EnhancedCollector, EnhancedEvaluator
 from recbole_enhance.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
-from recbole_enhance.tensor_files import load_tensors
+from recbole_enhance.tensor_files import load_tensors, refused_misfit
 
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
 
@@ -98,10 +98,8 @@ class EnhancedTrainer(Trainer):
         self._train_data, self._validates = train_data, bool(valid_data) and self.eval_step > 0
         if self.folder is not None and (self.folder.path / CHECKPOINT).is_file():
             path = self.folder.path / CHECKPOINT
-            try:
+            with refused_misfit(path):
                 self.resume_checkpoint(path)
-            except (AttributeError, KeyError, RuntimeError, TypeError) as error:
-                raise ValueError(f"{path}: does not fit this model or these data") from error
         if self.cur_step > self.stopping_step or self.start_epoch >= self.epochs > 0:
             self.eval_collector.data_collect(train_data)  # stopped before; only the test is left
             result = self.best_valid_score, self.best_valid_result
@@ -248,10 +246,8 @@ class EnhancedTrainer(Trainer):
             ValueError: If it is unreadable or belongs to another model or run.
         """
         state = load_tensors(model_file, self.config["label"], self.device, run)
-        try:
+        with refused_misfit(model_file):
             self._load(state)
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(f"{model_file}: does not fit this model or these data") from error
         self._best = state
 
     def _load(self, state: Dict[str, Any]) -> None:

@@ -212,6 +212,9 @@ def test_rvrec_table_writes_both_tables_and_continues(tmp_path):
         lines = quick_lines("rvrec_table", *words)
         assert lines[-1] == "benchmark=rvrec_table dataset=ml-100k cells=2 of=2"
     assert len(lines) == 1
+    refused = run("rvrec_table", "--quick", *words, "--batch=512")
+    assert refused.returncode == 1
+    assert re.search(r"was run with train_batch_size=2048, and .*=512 is asked", refused.stderr)
     main = (tmp_path / "results" / "rvrec_ml-100k.md").read_text(encoding="utf-8")
     density = (tmp_path / "results" / "rvrec_ml-100k_density.md").read_text(encoding="utf-8")
     assert main.count("\n| BPR |") == 2

@@ -1,10 +1,12 @@
 import contextlib
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from worlds import TOY
 
@@ -49,6 +51,39 @@ def test_resume_of_a_finished_run_reads_it(options):
     _, first, _ = call("--model=BPR", options, "--epochs=1", "--run_dir=a")
     status, second, _ = call("--resume=a")
     assert (status, second) == (0, first)
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError("Unable to allocate 9 TiB"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    torch.cuda.OutOfMemoryError("CUDA out of memory"),
+], ids=lambda error: type(error).__name__)  # fmt: skip
+def test_want_of_memory_is_one_line(options, monkeypatch, error):
+    def build(*_):
+        raise error
+
+    monkeypatch.setattr("recbole.model.general_recommender.bpr.BPR.__init__", build)
+    status, out, err = call("--model=BPR", options, "--run_dir=a")
+    assert (status, out) == (1, "")
+    assert err.splitlines()[-1] == f"recbole-enhance: error: out of memory: {error}"
+    assert not Path("a").exists()
+
+
+def test_a_metric_without_a_value_is_a_dash_then_and_later(toy):
+    folder = Path("alike", "toy")
+    shutil.copytree(toy / "toy", folder)
+    users = (folder / "toy.user").read_text()
+    (folder / "toy.user").write_text(users.replace("\tM", "\tF"))
+    given = {**TOY, "data_path": str(folder.parent), "epochs": 1, "metrics": ["NDCG", "GroupGap"],
+             "group_fields": ["gender"]}  # fmt: skip
+    given["load_col"] = {**given["load_col"], "user": ["user_id", "gender"]}
+    Path("alike.yaml").write_text(yaml.safe_dump(given))
+    status, first, err = call("--model=BPR", "--config_files=alike.yaml", "--run_dir=a")
+    assert status == 0, err
+    gaps = [line.split()[1:] for line in first.splitlines() if "gap" in line]
+    assert gaps
+    assert all(cell == "-" for gap in gaps for cell in gap)
+    assert call("--resume=a")[:2] == (0, first)
 
 
 @pytest.mark.parametrize(

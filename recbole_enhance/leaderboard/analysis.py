@@ -99,7 +99,10 @@ class Comparison(NamedTuple):
         side = np.sign(mean) * self.measure.direction
         if not self.corrected[key] < statistics.ALPHA or not side:
             return ""
-        firm = self.seeds.low > 0 or self.seeds.high < 0
+        away, to = (self.seeds.low, self.seeds.high)[:: 1 if mean > 0 else -1]
+        if np.sign(mean) * to < 0:  # users without a value in some runs can make that
+            return ""
+        firm = np.sign(mean) * away > 0
         return ("better" if side > 0 else "worse") + ("" if firm else " maybe")
 
 
@@ -218,7 +221,8 @@ def compare(
                 test = test._replace(dropped=dropped)
             both = ~np.isnan(ours - theirs)
             value, base_value = float(ours[both].mean()), float(theirs[both].mean())
-            interval = statistics.seed_interval(statistics.differences(ours, theirs))
+            unit = 10.0 ** -row.runs[0].options.get("metric_decimal_place", _DECIMALS)
+            interval = statistics.seed_interval(statistics.differences(ours, theirs), unit)
             found.append(Comparison(row, base, m, value, base_value, interval, test, {}))
     return _corrected(found), alone
 

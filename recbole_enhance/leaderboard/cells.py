@@ -4,29 +4,29 @@ import contextlib
 import functools
 import os
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-import yaml
+from tqdm import tqdm
 
 from recbole_enhance.config import Config
 from recbole_enhance.file_lock import LockedError
 from recbole_enhance.leaderboard import CELLS, FAILURE
 from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, Row, overlay
-from recbole_enhance.options import Loader, UnknownOptionError, load_yaml, one_line
+from recbole_enhance.options import UnknownOptionError, one_line
 from recbole_enhance.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.run_folder import (
     CHECKPOINT,
     CONFIG,
     LOCK,
     METRICS,
-    VOLATILE,
     RunFolder,
-    config_text,
-    logger,
+    changed_options,
+    recorded_options,
 )
 from recbole_enhance.trainer import NotResumableError
 
@@ -159,7 +159,7 @@ def _cells_of_row(
     board: Board, number: int, dataset: str, config: Config, options: Mapping[str, Any]
 ) -> List[Cell]:
     row, label = board.rows[number], config["label"]
-    recorded = yaml.load(config_text(config), Loader)
+    recorded = recorded_options(config)
     folder = board.out.absolute() / CELLS / dataset / row_folder(label, row.name)
     return [
         Cell(
@@ -185,18 +185,13 @@ def refuse_changed(cells: Sequence[Cell]) -> None:
         ValueError: Naming the folder, the option, and both values.
     """
     for cell in cells:
-        file = cell.path / CONFIG
-        if not file.is_file() or (cell.path / FAILURE).is_file():
+        if (cell.path / FAILURE).is_file():
             continue  # what failed is run again
-        saved = load_yaml(file)
-        compared = (set(saved) | set(cell.recorded)) - set(VOLATILE) | {"seed"}
-        for key in sorted(compared):
-            old, new = saved.get(key), cell.recorded.get(key)
-            if old != new:
-                raise ValueError(
-                    f"{cell.path}: was run with {key}={old}, and {key}={new} is asked; take "
-                    "another --out, give the row a name, or remove that folder"
-                )
+        for key, old, new in changed_options(cell.path, cell.recorded):
+            raise ValueError(
+                f"{cell.path}: was run with {key}={old}, and {key}={new} is asked; take "
+                "another --out, give the row a name, or remove that folder"
+            )
 
 
 # ---- one cell ----------------------------------------------------------------------------------
@@ -220,7 +215,7 @@ def run_cell(cell: Cell, threads: int, driver: Optional[int] = None) -> Outcome:
             reason = one_line(error)
             if not isinstance(error, ValueError) or not reason:
                 reason = f"{type(error).__name__}: {reason}".rstrip(": ")
-            record_failure(cell, reason, keep=isinstance(error, (OSError, MemoryError)))
+            record_failure(cell, reason, keep=not isinstance(error, ValueError))
             return Outcome(FAILED, reason, time.perf_counter() - start)
         return Outcome(FINISHED, seconds=time.perf_counter() - start)
 
@@ -233,7 +228,7 @@ def _wait_for(action: Any) -> None:
             return action()
         except LockedError as error:  # a worker that the cluster took for dead may be alive
             if not told:
-                logger.warning("%s: waiting for it", error)
+                tqdm.write(f"{error}: waiting for it", file=sys.stderr)  # the logger is silent here
             told = True
             time.sleep(_WAIT_SECONDS)
 
@@ -242,7 +237,9 @@ def _finish(cell: Cell) -> None:
     if cell.finished:
         return
     failed = (cell.path / FAILURE).is_file()
-    if (cell.path / CONFIG).is_file() and (not failed or (cell.path / CHECKPOINT).is_file()):
+    begun = (cell.path / CHECKPOINT).is_file()
+    goes_on = not failed or (begun and not any(changed_options(cell.path, cell.recorded)))
+    if goes_on and (cell.path / CONFIG).is_file():
         (cell.path / FAILURE).unlink(missing_ok=True)
         own = cell.own_class[1] if cell.own_class else None
         with contextlib.suppress(NotResumableError):
@@ -262,7 +259,8 @@ def record_failure(cell: Cell, reason: str, keep: bool = False) -> None:
     Args:
         cell: The cell.
         reason: One line.
-        keep: Whether a checkpoint stays: a full disk says nothing against the epochs so far.
+        keep: Whether a checkpoint stays: a full disk or memory says nothing against the epochs so
+            far.
     """
 
     def write() -> None:

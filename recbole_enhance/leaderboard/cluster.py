@@ -7,6 +7,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 
+from recbole_enhance.options import one_line
+
 ANSWER_SECONDS = 10
 
 RunThere = Callable[[Callable[..., Any], Sequence[Tuple[Any, ...]]], Iterator[Tuple[int, Any]]]
@@ -98,8 +100,13 @@ def _run(
                 yield futures[future], future.result()
             except KilledWorker:
                 yield futures[future], None
-            except (asyncio.CancelledError, OSError) as error:
-                raise ValueError(f"cluster={address}: the scheduler went away") from error
+            except (asyncio.CancelledError, Exception) as error:
+                if future.status == "error":  # raised by the task, and not by the way to it
+                    why = one_line(f"{type(error).__name__}: {error}")
+                    raise ValueError(f"cluster={address}: a worker fails with {why}") from error
+                if isinstance(error, (asyncio.CancelledError, OSError)):
+                    raise ValueError(f"cluster={address}: the scheduler went away") from error
+                raise
     finally:
         with contextlib.suppress(Exception):  # it may be gone
             client.cancel(list(futures))

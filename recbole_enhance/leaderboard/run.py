@@ -14,7 +14,6 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import yaml
 from tqdm import tqdm
 
-from recbole_enhance.file_lock import lock_file
 from recbole_enhance.leaderboard import BOARD, TUNING
 from recbole_enhance.leaderboard.cells import (
     FAILED,
@@ -31,7 +30,7 @@ from recbole_enhance.leaderboard.local import CRASHED, run_here
 from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, describe
 from recbole_enhance.options import one_line
-from recbole_enhance.run_folder import LOCK, METRICS, RunFolder, logger
+from recbole_enhance.run_folder import METRICS, RunFolder, logger
 
 _TUNERS_OWN = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
 _TERMINATED = 143  # what a shell reports of a process that SIGTERM ended
@@ -101,12 +100,12 @@ def _board_lock(out: Path) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"out={out}: cannot be written ({error.strerror})") from error
-    lock = lock_file(out / LOCK, f"out={out}")
+    folder = RunFolder(out, fresh=False)
+    folder.lock("out")
     try:
         yield
     finally:
-        (out / LOCK).unlink(missing_ok=True)
-        lock.close()
+        folder.release()
 
 
 @contextlib.contextmanager

@@ -137,11 +137,7 @@ def paired_t(difference: np.ndarray) -> Tuple[float, float]:
     n = len(difference)
     if n < 2:
         return np.nan, np.nan
-    mean, deviation = float(difference.mean()), _deviation(difference)
-    if deviation == 0:
-        return (0.0, 1.0) if mean == 0 else (float(np.copysign(np.inf, mean)), 0.0)
-    t = mean / (deviation / np.sqrt(n))
-    return float(t), float(2 * stdtr(n - 1, -abs(t)))
+    return _t_test(float(difference.mean()), _deviation(difference) / np.sqrt(n), n)
 
 
 def wilcoxon(difference: np.ndarray) -> float:
@@ -232,13 +228,19 @@ def win_tie_loss(difference: np.ndarray, direction: int) -> Tuple[int, int, int]
     return tuple(int(np.count_nonzero(better == sign)) for sign in (1, 0, -1))  # type: ignore
 
 
-def seed_interval(difference: np.ndarray, level: float = 1 - ALPHA) -> SeedInterval:
+def seed_interval(
+    difference: np.ndarray, unit: float = 0.0, level: float = 1 - ALPHA
+) -> SeedInterval:
     r"""Student's interval of the mean difference over seeds.
 
-    .. math:: \bar d \pm t_{n-1} \, s_d / \sqrt n
+    .. math:: \bar d \pm t_{n-1} \, \sqrt{(s_d^2 + u^2 / 6) / n}
+
+    Both values of a difference were rounded, which adds :math:`u^2 / 12` of variance each: without
+    it, few seeds that happen to round alike would leave no doubt.
 
     Args:
         difference: Method minus backbone with the same seed, NaN for none. Shape: ``(seeds,)``.
+        unit: What the values were rounded to, u.
         level: Of the interval.
 
     Returns:
@@ -255,8 +257,9 @@ def seed_interval(difference: np.ndarray, level: float = 1 - ALPHA) -> SeedInter
     mean = float(difference.mean()) if n else np.nan
     if n < 2:
         return SeedInterval(n, mean, np.nan, np.nan, np.nan)
-    half = stdtrit(n - 1, (1 + level) / 2) * _deviation(difference) / np.sqrt(n)
-    return SeedInterval(n, mean, float(mean - half), float(mean + half), paired_t(difference)[1])
+    error = np.hypot(_deviation(difference), unit / np.sqrt(6)) / np.sqrt(n)
+    half = stdtrit(n - 1, (1 + level) / 2) * error
+    return SeedInterval(n, mean, float(mean - half), float(mean + half), _t_test(mean, error, n)[1])
 
 
 def corrected(p: np.ndarray, method: str) -> np.ndarray:
@@ -285,6 +288,14 @@ def corrected(p: np.ndarray, method: str) -> np.ndarray:
     if known.any():
         result[known] = multipletests(p[known], alpha=ALPHA, method=method)[1]
     return result
+
+
+def _t_test(mean: float, error: float, n: int) -> Tuple[float, float]:
+    """Student's t and its two-sided p, of n values whose mean has this standard error."""
+    if error == 0:
+        return (0.0, 1.0) if mean == 0 else (float(np.copysign(np.inf, mean)), 0.0)
+    t = mean / error
+    return float(t), float(2 * stdtr(n - 1, -abs(t)))
 
 
 def _deviation(difference: np.ndarray) -> float:

@@ -323,8 +323,12 @@ def _started(pid: int) -> str:
     """When a process of this machine started, or nothing if there is none."""
     try:
         process = psutil.Process(pid)
-        return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
-    except psutil.Error:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return ""
+        if psutil.LINUX:  # ticks since boot; psutil's seconds move when the clock is set
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return str(process.create_time())
+    except (psutil.Error, OSError):
         return ""
 
 

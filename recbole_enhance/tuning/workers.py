@@ -130,7 +130,8 @@ def work_in_processes(plan: Plan, study: Any, jobs: int, show: Callable[[], None
             wait()
             show()
     finally:
-        for worker in workers:  # a Ctrl-C reaches them too, and they give their trials back
+        # A Ctrl-C reaches them too, and they give their trials back.
+        for worker in (worker for worker in workers if worker.pid is not None):
             worker.join(_PATIENCE)
             if worker.is_alive():
                 worker.terminate()

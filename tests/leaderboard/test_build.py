@@ -230,6 +230,22 @@ def test_a_difference_over_users_that_seeds_leave_open_is_marked_so(tmp_path):
     assert wording.MARKS[c.verdict] == "△"
 
 
+def test_users_and_seeds_that_contradict_each_other_find_nothing(tmp_path):
+    """Users without a value in one run count for the seeds' means, and for no test over users."""
+    draw = np.random.default_rng(0)
+    for seed in (1, 2, 3):
+        base = draw.random(200) / 2
+        ours = base + 0.1 * draw.random(200)
+        base[:80] += 0.45
+        ours[:80] = np.nan
+        make_run(tmp_path, "BPR", seed, users={"recall@10": base})
+        make_run(tmp_path, "DVR-BPR", seed, users={"recall@10": ours})
+    (c,) = analysed(tmp_path)[0].comparisons
+    assert c.users.mean > 0 > c.seeds.high
+    assert c.corrected["t_holm"] < 0.05
+    assert c.verdict == ""
+
+
 def test_the_ranks_take_the_seeds_that_all_rows_have(tmp_path):
     for label, level in (("Pop", 0.1), ("BPR", 0.2), ("LightGCN", 0.3)):
         for seed in (1, 2):

@@ -16,6 +16,7 @@ from worlds import TOY
 
 from recbole_enhance.cli import main
 from recbole_enhance.leaderboard import run
+from recbole_enhance.leaderboard.cluster import connected
 
 pytest.importorskip("distributed", reason="needs pip install recbole_enhance[distributed]")
 ROOT = Path(__file__).parents[2]
@@ -183,3 +184,14 @@ def test_workers_that_cannot_run_cells_are_one_line(toy, cluster, monkeypatch):
     assert (status, len(err.splitlines())) == (2, 1)
     assert "runs 2 cells in one process" in err
     assert not Path("board").exists()
+
+
+@pytest.mark.slow
+def test_what_a_worker_fails_with_is_said_in_one_line(cluster):
+    cluster.wait()
+    cluster.worker()
+    cluster.wait(1)
+    with connected(cluster.address) as run_there:
+        assert list(run_there(len, [("abc",)])) == [(0, 3)]
+        with pytest.raises(ValueError, match=r"a worker fails with FileNotFoundError: .*nowhere"):
+            list(run_there(os.stat, [("/nowhere",)]))

@@ -149,24 +149,48 @@ def test_a_failed_cell_is_a_file_with_its_reason_and_the_rest_goes_on(spec):
     assert before.items() <= stamps().items()
 
 
-def test_any_exception_is_a_failure_and_a_full_disk_keeps_the_epochs(spec, monkeypatch):
+@pytest.mark.parametrize("error", [
+    OSError(28, "No space left on device"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    torch.cuda.OutOfMemoryError("CUDA out of memory"),
+], ids=lambda error: type(error).__name__)  # fmt: skip
+def test_any_exception_is_a_failure_and_a_full_disk_keeps_the_epochs(spec, monkeypatch, error):
     save = RunFolder.save_tensors
 
     def full(self, name, content):
         save(self, name, content)
         if content["epoch"] == 1 and name == "checkpoint.pt":
-            raise OSError(28, "No space left on device")
+            raise error
 
     monkeypatch.setattr(RunFolder, "save_tensors", full)
     assert call("run", spec(["BPR"], seeds=1), "--quiet")[0] == 1
     place = Path("board/cells/toy/BPR/2020")
-    assert json.loads((place / "failure.json").read_text())["reason"].startswith("OSError: ")
+    reason = json.loads((place / "failure.json").read_text())["reason"]
+    assert reason.startswith(f"{type(error).__name__}: ")
+    assert (place / "checkpoint.pt").is_file()
+
+    def no_memory(*_, **__):
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "load", no_memory)
+        assert call("run", spec(["BPR"], seeds=1), "--quiet")[0] == 1
     assert (place / "checkpoint.pt").is_file()
     monkeypatch.setattr(RunFolder, "save_tensors", save)
     assert call("run", spec(["BPR"], seeds=1), "--quiet")[0] == 0
     assert "resumed after epoch 1" in (place / "run.log").read_text()
     assert call("run", spec(["BPR"], seeds=1), "--quiet", "--out=other")[0] == 0
     same_bits(place, "other/cells/toy/BPR/2020")
+
+    monkeypatch.setattr(RunFolder, "save_tensors", full)
+    assert call("run", spec(["BPR"], seeds=1), "--quiet", "--out=changed")[0] == 1
+    monkeypatch.setattr(RunFolder, "save_tensors", save)
+    changed = Path("changed/cells/toy/BPR/2020")
+    assert (changed / "checkpoint.pt").is_file()
+    words = ["--quiet", "--out=changed", "--learning_rate=0.5"]
+    assert call("run", spec(["BPR"], seeds=1), *words)[0] == 0
+    assert "resumed" not in (changed / "run.log").read_text()
+    assert yaml.safe_load((changed / "config.yaml").read_text())["learning_rate"] == 0.5
 
     def broken(**_):
         raise KeyError("odd")
@@ -296,6 +320,13 @@ def test_a_class_of_ones_own_in_a_row(spec, toy, monkeypatch):
     assert Path("board/cells/toy/DVR-Mine/2020/metrics.json").is_file()
 
 
+def test_what_a_killed_board_was_writing_is_removed(spec):
+    Path("board").mkdir()
+    Path("board/.board.yaml.1.tmp").write_text("half")
+    assert call("run", spec(["BPR"], seeds=1), "--quiet")[0] == 0
+    assert not list(Path("board").rglob(".*"))
+
+
 def test_two_processes_do_not_run_one_board(spec):
     with run._board_lock(Path("board")):
         status, _, err = call("run", spec(["BPR"], seeds=1))
@@ -318,8 +349,9 @@ def test_a_cell_waits_for_the_process_that_runs_it(spec, monkeypatch):
             other.release()
 
     monkeypatch.setattr(cells.time, "sleep", wait)
-    assert call("run", spec(["BPR"], seeds=1), "--quiet")[0] == 0
-    assert len(waits) == 2
+    status, _, err = call("run", spec(["BPR"], seeds=1), "--quiet")
+    assert (status, len(waits)) == (0, 2)
+    assert err.count("waiting for it") == 1
 
 
 # ---- processes ---------------------------------------------------------------------------------

@@ -140,6 +140,26 @@ def test_equal_seeds_have_an_interval_of_no_width():
     assert (result.low, result.high, result.p) == pytest.approx((0.1, 0.1, 0.0))
 
 
+@given(DIFFERENCES.filter(lambda d: np.ptp(d) > 1e-3), st.floats(1e-6, 1.0))
+def test_rounding_widens_the_interval_by_its_variance(difference, unit):
+    plain, wide = (statistics.seed_interval(difference, u) for u in (0.0, unit))
+    n = len(difference)
+    error = np.sqrt((difference.var(ddof=1) + unit**2 / 6) / n)
+    half = stats.t.ppf(0.975, n - 1) * error
+    assert (wide.low, wide.high) == pytest.approx((plain.mean - half, plain.mean + half), rel=1e-9)
+    assert wide.p == pytest.approx(2 * stats.t.sf(abs(plain.mean) / error, n - 1), rel=1e-9)
+    assert wide.p >= plain.p
+
+
+def test_seeds_that_round_alike_are_no_proof():
+    """Two seeds, no effect, a spread of three units: without the unit .19 are found instead."""
+    draw, found = np.random.default_rng(0).normal(size=(20_000, 2, 2)) * 3e-4 / np.sqrt(2), 0
+    rounded = draw.round(4)
+    for difference in rounded[:, 0] - rounded[:, 1]:
+        found += statistics.seed_interval(difference, 1e-4).p < 0.0125  # one of four, by Holm
+    assert found / len(draw) < 0.015
+
+
 @given(arrays(np.float64, (2, 3, 5), elements=st.one_of(FINITE, st.just(np.nan))))
 def test_the_average_over_seeds_against_a_loop(values):
     method, backbone = statistics.seed_average(values[0], values[1])

@@ -1,12 +1,14 @@
 """Processes of one machine on one study, and what a kill leaves."""
 
 import json
+import multiprocessing
 import os
 import signal
 import time
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from tuning_workers import (
     SPACE,
@@ -21,6 +23,7 @@ from tuning_workers import (
 )
 
 from recbole_enhance import tune
+from recbole_enhance.tuning import study
 
 
 def told():
@@ -81,6 +84,30 @@ def test_killing_a_program_with_jobs_ends_its_processes_too(toy):
     states = [row["state"] for row in rows()]
     assert states.count("complete") == trained + 3
     assert states.count("lost") == len(states) - trained - 3 <= 2
+
+
+def test_ctrl_c_while_processes_start_is_ctrl_c(toy, monkeypatch):
+    class Context:
+        @staticmethod
+        def Process(**_):
+            return process
+
+    def stop():
+        raise KeyboardInterrupt
+
+    process = multiprocessing.get_context("spawn").Process(target=stop)
+    monkeypatch.setattr(process, "start", stop)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: Context)
+    with pytest.raises(KeyboardInterrupt):
+        tune.tune(options(toy), "out", 4, SPACE, jobs=2, quiet=True)
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="elsewhere psutil has nothing better")
+def test_a_clock_that_is_set_kills_no_trial(monkeypatch):
+    before = study._started(os.getpid())
+    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: 0.0)
+    assert study._started(os.getpid()) == before != ""
+    assert study._started(2**22 + 1) == ""
 
 
 @pytest.mark.slow
