@@ -1,6 +1,7 @@
 """The story of one run."""
 
 import contextlib
+import re
 import time
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, Mapping, NamedTuple, Optional, Sequence, Union
@@ -301,13 +302,24 @@ def _clean_up(folder: Optional[RunFolder], config: Config) -> Iterator[None]:
             folder.release()
 
 
+_NAMES_SOMETHING = re.compile(r"[^\s:=]+[:=]")  # an option or a file
+
+
 @contextlib.contextmanager
 def _said_as_one_line(what: str) -> Iterator[None]:
-    """Turn the many types that RecBole fails with on odd options or data into ours."""
+    """Turn the many types that RecBole fails with on odd options or data into ours.
+
+    Args:
+        what: An option, named where the error names none.
+    """
     try:
         yield
-    except (ValueError, OSError):
+    except OSError:
         raise
+    except ValueError as error:
+        if type(error) is not ValueError or _NAMES_SOMETHING.match(str(error)):
+            raise
+        raise ValueError(f"{what}: {error}") from error
     except Exception as error:
         if out_of_memory(error):  # says nothing against the options or the data
             raise

@@ -187,15 +187,16 @@ class EnhancedTrainer(Trainer):
     def _end_epoch(self, epoch: int) -> None:
         """Report the epoch, then write history and checkpoint."""
         row = self.history[-1]
-        score = f"{self.valid_metric} {row.get('valid_' + self.valid_metric, float('nan')):.4f}"
+        told = []
+        if self._validates:
+            score = row.get(f"valid_{self.valid_metric}", math.nan)
+            told = [f"{self.valid_metric} {score:.4f}",
+                    f"best {self.best_valid_score:.4f} in epoch {self.best_epoch}"]  # fmt: skip
         if self._bar is not None:
-            self._bar.set_postfix_str(
-                f"{score}, best {self.best_valid_score:.4f} in epoch {self.best_epoch}"
-            )
+            self._bar.set_postfix_str(", ".join(told))
         if self._bar is None or self._bar.disable:
-            logger.info("epoch %d: train loss %.4f, %s, best %.4f in epoch %d", epoch,
-                        row["train_loss"], score, self.best_valid_score,
-                        self.best_epoch)  # fmt: skip
+            told.insert(0, f"train loss {row['train_loss']:.4f}")
+            logger.info("epoch %d: %s", epoch, ", ".join(told))
         if self.folder is not None:
             self.folder.write_history(self.history)
             self.folder.save_tensors(CHECKPOINT, self._checkpoint(epoch))

@@ -151,7 +151,7 @@ def _refuse_missing_optuna() -> None:
         from optuna.exceptions import UpdateFinishedTrialError  # noqa: F401  not in 4.2
     except ImportError:
         raise ValueError(
-            "tune: needs pip install 'recbole_enhance[tune]' (optuna 4.9 or newer)"
+            "tune: needs optuna 4.9 or newer; install the extra: pip install '.[tune]'"
         ) from None
 
 

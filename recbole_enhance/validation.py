@@ -16,7 +16,7 @@ from recbole_enhance.options import nearest
 # RecBole would unpickle these files, and so run whatever code is in them.
 _PICKLES = ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders")
 _POSITIVE = ("train_batch_size", "eval_batch_size", "learning_rate", "embedding_size",
-             "eval_memory_mb", "MAX_ITEM_LIST_LENGTH")  # fmt: skip
+             "eval_memory_mb", "MAX_ITEM_LIST_LENGTH", "k")  # fmt: skip
 # RecBole computes these, or overwrites them without a word.
 _COMPUTED = {
     "device": "use_gpu and gpu_id choose it",
@@ -29,9 +29,10 @@ _ONE_OF = {
 }
 _WHOLE = ("epochs", "eval_step", "stopping_step", "seed", "train_batch_size", "eval_batch_size",
           "embedding_size", "worker", "metric_decimal_place", "loss_decimal_place",
-          "MAX_ITEM_LIST_LENGTH")  # fmt: skip
-_NOT_NEGATIVE = ("epochs", "stopping_step", "metric_decimal_place", "loss_decimal_place", "worker",
-                 "weight_decay")  # fmt: skip
+          "MAX_ITEM_LIST_LENGTH", "k")  # fmt: skip
+_NOT_NEGATIVE = ("epochs", "eval_step", "stopping_step", "metric_decimal_place",
+                 "loss_decimal_place", "worker", "weight_decay", "reg_weight",
+                 "shrink")  # fmt: skip
 # What a metric may need, and the option that gives it.
 _NEEDED_OPTIONS = {"categories": "item_category_field", "groups": "group_fields"}
 _TEXT = ("dataset", "variant", "run_dir", "data_path", "item_category_field")
@@ -107,6 +108,8 @@ def _refuse_bad_value(key: str, value: Any, default: Any) -> None:
         raise ValueError(f"{key}={value}: must be above 0")
     if key in _NOT_NEGATIVE and number and value < 0:
         raise ValueError(f"{key}={value}: must not be below 0")
+    if key.endswith("dropout_prob") and number and not 0 <= value <= 1:
+        raise ValueError(f"{key}={value}: must be between 0 and 1")
     if key in _TEXT and value is not None and not isinstance(value, str):
         raise ValueError(f"{key}={value}: text is expected")
     if key in _TEXT and value is not None and "\0" in value:

@@ -335,7 +335,7 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
     ("options", "message"),
     [
         ({"learning_rate": 1e30, "epochs": 20}, "training loss is nan in epoch .*learning_rate=1e"),
-        ({"user_inter_num_interval": "[1000,inf)"}, "empty"),
+        ({"user_inter_num_interval": "[1000,inf)"}, "^dataset=toy: .*empty"),
         ({"val_interval": {"rating": "[99,inf)"}}, "empty"),
         ({"encoding": "klingon"}, "dataset=toy cannot be built .*LookupError"),
         ({"topk": [5, 49]}, r"topk=\[5, 49\]: 49 of 48 items cannot be listed"),
@@ -424,8 +424,12 @@ def test_a_full_disk_keeps_the_epochs_that_are_done(toy, monkeypatch):
     assert resume_run("full")["test_result"] == whole["test_result"]
 
 
-def test_a_run_without_validation_can_be_read_again(toy):
-    first = run_toy(toy, "BPR", eval_step=0, run_dir="unvalidated")
+def test_a_run_without_validation_can_be_read_again(toy, caplog):
+    with caplog.at_level("INFO", "recbole_enhance"):
+        first = run_toy(toy, "BPR", eval_step=0, run_dir="unvalidated")
+    told = [r.getMessage() for r in caplog.records if r.getMessage().startswith("epoch 0: ")]
+    loss = float(history_rows(Path("unvalidated"))[0]["train_loss"])
+    assert told == [f"epoch 0: train loss {loss:.4f}"]
     assert resume_run("unvalidated")["test_result"] == first["test_result"]
 
 

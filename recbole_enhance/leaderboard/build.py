@@ -68,7 +68,8 @@ def _refuse_missing_packages() -> None:
     for name in _PACKAGES:
         if importlib.util.find_spec(name) is None:
             raise ValueError(
-                f"leaderboard build: {name} is missing: pip install recbole_enhance[leaderboard]"
+                f"leaderboard build: {name} is missing; install the extra: "
+                "pip install '.[leaderboard]'"
             )
 
 

@@ -31,7 +31,8 @@ def connected(address: str) -> Iterator[RunThere]:
         from distributed import Client
     except ImportError as error:
         raise ValueError(
-            f"cluster={address}: {error.name} is missing: pip install recbole_enhance[distributed]"
+            f"cluster={address}: {error.name} is missing; install the extra: "
+            "pip install '.[distributed]'"
         ) from error
     with _hushed():
         _refuse_silence(address)

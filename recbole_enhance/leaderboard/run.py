@@ -241,7 +241,7 @@ def _tuner(board: Board) -> Callable[..., Dict[str, Any]]:
         from recbole_enhance.tune import tune
     except ImportError as error:
         raise ValueError(
-            f"tune: {error.name} is missing: pip install recbole_enhance[tune]"
+            f"tune: {error.name} is missing; install the extra: pip install '.[tune]'"
         ) from error
     known = set(inspect.signature(tune).parameters) - _TUNERS_OWN
     for key in board.tune or {}:

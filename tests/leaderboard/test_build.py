@@ -456,7 +456,7 @@ def test_a_missing_package_is_named(board, monkeypatch, package):
         return None if name == package else found(name, *rest)
 
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
-    with pytest.raises(ValueError, match=rf"{package} is missing: .*_enhance\[leaderboard\]"):
+    with pytest.raises(ValueError, match=rf"{package} is missing; .* '\.\[leaderboard\]'"):
         build(board, quiet=True)
 
 

@@ -18,7 +18,7 @@ from recbole_enhance.cli import main
 from recbole_enhance.leaderboard import run
 from recbole_enhance.leaderboard.cluster import connected
 
-pytest.importorskip("distributed", reason="needs pip install recbole_enhance[distributed]")
+pytest.importorskip("distributed", reason="needs the extra distributed")
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
 
