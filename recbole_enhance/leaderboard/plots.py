@@ -19,6 +19,8 @@ from recbole_enhance.leaderboard.pictures import (
 from recbole_enhance.leaderboard.ranks import pareto_front
 
 _ACTIVITY = "activity"
+_MOST_NAMES = 25  # points with names in one picture; of more, those of the front have them
+_MOST_RANKS = 15  # numbers that fit beside each other on the axis of ranks
 
 
 class Plot(NamedTuple):
@@ -135,6 +137,8 @@ def _draw_trade_off(
         axes.errorbar(point.x, point.y, point.y_error, point.x_error, color=colour, lw=0.8,
                       marker="D" if point.row.enhancer else "o", ms=6 if point.front else 5,
                       mfc=colour if point.front else "white")  # fmt: skip
+        if len(points) > _MOST_NAMES and not point.front:
+            continue
         right, up = point.label
         axes.annotate(plain(point.row.title), (point.x, point.y), (6 * right, 5 * up),
                       textcoords="offset points", fontsize=8, ha="left" if right > 0 else "right",
@@ -306,7 +310,8 @@ def _draw_ranks(
     axes.plot([low, high], [0, 0], color="black", lw=1.2)
     for tick in np.arange(low, high + 1):
         axes.plot([tick, tick], [0, 0.12], color="black", lw=1)
-        axes.text(tick, 0.18, f"{tick:g}", ha="center", va="bottom", fontsize=8)
+        if (tick - low) % max(1, np.ceil((high - low) / _MOST_RANKS)) == 0:
+            axes.text(tick, 0.18, f"{tick:g}", ha="center", va="bottom", fontsize=8)
     axes.plot([low, low + distance], [0.75, 0.75], color="black", lw=1.5, marker="|")
     axes.text(low + distance, 0.75, f"  CD = {distance:.3f}", va="center", fontsize=8)
     for place, group in enumerate(groups):
