@@ -6,7 +6,7 @@ from typing import Any, Mapping
 
 from recbole_enhance.config import Config
 from recbole_enhance.quick_start import resume_run, run_recbole_enhance
-from recbole_enhance.run_folder import CONFIG, changed_options, recorded_options
+from recbole_enhance.run_folder import CONFIG, recorded_options, refuse_changed_options
 
 
 def run_or_read(path: Path, options: Mapping[str, Any]) -> None:
@@ -20,6 +20,9 @@ def run_or_read(path: Path, options: Mapping[str, Any]) -> None:
     if not (path / CONFIG).is_file():
         run_recbole_enhance(config_dict=options)
         return
-    for key, old, new in changed_options(path, recorded_options(Config(config_dict=options))):
-        sys.exit(f"{path}: was run with {key}={old}, and {key}={new} is asked; take another --out")
+    recorded = recorded_options(Config(config_dict=options))
+    try:
+        refuse_changed_options(path, recorded, "take another --out")
+    except ValueError as error:
+        sys.exit(str(error))
     resume_run(path, quiet=True)

@@ -58,7 +58,7 @@ def folder_of(cell, args):
 
 
 def protocol_of(args):
-    return "_".join([args.dataset, *([args.variant] if args.variant else [])])
+    return "_".join(filter(None, (args.dataset, args.variant)))
 
 
 def finished(cell, args):

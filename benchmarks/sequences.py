@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import torch
 from recbole.data import create_dataset as recbole_create_dataset
 from recbole.utils import init_seed
 from turns import choose_dataset
@@ -23,6 +24,7 @@ CASES = {"RecBole": recbole_create_dataset, "ours": create_dataset}
 
 def work(case: str, model: str, dataset: str, data_path: str, length: int) -> None:
     """One case, once: print what it took."""
+    torch.set_num_threads(1)  # several wait for each other on a busy machine, at full CPU
     config = Config(
         config_dict={"model": model, "dataset": dataset, "data_path": data_path,
                      "MAX_ITEM_LIST_LENGTH": length, "show_progress": False}

@@ -18,8 +18,8 @@ from recbole_enhance.run_folder import (
     CONFIG,
     ENVIRONMENT,
     METRICS,
-    VOLATILE,
     RunFolder,
+    changed_options,
     logger,
 )
 
@@ -275,9 +275,8 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Dict[str, L
 
 def _changed_options(before: RunFolder, after: RunFolder) -> Dict[str, List[Any]]:
     """Options that decide numbers and differ, such as those a newer version has."""
-    old, new = (load_yaml(folder.path / CONFIG) for folder in (before, after))
-    keys = sorted({*old, *new} - set(VOLATILE))
-    return {f"option {k}": [old.get(k), new.get(k)] for k in keys if old.get(k) != new.get(k)}
+    changes = changed_options(before.path, load_yaml(after.path / CONFIG))
+    return {f"option {key}": [old, new] for key, old, new in changes}
 
 
 def _is_tolerance(value: Any) -> bool:

@@ -298,6 +298,21 @@ def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[Tuple[s
                 yield key, saved.get(key), recorded.get(key)
 
 
+def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str) -> None:
+    """Refuse a folder whose run has other options than are asked now.
+
+    Args:
+        path: The folder; without a run in it there is nothing to refuse.
+        recorded: See :func:`recorded_options`.
+        advice: What to do then, for the message.
+
+    Raises:
+        ValueError: Naming the folder, the first such option, and both values.
+    """
+    for key, old, new in changed_options(path, recorded):
+        raise ValueError(f"{path}: was run with {key}={old}, and {key}={new} is asked; {advice}")
+
+
 def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
     options = {k: v for k, v in plain(config.options).items() if k not in VOLATILE}

@@ -99,10 +99,10 @@ class Comparison(NamedTuple):
         side = np.sign(mean) * self.measure.direction
         if not self.corrected[key] < statistics.ALPHA or not side:
             return ""
-        away, to = (self.seeds.low, self.seeds.high)[:: 1 if mean > 0 else -1]
-        if np.sign(mean) * to < 0:  # users without a value in some runs can make that
+        least, most = sorted(np.sign(mean) * end for end in (self.seeds.low, self.seeds.high))
+        if most < 0:  # the other way; users without a value in some runs can make that
             return ""
-        firm = np.sign(mean) * away > 0
+        firm = least > 0
         return ("better" if side > 0 else "worse") + ("" if firm else " maybe")
 
 

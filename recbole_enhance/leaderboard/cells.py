@@ -27,6 +27,7 @@ from recbole_enhance.run_folder import (
     RunFolder,
     changed_options,
     recorded_options,
+    refuse_changed_options,
 )
 from recbole_enhance.trainer import NotResumableError
 
@@ -187,11 +188,10 @@ def refuse_changed(cells: Sequence[Cell]) -> None:
     for cell in cells:
         if (cell.path / FAILURE).is_file():
             continue  # what failed is run again
-        for key, old, new in changed_options(cell.path, cell.recorded):
-            raise ValueError(
-                f"{cell.path}: was run with {key}={old}, and {key}={new} is asked; take "
-                "another --out, give the row a name, or remove that folder"
-            )
+        refuse_changed_options(
+            cell.path, cell.recorded,
+            "take another --out, give the row a name, or remove that folder",
+        )  # fmt: skip
 
 
 # ---- one cell ----------------------------------------------------------------------------------
