@@ -17,7 +17,7 @@ test-fast: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -m "not slow"
 
 test-oldest: $(OLDEST_INSTALLED)
-	$(OLDEST)/bin/python -m pytest tests/test_compat.py tests/test_config.py tests/test_options.py tests/shapley tests/enhancer tests/metric
+	$(OLDEST)/bin/python -m pytest tests/compat tests/experiment/test_config.py tests/options tests/shapley tests/enhancer tests/metric
 
 check: $(INSTALLED)
 	$(VENV)/bin/python -m pip install -q -c constraints.txt -e ".[check]"

@@ -11,7 +11,7 @@ import argparse
 import itertools
 import sys
 import time
-from typing import Any, Dict, List
+from typing import Any
 
 import torch
 from turns import Worker, assembled, choose_dataset, measure, serve
@@ -23,7 +23,7 @@ BATCH, NEGATIVES = 2048, 5
 MANY = {"train_neg_sample_args": {"sample_num": NEGATIVES}, "train_batch_size": BATCH * NEGATIVES}
 PRIS = {"model": "PRIS", "pris_negatives": NEGATIVES}
 # Case -> the method's options, the case that it is compared with, how much longer it may take.
-CASES: Dict[str, Dict[str, Any]] = {
+CASES: dict[str, dict[str, Any]] = {
     "BPR": {},
     "BPR-5": {"options": MANY},
     "AOBPR": {"options": {"model": "AOBPR", "aobpr_warmup_epochs": 0}, "target": 2.0},
@@ -44,7 +44,7 @@ CASES: Dict[str, Dict[str, Any]] = {
 QUICK = ("BPR", "BPR-5", "WBPR", "PRIS", "TCE")
 
 
-def here(names: List[str]) -> List[str]:
+def here(names: list[str]) -> list[str]:
     """The cases whose method is in the tree."""
     methods = {name: CASES[name].get("options", {}).get("model") for name in names}
     return [name for name, method in methods.items() if method is None or method in ENHANCERS]
@@ -72,7 +72,7 @@ def work(case: str, backbone: str, dataset: str, data_path: str, threads: int) -
     serve(turn, about, time.process_time if one else time.perf_counter)
 
 
-def compare(backbone: str, dataset: str, args: argparse.Namespace) -> List[str]:
+def compare(backbone: str, dataset: str, args: argparse.Namespace) -> list[str]:
     """Measure the methods over one backbone, print their table, and return their last lines."""
     cases = here([case for case in CASES if case in args.methods or case.startswith("BPR")])
     common = [f"--backbone={backbone}", f"--dataset={dataset}", f"--data_path={args.data_path}",

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from dvr_table import run_cell
 from scipy import stats
 
-from recbole_enhance.run_folder import history_rows
+from recbole_enhance.storage.run_folder import history_rows
 
 REWARD, BACKBONE = "ndcg@20", "BPR"
 VARIANTS = {

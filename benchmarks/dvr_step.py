@@ -9,7 +9,7 @@ loader, as a user does.
 import argparse
 import itertools
 import sys
-from typing import Any, Dict
+from typing import Any
 
 from turns import Worker, assembled, choose_dataset, measure, serve
 
@@ -18,7 +18,7 @@ DVR = {
     "model": "DVR", "backbone": "BPR", "dvr_sample_dim": 10, "dvr_units": 100, "dvr_blocks": 2,
     "dvr_reward": "ndcg@20", "dvr_reward_users": 2000,
 }  # fmt: skip
-CASES: Dict[str, Dict[str, Any]] = {
+CASES: dict[str, dict[str, Any]] = {
     "plain": {"model": "BPR"},
     "content": {**DVR, "dvr_network": "content", "dvr_update_interval": NEVER},
     "content+reward": {**DVR, "dvr_network": "content", "dvr_update_interval": INTERVAL},

@@ -15,10 +15,10 @@ import torch
 from run_folders import run_or_read
 from scipy import stats
 
-from recbole_enhance.options import parse_value
-from recbole_enhance.quick_start import load_run
-from recbole_enhance.reward import Reward
-from recbole_enhance.run_folder import METRICS, RunFolder
+from recbole_enhance.enhancer.dvr.reward import Reward
+from recbole_enhance.experiment.quick_start import load_run
+from recbole_enhance.options.read import parse_value
+from recbole_enhance.storage.run_folder import METRICS, RunFolder
 
 REWARDS = ("loss", "recall@20", "ndcg@20", "cc@20", "ild@20", "gini@20")
 ACCURACY = ("recall@20", "ndcg@20")

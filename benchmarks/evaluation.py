@@ -8,7 +8,7 @@ batches, and nothing else. Peak memory is of the whole process, with the data it
 
 import argparse
 import sys
-from typing import Any, Dict
+from typing import Any
 
 import torch
 from recbole.data import create_dataset, data_preparation
@@ -16,9 +16,9 @@ from recbole.trainer import Trainer
 from recbole.utils import init_seed
 from turns import Worker, choose_dataset, measure, serve, settings
 
-from recbole_enhance import compat
+from recbole_enhance.compat import mends
 from recbole_enhance.data.loaders import prepare_data
-from recbole_enhance.trainer import make_trainer
+from recbole_enhance.training.trainer import make_trainer
 
 CASES = ("recbole", "recbole_512mb", "ours", "floor")
 TITLES = ("RecBole, as it comes", "RecBole, eval_batch_size of 512 MB", "ours", "product and top-k")
@@ -42,12 +42,12 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     init_seed(config["seed"], config["reproducibility"])
     model = config.model_class(config, train_data._dataset)
     if plain:
-        with compat.redirect_tensorboard():
+        with mends.redirect_tensorboard():
             trainer = Trainer(config, model)
     else:
         trainer = make_trainer(config, model, None)
     trainer.eval_collector.data_collect(train_data)
-    about: Dict[str, Any] = {"users": len(test_data.uid_list), "items": model.n_items}
+    about: dict[str, Any] = {"users": len(test_data.uid_list), "items": model.n_items}
 
     @torch.no_grad()
     def floor() -> None:

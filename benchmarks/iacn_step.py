@@ -12,8 +12,8 @@ from dataclasses import replace
 import torch
 from turns import Worker, choose_dataset, first_batches, measure, serve, settings
 
-from recbole_enhance.quick_start import assemble
-from recbole_enhance.trainer import EnhancedTrainer
+from recbole_enhance.experiment.quick_start import assemble
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 BATCH, STEPS = 1024, 10
 MAX_RATIO = {"DIN": 1.2, "DIEN": 1.2, "SASRec": 1.3, "WideDeep": None}

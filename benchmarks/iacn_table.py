@@ -19,8 +19,8 @@ import torch
 from run_folders import run_or_read
 from scipy import stats
 
-from recbole_enhance.options import parse_value
-from recbole_enhance.run_folder import METRICS, RunFolder
+from recbole_enhance.options.read import parse_value
+from recbole_enhance.storage.run_folder import METRICS, RunFolder
 
 ARMS = {
     "backbone": {"iacn_delta": 1.0, "iacn_lambda": 0.0, "iacn_aux_init_scale": 0.0},

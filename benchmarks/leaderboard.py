@@ -15,14 +15,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import yaml
 from turns import choose_dataset
 
-from recbole_enhance.options import load_yaml
+from recbole_enhance.options.read import load_yaml
 
 ROOT = Path(__file__).parents[1]
 MODELS = ["BPR", "LightGCN", "NeuMF"]  # times four seeds: 12 cells
@@ -30,8 +30,8 @@ COPIED = ["BPR", "DVR:BPR", "LightGCN", "DVR:LightGCN"]
 BUILD = """
 import sys, time
 from pathlib import Path
-from recbole_enhance import compat
-compat.apply()
+from recbole_enhance.compat import mends
+mends.apply()
 from recbole_enhance.leaderboard.build import build
 start = time.perf_counter()
 build(Path(sys.argv[1]), True)
@@ -39,7 +39,7 @@ print(time.perf_counter() - start)
 """
 
 
-def command(words: List[str]) -> float:
+def command(words: list[str]) -> float:
     """Seconds of a process; its error output ends the benchmark if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     start = time.perf_counter()
@@ -51,7 +51,7 @@ def command(words: List[str]) -> float:
     return float(done.stdout) if words[0] == "-c" else seconds
 
 
-def board(out: Path, models: List[str], seeds: int, jobs: int, args: Any) -> float:
+def board(out: Path, models: list[str], seeds: int, jobs: int, args: Any) -> float:
     """Seconds of a board of its own."""
     options = {
         "models": ",".join(models), "dataset": choose_dataset(args.data_path, args.dataset),
@@ -65,7 +65,7 @@ def board(out: Path, models: List[str], seeds: int, jobs: int, args: Any) -> flo
 
 def compare_jobs(folder: Path, args: Any) -> float:
     """Measure both ways in turn, print the table, and return how many times faster two jobs are."""
-    best: Dict[int, float] = {}
+    best: dict[int, float] = {}
     for number in range(args.rounds):
         for jobs in (1, 2):
             seconds = board(folder / f"{jobs}-{number}", args.models, args.seeds, jobs, args)

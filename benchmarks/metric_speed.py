@@ -10,7 +10,8 @@ import argparse
 import resource
 import sys
 import time
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import recbole.evaluator.metrics as recbole_metrics
 import torch
@@ -18,8 +19,8 @@ from recbole.data import create_dataset, data_preparation
 from recbole.evaluator.collector import DataStruct
 from turns import choose_dataset
 
-from recbole_enhance.config import Config
 from recbole_enhance.data.categories import category_matrix
+from recbole_enhance.experiment.config import Config
 from recbole_enhance.metric.base import popularity
 from recbole_enhance.metric.concentration import popularity_groups
 from recbole_enhance.metric.fairness import activity_groups, group_table

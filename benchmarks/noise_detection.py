@@ -16,7 +16,7 @@ import argparse
 import json
 import statistics
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,12 +24,12 @@ from recbole.data import create_dataset
 from recbole.utils import init_seed
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from recbole_enhance.config import Config
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.data.rows import ROW_ID, number_rows
-from recbole_enhance.losses import per_sample
-from recbole_enhance.options import parse_argv
-from recbole_enhance.trainer import make_trainer
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.options.read import parse_argv
+from recbole_enhance.training.losses import per_sample
+from recbole_enhance.training.trainer import make_trainer
 
 DETECTORS = ("dvr", "dvr_loss", "loss")
 BUDGET = {
@@ -41,7 +41,7 @@ BUDGET = {
 STOPPING_STEP = 3
 
 
-def plant(splits: List[Any], share: float, seed: int) -> torch.Tensor:
+def plant(splits: list[Any], share: float, seed: int) -> torch.Tensor:
     """Replace items of the training split by items that their users have in no split.
 
     Args:
@@ -81,7 +81,7 @@ class LossRecorder:
 
     def __init__(self, trainer: Any, n_rows: int) -> None:
         self.trainer, self.n_rows = trainer, n_rows
-        self.epochs: List[torch.Tensor] = []
+        self.epochs: list[torch.Tensor] = []
         model, calculate_loss = trainer.model, trainer.model.calculate_loss
 
         def with_rows(interaction: Any) -> torch.Tensor:
@@ -92,7 +92,7 @@ class LossRecorder:
         model.loss.register_forward_hook(self._see)
 
     @torch.no_grad()
-    def _see(self, module: Any, scores: Tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
+    def _see(self, module: Any, scores: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
         if self._rows is None:
             return  # a reward measures the validation loss
         if len(self.epochs) == len(self.trainer.history):  # the first batch of an epoch
@@ -105,7 +105,7 @@ class LossRecorder:
         return torch.stack(self.epochs[-last:]).mean(0)
 
 
-def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> Dict[str, Any]:
+def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train on a noisy split.
 
     Returns:
@@ -142,13 +142,13 @@ def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> Dict
     return result
 
 
-def detect(dataset: str, seed: int, args: argparse.Namespace) -> Dict[str, float]:
+def detect(dataset: str, seed: int, args: argparse.Namespace) -> dict[str, float]:
     """Both runs of one seed, and how well each detector finds what was planted."""
     dvr, plain = (train(dataset, model, seed, args) for model in ("DVR", "BPR"))
     if not torch.equal(dvr["noisy"], plain["noisy"]):
         raise RuntimeError("the two runs were given different noise")
     scores = {"dvr": -dvr["value"], "dvr_loss": dvr["loss"], "loss": plain["loss"]}
-    row: Dict[str, float] = {"seed": seed}
+    row: dict[str, float] = {"seed": seed}
     for name, score in scores.items():
         row[f"auc_{name}"] = float(roc_auc_score(dvr["noisy"], score))
         row[f"ap_{name}"] = float(average_precision_score(dvr["noisy"], score))
@@ -157,13 +157,13 @@ def detect(dataset: str, seed: int, args: argparse.Namespace) -> Dict[str, float
     return row
 
 
-def summary(rows: List[Dict[str, float]], key: str) -> Tuple[float, float]:
+def summary(rows: list[dict[str, float]], key: str) -> tuple[float, float]:
     """Mean and standard deviation over seeds; 0 for a single one."""
     values = [row[key] for row in rows]
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def report(dataset: str, rows: List[Dict[str, float]], share: float) -> List[str]:
+def report(dataset: str, rows: list[dict[str, float]], share: float) -> list[str]:
     """Markdown lines of one dataset."""
     lines = [
         "", f"{dataset}: {share:.0%} of the training positives replaced; mean ± standard deviation "
@@ -219,7 +219,7 @@ def main() -> None:
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    results: Dict[str, Any] = {"share": args.share, "options": args.options, "datasets": {}}
+    results: dict[str, Any] = {"share": args.share, "options": args.options, "datasets": {}}
     for dataset in args.datasets:
         rows = results["datasets"][dataset] = []
         for seed in args.seeds:

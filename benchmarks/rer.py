@@ -9,7 +9,8 @@ ratios are of the fastest rounds, since what else it does only ever adds time. S
 import argparse
 import statistics
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from turns import assembled, choose_dataset, first_batches
@@ -22,7 +23,7 @@ PARAMS = {"rer_target": "params", "rer_norm": "l2", "rer_combine": "additive", "
 class Case(NamedTuple):
     """A model, with or without the method, and the case that it is compared with."""
 
-    options: Dict[str, Any]
+    options: dict[str, Any]
     against: str
 
 
@@ -49,7 +50,7 @@ class Stepper:
         self.rows = len(run.train_data._dataset)
         self.trainer = run.trainer
         self.batches = first_batches(run.train_data, STEPS)
-        self.seconds: List[float] = []
+        self.seconds: list[float] = []
         self.round()  # warm-up
         self.seconds.clear()
 
@@ -60,7 +61,7 @@ class Stepper:
         self.seconds.append((time.perf_counter() - start) / len(self.batches))
 
 
-def take_turns(steppers: List[Stepper], rounds: int, seconds: float) -> int:
+def take_turns(steppers: list[Stepper], rounds: int, seconds: float) -> int:
     """Two rounds at least; each starts with another case."""
     end = time.perf_counter() + seconds
     for number in range(rounds):
@@ -79,7 +80,7 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def search_speed(model: Any, pairs: int, singles: int, steps: int, rounds: int) -> List[float]:
+def search_speed(model: Any, pairs: int, singles: int, steps: int, rounds: int) -> list[float]:
     """Seconds per pair at once, one by one, and the largest difference of their changes."""
     generator = torch.Generator().manual_seed(0)
     user = torch.randint(1, model.n_users, (pairs,), generator=generator)
@@ -89,8 +90,8 @@ def search_speed(model: Any, pairs: int, singles: int, steps: int, rounds: int) 
     model.settings = model.settings._replace(steps=steps)
     model.chunk = pairs
     one = [slice(number, number + 1) for number in range(singles)]
-    at_once: List[float] = []
-    by_one: List[float] = []
+    at_once: list[float] = []
+    by_one: list[float] = []
     for _ in range(rounds):
         at_once.append(timed(lambda: model.explain(user, item, margin)) / pairs)
         by_one.append(
@@ -102,7 +103,7 @@ def search_speed(model: Any, pairs: int, singles: int, steps: int, rounds: int) 
     return [min(at_once), min(by_one), float((first - alone).abs().max())]
 
 
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data_path", default="../shared/dataset")
     parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")

@@ -23,13 +23,13 @@ from run_folders import run_or_read
 from scipy import stats
 from tqdm import tqdm
 
-from recbole_enhance import compat
-from recbole_enhance.explain.attack import JSON as ATTACK
-from recbole_enhance.explain.attack import attack_run
-from recbole_enhance.explain.quality import baselines
-from recbole_enhance.explain.robustness import make_protocol
-from recbole_enhance.quick_start import load_run
-from recbole_enhance.run_folder import METRICS, RunFolder
+from recbole_enhance.compat import mends
+from recbole_enhance.experiment.quick_start import load_run
+from recbole_enhance.explanation.attack import JSON as ATTACK
+from recbole_enhance.explanation.attack import attack_run
+from recbole_enhance.explanation.quality import baselines
+from recbole_enhance.explanation.robustness import make_protocol
+from recbole_enhance.storage.run_folder import METRICS, RunFolder
 
 LAMBDAS, EPSILONS = (0.01, 0.1, 0.5, 0.9), (0.25, 0.5, 0.75, 1.0)
 AMAZON = {"dataset": "amazon-cellphones", "variant": "paper"}
@@ -287,7 +287,7 @@ def main():
     parser.add_argument("--results", default="results", help="where the tables go")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    compat.apply()
+    mends.apply()
     for part in args.part:
         run_part(part, args)
 

@@ -1,12 +1,13 @@
 """Run folders of tables: a run that is there is read or continued, if it is the one asked for."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
-from recbole_enhance.config import Config
-from recbole_enhance.quick_start import resume_run, run_recbole_enhance
-from recbole_enhance.run_folder import CONFIG, recorded_options, refuse_changed_options
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
+from recbole_enhance.storage.run_folder import CONFIG, recorded_options, refuse_changed_options
 
 
 def run_or_read(path: Path, options: Mapping[str, Any]) -> None:

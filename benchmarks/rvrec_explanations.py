@@ -20,13 +20,13 @@ import torch
 from run_folders import run_or_read
 from scipy import stats
 
-from recbole_enhance.explain.attribution import (
+from recbole_enhance.experiment.quick_start import load_run
+from recbole_enhance.explanation.attribution import (
     histories_of,
     scores_with,
     tables_of,
     without_coalition,
 )
-from recbole_enhance.quick_start import load_run
 from recbole_enhance.shapley import coalition as game
 
 STEPS = 10  # of a curve

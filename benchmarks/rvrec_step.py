@@ -7,14 +7,14 @@ A step is the trainer's own: forward, losses, backward, optimiser, over batches 
 
 import argparse
 import sys
-from typing import Any, Dict
+from typing import Any
 
 import torch
 from turns import Worker, assembled, choose_dataset, measure, serve
 
 BATCH, STEPS = 1024, 10
 RVREC = {"model": "RVRec", "backbone": "BPR", "rvrec_history": 20}
-CASES: Dict[str, Dict[str, Any]] = {
+CASES: dict[str, dict[str, Any]] = {
     "plain": {"model": "BPR"},
     "exact": {**RVREC, "rvrec_gate_mode": "exact"},
     "sampled": {**RVREC, "rvrec_gate_mode": "sampled"},

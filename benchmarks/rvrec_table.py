@@ -21,8 +21,8 @@ import torch
 from run_folders import run_or_read
 from scipy import stats
 
-from recbole_enhance.options import load_yaml, parse_value
-from recbole_enhance.run_folder import CONFIG, HISTORY, METRICS, RunFolder
+from recbole_enhance.options.read import load_yaml, parse_value
+from recbole_enhance.storage.run_folder import CONFIG, HISTORY, METRICS, RunFolder
 
 PLAIN, FULL = "backbone", "RVRec"
 ABLATIONS = {

@@ -16,8 +16,8 @@ from recbole.data import create_dataset as recbole_create_dataset
 from recbole.utils import init_seed
 from turns import choose_dataset
 
-from recbole_enhance.config import Config
 from recbole_enhance.data.dataset import create_dataset
+from recbole_enhance.experiment.config import Config
 
 CASES = {"RecBole": recbole_create_dataset, "ours": create_dataset}
 

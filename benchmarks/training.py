@@ -7,7 +7,8 @@ per layer and direction. Only BPR and LightGCN have one.
 
 import argparse
 import sys
-from typing import Any, Callable, Dict, List
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from recbole.data import create_dataset, data_preparation
@@ -17,12 +18,12 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from turns import Worker, choose_dataset, measure, serve, settings
 
-from recbole_enhance import compat
-from recbole_enhance.acceleration import CompressedGraph
+from recbole_enhance.compat import mends
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
-from recbole_enhance.trainer import make_trainer
+from recbole_enhance.training.acceleration import CompressedGraph
+from recbole_enhance.training.trainer import make_trainer
 
 CASES = ("recbole", "ours", "floor")
 TITLES = {"recbole": "RecBole", "ours": "ours", "floor": "plain PyTorch"}
@@ -45,7 +46,7 @@ def floor(model: Any, dataset: Any, layers: int) -> Callable[[], None]:
     graph = CompressedGraph(model.norm_adj_matrix) if layers else None
     optimizer = torch.optim.Adam([user_table, item_table], lr=0.001, fused=True)
 
-    def tables() -> List[Tensor]:
+    def tables() -> list[Tensor]:
         if not layers:
             return [user_table, item_table]
         propagated = [torch.cat([user_table, item_table])]
@@ -82,7 +83,7 @@ def work(case: str, name: str, dataset: str, data_path: str, threads: int) -> No
     model = config.model_class(config, train_data._dataset)
     if case == "recbole":
         kind = get_trainer(config["MODEL_TYPE"], name)
-        with compat.redirect_tensorboard():
+        with mends.redirect_tensorboard():
             trainer: Trainer = kind(config, model)
     else:
         trainer = make_trainer(config, model, None)
@@ -106,7 +107,7 @@ def compare(dataset: str, model: str, args: argparse.Namespace) -> str:
     cases = [case for case in CASES if case != "floor" or model in FLOORS]
     common = [f"--dataset={dataset}", f"--model={model}", f"--data_path={args.data_path}",
               f"--threads={args.threads}"]  # fmt: skip
-    workers: Dict[str, Worker] = {
+    workers: dict[str, Worker] = {
         case: Worker(__file__, case, [f"--worker={case}", *common]) for case in cases
     }
     for worker in workers.values():

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any
 
 import torch
 
-from recbole_enhance.config import Config
-from recbole_enhance.quick_start import Run, assemble
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import Run, assemble
 
 
 def choose_dataset(data_path: str, wanted: str = "amazon-beauty") -> str:
@@ -48,13 +49,13 @@ def assembled(threads: int, **options: Any) -> Run:
     return assemble(settings(threads, **options))
 
 
-def first_batches(loader: Any, number: int) -> List[Any]:
+def first_batches(loader: Any, number: int) -> list[Any]:
     """The first batches of an epoch, fetched before the clock runs."""
     return list(itertools.islice(loader, number))
 
 
 def serve(
-    turn: Callable[[str], int], about: Dict[str, Any],
+    turn: Callable[[str], int], about: dict[str, Any],
     clock: Callable[[], float] = time.perf_counter,
 ) -> None:  # fmt: skip
     """Child's side: say what this case is, then take a turn for each line of stdin.
@@ -92,11 +93,11 @@ class Worker:
             [sys.executable, script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self._errors, text=True,
         )  # fmt: skip
-        self.about: Dict[str, Any] = {}
-        self.seconds: Dict[str, List[float]] = {}
+        self.about: dict[str, Any] = {}
+        self.seconds: dict[str, list[float]] = {}
         self.peak_mb = 0.0
 
-    def _read(self) -> Dict[str, Any]:
+    def _read(self) -> dict[str, Any]:
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)

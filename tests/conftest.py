@@ -1,7 +1,10 @@
 import pytest
 import recbole.evaluator.register as recbole_metrics
 import torch
-from worlds import write_feature_toy, write_toy
+
+pytest.register_assert_rewrite("recbole_enhance.testing")
+
+from recbole_enhance.testing.worlds import write_feature_toy, write_toy
 
 TABLES = ("metrics_dict", "metric_information", "metric_types", "smaller_metrics")
 RECBOLES = {name: getattr(recbole_metrics, name).copy() for name in TABLES}

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import recbole
 import torch
-from worlds import TOY, write_toy
 
-from recbole_enhance import quick_start
-from recbole_enhance.config import Config
 from recbole_enhance.enhancer.iacn.method import BACKBONES
-from recbole_enhance.options import load_yaml
+from recbole_enhance.experiment import quick_start
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.options.read import load_yaml
+from recbole_enhance.testing.worlds import TOY, write_toy
 
 RESULTS = Path(__file__).parents[1] / "results"
 STEPS, DELTA = 6, 0.3

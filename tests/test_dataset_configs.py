@@ -6,7 +6,7 @@ import recbole
 import yaml
 
 from recbole_enhance.data.atomic import check_columns, read_header
-from recbole_enhance.paths import resource_dir
+from recbole_enhance.options.paths import resource_dir
 
 REAL_DATA = Path(__file__).parents[1].parent / "shared" / "dataset"
 SECTIONS = ("general", "context", "sequential", "knowledge")

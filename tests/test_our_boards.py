@@ -6,7 +6,7 @@ import pytest
 
 from recbole_enhance.leaderboard.cells import resolve
 from recbole_enhance.leaderboard.spec import read_board
-from recbole_enhance.options import load_yaml
+from recbole_enhance.options.read import load_yaml
 
 BOARDS = sorted((Path(__file__).parents[1] / "leaderboards").glob("*.yaml"))
 METHODS = {"AOBPR", "WBPR", "PRIS", "TCE", "RCE", "TIL", "DVR"}  # of DVR's Table 2

@@ -4,9 +4,9 @@ import random
 
 import numpy as np
 import torch
-from worlds import assemble, toy_options
 
 from recbole_enhance.enhancer.til import lookahead
+from recbole_enhance.testing.worlds import assemble, toy_options
 
 NOW = {"til_warmup_epochs": 0, "til_clusters": 5}
 OPTIONS = {

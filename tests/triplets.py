@@ -9,15 +9,15 @@ import torch
 from recbole.model.general_recommender.neumf import NeuMF
 from scipy import stats
 from scipy.sparse import coo_matrix
-from worlds import assemble, run_toy, toy_options
 
-from recbole_enhance.config import Config
 from recbole_enhance.enhancer.triplets import BACKBONES, pairwise
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import resume_run
 from recbole_enhance.model import MODELS
-from recbole_enhance.quick_start import resume_run
-from recbole_enhance.run_folder import MODEL, history_rows
-from recbole_enhance.tensor_files import load_tensors
-from recbole_enhance.trainer import EnhancedTrainer
+from recbole_enhance.storage.run_folder import MODEL, history_rows
+from recbole_enhance.storage.tensor_files import load_tensors
+from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 # NCL needs faiss; MultiGCCF is a model of this package.
 TRIED = tuple(b for b in BACKBONES if b != "NCL" and (b != "MultiGCCF" or b in MODELS))

@@ -7,17 +7,15 @@ import sys
 import time
 from pathlib import Path
 
-from worlds import toy_options
-
-from recbole_enhance import tune
-from recbole_enhance.tuning import workers
+from recbole_enhance.testing.worlds import toy_options
+from recbole_enhance.tuning import tune, workers
 
 ROOT = Path(__file__).parents[1]
 SPACE = {"learning_rate": {"loguniform": [1e-3, 1e-1]}, "embedding_size": [4, 8]}
 _SCRIPT = """
 import sys
 sys.path[:0] = {paths!r}
-from recbole_enhance import compat; compat.apply()
+from recbole_enhance.compat import mends; mends.apply()
 import tuning_workers
 tuning_workers.pretend()
 if __name__ == "__main__":

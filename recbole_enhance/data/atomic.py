@@ -5,8 +5,9 @@ What is missing is said with the option that asked for it, not with a KeyError f
 
 import difflib
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any
 
 COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
 _MAX_LISTED = 10
@@ -14,7 +15,7 @@ _NOT_IN_NAMES = "/\\:\0"  # in no name from the user, so that no path leaves its
 _BLOCK = 1 << 20  # bytes read at a time
 
 
-def read_header(path: Path, separator: str = "\t") -> Dict[str, str]:
+def read_header(path: Path, separator: str = "\t") -> dict[str, str]:
     """Read the columns of an atomic file.
 
     Args:
@@ -37,7 +38,7 @@ def read_header(path: Path, separator: str = "\t") -> Dict[str, str]:
         raise ValueError(f"{path}: the header is not UTF-8 text ({error.reason})") from None
     if header.startswith("\ufeff"):
         raise ValueError(f"{path}: starts with a byte order mark: save it as plain UTF-8")
-    columns: Dict[str, str] = {}
+    columns: dict[str, str] = {}
     for cell in header.split(separator):
         name, colon, kind = cell.partition(":")
         if not name or not colon or kind not in COLUMN_TYPES:
@@ -54,12 +55,12 @@ def read_header(path: Path, separator: str = "\t") -> Dict[str, str]:
 def check_columns(
     folder: Path,
     dataset: str,
-    load_col: Optional[Mapping[str, Union[str, Sequence[str]]]],
+    load_col: Mapping[str, str | Sequence[str]] | None,
     required_inter: Sequence[str],
     *,
     splits: Sequence[str] = (),
     separator: str = "\t",
-) -> List[str]:
+) -> list[str]:
     """Refuse columns that the atomic files do not have.
 
     Args:
@@ -143,7 +144,7 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
 
 def default_load_col(
     folder: Path, dataset: str, names: Mapping[str, Any], separator: str = "\t"
-) -> Dict[str, List[str]]:
+) -> dict[str, list[str]]:
     """Choose the columns of a dataset that has no configuration file.
 
     Args:
@@ -162,8 +163,8 @@ def default_load_col(
 
 
 def suffixes(
-    load_col: Optional[Mapping[str, Any]], splits: Optional[Sequence[str]] = None
-) -> List[str]:
+    load_col: Mapping[str, Any] | None, splits: Sequence[str] | None = None
+) -> list[str]:
     """List the files that a run reads.
 
     Args:
@@ -181,7 +182,7 @@ def suffixes(
     return inter + [suffix for suffix in load_col or () if suffix != "inter"]
 
 
-def sha256(folder: Path, dataset: str, of: Sequence[str]) -> Dict[str, str]:
+def sha256(folder: Path, dataset: str, of: Sequence[str]) -> dict[str, str]:
     """Fingerprint the atomic files, so that a result says which data it is from.
 
     Args:
@@ -208,7 +209,7 @@ def sha256(folder: Path, dataset: str, of: Sequence[str]) -> Dict[str, str]:
     return digests
 
 
-def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> List[Path]:
+def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> list[Path]:
     return [_file(folder, dataset, suffix) for suffix in suffixes(None, splits)]
 
 

@@ -1,7 +1,8 @@
 """Groups of users, by a column of the .user file or by how active they are."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from recbole_enhance.data.atomic import read_header
 from recbole_enhance.metric.fairness import activity_groups
 from recbole_enhance.metric.registry import ACTIVITY
 
-Groups = Dict[str, Tuple[List[str], Tensor]]
+Groups = dict[str, tuple[list[str], Tensor]]
 _UNKNOWN = ("", "nan")
 
 
@@ -70,7 +71,7 @@ def user_groups(config: Any, dataset: Any, lengths: Tensor) -> Groups:
     return groups
 
 
-def _of_column(config: Any, dataset: Any, field: str) -> Tuple[List[str], Tensor]:
+def _of_column(config: Any, dataset: Any, field: str) -> tuple[list[str], Tensor]:
     path = Path(config["data_path"], f"{config['dataset']}.user")
     table = pd.read_csv(
         path, sep=config["field_separator"], dtype=str, keep_default_na=False,

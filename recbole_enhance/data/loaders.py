@@ -5,7 +5,8 @@
 """
 
 import logging
-from typing import Any, Iterator, List, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
@@ -22,7 +23,7 @@ from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
 
 logger = logging.getLogger("recbole_enhance")
-RankingBatch = Tuple[Interaction, Optional[Tuple[Tensor, Tensor]], Tensor, Tensor]
+RankingBatch = tuple[Interaction, tuple[Tensor, Tensor] | None, Tensor, Tensor]
 LOG_Q = "negative_log_q"  # column of a batch: log-probability of its negatives
 # One batch on a CPU: a few caches' worth, below where every allocation faults new pages; of scores,
 # or of pairs that a model sends through layers of its own (NeuMF's evaluation takes 2.6 times as
@@ -32,7 +33,7 @@ _CPU_BLOCK_BYTES, _CPU_BLOCK_PAIRS = 12 << 20, 1 << 16
 _BYTES_PER_SCORE, _BYTES_PER_PAIR = 16, 128
 
 
-def prepare_data(config: Any, dataset: Any) -> Tuple[Any, Any, Any]:
+def prepare_data(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
     """Split a dataset and make its loaders; RecBole's ``data_preparation`` with ours in place.
 
     Args:
@@ -115,7 +116,7 @@ class FastTrainLoader(TrainDataLoader):
                 dataset, arguments["distribution"], arguments["alpha"], bool(config["repeatable"])
             )
 
-    def use(self, sampler: Any, num: Optional[int] = None, log_q: bool = False) -> None:
+    def use(self, sampler: Any, num: int | None = None, log_q: bool = False) -> None:
         """Draw with a method's own sampler from the next epoch on.
 
         Args:
@@ -248,7 +249,7 @@ class FullRankingLoader(FullSortEvalDataLoader):
         return batch, history, torch.arange(len(index)), batch[self.iid_field]
 
     @property
-    def uid2history_item(self) -> List[Tensor]:
+    def uid2history_item(self) -> list[Tensor]:
         """What is not ranked, for each user; RecBole's ``case_study`` asks for it."""
         users = torch.arange(self._dataset.user_num)
         lists = self.history or UserLists(users[:0], users[:0], len(users), self._dataset.item_num)

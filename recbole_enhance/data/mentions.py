@@ -5,8 +5,9 @@ Reference:
     Sentiment Analysis." in SIGIR 2014: the matrices X (users, features) and Y (items, features).
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -142,11 +143,11 @@ class FeatureDataset(Dataset):
 
     mentions: Mentions
     n_features: int
-    feature_names: List[str]
+    feature_names: list[str]
 
     @staticmethod
     def choose_columns(
-        values: Dict[str, Any], folder: Path, dataset: str, model: str
+        values: dict[str, Any], folder: Path, dataset: str, model: str
     ) -> Sequence[str]:
         """Decide where features come from, and have those columns loaded.
 
@@ -199,7 +200,7 @@ class FeatureDataset(Dataset):
             values["load_col"] = {**values["load_col"], suffix: [*columns, *more]}
         return changed
 
-    def build(self) -> List["FeatureDataset"]:
+    def build(self) -> list["FeatureDataset"]:
         """Split as RecBole does, and give each split its mentions."""
         by_row = self.config["feature_source"] == "interaction"
         if by_row:

@@ -1,6 +1,7 @@
 """Negative items, drawn for many rows in one vectorised pass and drawn again where refused."""
 
-from typing import Any, Callable, Optional, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ def draw(
     propose: Callable[[Tensor], Tensor],
     refuse: Callable[[Tensor, Tensor], Tensor],
     at_last: Callable[[Tensor], Tensor],
-) -> Tuple[Tensor, int]:
+) -> tuple[Tensor, int]:
     """Draw by rejection.
 
     Args:
@@ -117,7 +118,7 @@ class NegativeSampler:
 
     def __init__(
         self, dataset: Any, distribution: str, alpha: float = 1.0, repeatable: bool = False,
-        weights: Optional[Tensor] = None,
+        weights: Tensor | None = None,
     ) -> None:  # fmt: skip
         if distribution not in DISTRIBUTIONS:
             raise ValueError(
@@ -135,7 +136,7 @@ class NegativeSampler:
         self.cdf = None if weights is None else self.weights.cumsum(0)
         self.used = None if repeatable else UserLists.of_datasets([dataset])
         self.rounds = 0
-        self._log_rest: Optional[Tensor] = None
+        self._log_rest: Tensor | None = None
         self._refuse_full_users(dataset, drawable)
 
     def _refuse_full_users(self, dataset: Any, drawable: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Histories of sequential models by one gather per column, in place of RecBole's loop per row."""
 
-from typing import Any, Tuple
+from typing import Any
 
 import torch
 from recbole.data.dataset import DIENDataset, SequentialDataset
@@ -15,7 +15,7 @@ _TOKENS = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
 _FLOATS = (FeatureType.FLOAT, FeatureType.FLOAT_SEQ)
 
 
-def prefixes(users: Tensor, longest: int) -> Tuple[Tensor, Tensor]:
+def prefixes(users: Tensor, longest: int) -> tuple[Tensor, Tensor]:
     """Rows that have a history, and how many rows before them belong to it.
 
     Args:

@@ -1,6 +1,7 @@
 """Items of each user in compressed rows: histories to mask, positives to find, draws to refuse."""
 
-from typing import Any, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class UserLists:
             users, items = users[keep], items[keep]
         return cls(users, items, datasets[0].user_num, datasets[0].item_num)
 
-    def of(self, users: Tensor) -> Tuple[Tensor, Tensor]:
+    def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Items of some users.
 
         Args:

@@ -1,11 +1,10 @@
 """The methods: an explicit table from name to definition, imported on use."""
 
 import importlib
-from typing import Dict
 
 from recbole_enhance.enhancer.base import Enhancer
 
-ENHANCERS: Dict[str, str] = {
+ENHANCERS: dict[str, str] = {
     "DVR": "recbole_enhance.enhancer.dvr.method:DVR",
     "RER": "recbole_enhance.enhancer.rer:RER",
     "RVRec": "recbole_enhance.enhancer.rvrec.method:RVRec",

@@ -9,7 +9,7 @@ docs/papers/aobpr.md tells sources and differences.
 """
 
 import math
-from typing import Any, Dict, Optional, Tuple
+from typing import Any
 
 import torch
 from recbole.model.general_recommender.neumf import NeuMF
@@ -27,8 +27,8 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
-from recbole_enhance.options import WHOLE, Allowed, one_of, whole
-from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.options.read import WHOLE, Allowed, one_of, whole
+from recbole_enhance.storage.run_folder import RunFolder
 
 MODES = ("factor", "exact", "pool")
 _CELLS = 2**24  # numbers that are looked at in one go
@@ -116,8 +116,8 @@ class AdaptiveSampler:
         self.n = used.n_items - 1
         self.share, self.interval, self.rejects, self.pool = lam, interval, rejects, pool
         self.age, self.rounds = 0, []  # type: ignore[var-annotated]
-        self.tables: Dict[str, Tensor] = {}
-        self._live: Tuple[str, ...] = ()
+        self.tables: dict[str, Tensor] = {}
+        self._live: tuple[str, ...] = ()
 
     @property
     def lam(self) -> float:
@@ -141,12 +141,12 @@ class AdaptiveSampler:
     def _scores_pairs(self) -> bool:
         return self.mode == "pool" and isinstance(self.model, NeuMF)
 
-    def state(self) -> Dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """What a continued run needs, beside the parameters."""
         kept = {name: t for name, t in self.tables.items() if name not in self._live}
         return {"age": self.age, "tables": kept}
 
-    def load_state(self, state: Dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` gave, once the model has its parameters."""
         self.age = state["age"]
         if self.age > 0:
@@ -224,7 +224,7 @@ class AdaptiveSampler:
         return 128 if self._scores_pairs() else self.tables["users"].shape[1]
 
     @torch.no_grad()
-    def _scores(self, users: Tensor, items: Optional[Tensor] = None) -> Tensor:
+    def _scores(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         """Scores of all items but padding, or of some; rows of either belong to the users."""
         device = self.model.device
         users, items = users.to(device), None if items is None else items.to(device)
@@ -275,7 +275,7 @@ class AdaptiveSampler:
 class AOBPRTrainer(SamplingTrainer):
     """Draws negatives that the model takes for good, after a warm-up with uniform ones."""
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         self.warmup_epochs = config["aobpr_warmup_epochs"]
 
@@ -295,7 +295,7 @@ class AOBPRTrainer(SamplingTrainer):
         self.sampler.rounds.clear()
         loader.use(self.uniform if epoch < self.warmup_epochs else self.sampler)
 
-    def log_epoch(self) -> Dict[str, float]:
+    def log_epoch(self) -> dict[str, float]:
         """Mean and largest number of rounds of redrawing in the epoch's batches."""
         rounds = self.sampler.rounds or [0]
         return {
@@ -304,11 +304,11 @@ class AOBPRTrainer(SamplingTrainer):
             "aobpr_rounds_max": max(rounds),
         }
 
-    def method_state(self) -> Dict[str, Any]:
+    def method_state(self) -> dict[str, Any]:
         """Orders, and the batches since they were made."""
         return self.sampler.state()
 
-    def load_method_state(self, state: Dict[str, Any]) -> None:
+    def load_method_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`method_state` gave."""
         self.sampler.load_state(state)
 

@@ -1,7 +1,8 @@
 """The contract of a method: at most a trainer mix-in and a wrapper of the backbone's class."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -11,7 +12,7 @@ class Enhancer:
     Attributes:
         name: As in ``--model=NAME``; its YAML is ``properties/enhancer/NAME.yaml``.
         paper: Title and identifier, for the run's report.
-        trainer: Mix-in over :class:`~recbole_enhance.trainer.EnhancedTrainer`, or None.
+        trainer: Mix-in over :class:`~recbole_enhance.training.trainer.EnhancedTrainer`, or None.
         wrap: Makes a RecBole model class from the backbone's class, or None.
         check: Called as ``check(config)`` before any data are read, with RecBole's ``MODEL_TYPE``
             and ``MODEL_INPUT_TYPE`` and the backbone's class ``config.model_class`` resolved;
@@ -25,7 +26,7 @@ class Enhancer:
     name: str
     paper: str
     check: Callable[[Any], None]
-    trainer: Optional[type] = None
-    wrap: Optional[Callable[[type], type]] = None
-    adapt: Optional[Callable[[type], type]] = None
-    prepare: Optional[Callable[[Any, Any], None]] = None
+    trainer: type | None = None
+    wrap: Callable[[type], type] | None = None
+    adapt: Callable[[type], type] | None = None
+    prepare: Callable[[Any, Any], None] | None = None

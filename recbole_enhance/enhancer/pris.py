@@ -11,7 +11,7 @@ differences.
 """
 
 import logging
-from typing import Any, Dict, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,8 +30,8 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
-from recbole_enhance.options import WHOLE, Allowed, one_of
-from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.options.read import WHOLE, Allowed, one_of
+from recbole_enhance.storage.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")
 PROPOSALS = ("uniform", "popular", "cluster-uniform", "cluster-popular")
@@ -83,7 +83,7 @@ def importance(margins: Tensor, log_q: Tensor, tau: float) -> Tensor:
 class PRISTrainer(SamplingTrainer, WeighingTrainer):
     """Draws n negatives from a proposal and corrects for it by importance weights."""
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         self.n_negatives = config["pris_negatives"]
         self.proposal, self.mode = config["pris_proposal"], config["pris_popularity"]
@@ -96,7 +96,7 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         if self.proposal.endswith("popular"):
             weights = popularity(item_counts(dataset), self.mode)
         self.sampler: Any = NegativeSampler(dataset, "uniform", weights=weights)
-        self.by_cluster: Optional[ClusterSampler] = None
+        self.by_cluster: ClusterSampler | None = None
         if self.proposal.startswith("cluster"):
             if self.n_clusters > dataset.item_num - 1:
                 raise ValueError(
@@ -116,7 +116,7 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
             self.sampler = self.by_cluster
         loader.use(self.sampler, self.n_negatives, log_q=True)
 
-    def combine(self, losses: Tensor, positive: Tensor, negative: Tensor) -> Optional[Tensor]:
+    def combine(self, losses: Tensor, positive: Tensor, negative: Tensor) -> Tensor | None:
         """Mean over positives of the weighted losses of their negatives."""
         if not self.weighted:
             return None  # 1 / n each
@@ -126,7 +126,7 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         self._log("pris_effective", (1 / weights.detach().square().sum(0)).mean().item())
         return (weights * losses.view(shape)).sum(0).mean()
 
-    def log_epoch(self) -> Dict[str, float]:
+    def log_epoch(self) -> dict[str, float]:
         """How many negatives a row's weights amount to, and rounds of redrawing."""
         return {**super().log_epoch(), "pris_rounds": self.sampler.rounds}
 

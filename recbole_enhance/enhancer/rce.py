@@ -9,7 +9,7 @@ The paper reweighs the cross-entropy; this is its form for BPR, RCE-BPR, of whic
 published. docs/papers/rce.md tells sources and differences.
 """
 
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,8 +20,8 @@ from recbole_enhance.enhancer.triplets import (
     check_triplets,
     pairwise,
 )
-from recbole_enhance.options import Allowed, one_of
-from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.options.read import Allowed, one_of
+from recbole_enhance.storage.run_folder import RunFolder
 
 MODES = ("triplet", "positive")
 
@@ -51,12 +51,12 @@ def reweighting(positive: Tensor, negative: Tensor, alpha: float, mode: str) -> 
 class RCETrainer(WeighingTrainer):
     """Weighs the triplets' losses by a power of their probability."""
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         self.alpha, self.mode = config["rce_alpha"], config["rce_mode"]
         self.normalises = config["rce_normalise"]
 
-    def combine(self, losses: Tensor, positive: Tensor, negative: Tensor) -> Optional[Tensor]:
+    def combine(self, losses: Tensor, positive: Tensor, negative: Tensor) -> Tensor | None:
         """Mean of weight times loss."""
         if self.alpha == 0:
             return None

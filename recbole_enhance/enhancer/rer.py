@@ -11,20 +11,21 @@ would show within a budget. docs/papers/rer.md lists what is inferred and what d
 """
 
 import re
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import torch
 from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 
-from recbole_enhance.attack import NORMS, ascend, step_size
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
-from recbole_enhance.options import WHOLE, one_of, refuse_out_of_range
-from recbole_enhance.run_folder import RunFolder
-from recbole_enhance.trainer import EnhancedTrainer
+from recbole_enhance.options.read import WHOLE, one_of, refuse_out_of_range
+from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.training.perturbation import NORMS, ascend, step_size
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 TARGETS, COMBINATIONS, MASKS = ("features", "params"), ("convex", "additive"), ("all", "mentioned")
 # General recommenders that `params` trains; tests run them all.
@@ -81,7 +82,7 @@ def adversarial_features(
         model: A model of :class:`FeatureAwareRecommender`.
         interaction: The batch.
         eps: Budget, in units of Y.
-        norm: See :func:`recbole_enhance.attack.direction`.
+        norm: See :func:`recbole_enhance.training.perturbation.direction`.
         steps: 1 for FGSM, more for PGD.
         mask: ``all``, or ``mentioned`` to leave zeros alone.
 
@@ -92,7 +93,7 @@ def adversarial_features(
     items, place = torch.unique(interaction[model.ITEM_ID], return_inverse=True)
     rows = model.item_features(items).detach()
 
-    def loss_at(rows: Tensor) -> Tuple[Tensor, Tensor]:
+    def loss_at(rows: Tensor) -> tuple[Tensor, Tensor]:
         leaf = rows.detach().index_select(0, place).requires_grad_()
         loss = loss_of(leaf)
         # Not backward(): that would leave gradients in the parameters.
@@ -110,9 +111,9 @@ def adversarial_features(
 
 
 def adversarial_parameters(
-    loss: Callable[[Any], Any], model: nn.Module, names: List[str], interaction: Any, eps: float,
+    loss: Callable[[Any], Any], model: nn.Module, names: list[str], interaction: Any, eps: float,
     norm: str = "linf", steps: int = 1,
-) -> Tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     r"""Loss of a batch, and the loss at :math:`\Theta + \epsilon \, g / \|g\|`.
 
     The stored parameters are never touched: the model is called with others in their place, and
@@ -124,7 +125,7 @@ def adversarial_parameters(
         names: Parameters to perturb.
         interaction: The batch.
         eps: Budget, in units of the parameters.
-        norm: See :func:`recbole_enhance.attack.direction`.
+        norm: See :func:`recbole_enhance.training.perturbation.direction`.
         steps: 1 for FGSM, more for PGD.
 
     Returns:
@@ -132,14 +133,14 @@ def adversarial_parameters(
     """
     module = _Loss(model, loss)
     parameters = dict(model.named_parameters())
-    leaves: List[Tensor] = [parameters[name] for name in names]
+    leaves: list[Tensor] = [parameters[name] for name in names]
     clean = total(loss(interaction))
 
-    def loss_at(shifts: List[Tensor]) -> Tensor:
+    def loss_at(shifts: list[Tensor]) -> Tensor:
         moved = {f"model.{n}": p + d for n, p, d in zip(names, leaves, shifts)}
         return torch.func.functional_call(module, moved, (interaction,))
 
-    def gradients(of: Tensor, at: List[Tensor]) -> List[Tensor]:
+    def gradients(of: Tensor, at: list[Tensor]) -> list[Tensor]:
         found = torch.autograd.grad(of, at, retain_graph=of is clean, allow_unused=True)
         return [torch.zeros_like(p) if g is None else g for g, p in zip(found, at)]
 
@@ -159,7 +160,7 @@ def adversarial_parameters(
 class RERTrainer(EnhancedTrainer):
     """Trains a backbone on the clean loss and on the loss under attack."""
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         self.lam, self.eps = config["rer_lambda"], config["rer_eps"]
         self.target, self.norm = config["rer_target"], config["rer_norm"]
@@ -167,7 +168,7 @@ class RERTrainer(EnhancedTrainer):
         self.adversarial_epoch = config["rer_start_epoch"]
         self.clean_weight = 1.0 if config["rer_combine"] == "additive" else 1.0 - self.lam
         self.names = parameter_names(model, config["rer_params"])
-        self._totals: Dict[str, List[float]] = {}
+        self._totals: dict[str, list[float]] = {}
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -203,12 +204,12 @@ class RERTrainer(EnhancedTrainer):
         self._totals.setdefault("rer_attacked_loss", []).append(attacked.item())
         return self.clean_weight * clean, self.lam * attacked
 
-    def log_epoch(self) -> Dict[str, float]:
+    def log_epoch(self) -> dict[str, float]:
         """Means over the epoch's batches of both losses."""
         return {name: sum(v) / len(v) for name, v in self._totals.items()}
 
 
-def parameter_names(model: nn.Module, pattern: Optional[str]) -> List[str]:
+def parameter_names(model: nn.Module, pattern: str | None) -> list[str]:
     """Parameters to perturb.
 
     Args:

@@ -9,7 +9,7 @@ The paper truncates the cross-entropy; this is its form for BPR, TCE-BPR, of whi
 published. docs/papers/tce.md tells sources and differences.
 """
 
-from typing import Any, Dict, Optional
+from typing import Any
 
 from torch import Tensor
 
@@ -19,8 +19,8 @@ from recbole_enhance.enhancer.triplets import (
     check_triplets,
     pairwise,
 )
-from recbole_enhance.options import Allowed, one_of
-from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.options.read import Allowed, one_of
+from recbole_enhance.storage.run_folder import RunFolder
 
 UNITS = ("epochs", "steps")
 
@@ -42,7 +42,7 @@ def drop_rate(step: int, most: float, gradual_steps: float) -> float:
     return most if step >= gradual_steps else most * step / gradual_steps
 
 
-def truncated(losses: Tensor, eps: float) -> Optional[Tensor]:
+def truncated(losses: Tensor, eps: float) -> Tensor | None:
     r"""Mean loss without the largest :math:`\lfloor \epsilon B \rfloor`.
 
     Args:
@@ -67,7 +67,7 @@ def truncated(losses: Tensor, eps: float) -> Optional[Tensor]:
 class TCETrainer(WeighingTrainer):
     """Drops a growing share of the positives, those of the largest losses in the batch."""
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         self.most = config["tce_drop_rate"]
         self.gradual, self.unit = config["tce_gradual"], config["tce_gradual_unit"]
@@ -80,7 +80,7 @@ class TCETrainer(WeighingTrainer):
             self.gradual_steps = self.gradual * len(train_data)
         return super().fit(train_data, *args, **kwargs)
 
-    def combine(self, losses: Tensor, positive: Tensor, negative: Tensor) -> Optional[Tensor]:
+    def combine(self, losses: Tensor, positive: Tensor, negative: Tensor) -> Tensor | None:
         """Truncate the mean over positives of the mean over their negatives."""
         eps = drop_rate(self.step, self.most, self.gradual_steps)
         self.step += 1
@@ -90,11 +90,11 @@ class TCETrainer(WeighingTrainer):
         self._log("tce_dropped", int(eps * len(of_positives)) / len(of_positives))
         return truncated(of_positives, eps)
 
-    def method_state(self) -> Dict[str, Any]:
+    def method_state(self) -> dict[str, Any]:
         """Steps done."""
         return {"step": self.step}
 
-    def load_method_state(self, state: Dict[str, Any]) -> None:
+    def load_method_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`method_state` gave."""
         self.step = state["step"]
 

@@ -1,7 +1,7 @@
 """What methods that train on (user, item, negative) share: backbones, samplers and the loss."""
 
 import inspect
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import torch
 from recbole.model.general_recommender.neumf import NeuMF
@@ -10,10 +10,10 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor
 
 from recbole_enhance.data.loaders import FastTrainLoader
-from recbole_enhance.losses import make_weighable
-from recbole_enhance.options import Allowed, refuse_out_of_range
-from recbole_enhance.run_folder import RunFolder
-from recbole_enhance.trainer import EnhancedTrainer
+from recbole_enhance.options.read import Allowed, refuse_out_of_range
+from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.training.losses import make_weighable
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 # General recommenders with one BPRLoss, and NeuMF, which gets one; tests run those they can.
 BACKBONES = ("BPR", "DGCF", "LightGCN", "MultiGCCF", "NCL", "NGCF", "NeuMF", "SpectralCF")
@@ -72,7 +72,7 @@ def check_triplets(config: Any, allowed: Allowed) -> None:
         )
 
 
-def refuse_other_samplers(config: Any, own_num: Optional[str] = None) -> None:
+def refuse_other_samplers(config: Any, own_num: str | None = None) -> None:
     """Refuse what a method that draws its own negatives would pass over in silence.
 
     Args:
@@ -103,9 +103,9 @@ def refuse_without_factors(config: Any, option: str) -> None:
 class _LoggingTrainer(EnhancedTrainer):
     """Keeps numbers of batches for the epoch's row of the history."""
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
-        self._totals: Dict[str, List[float]] = {}
+        self._totals: dict[str, list[float]] = {}
 
     def _train_epoch(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         self._totals = {}
@@ -114,7 +114,7 @@ class _LoggingTrainer(EnhancedTrainer):
     def _log(self, name: str, value: float) -> None:
         self._totals.setdefault(name, []).append(value)
 
-    def log_epoch(self) -> Dict[str, float]:
+    def log_epoch(self) -> dict[str, float]:
         """Means over the epoch's batches."""
         return {name: sum(v) / len(v) for name, v in sorted(self._totals.items())}
 
@@ -153,13 +153,13 @@ class WeighingTrainer(_LoggingTrainer):
             RecBole tiles them, negative k of positive b in row k * B + b.
     """
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         self.n_negatives = int(config["train_neg_sample_args"]["sample_num"])
         self.criterion = make_weighable(model)
         self._batch: Any = None
 
-    def combine(self, losses: Tensor, positive: Tensor, negative: Tensor) -> Optional[Tensor]:
+    def combine(self, losses: Tensor, positive: Tensor, negative: Tensor) -> Tensor | None:
         """Make one loss of the batch's.
 
         Args:
@@ -184,7 +184,7 @@ class WeighingTrainer(_LoggingTrainer):
         finally:
             self._batch = self.criterion.combine = None
 
-    def _checked(self, losses: Tensor, *scores: Tensor) -> Optional[Tensor]:
+    def _checked(self, losses: Tensor, *scores: Tensor) -> Tensor | None:
         if losses.shape != self._batch[self.config["USER_ID_FIELD"]].shape:
             raise ValueError(
                 f"backbone={self.config['model']}: {tuple(losses.shape)} losses "
@@ -232,14 +232,14 @@ def factors(model: Any) -> Factors:
     return Factors(*found)
 
 
-def _tables(model: Any) -> Optional[Tuple[Tensor, Tensor, bool]]:
+def _tables(model: Any) -> tuple[Tensor, Tensor, bool] | None:
     tables = [getattr(model, f"{kind}_embedding", None) for kind in ("user", "item")]
     if not all(isinstance(table, torch.nn.Embedding) for table in tables):
         return None
     return tables[0].weight.detach(), tables[1].weight.detach(), True  # type: ignore[union-attr]
 
 
-def _propagated(model: Any) -> Optional[Tuple[Tensor, Tensor, bool]]:
+def _propagated(model: Any) -> tuple[Tensor, Tensor, bool] | None:
     """What ``forward()`` of a graph model gives; leaves mode and random numbers as they were."""
     parameters = inspect.signature(model.forward).parameters.values()
     if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters):

@@ -20,7 +20,7 @@ from recbole_enhance.enhancer.triplets import (
     pairwise,
     refuse_other_samplers,
 )
-from recbole_enhance.options import Allowed
+from recbole_enhance.options.read import Allowed
 
 
 class WBPRTrainer(SamplingTrainer):

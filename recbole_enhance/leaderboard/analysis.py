@@ -1,7 +1,8 @@
 """From runs of one protocol to the rows of a table, and each method against its backbone."""
 
 import json
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +19,9 @@ from recbole_enhance.leaderboard.protocol import Table, plain
 from recbole_enhance.leaderboard.ranks import Ranking, ranking
 from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
 from recbole_enhance.leaderboard.users import Users
-from recbole_enhance.run_folder import VOLATILE
+from recbole_enhance.storage.run_folder import VOLATILE
 
-COST: Dict[str, str] = {
+COST: dict[str, str] = {
     "train_seconds_per_epoch": "Seconds of training per epoch, without evaluation.",
     "epochs_run": "Epochs until early stopping or the end.",
     "fit_seconds": "Seconds of training with validation, all epochs.",
@@ -42,15 +43,15 @@ class Row(NamedTuple):
 
     label: str
     name: str  # empty for the only setting of a label
-    enhancer: Optional[str]
+    enhancer: str | None
     backbone: str
     family: str
-    runs: Tuple[Run, ...]
+    runs: tuple[Run, ...]
     results: Mapping[str, np.ndarray]  # metric -> value per run, NaN for none
     reasons: Mapping[str, str]  # metric -> why a value is missing
     cost: Mapping[str, float]
     training: Mapping[str, Any]
-    tuning: Optional[Mapping[str, Any]]
+    tuning: Mapping[str, Any] | None
 
     @property
     def title(self) -> str:
@@ -58,7 +59,7 @@ class Row(NamedTuple):
         return f"{self.label} ({self.name})" if self.name else self.label
 
     @property
-    def seeds(self) -> List[int]:
+    def seeds(self) -> list[int]:
         """In order."""
         return [run.seed for run in self.runs]
 
@@ -82,7 +83,7 @@ class Comparison(NamedTuple):
     value: float  # over the seeds that both have
     base_value: float
     seeds: SeedInterval
-    users: Optional[UserTest]
+    users: UserTest | None
     corrected: Mapping[str, float]  # t_holm, t_bh, wilcoxon_holm, wilcoxon_bh, seeds_holm, seeds_bh
 
     @property
@@ -110,15 +111,15 @@ class Analysis(NamedTuple):
     """A table with all that pages show of it."""
 
     table: Table
-    rows: List[Row]
-    measures: List[Measure]
+    rows: list[Row]
+    measures: list[Measure]
     main: Measure
-    comparisons: List[Comparison]
-    alone: Dict[str, str]  # title of a method's row -> why it is compared with nothing
-    best: Dict[str, Tuple[List[int], List[int]]]  # metric -> rows that are best, second best
-    ranking: Optional[Tuple[List[Row], Ranking]]
-    repeated: List[Left]
-    failed: List[Left]
+    comparisons: list[Comparison]
+    alone: dict[str, str]  # title of a method's row -> why it is compared with nothing
+    best: dict[str, tuple[list[int], list[int]]]  # metric -> rows that are best, second best
+    ranking: tuple[list[Row], Ranking] | None
+    repeated: list[Left]
+    failed: list[Left]
 
 
 def analyse(table: Table, collected: Collected) -> Analysis:
@@ -137,7 +138,7 @@ def analyse(table: Table, collected: Collected) -> Analysis:
     rank = {title: place for place, title in enumerate(listed)}
     rows = [_filled(row, measures) for row in rows]
 
-    def place(row: Row) -> Tuple[int, float, str]:
+    def place(row: Row) -> tuple[int, float, str]:
         value = row.mean(main.key) * -main.direction
         return rank.get(row.title, len(rank)), np.inf if np.isnan(value) else value, row.title
 
@@ -151,7 +152,7 @@ def analyse(table: Table, collected: Collected) -> Analysis:
                     _ranking(rows, main, users), repeated, failed)  # fmt: skip
 
 
-def make_rows(table: Table, collected: Collected) -> Tuple[List[Row], List[Left]]:
+def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]]:
     """Put the seeds of one setting together; settings that differ never share a row.
 
     Args:
@@ -161,7 +162,7 @@ def make_rows(table: Table, collected: Collected) -> Tuple[List[Row], List[Left]
     Returns:
         The rows, and runs that repeat a setting and a seed.
     """
-    settings: Dict[Tuple[str, str], Dict[str, Dict[int, Run]]] = {}
+    settings: dict[tuple[str, str], dict[str, dict[int, Run]]] = {}
     repeated = []
     for run in table.runs:
         setting = json.dumps(_training(run, table), sort_keys=True, default=str)
@@ -188,7 +189,7 @@ def make_rows(table: Table, collected: Collected) -> Tuple[List[Row], List[Left]
 
 def compare(
     rows: Sequence[Row], measures: Sequence[Measure], users: Users
-) -> Tuple[List[Comparison], Dict[str, str]]:
+) -> tuple[list[Comparison], dict[str, str]]:
     """Each method against its backbone, with p-values corrected over all of them.
 
     Args:
@@ -227,7 +228,7 @@ def compare(
     return _corrected(found), alone
 
 
-def backbone_of(row: Row, rows: Sequence[Row]) -> Tuple[Optional[Row], str]:
+def backbone_of(row: Row, rows: Sequence[Row]) -> tuple[Row | None, str]:
     """Find the row to compare a method with: the plain backbone, of the same name if there is one.
 
     Args:
@@ -249,7 +250,7 @@ def backbone_of(row: Row, rows: Sequence[Row]) -> Tuple[Optional[Row], str]:
     return None, f"plain {row.backbone} has no finished run"
 
 
-def best_rows(means: Sequence[float], direction: int) -> Tuple[List[int], List[int]]:
+def best_rows(means: Sequence[float], direction: int) -> tuple[list[int], list[int]]:
     """Rows that are best and second best; rows that print alike share the place.
 
     Args:
@@ -267,7 +268,7 @@ def best_rows(means: Sequence[float], direction: int) -> Tuple[List[int], List[i
     return places[0], places[1]
 
 
-def _corrected(comparisons: List[Comparison]) -> List[Comparison]:
+def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
     """Fill in the corrected p-values; a kind of test over the whole table is a family."""
     nan = np.nan
     families = {
@@ -287,7 +288,7 @@ def _corrected(comparisons: List[Comparison]) -> List[Comparison]:
 
 
 def _row(
-    label: str, name: str, runs: Tuple[Run, ...], training: Mapping[str, Any],
+    label: str, name: str, runs: tuple[Run, ...], training: Mapping[str, Any],
     collected: Collected, families: Mapping[str, str],
 ) -> Row:  # fmt: skip
     report = runs[0].report
@@ -302,7 +303,7 @@ def _row(
                collected.tuning.get("/".join(parts[1:-1])))  # fmt: skip
 
 
-def _results(run: Run) -> Dict[str, float]:
+def _results(run: Run) -> dict[str, float]:
     """Test results, NaN for null, and what an explanation of the run was worth."""
     values = {
         key: np.nan if value is None else float(value)
@@ -331,7 +332,7 @@ def _filled(row: Row, measures: Sequence[Measure]) -> Row:
     return row._replace(results=results, reasons=reasons)
 
 
-def _cost(runs: Sequence[Run]) -> Dict[str, float]:
+def _cost(runs: Sequence[Run]) -> dict[str, float]:
     """Means over seeds, NaN for what no run has."""
     cost = {}
     for key in COST:
@@ -353,7 +354,7 @@ def _main(table: Table, measures: Sequence[Measure]) -> Measure:
 
 def _ranking(
     rows: Sequence[Row], main: Measure, users: Users
-) -> Optional[Tuple[List[Row], Ranking]]:
+) -> tuple[list[Row], Ranking] | None:
     with_users = [row for row in rows if users.has(row, main.key)]
     if len(with_users) < 3:
         return None
@@ -363,12 +364,12 @@ def _ranking(
     return with_users, ranking(values, main.direction)
 
 
-def _training(run: Run, table: Table) -> Dict[str, Any]:
+def _training(run: Run, table: Table) -> dict[str, Any]:
     left_out = {*_NOT_TRAINING, *table.protocol}
     return {key: value for key, value in run.options.items() if key not in left_out}
 
 
-def _differing(settings: Sequence[Mapping[str, Any]]) -> List[str]:
+def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = sorted({key for setting in settings for key in setting})
     return [
         key for key in keys
@@ -376,9 +377,9 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> List[str]:
     ]  # fmt: skip
 
 
-def _families() -> Dict[str, str]:
+def _families() -> dict[str, str]:
     """Model, in lower case -> general, sequential, context, knowledge, or ours."""
-    from recbole_enhance.config import recbole_models
+    from recbole_enhance.experiment.config import recbole_models
     from recbole_enhance.model import MODELS
 
     families = {
@@ -388,7 +389,7 @@ def _families() -> Dict[str, str]:
     return {**families, **{name.lower(): "ours" for name in MODELS}}
 
 
-def _board_order(board: Mapping[str, Any]) -> List[str]:
+def _board_order(board: Mapping[str, Any]) -> list[str]:
     """Titles in the order of ``board.yaml``'s rows; whatever is not as expected is no order."""
     rows = board.get("rows")
     titles = []

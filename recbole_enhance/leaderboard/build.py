@@ -4,17 +4,16 @@ import importlib.util
 import logging
 import re
 from pathlib import Path
-from typing import Dict, List, Union
 
 from recbole_enhance.leaderboard import PLOTS, analysis, collect, pages, plots, protocol, texts
-from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.storage.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")
 _PACKAGES = ("jinja2", "statsmodels", "matplotlib")
 _OURS = re.compile(r".+-(tradeoff|groups-\d+|ranks)\.(png|svg)")
 
 
-def build(folder: Union[str, Path], quiet: bool = False) -> List[Path]:
+def build(folder: str | Path, quiet: bool = False) -> list[Path]:
     """Read the run folders below a folder, and write its pages into it.
 
     The same runs give the same bytes. A file is whole or not there, and an earlier page stays until
@@ -39,7 +38,7 @@ def build(folder: Union[str, Path], quiet: bool = False) -> List[Path]:
     tables = protocol.tables(collected.runs)
     analyses = [analysis.analyse(table, collected) for table in tables]
     drawn = [plots.plots(a, _file_name(texts.table_title(a))) for a in analyses]
-    contents: Dict[str, bytes] = {
+    contents: dict[str, bytes] = {
         f"{PLOTS}/{plot.name}.{suffix}": content
         for of_table in drawn for plot in of_table for suffix, content in plot.files.items()
     }  # fmt: skip

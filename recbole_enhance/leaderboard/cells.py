@@ -6,20 +6,21 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from recbole_enhance.config import Config
-from recbole_enhance.file_lock import LockedError
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.leaderboard import CELLS, FAILURE
 from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, Row, overlay
-from recbole_enhance.options import UnknownOptionError, one_line
-from recbole_enhance.quick_start import resume_run, run_recbole_enhance
-from recbole_enhance.run_folder import (
+from recbole_enhance.options.read import UnknownOptionError, one_line
+from recbole_enhance.storage.file_lock import LockedError
+from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
     CONFIG,
     LOCK,
@@ -29,11 +30,11 @@ from recbole_enhance.run_folder import (
     recorded_options,
     refuse_changed_options,
 )
-from recbole_enhance.trainer import NotResumableError
+from recbole_enhance.training.trainer import NotResumableError
 
 FINISHED, KEPT, FAILED = "finished", "kept", "failed"
 _WAIT_SECONDS = 1.0
-Best = Mapping[Tuple[int, str], Mapping[str, Any]]  # (row, dataset) -> options that tuning chose
+Best = Mapping[tuple[int, str], Mapping[str, Any]]  # (row, dataset) -> options that tuning chose
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,16 @@ class Cell:
 
     path: Path
     row: int
-    name: Optional[str]
+    name: str | None
     label: str
-    enhancer: Optional[str]
+    enhancer: str | None
     backbone: str
     dataset: str
-    variant: Optional[str]
+    variant: str | None
     seed: int
     options: Mapping[str, Any]
-    config_files: Tuple[str, ...]
-    own_class: Optional[Tuple[str, str]]
+    config_files: tuple[str, ...]
+    own_class: tuple[str, str] | None
     recorded: Mapping[str, Any]
 
     @property
@@ -85,7 +86,7 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
 
-def resolve(board: Board, best: Optional[Best] = None) -> List[Cell]:
+def resolve(board: Board, best: Best | None = None) -> list[Cell]:
     """Work out every cell, and refuse what cannot run.
 
     A run option that only some rows know (``dvr_units`` beside a plain BPR) is left out of the
@@ -101,9 +102,9 @@ def resolve(board: Board, best: Optional[Best] = None) -> List[Cell]:
     Raises:
         ValueError: In one line, which row on which dataset says no, and why.
     """
-    cells: List[Cell] = []
-    places: Dict[Path, str] = {}
-    unknown: List[Dict[str, UnknownOptionError]] = []
+    cells: list[Cell] = []
+    places: dict[Path, str] = {}
+    unknown: list[dict[str, UnknownOptionError]] = []
     for dataset, _ in board.datasets:
         for number, row in enumerate(board.rows):
             chosen = (best or {}).get((number, dataset), {})
@@ -124,7 +125,7 @@ def resolve(board: Board, best: Optional[Best] = None) -> List[Cell]:
 
 def _resolve_row(
     board: Board, row: Row, dataset: str, best: Mapping[str, Any]
-) -> Tuple[Config, Dict[str, Any], Dict[str, UnknownOptionError]]:
+) -> tuple[Config, dict[str, Any], dict[str, UnknownOptionError]]:
     """The settings of a row on a dataset, what leads to them, and what this row does not know."""
     of_dataset = dict(board.datasets)[dataset]
     options = overlay(board.options, of_dataset, row.options, board.last, best)
@@ -132,7 +133,7 @@ def _resolve_row(
                    show_progress=False)  # fmt: skip
     if row.backbone:
         options["backbone"] = row.backbone
-    refused: Dict[str, UnknownOptionError] = {}
+    refused: dict[str, UnknownOptionError] = {}
     files = [os.path.abspath(file) for file in row.config_files]
     while True:
         try:
@@ -158,7 +159,7 @@ def _own_words(error: Exception) -> str:
 
 def _cells_of_row(
     board: Board, number: int, dataset: str, config: Config, options: Mapping[str, Any]
-) -> List[Cell]:
+) -> list[Cell]:
     row, label = board.rows[number], config["label"]
     recorded = recorded_options(config)
     folder = board.out.absolute() / CELLS / dataset / row_folder(label, row.name)
@@ -174,7 +175,7 @@ def _cells_of_row(
     ]  # fmt: skip
 
 
-def row_folder(label: str, name: Optional[str]) -> str:
+def row_folder(label: str, name: str | None) -> str:
     """Folder of a row below that of its dataset."""
     return f"{label}-{name}" if name else label
 
@@ -197,7 +198,7 @@ def refuse_changed(cells: Sequence[Cell]) -> None:
 # ---- one cell ----------------------------------------------------------------------------------
 
 
-def run_cell(cell: Cell, threads: int, driver: Optional[int] = None) -> Outcome:
+def run_cell(cell: Cell, threads: int, driver: int | None = None) -> Outcome:
     """Run a cell, continue it, or find it finished; a failure is written down and not raised.
 
     Args:
@@ -288,7 +289,7 @@ def _locked(path: Path) -> Iterator[RunFolder]:
 
 
 def _clear(path: Path) -> None:
-    kept: Set[str] = {LOCK}
+    kept: set[str] = {LOCK}
     for entry in path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

@@ -4,14 +4,15 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
+from typing import Any
 
-from recbole_enhance.options import one_line
+from recbole_enhance.options.read import one_line
 
 ANSWER_SECONDS = 10
 
-RunThere = Callable[[Callable[..., Any], Sequence[Tuple[Any, ...]]], Iterator[Tuple[int, Any]]]
+RunThere = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[tuple[int, Any]]]
 
 
 @contextlib.contextmanager
@@ -80,8 +81,8 @@ def _refuse_bad_workers(client: Any, address: str) -> None:
 
 
 def _run(
-    client: Any, address: str, function: Callable[..., Any], tasks: Sequence[Tuple[Any, ...]]
-) -> Iterator[Tuple[int, Optional[Any]]]:
+    client: Any, address: str, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[int, Any | None]]:
     """Call a function with each task's arguments; a task whose worker dies goes to another one.
 
     Yields:

@@ -2,16 +2,17 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
 
-from recbole_enhance.evaluation_files import GROUPS, PER_USER, read_per_user
+from recbole_enhance.evaluation.files import GROUPS, PER_USER, read_per_user
 from recbole_enhance.leaderboard import BOARD, CELLS, FAILURE, PLOTS, TUNING
-from recbole_enhance.options import one_line
-from recbole_enhance.run_folder import CONFIG, ENVIRONMENT, METRICS
+from recbole_enhance.options.read import one_line
+from recbole_enhance.storage.run_folder import CONFIG, ENVIRONMENT, METRICS
 
 EXPLANATIONS = "explanations.json"
 _REPORT = {"test_result": dict, "label": str, "dataset": str, "seed": int}
@@ -24,11 +25,11 @@ class Run(NamedTuple):
 
     folder: Path
     place: str  # below the board's folder, with slashes
-    name: Optional[str]  # what the board called this setting of the label
-    options: Dict[str, Any]
-    report: Dict[str, Any]
-    environment: Dict[str, Any]
-    explanation: Optional[Dict[str, Any]]
+    name: str | None  # what the board called this setting of the label
+    options: dict[str, Any]
+    report: dict[str, Any]
+    environment: dict[str, Any]
+    explanation: dict[str, Any] | None
 
     @property
     def label(self) -> str:
@@ -47,7 +48,7 @@ class Left(NamedTuple):
     place: str
     label: str
     dataset: str
-    variant: Optional[str]
+    variant: str | None
     seed: Any
     reason: str
 
@@ -55,11 +56,11 @@ class Left(NamedTuple):
 class Collected(NamedTuple):
     """All that lies below a folder."""
 
-    runs: List[Run]
-    failed: List[Left]
-    unfinished: List[Left]
-    tuning: Dict[str, Dict[str, Any]]  # place below tuning/ -> what the tuning left
-    board: Dict[str, Any]
+    runs: list[Run]
+    failed: list[Left]
+    unfinished: list[Left]
+    tuning: dict[str, dict[str, Any]]  # place below tuning/ -> what the tuning left
+    board: dict[str, Any]
 
 
 def collect(folder: Path) -> Collected:
@@ -78,9 +79,9 @@ def collect(folder: Path) -> Collected:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    runs: List[Run] = []
-    failed: List[Left] = []
-    unfinished: List[Left] = []
+    runs: list[Run] = []
+    failed: list[Left] = []
+    unfinished: list[Left] = []
     for place, files in _cells(folder):
         if FAILURE in files and METRICS not in files:
             failed.append(_failure(folder, place))
@@ -94,7 +95,7 @@ def collect(folder: Path) -> Collected:
     return Collected(runs, failed, unfinished, _tuning(folder / TUNING), board)
 
 
-def per_user(run: Run) -> Optional[pd.DataFrame]:
+def per_user(run: Run) -> pd.DataFrame | None:
     """Each user's metrics, by the user's token; None if the run has none.
 
     Args:
@@ -107,7 +108,7 @@ def per_user(run: Run) -> Optional[pd.DataFrame]:
     return read_per_user(path) if _is_file(path) else None
 
 
-def groups(run: Run) -> Optional[pd.DataFrame]:
+def groups(run: Run) -> pd.DataFrame | None:
     """Means by group of users; None if the run has none.
 
     Raises:
@@ -127,7 +128,7 @@ def groups(run: Run) -> Optional[pd.DataFrame]:
         raise ValueError(f"{path}: not a table of groups ({one_line(error)})") from error
 
 
-def _cells(folder: Path) -> List[Tuple[str, Sequence[str]]]:
+def _cells(folder: Path) -> list[tuple[str, Sequence[str]]]:
     """Places below the folder that hold a run or were meant to, in a fixed order."""
     found = []
     for path, folders, files in os.walk(folder, followlinks=False):
@@ -159,7 +160,7 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> Run:
     return Run(path, place, _name(place, report["label"]), options, report, environment, explained)
 
 
-def _name(place: str, label: str) -> Optional[str]:
+def _name(place: str, label: str) -> str | None:
     """``tuned`` of ``cells/ml-100k/DVR-BPR-tuned/2020``."""
     parts = place.split("/")
     if parts[0] != CELLS or len(parts) < 3:
@@ -193,15 +194,15 @@ def _unfinished(folder: Path, place: str) -> Left:
                 options.get("seed"), "not finished")  # fmt: skip
 
 
-def _place_says(place: str) -> Tuple[str, str, str]:
+def _place_says(place: str) -> tuple[str, str, str]:
     """Dataset, row and seed by the folders' names."""
     parts = ["", "", *place.split("/")]
     return parts[-3], parts[-2], parts[-1]
 
 
-def _tuning(folder: Path) -> Dict[str, Dict[str, Any]]:
+def _tuning(folder: Path) -> dict[str, dict[str, Any]]:
     """What tuning left for each row: ``tuning.json``, and the options it chose."""
-    found: Dict[str, Dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     if not folder.is_dir() or folder.is_symlink():
         return found
     for path, folders, files in os.walk(folder, followlinks=False):
@@ -220,7 +221,7 @@ def _is_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _read_json(path: Path) -> Dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
     except (ValueError, RecursionError, OSError) as error:
@@ -228,7 +229,7 @@ def _read_json(path: Path) -> Dict[str, Any]:
     return _mapping(path, content)
 
 
-def _read_yaml(path: Path) -> Dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             content = yaml.load(file, _Loader)
@@ -238,7 +239,7 @@ def _read_yaml(path: Path) -> Dict[str, Any]:
     return _mapping(path, content)
 
 
-def _mapping(path: Path, content: Any) -> Dict[str, Any]:
+def _mapping(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: a mapping is expected")
     return {str(key): value for key, value in content.items()}

@@ -1,13 +1,14 @@
 """Tasks side by side on this machine, in loky processes that joblib starts."""
 
-from typing import Any, Callable, Iterator, List, Optional, Sequence, Set, Tuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 CRASHED = "the process that ran it was killed (out of memory?)"
 
 
 def run_here(
-    function: Callable[..., Any], tasks: Sequence[Tuple[Any, ...]], jobs: int, threads: int
-) -> Iterator[Tuple[int, Optional[Any]]]:
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int, threads: int
+) -> Iterator[tuple[int, Any | None]]:
     """Call a function with each task's arguments.
 
     A process that is killed takes the whole pool with it. What was in flight is tried again one at
@@ -28,11 +29,11 @@ def run_here(
         return
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    left: List[int] = list(range(len(tasks)))
-    alone: List[int] = []
+    left: list[int] = list(range(len(tasks)))
+    alone: list[int] = []
     while left:
         chosen = [alone.pop(0)] if alone else left
-        begun: Set[int] = set()
+        begun: set[int] = set()
         try:
             for number, result in _parallel(function, tasks, chosen, begun, jobs, threads):
                 begun.discard(number)
@@ -49,9 +50,9 @@ def run_here(
 
 
 def _parallel(
-    function: Callable[..., Any], tasks: Sequence[Tuple[Any, ...]], chosen: Sequence[int],
-    begun: Set[int], jobs: int, threads: int,
-) -> Iterator[Tuple[int, Any]]:  # fmt: skip
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], chosen: Sequence[int],
+    begun: set[int], jobs: int, threads: int,
+) -> Iterator[tuple[int, Any]]:  # fmt: skip
     from joblib import Parallel, delayed, parallel_config
 
     def calls() -> Iterator[Any]:
@@ -70,5 +71,5 @@ def _parallel(
         results.close()  # ends what is in flight
 
 
-def _numbered(number: int, function: Callable[..., Any], task: Tuple[Any, ...]) -> Tuple[int, Any]:
+def _numbered(number: int, function: Callable[..., Any], task: tuple[Any, ...]) -> tuple[int, Any]:
     return number, function(*task)

@@ -3,20 +3,20 @@
 import importlib
 import inspect
 import re
-from typing import Any, Dict, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 from recbole_enhance.metric import groups, lists
 from recbole_enhance.metric.registry import BY_NAME
 
 ACCURACY, DIVERSITY, FAIRNESS, EXPLANATION = "accuracy", "diversity", "fairness", "explanation"
-FAMILIES: Dict[str, str] = {
+FAMILIES: dict[str, str] = {
     ACCURACY: "Accuracy",
     DIVERSITY: "Diversity and novelty",
     FAIRNESS: "Fairness",
     EXPLANATION: "Explanation",
 }
 _OURS = {lists.__name__: DIVERSITY, groups.__name__: FAIRNESS}
-_RECBOLES: Dict[str, str] = {
+_RECBOLES: dict[str, str] = {
     "recall": "Share of the user's held-out items that the list has.",
     "precision": "Share of the list that is held out.",
     "hit": "Whether the list has any held-out item.",
@@ -30,7 +30,7 @@ _RECBOLES: Dict[str, str] = {
     "rmse": "Root of the mean squared error of the scores.",
 }
 # Of explanations.json, what `recbole-enhance explain` leaves. size has no better side.
-_EXPLANATIONS: Dict[str, str] = {
+_EXPLANATIONS: dict[str, str] = {
     "precision": "Share of the explanation's features that the test review mentions.",
     "recall": "Share of the review's features that the explanation names.",
     "f1": "Harmonic mean of precision and recall of the explanation's features.",
@@ -102,7 +102,7 @@ def measure(key: str) -> Measure:
     return Measure(key, title, family, direction, k, _RECBOLES.get(name) or _sentence(cls))
 
 
-def explanation_results(quality: Any) -> Dict[str, float]:
+def explanation_results(quality: Any) -> dict[str, float]:
     """``explain:f1`` and so on, of a model's row in ``explanations.json``."""
     if not isinstance(quality, dict):
         return {}
@@ -113,7 +113,7 @@ def explanation_results(quality: Any) -> Dict[str, float]:
     }
 
 
-def trade_off(measures: "list[Measure]", main: Measure) -> Tuple[Measure, ...]:
+def trade_off(measures: "list[Measure]", main: Measure) -> tuple[Measure, ...]:
     """The two axes of accuracy against diversity: the main metric, and the first there is.
 
     Args:

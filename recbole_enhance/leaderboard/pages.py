@@ -2,7 +2,8 @@
 
 import json
 import math
-from typing import Any, Dict, List, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from recbole_enhance import __version__
 from recbole_enhance.leaderboard import texts, wording
@@ -104,7 +105,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> Dict[str, Any]:
+def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> dict[str, Any]:
     costs, verdicts = texts.costs(a), texts.verdicts(a)
     seeds = sorted({seed for row in a.rows for seed in row.seeds})
     runs = [(row, run) for row in a.rows for run in row.runs]
@@ -135,7 +136,7 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> Dict[str, Any]:
     }  # fmt: skip
 
 
-def _column(a: Analysis, place: int, m: Measure) -> Dict[str, Any]:
+def _column(a: Analysis, place: int, m: Measure) -> dict[str, Any]:
     side = "Larger" if m.direction > 0 else "Smaller"
     starts = place == 0 or a.measures[place - 1].family != m.family
     return {
@@ -146,7 +147,7 @@ def _column(a: Analysis, place: int, m: Measure) -> Dict[str, Any]:
 
 def _row(
     a: Analysis, place: int, row: Row, costs: Sequence[str], verdicts: Mapping[Any, Comparison]
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     cells = [
         _cell(a, place, row, n, m, verdicts.get((row.title, m.key)))
         for n, m in enumerate(a.measures)
@@ -166,7 +167,7 @@ def _row(
 
 def _cell(
     a: Analysis, place: int, row: Row, number: int, m: Measure, found: Any
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     best, second = a.best[m.key]
     level = "best" if place in best else "second" if place in second else ""
     starts = number == 0 or a.measures[number - 1].family != m.family
@@ -200,7 +201,7 @@ def _tip(c: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _comparison(c: Comparison) -> Dict[str, Any]:
+def _comparison(c: Comparison) -> dict[str, Any]:
     side = c.verdict.split(" ")[0]
     one_seed = "one seed: no interval" if c.seeds.n < 2 else ""
     no_users = "a value of all lists together: none by user" if c.users is None else ""
@@ -244,9 +245,9 @@ def _verdict_line(a: Analysis) -> str:
     )
 
 
-def _training(a: Analysis, row: Row) -> Dict[str, str]:
+def _training(a: Analysis, row: Row) -> dict[str, str]:
     base = next((c.base for c in a.comparisons if c.row is row), None)
-    differs: Dict[str, Any] = {}
+    differs: dict[str, Any] = {}
     if base is not None:
         same = base.training
         differs = {k: v for k, v in row.training.items() if k not in same or same[k] != v}
@@ -257,7 +258,7 @@ def _training(a: Analysis, row: Row) -> Dict[str, str]:
     return said
 
 
-def _tuning(tuning: Mapping[str, Any]) -> Dict[str, str]:
+def _tuning(tuning: Mapping[str, Any]) -> dict[str, str]:
     """Trials by state, what was searched, and what was chosen."""
     elsewhere = ("space", "best", "chosen", "trials", "model", "backbone", "dataset")
     said = [_options({k: v for k, v in tuning.items() if k not in elsewhere})]
@@ -282,7 +283,7 @@ def _options(options: Any) -> str:
     return ", ".join(f"{key}={plain(value)}" for key, value in sorted(options.items()))
 
 
-def _run(row: Row, run: Any) -> Dict[str, Any]:
+def _run(row: Row, run: Any) -> dict[str, Any]:
     report, machine = run.report, run.environment
     epoch, score = report.get("best_epoch"), report.get("best_valid_score")
     commit = str(machine.get("git_commit") or DASH)
@@ -303,7 +304,7 @@ def _run(row: Row, run: Any) -> Dict[str, Any]:
 
 
 def _versions(a: Analysis) -> str:
-    seen: Dict[str, List[str]] = {}
+    seen: dict[str, list[str]] = {}
     for row in a.rows:
         for run in row.runs:
             versions = run.environment.get("versions")

@@ -2,7 +2,8 @@
 
 import html
 import io
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ _STYLE: Any = {
 }  # fmt: skip
 
 
-def label_places(points: np.ndarray, lengths: Sequence[int]) -> List[Tuple[int, int]]:
+def label_places(points: np.ndarray, lengths: Sequence[int]) -> list[tuple[int, int]]:
     """Choose the corner of each point where its label covers the least of others and of points.
 
     Args:
@@ -54,7 +55,7 @@ def _overlap(box: np.ndarray, others: np.ndarray) -> float:
     return float(sides.clip(min=0).prod(axis=1).sum() + 0.01 * outside)
 
 
-def files(draw: Callable[..., None], *arguments: Any) -> Dict[str, bytes]:
+def files(draw: Callable[..., None], *arguments: Any) -> dict[str, bytes]:
     """Draw into a PNG and an SVG with a stable byte content."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -72,7 +73,7 @@ def files(draw: Callable[..., None], *arguments: Any) -> Dict[str, bytes]:
     return made
 
 
-def layout(x: str, y: str, height: int) -> Dict[str, Any]:
+def layout(x: str, y: str, height: int) -> dict[str, Any]:
     """What plotly draws around the data; colours come from the page."""
     axis = {"automargin": True, "zeroline": False}
     return {

@@ -1,6 +1,7 @@
 """Plots of a table: files by matplotlib, and descriptions that plotly.js draws in the page."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,8 +30,8 @@ class Plot(NamedTuple):
     name: str  # of its files
     title: str
     about: str
-    plotly: Dict[str, Any]
-    files: Dict[str, bytes]  # suffix -> content
+    plotly: dict[str, Any]
+    files: dict[str, bytes]  # suffix -> content
 
 
 class _Point(NamedTuple):
@@ -40,17 +41,17 @@ class _Point(NamedTuple):
     x_error: float
     y_error: float
     front: bool
-    label: Tuple[int, int]  # side of the point: 1 right or above, -1 left or below
+    label: tuple[int, int]  # side of the point: 1 right or above, -1 left or below
 
 
 class _Groups(NamedTuple):
     field: str
-    groups: List[str]
+    groups: list[str]
     means: np.ndarray  # (rows, groups)
     deviations: np.ndarray
 
 
-def plots(analysis: Analysis, name: str) -> List[Plot]:
+def plots(analysis: Analysis, name: str) -> list[Plot]:
     """Draw what can be drawn of a table.
 
     Args:
@@ -73,7 +74,7 @@ def plots(analysis: Analysis, name: str) -> List[Plot]:
 # ---- accuracy against diversity ----------------------------------------------------------------
 
 
-def _trade_off(analysis: Analysis, name: str) -> Optional[Plot]:
+def _trade_off(analysis: Analysis, name: str) -> Plot | None:
     axes = trade_off(analysis.measures, analysis.main)
     if not axes:
         return None
@@ -108,18 +109,18 @@ def _is_step(base: _Point, method: _Point, analysis: Analysis) -> bool:
     )
 
 
-def _colours(rows: Sequence[Row]) -> Dict[str, str]:
+def _colours(rows: Sequence[Row]) -> dict[str, str]:
     """One colour for a backbone and the methods over it."""
     names = list(dict.fromkeys(row.backbone for row in sorted(rows, key=lambda r: r.backbone)))
     return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
 
 
-def _line_of_front(points: Sequence[_Point]) -> List[_Point]:
+def _line_of_front(points: Sequence[_Point]) -> list[_Point]:
     return sorted((point for point in points if point.front), key=lambda p: (p.x, p.y))
 
 
 def _draw_trade_off(
-    figure: Any, points: Sequence[_Point], steps: Sequence[Tuple[_Point, _Point]],
+    figure: Any, points: Sequence[_Point], steps: Sequence[tuple[_Point, _Point]],
     x: Measure, y: Measure,
 ) -> None:  # fmt: skip
     figure.set_size_inches(6.4, 4.4)
@@ -150,10 +151,10 @@ def _draw_trade_off(
 
 
 def _trade_off_plotly(
-    points: Sequence[_Point], steps: Sequence[Tuple[_Point, _Point]], x: Measure, y: Measure
-) -> Dict[str, Any]:
+    points: Sequence[_Point], steps: Sequence[tuple[_Point, _Point]], x: Measure, y: Measure
+) -> dict[str, Any]:
     colours = _colours([point.row for point in points])
-    data: List[Dict[str, Any]] = [
+    data: list[dict[str, Any]] = [
         {"type": "scatter", "mode": "lines", "x": [a.x, b.x], "y": [a.y, b.y], "hoverinfo": "skip",
          "line": {"color": "#999999", "width": 1}, "showlegend": False}
         for a, b in steps
@@ -185,7 +186,7 @@ def _trade_off_plotly(
 # ---- groups ------------------------------------------------------------------------------------
 
 
-def _groups(analysis: Analysis) -> List[_Groups]:
+def _groups(analysis: Analysis) -> list[_Groups]:
     """Means of the main metric by group and row, over seeds."""
     tables = [
         _of_run(table, analysis.main.key).assign(row=number)
@@ -219,7 +220,7 @@ def _of_run(table: pd.DataFrame, key: str) -> pd.DataFrame:
     return table
 
 
-def _bars(analysis: Analysis, found: _Groups, name: str) -> Optional[Plot]:
+def _bars(analysis: Analysis, found: _Groups, name: str) -> Plot | None:
     known = ~np.isnan(found.means).all(axis=1)
     if not known.any():
         return None
@@ -263,7 +264,7 @@ def _draw_bars(
 # ---- critical difference -----------------------------------------------------------------------
 
 
-def _critical_difference(analysis: Analysis, name: str) -> Optional[Plot]:
+def _critical_difference(analysis: Analysis, name: str) -> Plot | None:
     if analysis.ranking is None:
         return None
     rows, result = analysis.ranking
@@ -295,7 +296,7 @@ def _p(value: float) -> str:
 
 def _draw_ranks(
     figure: Any, titles: Sequence[str], ranks: np.ndarray, distance: float,
-    groups: Sequence[Tuple[int, ...]],
+    groups: Sequence[tuple[int, ...]],
 ) -> None:  # fmt: skip
     """Demšar's diagram: best on the left, names on both sides, bars join what does not differ."""
     order = np.argsort(ranks, kind="stable")
@@ -329,5 +330,5 @@ def _draw_ranks(
                   ha="right" if left else "left")  # fmt: skip
 
 
-def _listed(values: np.ndarray) -> List[Optional[float]]:
+def _listed(values: np.ndarray) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]

@@ -6,15 +6,15 @@ import os
 import signal
 import threading
 import time
-from typing import Iterator, Optional, Set
+from collections.abc import Iterator
 
 _ONE_AT_A_TIME = threading.Lock()  # RecBole's and torch's state is the process's
-_watched: Set[int] = set()
+_watched: set[int] = set()
 _WATCH_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def alone(threads: int, driver: Optional[int]) -> Iterator[None]:
+def alone(threads: int, driver: int | None) -> Iterator[None]:
     """Run the block with so many threads, silent, and measured for itself.
 
     Random states need no care here: every run seeds them before it reads data and again before it
@@ -24,12 +24,13 @@ def alone(threads: int, driver: Optional[int]) -> Iterator[None]:
         threads: Of torch and of the numerical libraries.
         driver: Process on this machine that waits for the result: without it, this one ends too.
     """
-    from recbole_enhance import compat, resources
+    from recbole_enhance.compat import mends
+    from recbole_enhance.storage import resources
 
     if driver is not None and driver != os.getpid():
         _end_with(driver)
     with _ONE_AT_A_TIME, _silent(), resources.limited_threads(threads):
-        compat.apply()
+        mends.apply()
         resources.reset_peak()
         yield
 

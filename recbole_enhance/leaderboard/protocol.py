@@ -6,7 +6,8 @@ method may choose. A table shows the options in which its rows differ.
 
 import hashlib
 import json
-from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from recbole_enhance.leaderboard.collect import Run
 
@@ -28,12 +29,12 @@ class Table(NamedTuple):
 
     dataset: str
     variant: Any
-    protocol: Dict[str, Any]
+    protocol: dict[str, Any]
     digest: str
     runs: Sequence[Run]
 
 
-def protocol_of(run: Run) -> Dict[str, Any]:
+def protocol_of(run: Run) -> dict[str, Any]:
     """The options that decide what a run's numbers mean.
 
     Args:
@@ -43,7 +44,7 @@ def protocol_of(run: Run) -> Dict[str, Any]:
         Option -> value, in the order in which a page shows them.
     """
     options = run.options
-    protocol: Dict[str, Any] = {
+    protocol: dict[str, Any] = {
         "dataset": run.report["dataset"], "variant": run.report.get("variant"),
         "data_sha256": _hashes(run), "load_col.inter": _columns(options),
     }  # fmt: skip
@@ -74,7 +75,7 @@ def digest(protocol: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tables(runs: Sequence[Run]) -> List[Table]:
+def tables(runs: Sequence[Run]) -> list[Table]:
     """Put runs of one protocol together: a table for each dataset and variant.
 
     Args:
@@ -84,7 +85,7 @@ def tables(runs: Sequence[Run]) -> List[Table]:
         ValueError: If two runs of one dataset and variant have different protocols; names the
             first option that differs, both values, and both folders.
     """
-    by_data: Dict[Tuple[str, str], List[Run]] = {}
+    by_data: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         key = run.report["dataset"], str(run.report.get("variant") or "")
         by_data.setdefault(key, []).append(run)
@@ -114,7 +115,7 @@ def plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _hashes(run: Run) -> Dict[str, str]:
+def _hashes(run: Run) -> dict[str, str]:
     """Of the files that every model reads: interactions, and items where categories are read."""
     known = run.environment.get("data_sha256")
     known = known if isinstance(known, Mapping) else {}

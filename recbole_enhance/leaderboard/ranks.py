@@ -8,7 +8,8 @@ Reference:
     Demšar. "Statistical Comparisons of Classifiers over Multiple Data Sets." in JMLR 2006.
 """
 
-from typing import List, NamedTuple, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -25,7 +26,7 @@ class Ranking(NamedTuple):
     users: int
     p_friedman: float
     distance: float  # ranks further apart than this differ
-    groups: List[Tuple[int, ...]]  # rows that do not differ, by place in the order of ranks
+    groups: list[tuple[int, ...]]  # rows that do not differ, by place in the order of ranks
 
 
 def ranking(values: np.ndarray, direction: int) -> Ranking:
@@ -100,7 +101,7 @@ def nemenyi_distance(rows: int, users: int, alpha: float = ALPHA) -> float:
     return float(q * np.sqrt(rows * (rows + 1) / (6 * users)))
 
 
-def cliques(ranks: np.ndarray, distance: float) -> List[Tuple[int, ...]]:
+def cliques(ranks: np.ndarray, distance: float) -> list[tuple[int, ...]]:
     """Runs of rows whose average ranks lie within the critical difference, none inside another.
 
     Args:

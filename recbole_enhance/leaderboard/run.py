@@ -8,8 +8,9 @@ import signal
 import statistics
 import sys
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 import yaml
 from tqdm import tqdm
@@ -29,13 +30,13 @@ from recbole_enhance.leaderboard.cells import (
 from recbole_enhance.leaderboard.local import CRASHED, run_here
 from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, describe
-from recbole_enhance.options import one_line
-from recbole_enhance.run_folder import METRICS, RunFolder, logger
+from recbole_enhance.options.read import one_line
+from recbole_enhance.storage.run_folder import METRICS, RunFolder, logger
 
 _TUNERS_OWN = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
 _TERMINATED = 143  # what a shell reports of a process that SIGTERM ended
 _AGAIN_SECONDS = 5.0  # longer than a run takes to leave its folder in order
-Chosen = Dict[Tuple[int, str], Dict[str, Any]]
+Chosen = dict[tuple[int, str], dict[str, Any]]
 
 
 def run_board(board: Board, quiet: bool = False) -> int:
@@ -73,7 +74,7 @@ def run_board(board: Board, quiet: bool = False) -> int:
 
 # ---- where cells run ---------------------------------------------------------------------------
 
-Engine = Callable[[Callable[..., Any], Sequence[Tuple[Any, ...]]], Iterator[Tuple[int, Any]]]
+Engine = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterator[tuple[int, Any]]]
 
 
 @contextlib.contextmanager
@@ -148,11 +149,11 @@ def _write_spec(board: Board, cells: Sequence[Cell]) -> None:
 
 
 def _run_cells(
-    board: Board, cells: Sequence[Cell], untuned: Dict[Tuple[int, str], str], engine: Engine,
+    board: Board, cells: Sequence[Cell], untuned: dict[tuple[int, str], str], engine: Engine,
     quiet: bool,
-) -> List[Outcome]:  # fmt: skip
+) -> list[Outcome]:  # fmt: skip
     """Run what is not finished; outcomes in the order of the cells."""
-    outcomes: Dict[int, Outcome] = {}
+    outcomes: dict[int, Outcome] = {}
     for number, cell in enumerate(cells):
         reason = untuned.get((cell.row, cell.dataset))
         if cell.finished:
@@ -181,7 +182,7 @@ def _bar(total: int, unit: str, quiet: bool, initial: int = 0) -> Any:
 
 
 def _show(
-    bar: Any, cell: Cell, outcome: Outcome, outcomes: Dict[int, Outcome], total: int
+    bar: Any, cell: Cell, outcome: Outcome, outcomes: dict[int, Outcome], total: int
 ) -> None:
     failed = sum(other.status == FAILED for other in outcomes.values())
     bar.set_description_str(f"{cell.title} on {cell.dataset}, seed {cell.seed}", refresh=False)
@@ -203,7 +204,7 @@ def summary(cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
         cells: All cells.
         outcomes: Theirs, in the same order.
     """
-    rows: Dict[Tuple[str, str], List[Tuple[Cell, Outcome]]] = {}
+    rows: dict[tuple[str, str], list[tuple[Cell, Outcome]]] = {}
     for cell, outcome in zip(cells, outcomes):
         rows.setdefault((cell.dataset, cell.title), []).append((cell, outcome))
     width = max(len(title) for _, title in rows) + 2
@@ -235,10 +236,10 @@ def _mean(values: Sequence[float]) -> str:
 # ---- tuning, pages -----------------------------------------------------------------------------
 
 
-def _tuner(board: Board) -> Callable[..., Dict[str, Any]]:
+def _tuner(board: Board) -> Callable[..., dict[str, Any]]:
     """The function that tunes, once its arguments are known to fit."""
     try:
-        from recbole_enhance.tune import tune
+        from recbole_enhance.tuning.tune import tune
     except ImportError as error:
         raise ValueError(
             f"tune: {error.name} is missing; install the extra: pip install '.[tune]'"
@@ -252,7 +253,7 @@ def _tuner(board: Board) -> Callable[..., Dict[str, Any]]:
 
 def _tune_rows(
     board: Board, cells: Sequence[Cell], engine: Engine, quiet: bool
-) -> Tuple[Chosen, Dict[Tuple[int, str], str]]:
+) -> tuple[Chosen, dict[tuple[int, str], str]]:
     """Tune each row on each dataset, all with the same budget, on the first seed.
 
     Returns:
@@ -269,7 +270,7 @@ def _tune_rows(
             arguments["space"] = board.rows[cell.row].space
         tasks.append((dict(cell.options), list(cell.config_files), folder, arguments))
     chosen: Chosen = {}
-    untuned: Dict[Tuple[int, str], str] = {}
+    untuned: dict[tuple[int, str], str] = {}
     with _bar(len(tasks), "rows tuned", quiet) as bar:
         for place, result in engine(tune_row, tasks):
             cell = first[place]
@@ -285,9 +286,9 @@ def _tune_rows(
 
 
 def tune_row(
-    options: Dict[str, Any], config_files: Sequence[str], folder: Path, arguments: Dict[str, Any],
-    threads: int, driver: Optional[int] = None,
-) -> Tuple[Optional[Dict[str, Any]], str]:  # fmt: skip
+    options: dict[str, Any], config_files: Sequence[str], folder: Path, arguments: dict[str, Any],
+    threads: int, driver: int | None = None,
+) -> tuple[dict[str, Any] | None, str]:  # fmt: skip
     """Tune one row; a failure is returned, not raised.
 
     Args:
@@ -301,7 +302,7 @@ def tune_row(
     Returns:
         The best options, or None and the reason in one line.
     """
-    from recbole_enhance.tune import tune
+    from recbole_enhance.tuning.tune import tune
 
     files = {"config_files": list(config_files)} if config_files else {}
     with alone(threads, driver):

@@ -2,12 +2,13 @@
 
 import importlib.util
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any
 
 from recbole_enhance.enhancer import ENHANCERS
-from recbole_enhance.options import MERGED, load_yaml, nearest, parse_value, read_option
+from recbole_enhance.options.read import MERGED, load_yaml, nearest, parse_value, read_option
 
 FIRST_SEED = 2020  # RecBole's own
 _MAX_COUNT = 100  # a larger number of seeds is a seed that was meant
@@ -38,10 +39,10 @@ class Row:
     """
 
     model: str
-    backbone: Optional[str] = None
-    name: Optional[str] = None
+    backbone: str | None = None
+    name: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    config_files: Tuple[str, ...] = ()
+    config_files: tuple[str, ...] = ()
     tune: bool = True
     space: Any = None
 
@@ -72,18 +73,18 @@ class Board:
 
     out: Path
     name: str
-    datasets: Tuple[Tuple[str, Mapping[str, Any]], ...]
-    rows: Tuple[Row, ...]
-    seeds: Tuple[int, ...]
+    datasets: tuple[tuple[str, Mapping[str, Any]], ...]
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     last: Mapping[str, Any] = field(default_factory=dict)
     jobs: int = 1
-    threads: Optional[int] = None
-    tune: Optional[Mapping[str, Any]] = None
-    cluster: Optional[str] = None
+    threads: int | None = None
+    tune: Mapping[str, Any] | None = None
+    cluster: str | None = None
 
 
-def read_board(file: Optional[str], words: Mapping[str, str]) -> Board:
+def read_board(file: str | None, words: Mapping[str, str]) -> Board:
     """Read a board.
 
     Args:
@@ -123,7 +124,7 @@ def read_board(file: Optional[str], words: Mapping[str, str]) -> Board:
     )
 
 
-def overlay(*layers: Mapping[str, Any]) -> Dict[str, Any]:
+def overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
     """Lay options over one another, later over earlier, and keep their keys dotted.
 
     Args:
@@ -136,7 +137,7 @@ def overlay(*layers: Mapping[str, Any]) -> Dict[str, Any]:
         >>> overlay({"load_col.inter": ["a"]}, {"load_col": {"inter": ["b"]}})
         {'load_col': {'inter': ['b']}}
     """
-    result: Dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
             merged = key in MERGED and isinstance(value, Mapping)
@@ -148,7 +149,7 @@ def overlay(*layers: Mapping[str, Any]) -> Dict[str, Any]:
     return result
 
 
-def split_pair(text: str) -> Tuple[str, Optional[str]]:
+def split_pair(text: str) -> tuple[str, str | None]:
     """Read ``MODEL`` or ``METHOD:BACKBONE``; any other ``a:b`` is a class of the user's.
 
     A method's name before the colon is the method, whatever modules there are.
@@ -185,7 +186,7 @@ def split_pair(text: str) -> Tuple[str, Optional[str]]:
 # ---- single keys -------------------------------------------------------------------------------
 
 
-def _words(text: str) -> List[str]:
+def _words(text: str) -> list[str]:
     return [word.strip() for word in text.strip("[] ").split(",") if word.strip()]
 
 
@@ -193,7 +194,7 @@ def _seed_words(text: str) -> Any:
     return _words(text) if "," in text or "[" in text else text
 
 
-def _rows(models: Any, from_file: bool) -> Tuple[Row, ...]:
+def _rows(models: Any, from_file: bool) -> tuple[Row, ...]:
     if not isinstance(models, list) or not models:
         raise ValueError(f"models={models}: a list is expected, such as BPR, DVR:BPR, DVR:LightGCN")
     rows = tuple(_row(entry, from_file) for entry in models)
@@ -236,11 +237,11 @@ def _row(entry: Any, from_file: bool) -> Row:
                entry.get("space"))  # fmt: skip
 
 
-def _datasets(datasets: Any) -> Tuple[Tuple[str, Mapping[str, Any]], ...]:
+def _datasets(datasets: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     datasets = [datasets] if isinstance(datasets, (str, dict)) else datasets
     if not isinstance(datasets, list) or not datasets:
         raise ValueError(f"datasets={datasets}: a list of names is expected, such as ml-100k")
-    found: Dict[str, Mapping[str, Any]] = {}
+    found: dict[str, Mapping[str, Any]] = {}
     for entry in datasets:
         mapping = entry if isinstance(entry, dict) else {"dataset": entry}
         name = mapping.get("dataset")
@@ -256,7 +257,7 @@ def _datasets(datasets: Any) -> Tuple[Tuple[str, Mapping[str, Any]], ...]:
     return tuple(found.items())
 
 
-def _seeds(seeds: Any) -> Tuple[int, ...]:
+def _seeds(seeds: Any) -> tuple[int, ...]:
     allowed = (
         f"a list of different numbers is expected, such as [2020, 2021], or how many there shall "
         f"be from {FIRST_SEED} on"
@@ -273,7 +274,7 @@ def _seeds(seeds: Any) -> Tuple[int, ...]:
     return found
 
 
-def _whole(value: Any) -> Optional[int]:
+def _whole(value: Any) -> int | None:
     if isinstance(value, str) and value.strip().isdecimal():
         return int(value)
     return value if type(value) is int else None
@@ -286,17 +287,17 @@ def _count(key: str, value: Any) -> int:
     return number
 
 
-def _threads(value: Any) -> Optional[int]:
+def _threads(value: Any) -> int | None:
     return None if value is None else _count("threads", value)
 
 
-def _cluster(value: Any) -> Optional[str]:
+def _cluster(value: Any) -> str | None:
     if value is not None and not re.fullmatch(r"\w+://\S+", str(value)):
         raise ValueError(f"cluster={value}: an address such as tcp://127.0.0.1:8786 is expected")
     return value
 
 
-def _tuning(value: Any, dotted: Mapping[str, str]) -> Optional[Dict[str, Any]]:
+def _tuning(value: Any, dotted: Mapping[str, str]) -> dict[str, Any] | None:
     """Arguments of tuning; ``tune.trials=20`` on the command line adds to those of the file."""
     if value is None and not dotted:
         return None
@@ -310,7 +311,7 @@ def _tuning(value: Any, dotted: Mapping[str, str]) -> Optional[Dict[str, Any]]:
     return arguments
 
 
-def _options(where: str, options: Any) -> Dict[str, Any]:
+def _options(where: str, options: Any) -> dict[str, Any]:
     if options is None:
         return {}
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
@@ -322,14 +323,14 @@ def _options(where: str, options: Any) -> Dict[str, Any]:
     return dict(options)
 
 
-def describe(board: Board, labels: Sequence[Mapping[str, Any]]) -> Dict[str, Any]:
+def describe(board: Board, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The board as plain values, for ``board.yaml``.
 
     Args:
         board: What was asked.
         labels: Of each row what running adds: ``label``, ``enhancer``, ``backbone``.
     """
-    rows: List[Dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for row, label in zip(board.rows, labels):
         entry = {**label, "name": row.name, "model": row.model, "options": dict(row.options)}
         entry.update(config_files=list(row.config_files), tune=bool(board.tune) and row.tune)

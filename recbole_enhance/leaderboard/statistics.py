@@ -8,7 +8,7 @@ Reference:
     Sakai. "Statistical Reform in Information Retrieval?" in SIGIR Forum 2014.
 """
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -45,7 +45,7 @@ class SeedInterval(NamedTuple):
     p: float
 
 
-def seed_average(method: np.ndarray, backbone: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+def seed_average(method: np.ndarray, backbone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Average each user's values over the seeds in which both runs have one.
 
     Args:
@@ -117,7 +117,7 @@ def user_test(method: np.ndarray, backbone: np.ndarray, direction: int) -> UserT
     )  # fmt: skip
 
 
-def paired_t(difference: np.ndarray) -> Tuple[float, float]:
+def paired_t(difference: np.ndarray) -> tuple[float, float]:
     r"""Student's t-test that paired differences have mean 0.
 
     .. math:: t = \bar d / (s_d / \sqrt n), \quad p = 2 F_{n-1}(-|t|)
@@ -213,7 +213,7 @@ def rank_biserial(difference: np.ndarray) -> float:
     return float((ranks * np.sign(unequal)).sum() / ranks.sum())
 
 
-def win_tie_loss(difference: np.ndarray, direction: int) -> Tuple[int, int, int]:
+def win_tie_loss(difference: np.ndarray, direction: int) -> tuple[int, int, int]:
     """Count the users for whom the method is better, equal and worse.
 
     Args:
@@ -290,7 +290,7 @@ def corrected(p: np.ndarray, method: str) -> np.ndarray:
     return result
 
 
-def _t_test(mean: float, error: float, n: int) -> Tuple[float, float]:
+def _t_test(mean: float, error: float, n: int) -> tuple[float, float]:
     """Student's t and its two-sided p, of n values whose mean has this standard error."""
     if error == 0:
         return (0.0, 1.0) if mean == 0 else (float(np.copysign(np.inf, mean)), 0.0)

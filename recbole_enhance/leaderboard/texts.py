@@ -5,7 +5,8 @@ import io
 import json
 import math
 import re
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from recbole_enhance.leaderboard import wording
 from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
@@ -13,9 +14,9 @@ from recbole_enhance.leaderboard.collect import Collected, Left
 from recbole_enhance.leaderboard.measures import FAMILIES, Measure
 from recbole_enhance.leaderboard.protocol import plain
 from recbole_enhance.leaderboard.wording import DASH, MINUS
-from recbole_enhance.options import one_line
+from recbole_enhance.options.read import one_line
 
-COST_TITLES: Dict[str, str] = {
+COST_TITLES: dict[str, str] = {
     "train_seconds_per_epoch": "s/epoch", "epochs_run": "epochs", "fit_seconds": "training s",
     "parameters": "parameters", "peak_memory_mb": "memory, MB", "peak_gpu_memory_mb": "GPU, MB",
 }  # fmt: skip
@@ -41,17 +42,17 @@ def table_title(analysis: Analysis) -> str:
     return f"{analysis.table.dataset} ({variant})" if variant else analysis.table.dataset
 
 
-def costs(analysis: Analysis) -> List[str]:
+def costs(analysis: Analysis) -> list[str]:
     """The cost columns that any row has."""
     return [key for key in COST if not all(math.isnan(row.cost[key]) for row in analysis.rows)]
 
 
-def verdicts(analysis: Analysis) -> Dict[Any, Comparison]:
+def verdicts(analysis: Analysis) -> dict[Any, Comparison]:
     """Title of a row and metric -> the comparison."""
     return {(c.row.title, c.measure.key): c for c in analysis.comparisons}
 
 
-def without_runs(analysis: Analysis) -> List[Left]:
+def without_runs(analysis: Analysis) -> list[Left]:
     """One failed cell for each row that has no run at all."""
     there = {row.title for row in analysis.rows} | {row.label for row in analysis.rows}
     return list({c.label: c for c in analysis.failed[::-1] if c.label not in there}.values())[::-1]
@@ -90,7 +91,7 @@ _MD_CAPTION = (
 )
 
 
-def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> List[str]:
+def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
     of, rows = verdicts(analysis), []
     for place, row in enumerate(analysis.rows):
         cells = [_md(row.title), str(len(row.runs))]
@@ -110,11 +111,11 @@ def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> List[str]:
     ]  # fmt: skip
 
 
-def _md_missing(analysis: Analysis, columns: Sequence[Measure]) -> List[str]:
+def _md_missing(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
     """Why values are missing, once for all rows and metrics that miss them alike."""
-    alike: Dict[Tuple[str, str], List[str]] = {}
+    alike: dict[tuple[str, str], list[str]] = {}
     for row in analysis.rows:
-        titles: Dict[str, List[str]] = {}
+        titles: dict[str, list[str]] = {}
         for m in columns:
             if m.key in row.reasons:
                 titles.setdefault(row.reasons[m.key], []).append(m.title)
@@ -124,14 +125,14 @@ def _md_missing(analysis: Analysis, columns: Sequence[Measure]) -> List[str]:
             for (metrics, reason), rows in alike.items()]  # fmt: skip
 
 
-def _md_cost(analysis: Analysis) -> List[str]:
+def _md_cost(analysis: Analysis) -> list[str]:
     keys = costs(analysis)
     rows = [[row.title, *(wording.cost(key, row.cost[key]) for key in keys)]
             for row in analysis.rows]  # fmt: skip
     return _md_table(["row", *(COST_TITLES[key] for key in keys)], rows)
 
 
-def _md_comparisons(analysis: Analysis) -> List[str]:
+def _md_comparisons(analysis: Analysis) -> list[str]:
     rows = [
         [c.row.title, c.base.title, f"{c.measure.title} {c.measure.arrow}",
          f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(),
@@ -146,7 +147,7 @@ def _md_comparisons(analysis: Analysis) -> List[str]:
     return lines + ([""] if lines and notes else []) + notes
 
 
-def _tests(c: Comparison) -> List[str]:
+def _tests(c: Comparison) -> list[str]:
     p = wording.p_value
     if c.users is None:
         return [DASH, DASH, p(c.corrected["seeds_holm"]), DASH, DASH]
@@ -158,7 +159,7 @@ def _tests(c: Comparison) -> List[str]:
 
 def _md_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], escape: bool = True
-) -> List[str]:
+) -> list[str]:
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
     for row in rows:
         cells = [_md(cell) for cell in row] if escape else row
@@ -243,13 +244,13 @@ def significance_csv(analyses: Sequence[Analysis]) -> str:
     return _csv(SIGNIFICANCE, [list(line.values()) for line in significance(analyses)])
 
 
-def significance(analyses: Sequence[Analysis]) -> List[Dict[str, Any]]:
+def significance(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
     """The comparisons as mappings of :data:`SIGNIFICANCE`."""
     lines = []
     for a in analyses:
         for c in a.comparisons:
             users: Mapping[str, Any] = c.users._asdict() if c.users else {}
-            values: List[Any] = [
+            values: list[Any] = [
                 a.table.dataset, a.table.variant, a.table.digest, c.row.title, c.base.title,
                 c.measure.key, c.measure.family, _side(c.measure), c.value, c.base_value,
                 c.seeds.mean, c.percent, c.seeds.n, c.seeds.low, c.seeds.high,
@@ -286,7 +287,7 @@ def board_json(analyses: Sequence[Analysis], collected: Collected) -> str:
     return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _json_row(a: Analysis, place: int, row: Row) -> Dict[str, Any]:
+def _json_row(a: Analysis, place: int, row: Row) -> dict[str, Any]:
     return {
         "row": row.title, "label": row.label, "name": row.name, "method": row.enhancer,
         "backbone": row.backbone, "model_family": row.family, "seeds": row.seeds,
@@ -301,7 +302,7 @@ def _json_row(a: Analysis, place: int, row: Row) -> Dict[str, Any]:
     }  # fmt: skip
 
 
-def _json_ranking(a: Analysis) -> Optional[Dict[str, Any]]:
+def _json_ranking(a: Analysis) -> dict[str, Any] | None:
     if a.ranking is None:
         return None
     rows, result = a.ranking

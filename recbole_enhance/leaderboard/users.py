@@ -1,7 +1,8 @@
 """The values of every user, aligned over the runs of a table."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,7 @@ class Users:
         for table in tables:
             if table is not None and not table.index.equals(self.index):
                 self.index = self.index.union(table.index, sort=False)
-        self._tables: Dict[str, Optional[pd.DataFrame]] = {
+        self._tables: dict[str, pd.DataFrame | None] = {
             run.place: table for run, table in zip(runs, tables)
         }
 
@@ -38,7 +39,7 @@ class Users:
 
     def pair(
         self, row: Any, base: Any, seeds: Sequence[int]
-    ) -> Dict[str, Tuple[np.ndarray, np.ndarray, int]]:
+    ) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
         """Seed-averaged values of two rows, over the seeds that both have.
 
         Args:
@@ -71,7 +72,7 @@ class Users:
         seeds = sorted(set.intersection(*(set(row.seeds) for row in rows)))
         if not seeds:
             return np.full((len(self.index), len(rows)), np.nan)
-        columns: List[np.ndarray] = []
+        columns: list[np.ndarray] = []
         for row in rows:  # of a table
             runs = [row.runs[row.seeds.index(seed)] for seed in seeds]
             values = np.stack([self._values(run.place, [key])[:, 0] for run in runs])

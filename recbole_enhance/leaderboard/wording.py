@@ -1,13 +1,12 @@
 """Numbers and marks as a reader sees them, the same on every page."""
 
 import math
-from typing import Dict, Optional
 
 from recbole_enhance.leaderboard.analysis import Comparison, Row
 from recbole_enhance.leaderboard.measures import Measure
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
-MARKS: Dict[str, str] = {
+MARKS: dict[str, str] = {
     "better": "▲", "worse": "▼", "better maybe": "△", "worse maybe": "▽", "": "",
 }  # fmt: skip
 LEGEND = (
@@ -18,7 +17,7 @@ LEGEND = (
 )
 
 
-def number(value: float, like: Optional[float] = None) -> str:
+def number(value: float, like: float | None = None) -> str:
     """Four decimals below 100, fewer above; a dash for none.
 
     Args:
@@ -37,7 +36,7 @@ def number(value: float, like: Optional[float] = None) -> str:
     return f"{value:,.{0 if size >= 10_000 else 2 if size >= 100 else 4}f}"
 
 
-def signed(value: float, like: Optional[float] = None) -> str:
+def signed(value: float, like: float | None = None) -> str:
     """The same with a sign, a true minus.
 
     Args:

@@ -21,7 +21,7 @@ data.count_items       Counter of the training interactions of each item
 ====================== ==========================================================================
 """
 
-from typing import Any, FrozenSet, Tuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,9 +45,9 @@ class ListMetric(AbstractMetric):
     """
 
     metric_type = EvaluatorType.RANKING
-    metric_need: Tuple[str, ...] = ("rec.items",)
+    metric_need: tuple[str, ...] = ("rec.items",)
     smaller = False
-    requires: FrozenSet[str] = frozenset()
+    requires: frozenset[str] = frozenset()
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -136,7 +136,7 @@ def n_active(data: Any) -> int:
     return int(np.count_nonzero(np.diff(data["data.train_matrix"].indptr)))
 
 
-def history(data: Any) -> Tuple[Tensor, Tensor]:
+def history(data: Any) -> tuple[Tensor, Tensor]:
     """Training interactions of the users of the rows: row and item. Shape: ``(interactions,)``."""
     rows = data["data.train_matrix"][data["rec.users"].numpy()]
     lengths = torch.from_numpy(np.diff(rows.indptr).astype(np.int64))

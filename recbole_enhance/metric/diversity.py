@@ -4,7 +4,7 @@ Item 0 is padding: it has no category, whatever its row says, and forms no pair.
 through the users in chunks, so that memory stays bounded for any number of users.
 """
 
-from typing import Iterator, Tuple
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -315,7 +315,7 @@ def _users_per_chunk(cells: int) -> int:
 
 def _bags(
     rows: Tensor, items: Tensor, n_users: int, step: int
-) -> Iterator[Tuple[Tensor, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Give the items of every ``step`` users: one after the other, and where each user's begin."""
     items = items[rows.argsort(stable=True)]
     counts = torch.bincount(rows, minlength=n_users)

@@ -11,14 +11,15 @@ runs of one model and not different models. Where the scores are probabilities n
 rating: over-unfairness is then 0 and the three others are one number.
 """
 
-from typing import Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from scipy.special import stdtrit
 from torch import Tensor
 
 # How an error counts, by the measure's name; an error is predicted minus true.
-ERRORS: Dict[str, Callable[[Tensor], Tensor]] = {
+ERRORS: dict[str, Callable[[Tensor], Tensor]] = {
     "value": lambda error: error,
     "absolute": lambda error: error.abs(),
     "under": lambda error: (-error).clamp(min=0),
@@ -39,7 +40,7 @@ class GroupRow(NamedTuple):
     ci_high: float
 
 
-def activity_groups(lengths: Tensor, n_groups: int) -> Tuple[List[str], Tensor]:
+def activity_groups(lengths: Tensor, n_groups: int) -> tuple[list[str], Tensor]:
     """Group users by the number of their training interactions, into quantiles.
 
     Users with the same number are in one group, so groups need not be equally large, and there
@@ -79,7 +80,7 @@ def activity_groups(lengths: Tensor, n_groups: int) -> Tuple[List[str], Tensor]:
 
 def group_statistics(
     values: Tensor, codes: Tensor, n_groups: int
-) -> Tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Count, mean and variance of a per-user metric in each group.
 
     Args:
@@ -170,7 +171,7 @@ def group_table(
     codes: Tensor,
     labels: Sequence[str],
     confidence: float = 0.95,
-) -> List[GroupRow]:
+) -> list[GroupRow]:
     r"""Means by group with their confidence, and the gap with its own.
 
     The interval of a mean is Student's, :math:`\bar m_g \pm t_{n_g - 1} s_g / \sqrt{n_g}`. The
@@ -357,7 +358,7 @@ def _known_means(values: Tensor, codes: Tensor, n_groups: int) -> Tensor:
 
 def _sums_by_item(
     scores: Tensor, items: Tensor, codes: Tensor, n_groups: int, n_items: int
-) -> Tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Number and sum of the scores, of the groups and the items that have any.
 
     Shape: twice ``(groups, items)``.
@@ -373,7 +374,7 @@ def _sums_by_item(
 
 def _welch(
     count: Tensor, mean: Tensor, error: Tensor, confidence: float
-) -> Tuple[float, float]:
+) -> tuple[float, float]:
     """Difference of two means, and half of its interval by Welch and Satterthwaite."""
     freedom = error.sum() ** 2 / (error**2 / (count - 1)).sum()
     freedom = freedom.nan_to_num(1.0)  # two variances of 0 leave no doubt, whatever the freedom

@@ -1,7 +1,8 @@
 """RecBole classes of fairness. The maths is in ``fairness`` (users) and ``exposure`` (items)."""
 
 import math
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 

@@ -5,7 +5,7 @@ functions, because a dense ``(users, n_items)`` matrix is what makes its own eva
 For a smaller k, cut the hits: ``recall(hits[:, :10], n_positives)``.
 """
 
-from typing import Callable, Dict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -187,7 +187,7 @@ def average_precision(hits: Tensor, n_positives: Tensor) -> Tensor:
 
 
 # RecBole's accuracy of one list, by its lower-case name: (hits, n_positives) -> (users,).
-ACCURACY: Dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+ACCURACY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "recall": recall,
     "ndcg": ndcg,
     "map": average_precision,

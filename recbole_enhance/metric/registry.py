@@ -1,6 +1,7 @@
 """Our metrics in RecBole's tables, and what they ask of the options."""
 
-from typing import Any, Dict, FrozenSet, Mapping, Tuple, Type
+from collections.abc import Mapping
+from typing import Any
 
 import recbole.evaluator.register as recbole_metrics
 
@@ -8,7 +9,7 @@ from recbole_enhance.metric import groups, lists, ranking
 from recbole_enhance.metric.base import ListMetric
 
 ACTIVITY = "activity"  # the field of option group_fields that is no column of .user
-METRICS: Tuple[Type[ListMetric], ...] = (
+METRICS: tuple[type[ListMetric], ...] = (
     lists.CategoryCoverage,
     lists.CategoryRecall,
     lists.ILD,
@@ -39,7 +40,7 @@ METRICS: Tuple[Type[ListMetric], ...] = (
     groups.PopREO,
     groups.PopRSP,
 )
-BY_NAME: Dict[str, Type[ListMetric]] = {cls.__name__.lower(): cls for cls in METRICS}
+BY_NAME: dict[str, type[ListMetric]] = {cls.__name__.lower(): cls for cls in METRICS}
 
 
 def register() -> None:
@@ -58,7 +59,7 @@ def register() -> None:
             recbole_metrics.smaller_metrics.append(name)
 
 
-def requirements_of(metric_name: str) -> FrozenSet[str]:
+def requirements_of(metric_name: str) -> frozenset[str]:
     """Say what a metric needs to be configured.
 
     Args:

@@ -1,9 +1,9 @@
 """Our backbones: an explicit table from name to class, imported on use."""
 
 import importlib
-from typing import Any, Dict
+from typing import Any
 
-MODELS: Dict[str, str] = {
+MODELS: dict[str, str] = {
     "CER": "recbole_enhance.model.cer:CER",
     "EFM": "recbole_enhance.model.efm:EFM",
     "MultiGCCF": "recbole_enhance.model.multigccf:MultiGCCF",

@@ -9,7 +9,8 @@ A multi-layer perceptron scores [X_u; Y_i]; the explanation is the smallest weak
 features that takes it off the user's list.
 """
 
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from recbole_enhance.model.feature_aware import (
     FeatureAwareRecommender,
     ranked,
 )
-from recbole_enhance.options import WHOLE, refuse_out_of_range, whole
+from recbole_enhance.options.read import WHOLE, refuse_out_of_range, whole
 
 
 class CER(FeatureAwareRecommender):
@@ -65,7 +66,7 @@ class CER(FeatureAwareRecommender):
         return self.n_features + self.user_layer.out_features
 
     def logits(
-        self, user: Tensor, item_features: Tensor, keep: Optional[Tensor] = None
+        self, user: Tensor, item_features: Tensor, keep: Tensor | None = None
     ) -> Tensor:
         """Scores before the sigmoid, of users ``(B,)`` and features ``(B, F)`` or ``(B, C, F)``."""
         half = self.user_layer(self.user_feature_matrix[user])
@@ -76,11 +77,11 @@ class CER(FeatureAwareRecommender):
             item_features = item_features * keep
         return self.tail(half + self.item_layer(item_features)).squeeze(-1)
 
-    def loss_of(self, interaction: Any) -> Callable[[Optional[Tensor]], Tensor]:
+    def loss_of(self, interaction: Any) -> Callable[[Tensor | None], Tensor]:
         """Binary cross-entropy on positives and sampled negatives."""
         half = self.user_layer(self.user_feature_matrix[interaction[self.USER_ID]])
 
-        def loss(item_features: Optional[Tensor]) -> Tensor:
+        def loss(item_features: Tensor | None) -> Tensor:
             if item_features is None:
                 item_features = self.item_features(interaction[self.ITEM_ID])
             logits = self.tail(half + self.item_layer(item_features)).squeeze(-1)
@@ -89,8 +90,8 @@ class CER(FeatureAwareRecommender):
         return loss
 
     def score_pairs(
-        self, user: Tensor, item: Tensor, item_features: Optional[Tensor] = None,
-        keep: Optional[Tensor] = None,
+        self, user: Tensor, item: Tensor, item_features: Tensor | None = None,
+        keep: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """See :class:`FeatureAwareRecommender`; scores are in (0, 1)."""
         if item_features is None and keep is None and item.dim() == 2:
@@ -103,7 +104,7 @@ class CER(FeatureAwareRecommender):
 
     def explain(
         self, user: Tensor, item: Tensor, margin: Tensor,
-        item_features: Optional[Tensor] = None, seed: int = 0, progress: Any = None,
+        item_features: Tensor | None = None, seed: int = 0, progress: Any = None,
     ) -> Explanation:  # fmt: skip
         """Features whose weakening takes the item off the list, most weakened first."""
         y = self.item_features(item) if item_features is None else item_features

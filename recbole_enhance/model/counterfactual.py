@@ -1,6 +1,7 @@
 """The smallest change of an item's features that takes it off a list, for many pairs at once."""
 
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor

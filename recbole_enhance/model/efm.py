@@ -10,7 +10,8 @@ Ratings, X and Y share non-negative factors. An item is explained by the feature
 cares for and that it does well on.
 """
 
-from typing import Any, Callable, Optional
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from recbole_enhance.model.feature_aware import (
     FeatureAwareRecommender,
     ranked,
 )
-from recbole_enhance.options import WHOLE, refuse_out_of_range
+from recbole_enhance.options.read import WHOLE, refuse_out_of_range
 
 
 def masked_mean_square(error: Tensor, mask: Tensor) -> Tensor:
@@ -84,7 +85,7 @@ class EFM(FeatureAwareRecommender):
         v = softplus(self.feature_explicit.weight)
         return softplus(self.user_explicit(user)), softplus(self.item_explicit(item)), v
 
-    def loss_of(self, interaction: Any) -> Callable[[Optional[Tensor]], Tensor]:
+    def loss_of(self, interaction: Any) -> Callable[[Tensor | None], Tensor]:
         r"""Mean over the batch of the errors in rating, X and Y.
 
         .. math:: (\hat A - a)^2 + \lambda_x \overline{(\hat X - X)^2}
@@ -107,15 +108,15 @@ class EFM(FeatureAwareRecommender):
         )
         rest = losses.mean() + self.lambda_v * v.square().sum(-1).mean()
 
-        def loss(item_features: Optional[Tensor]) -> Tensor:
+        def loss(item_features: Tensor | None) -> Tensor:
             target = y if item_features is None else item_features
             return rest + self.lambda_y * masked_mean_square(quality - target, observed).mean()
 
         return loss
 
     def score_pairs(
-        self, user: Tensor, item: Tensor, item_features: Optional[Tensor] = None,
-        keep: Optional[Tensor] = None,
+        self, user: Tensor, item: Tensor, item_features: Tensor | None = None,
+        keep: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         r"""The paper's ranking score.
 
@@ -145,7 +146,7 @@ class EFM(FeatureAwareRecommender):
     @torch.no_grad()
     def explain(
         self, user: Tensor, item: Tensor, margin: Tensor,
-        item_features: Optional[Tensor] = None, seed: int = 0, progress: Any = None,
+        item_features: Tensor | None = None, seed: int = 0, progress: Any = None,
     ) -> Explanation:  # fmt: skip
         """Features that the user cares for, by how well the item does on them."""
         u1, u2, v = self._explicit(user, item)

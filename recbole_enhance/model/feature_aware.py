@@ -1,6 +1,7 @@
 """Recommenders that know features of items and explain by them: one small interface."""
 
-from typing import Any, Callable, NamedTuple, Optional
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
@@ -80,7 +81,7 @@ class FeatureAwareRecommender(GeneralRecommender):
         """Rows of Y for items of any shape. Shape: ``(*item.shape, F)``."""
         return self.item_feature_matrix[item]
 
-    def loss_of(self, interaction: Any) -> Callable[[Optional[Tensor]], Tensor]:
+    def loss_of(self, interaction: Any) -> Callable[[Tensor | None], Tensor]:
         """Loss of a batch as a function of the features of its items.
 
         What does not depend on them is computed once, so that a clean and an attacked loss share
@@ -95,13 +96,13 @@ class FeatureAwareRecommender(GeneralRecommender):
         """
         raise NotImplementedError
 
-    def calculate_loss(self, interaction: Any, item_features: Optional[Tensor] = None) -> Tensor:
+    def calculate_loss(self, interaction: Any, item_features: Tensor | None = None) -> Tensor:
         """Loss of a batch; ``item_features`` as in :meth:`loss_of`. Shape: ``()``."""
         return self.loss_of(interaction)(item_features)
 
     def score_pairs(
-        self, user: Tensor, item: Tensor, item_features: Optional[Tensor] = None,
-        keep: Optional[Tensor] = None,
+        self, user: Tensor, item: Tensor, item_features: Tensor | None = None,
+        keep: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Scores of pairs.
 
@@ -118,7 +119,7 @@ class FeatureAwareRecommender(GeneralRecommender):
 
     def explain(
         self, user: Tensor, item: Tensor, margin: Tensor,
-        item_features: Optional[Tensor] = None, seed: int = 0, progress: Any = None,
+        item_features: Tensor | None = None, seed: int = 0, progress: Any = None,
     ) -> Explanation:  # fmt: skip
         """Explain recommendations.
 

@@ -8,7 +8,7 @@ users and items, and keep a dense layer of their own embedding. DVR's paper call
 docs/models.md lists what is ours.
 """
 
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from recbole.model.init import xavier_uniform_initialization
@@ -26,7 +26,7 @@ from recbole_enhance.model.tables import (
     refuse_too_many,
     triplet,
 )
-from recbole_enhance.options import WHOLE, refuse_out_of_range
+from recbole_enhance.options.read import WHOLE, refuse_out_of_range
 
 
 class Side(nn.Module):
@@ -123,7 +123,7 @@ class MultiGCCF(TableRecommender):
 
     def enhancer_loss(
         self, U_score: Tensor, I_score: Tensor, interaction: Any,  # noqa: N803
-        U: Optional[Tensor] = None, I: Optional[Tensor] = None,  # noqa: E741, N803
+        U: Tensor | None = None, I: Tensor | None = None,  # noqa: E741, N803
     ) -> Tensor:  # fmt: skip
         r"""BPR with both penalties.
 

@@ -10,7 +10,7 @@ A user is described by similarities to prototypes of users, an item by those to 
 docs/models.md lists what differs from the paper.
 """
 
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from recbole.model.loss import BPRLoss
@@ -19,7 +19,7 @@ from torch.nn.functional import embedding, normalize, softplus
 
 from recbole_enhance.data.negatives import DISTRIBUTIONS, NegativeSampler
 from recbole_enhance.model.tables import TableRecommender, Tables, not_negative, triplet
-from recbole_enhance.options import WHOLE, one_of, refuse_out_of_range
+from recbole_enhance.options.read import WHOLE, one_of, refuse_out_of_range
 
 VARIANTS, LOSSES = ("ui", "u", "i"), ("bpr", "bce", "sampled_softmax")
 _POPULARITY_EXPONENT = 0.75  # the authors'
@@ -115,7 +115,7 @@ class ProtoMF(TableRecommender):
     shared by both terms. U-ProtoMF is :math:`u^{*T} t` with t free, I-ProtoMF its mirror image.
     """
 
-    sampler: Optional[NegativeSampler]
+    sampler: NegativeSampler | None
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -175,7 +175,7 @@ class ProtoMF(TableRecommender):
 
     def enhancer_loss(
         self, U_score: Tensor, I_score: Tensor, interaction: Any,  # noqa: N803
-        U: Optional[Tensor] = None, I: Optional[Tensor] = None,  # noqa: E741, N803
+        U: Tensor | None = None, I: Tensor | None = None,  # noqa: E741, N803
     ) -> Tensor:  # fmt: skip
         r"""Loss of recommendation and the four regularisers.
 

@@ -1,13 +1,13 @@
 """Recommenders whose score is the dot product of a user's row and an item's row of two tables."""
 
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import Tensor
 
-Tables = Tuple[Tensor, Tensor]
+Tables = tuple[Tensor, Tensor]
 
 
 class TableRecommender(GeneralRecommender):
@@ -26,7 +26,7 @@ class TableRecommender(GeneralRecommender):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
-        self._kept: Optional[Tuple[Any, Tables]] = None
+        self._kept: tuple[Any, Tables] | None = None
 
     def enhancer_tables(self) -> Tables:
         """Tables that a method may change. Shape: ``(n_users, d)`` and ``(n_items, d)``."""
@@ -38,7 +38,7 @@ class TableRecommender(GeneralRecommender):
 
     def enhancer_loss(
         self, U_score: Tensor, I_score: Tensor, interaction: Any,  # noqa: N803
-        U: Optional[Tensor] = None, I: Optional[Tensor] = None,  # noqa: E741, N803
+        U: Tensor | None = None, I: Tensor | None = None,  # noqa: E741, N803
     ) -> Tensor:  # fmt: skip
         """The model's loss, its own regularisers included, on given tables.
 
@@ -88,7 +88,7 @@ class TableRecommender(GeneralRecommender):
         return self._kept[1]
 
 
-def triplet(model: Any, interaction: Any) -> Tuple[Tensor, Tensor, Tensor]:
+def triplet(model: Any, interaction: Any) -> tuple[Tensor, Tensor, Tensor]:
     """User, item and negative of each row of a batch. Shape: ``(batch,)`` each."""
     names = (model.USER_ID, model.ITEM_ID, model.NEG_ITEM_ID)
     user, positive, negative = (interaction[name] for name in names)

@@ -11,7 +11,7 @@ In the released code attention runs over sequences of length 1: no user's row re
 to it, as the paper's text says. docs/models.md lists what differs.
 """
 
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from recbole.model.init import xavier_uniform_initialization
@@ -29,7 +29,7 @@ from recbole_enhance.model.tables import (
     refuse_too_many,
     triplet,
 )
-from recbole_enhance.options import WHOLE, one_of, refuse_out_of_range
+from recbole_enhance.options.read import WHOLE, one_of, refuse_out_of_range
 
 VARIANTS = ("released", "sampled")
 _CELLS = 2**24  # similarities at once: 64 MB
@@ -106,7 +106,7 @@ class EncoderLayer(nn.Module):
         nn.init.zeros_(self.input.bias)
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, x: Tensor, among: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, among: Tensor | None = None) -> Tensor:
         """Encode nodes ``(n, d)`` that attend to those of ``among`` ``(n, k)``, or to themselves.
 
         Shape of the result: ``(n, d)``.
@@ -199,7 +199,7 @@ class TransGNN(TableRecommender):
 
     def enhancer_loss(
         self, U_score: Tensor, I_score: Tensor, interaction: Any,  # noqa: N803
-        U: Optional[Tensor] = None, I: Optional[Tensor] = None,  # noqa: E741, N803
+        U: Tensor | None = None, I: Tensor | None = None,  # noqa: E741, N803
     ) -> Tensor:  # fmt: skip
         """BPR on the given tables, and the mean squared length of the batch's rows of E_0."""
         user, positive, negative = triplet(self, interaction)

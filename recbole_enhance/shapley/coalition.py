@@ -14,7 +14,7 @@ form. Scalars of chains are right-padded rows ``(chains, longest)``; stretches o
 list, so that short chains cost little. Equation numbers are those of docs/papers/rvrec.md.
 """
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -215,7 +215,7 @@ def sums_of_runs(a: Tensor, runs: Runs) -> Tensor:
 
 
 def expected_item_values(
-    chance: Tensor, phi: Tensor, runs: Runs, shape: Tuple[int, int]
+    chance: Tensor, phi: Tensor, runs: Runs, shape: tuple[int, int]
 ) -> Tensor:
     r"""Expected value of the coalition that holds a player, shared equally, times n.
 
@@ -276,7 +276,7 @@ def coalition_ids(joins: Tensor, lengths: Tensor) -> Tensor:
     return pad(cut.long(), (1, 0))[..., :-1].cumsum(-1)
 
 
-def sums_of_coalitions(a: Tensor, ids: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
+def sums_of_coalitions(a: Tensor, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Contributions and sizes of the coalitions of partitions.
 
     Args:

@@ -1,6 +1,6 @@
 """Exact Shapley values and Harsanyi dividends of small games: the truth for networks."""
 
-from typing import Callable, Tuple
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -117,7 +117,7 @@ def shapley_from_dividends(dividends: Tensor, members: Tensor) -> Tensor:
 
 def permutation_shapley(
     game: Game, n_players: int, n_permutations: int, generator: torch.Generator
-) -> Tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Estimate Shapley values from random orders of the players.
 
     Args:

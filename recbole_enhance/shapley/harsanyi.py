@@ -8,7 +8,7 @@ Reference:
     in ICML 2023, as used by DVR (arXiv 2502.08685, Eqs. 5.5, 5.6, 5.8).
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +94,7 @@ class _UnitBlock(nn.Module):
         start = torch.rand(n_units, n_inputs, generator=generator)
         self.tau = nn.Parameter(n_children / n_inputs - start)  # on for a share `act_ratio`
 
-    def forward(self, z: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         children = straight_through(self.tau)  # Sigma^(l): (units, inputs)
         pre = (self.A * children) @ z  # Eq. (5.5), first line
         return torch.relu(pre * and_trigger(children, z, self.gamma)), children.detach() > 0
@@ -132,8 +132,8 @@ class _HarsanyiNet(nn.Module):
             members: Their coalitions, with a straight-through gradient or without one.
                 Shape: ``(units, players)``.
         """
-        outputs: List[Tensor] = [z]
-        coalitions: List[Tensor] = [members]
+        outputs: list[Tensor] = [z]
+        coalitions: list[Tensor] = [members]
         for block in self.blocks:
             z, children = block(z)
             union = (children.to(members.dtype) @ coalitions[-1].detach()) > 0  # Eq. (5.8), union
@@ -176,7 +176,7 @@ class SlotHarsanyiNet(_HarsanyiNet):
         self.n_players = n_players
         self.first = _UnitBlock(n_players * player_dim, n_units, act_ratio, gamma, generator)
 
-    def forward(self, h: Tensor, present: Optional[Tensor] = None) -> HarsanyiOutput:
+    def forward(self, h: Tensor, present: Tensor | None = None) -> HarsanyiOutput:
         """Value a team.
 
         Args:
@@ -231,7 +231,7 @@ class ContentHarsanyiNet(_HarsanyiNet):
         self.threshold = nn.Parameter(torch.randn(n_units, generator=generator) * scale)
         self.A = nn.Parameter(torch.randn(n_units, player_dim, generator=generator) * scale)
 
-    def forward(self, h: Tensor, present: Optional[Tensor] = None) -> HarsanyiOutput:
+    def forward(self, h: Tensor, present: Tensor | None = None) -> HarsanyiOutput:
         """Value a team.
 
         Args:

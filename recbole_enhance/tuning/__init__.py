@@ -1,1 +1,1 @@
-"""What ``recbole_enhance.tune`` is made of: spaces, a shared study, reports."""
+"""What ``recbole_enhance.tuning.tune`` is made of: spaces, a shared study, reports."""

@@ -1,13 +1,14 @@
 """What a study leaves behind, and what the terminal shows of it."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any
 
 import optuna
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from recbole_enhance.run_folder import RunFolder, logger
+from recbole_enhance.storage.run_folder import RunFolder, logger
 from recbole_enhance.tuning.space import Space
 from recbole_enhance.tuning.study import REASON, SharedStudy, is_lost
 
@@ -17,12 +18,12 @@ _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialSt
 _LOST = "its process ended before it did; its options were run again"
 
 
-def options_of(trial: FrozenTrial, space: Space) -> Dict[str, Any]:
+def options_of(trial: FrozenTrial, space: Space) -> dict[str, Any]:
     """The searched options of a trial, as the run got them."""
     return {k: p.decode(trial.params[k]) for k, p in space.items() if k in trial.params}
 
 
-def best_trial(trials: Sequence[FrozenTrial], maximize: bool) -> Optional[FrozenTrial]:
+def best_trial(trials: Sequence[FrozenTrial], maximize: bool) -> FrozenTrial | None:
     """The complete trial with the best value, the earliest of several; None if there is none."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     sign = -1.0 if maximize else 1.0
@@ -69,7 +70,7 @@ def _state(trial: FrozenTrial) -> str:
     return "lost" if is_lost(trial) else _STATES[trial.state]
 
 
-def _row(trial: FrozenTrial, space: Space) -> List[Any]:
+def _row(trial: FrozenTrial, space: Space) -> list[Any]:
     seconds = trial.duration.total_seconds() if trial.duration else ""
     reason = _LOST if is_lost(trial) else trial.user_attrs.get(REASON, "")
     options = options_of(trial, space)

@@ -1,14 +1,15 @@
 """The settings of a trial."""
 
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
-from recbole_enhance.config import Config
-from recbole_enhance.options import split_files
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.options.read import split_files
 
 PRUNERS = ("median", "none")
 
 
-def make_config(options: Mapping[str, Any], changed: Optional[Mapping[str, Any]] = None) -> Config:
+def make_config(options: Mapping[str, Any], changed: Mapping[str, Any] | None = None) -> Config:
     """The settings of a run that shows nothing.
 
     Args:

@@ -3,16 +3,17 @@
 import ast
 import json
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any
 
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments
 
-from recbole_enhance.options import load_yaml, nearest, parse_value
-from recbole_enhance.paths import resource_dir
+from recbole_enhance.options.paths import resource_dir
+from recbole_enhance.options.read import load_yaml, nearest, parse_value
 
-Space = Dict[str, "Parameter"]
+Space = dict[str, "Parameter"]
 KINDS = ("choice", "uniform", "loguniform", "quniform", "int")
 _DEFAULT = "default"  # the file of a model that has none
 _HYPER_KINDS = KINDS[:4]
@@ -33,7 +34,7 @@ class Parameter:
 
     name: str
     kind: str
-    values: Tuple[Any, ...]
+    values: tuple[Any, ...]
 
     def suggest(self, trial: Any) -> Any:
         """The option's value in an Optuna trial."""
@@ -56,7 +57,7 @@ class Parameter:
         return next(value for value in self.values if _label(value) == suggested)
 
     @property
-    def corners(self) -> Tuple[Any, ...]:
+    def corners(self) -> tuple[Any, ...]:
         """Values that must be allowed: all choices, or both ends."""
         return self.values if self.kind == "choice" else self.values[:2]
 
@@ -83,12 +84,12 @@ def size(space: Space) -> float:
     return math.prod(parameter.size for parameter in space.values())
 
 
-def plain(space: Space) -> Dict[str, Dict[str, List[Any]]]:
+def plain(space: Space) -> dict[str, dict[str, list[Any]]]:
     """The space in the form of its YAML."""
     return {name: {p.kind: list(p.values)} for name, p in space.items()}
 
 
-def read(source: Union[Mapping[str, Any], str, Path]) -> Space:
+def read(source: Mapping[str, Any] | str | Path) -> Space:
     """Read a search space.
 
     Args:
@@ -187,7 +188,7 @@ def parse_hyper(text: str, where: str) -> Space:
     return space
 
 
-def _hyper_values(name: str, kind: str, text: str, at: str) -> List[Any]:
+def _hyper_values(name: str, kind: str, text: str, at: str) -> list[Any]:
     if kind == "choice":
         try:
             values = ast.literal_eval(text.strip())
@@ -232,7 +233,7 @@ def _parameter(name: str, kind: str, values: Any, where: str) -> Parameter:
     return Parameter(name, kind, (low, high, *step))
 
 
-def _on_steps(low: Any, high: Any, step: Any) -> Tuple[Any, Any]:
+def _on_steps(low: Any, high: Any, step: Any) -> tuple[Any, Any]:
     """Both ends as multiples of the step, which is what hyperopt's ``quniform`` draws."""
     return round(low / step) * step, round(high / step) * step
 
@@ -260,7 +261,7 @@ def _label(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (list, tuple, dict)) else value
 
 
-def packaged(backbone: str, method: Optional[str], trained: bool) -> Space:
+def packaged(backbone: str, method: str | None, trained: bool) -> Space:
     """The space that ships with us: the backbone's, and over it the method's.
 
     Args:

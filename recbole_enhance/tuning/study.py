@@ -14,8 +14,9 @@ import threading
 import time
 import uuid
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Set
+from typing import Any
 
 import optuna
 import psutil
@@ -24,7 +25,7 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from recbole_enhance.run_folder import logger
+from recbole_enhance.storage.run_folder import logger
 
 try:
     import fcntl
@@ -36,7 +37,7 @@ _POLL = 0.5
 _ATTEMPTS = 5
 _CONNECT = {"sqlite": {"timeout": 120}, "postgresql": {"connect_timeout": 10},
             "mysql": {"connect_timeout": 10}}  # fmt: skip
-_AT_WORK: Set[str] = set()  # the studies that this process has open
+_AT_WORK: set[str] = set()  # the studies that this process has open
 STARTUP = 10  # trials at random before TPE has enough to learn from
 PRUNE_AFTER, PRUNE_FROM_EPOCH = 5, 5  # complete trials; epochs that each trial may have
 _WORKER, _DRAW, _AGAIN, REASON, _ABOUT = "worker", "draw", "again", "reason", "about"
@@ -83,7 +84,7 @@ class SharedStudy:
                 )  # fmt: skip
             self._refuse_other(name, dict(about))
 
-    def _refuse_other(self, name: str, about: Dict[str, Any]) -> None:
+    def _refuse_other(self, name: str, about: dict[str, Any]) -> None:
         if _ABOUT not in self.study.user_attrs:
             if self.study.get_trials(deepcopy=False):
                 raise ValueError(f"study={name}: not made by `tune`; name another one")
@@ -102,11 +103,11 @@ class SharedStudy:
 
     # ---- trials ----------------------------------------------------------------------------
 
-    def trials(self) -> List[FrozenTrial]:
+    def trials(self) -> list[FrozenTrial]:
         """All records, by number."""
         return sorted(self.study.get_trials(deepcopy=False), key=lambda trial: trial.number)
 
-    def live(self) -> List[FrozenTrial]:
+    def live(self) -> list[FrozenTrial]:
         """The records that count, by number: all but the lost ones."""
         return [trial for trial in self.trials() if not is_lost(trial)]
 
@@ -114,7 +115,7 @@ class SharedStudy:
         """How many trials of the budget are over."""
         return sum(trial.state.is_finished() for trial in self.live())
 
-    def claim(self) -> Optional[optuna.Trial]:
+    def claim(self) -> optuna.Trial | None:
         """Take a trial of the budget.
 
         Returns:
@@ -182,7 +183,7 @@ class SharedStudy:
             return token not in _AT_WORK
         return _started(int(pid)) != started
 
-    def tell(self, trial: optuna.Trial, value: Optional[float] = None, reason: str = "") -> None:
+    def tell(self, trial: optuna.Trial, value: float | None = None, reason: str = "") -> None:
         """Report a trial: complete with its value, failed with its reason, else pruned."""
         try:
             if reason:
@@ -197,7 +198,7 @@ class SharedStudy:
         with contextlib.suppress(UpdateFinishedTrialError):
             self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
-    def twin(self, trial: optuna.Trial) -> Optional[FrozenTrial]:
+    def twin(self, trial: optuna.Trial) -> FrozenTrial | None:
         """A complete trial of the same options, and so of the same value."""
         complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         return next((other for other in complete if other.params == trial.params), None)

@@ -7,15 +7,16 @@ import math
 import multiprocessing
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any
 
 import optuna
 import torch
 
-from recbole_enhance.options import one_line
-from recbole_enhance.quick_start import validate
-from recbole_enhance.run_folder import logger
+from recbole_enhance.experiment.quick_start import validate
+from recbole_enhance.options.read import one_line
+from recbole_enhance.storage.run_folder import logger
 from recbole_enhance.tuning import space as spaces
 from recbole_enhance.tuning.settings import make_config
 from recbole_enhance.tuning.study import SharedStudy, storage_errors, wait
@@ -38,16 +39,16 @@ class Plan:
         maximize: Whether a larger value is better.
         budget: Trials in total.
         seed: Of the sampler, and of each run.
-        pruner: See :func:`recbole_enhance.tune.tune`.
+        pruner: See :func:`recbole_enhance.tuning.tune.tune`.
     """
 
-    options: Dict[str, Any]
-    files: List[str]
+    options: dict[str, Any]
+    files: list[str]
     space: spaces.Space
     out: Path
     url: str
     study: str
-    about: Dict[str, Any]
+    about: dict[str, Any]
     maximize: bool
     budget: int
     seed: int
@@ -60,7 +61,7 @@ class Plan:
 
 
 def work(
-    plan: Plan, study: Any, show: Callable[[], None], parent: Optional[int] = None
+    plan: Plan, study: Any, show: Callable[[], None], parent: int | None = None
 ) -> None:
     """Run trials until none of the budget is left, here or elsewhere."""
     while True:
@@ -74,7 +75,7 @@ def work(
         show()
 
 
-def _run(plan: Plan, study: Any, trial: Any, parent: Optional[int]) -> None:
+def _run(plan: Plan, study: Any, trial: Any, parent: int | None) -> None:
     """Run one trial, and report it whatever happens."""
 
     def end_of_epoch(epoch: int, score: float) -> None:
@@ -119,7 +120,7 @@ def work_in_processes(plan: Plan, study: Any, jobs: int, show: Callable[[], None
     """Let several processes work on the study, with a share of the cores each."""
     context = multiprocessing.get_context("spawn")
     threads = max(1, torch.get_num_threads() // jobs)
-    workers: List[Any] = [
+    workers: list[Any] = [
         context.Process(target=_child, args=(plan, threads, os.getpid()))
         for _ in range(min(jobs, plan.budget))
     ]

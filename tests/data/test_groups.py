@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from worlds import toy_options, write_toy
 
-from recbole_enhance.config import Config
 from recbole_enhance.data.groups import check_group_fields, user_groups
-from recbole_enhance.quick_start import run_recbole_enhance
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import run_recbole_enhance
+from recbole_enhance.testing.worlds import toy_options, write_toy
 
 OPTIONS = {"field_separator": "\t", "USER_ID_FIELD": "user_id", "encoding": "utf-8"}
 HEADER = "user_id:token\tgender:token\theight:float\n"

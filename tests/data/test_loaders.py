@@ -6,11 +6,11 @@ import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.data.dataloader import TrainDataLoader, UserDataLoader
 from recbole.utils import init_seed
-from worlds import run_toy, toy_options
 
-from recbole_enhance.config import Config
 from recbole_enhance.data.loaders import FastTrainLoader, FullRankingLoader, prepare_data
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.testing.worlds import run_toy, toy_options
 
 SEQUENTIAL = {"eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}, "mode": "full"}}
 VALUES = {"metrics": ["AUC"], "valid_metric": "AUC", "threshold": {"rating": 4}}

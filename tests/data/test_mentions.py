@@ -5,9 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import assemble, feature_toy_options, toy_options, write_feature_toy
 
-from recbole_enhance.config import Config
 from recbole_enhance.data import mentions
 from recbole_enhance.data.mentions import (
     Mentions,
@@ -15,8 +13,15 @@ from recbole_enhance.data.mentions import (
     truth_matrix,
     user_feature_matrix,
 )
-from recbole_enhance.quick_start import run_recbole_enhance
-from recbole_enhance.run_folder import run_key
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import run_recbole_enhance
+from recbole_enhance.storage.run_folder import run_key
+from recbole_enhance.testing.worlds import (
+    assemble,
+    feature_toy_options,
+    toy_options,
+    write_feature_toy,
+)
 
 entries = st.lists(
     st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(0, 2), st.sampled_from([1, -1])),

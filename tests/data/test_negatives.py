@@ -7,11 +7,11 @@ from recbole.data import create_dataset
 from recbole.data.utils import create_samplers
 from scipy import stats
 from scipy.sparse import coo_matrix
-from worlds import toy_options
 
-from recbole_enhance.config import Config
 from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.testing.worlds import toy_options
 
 
 def part(users, items, n_users, n_items):

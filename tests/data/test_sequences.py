@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.data import create_dataset as recbole_create_dataset
 from recbole.utils import init_seed
-from worlds import TOY
 
-from recbole_enhance.config import Config
 from recbole_enhance.data import sequences
 from recbole_enhance.data.dataset import create_dataset
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.testing.worlds import TOY
 
 REAL_DATA = Path(__file__).parents[2].parent / "shared" / "dataset"
 

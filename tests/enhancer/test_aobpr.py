@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from contract import Contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -21,12 +20,13 @@ from triplets import (
     trained,
     without_method,
 )
-from worlds import assemble, run_toy, toy_options
 
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer import aobpr
 from recbole_enhance.enhancer.aobpr import AdaptiveSampler, draw_ranks, factor_law, rank_law
-from recbole_enhance.run_folder import history_rows
+from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.contract import Contract
+from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
 
 
 class TestContract(Contract):

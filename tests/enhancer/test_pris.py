@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import Contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.model.loss import BPRLoss
@@ -20,14 +19,15 @@ from triplets import (
     trained,
     without_method,
 )
-from worlds import assemble, run_toy, toy_options
 
 from recbole_enhance.data.loaders import LOG_Q
 from recbole_enhance.data.negatives import NegativeSampler, item_counts
 from recbole_enhance.enhancer import pris
 from recbole_enhance.enhancer.pris import POPULARITIES, PROPOSALS, importance, popularity
-from recbole_enhance.losses import per_sample
-from recbole_enhance.run_folder import history_rows
+from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.contract import Contract
+from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
+from recbole_enhance.training.losses import per_sample
 
 CLUSTERS = {"pris_clusters": 6}
 

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import Contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.model.loss import BPRLoss
@@ -16,11 +15,12 @@ from triplets import (
     trained,
     without_method,
 )
-from worlds import assemble, run_toy, toy_options
 
 from recbole_enhance.enhancer import rce
-from recbole_enhance.losses import per_sample
-from recbole_enhance.run_folder import history_rows
+from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.contract import Contract
+from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
+from recbole_enhance.training.losses import per_sample
 
 
 class TestContract(Contract):

@@ -2,10 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import Contract
-from worlds import assemble, feature_toy_options, run_toy, toy_options
 
-from recbole_enhance.config import Config
 from recbole_enhance.enhancer.rer import (
     BACKBONES,
     RERTrainer,
@@ -14,8 +11,11 @@ from recbole_enhance.enhancer.rer import (
     parameter_names,
     total,
 )
-from recbole_enhance.quick_start import resume_run, run_recbole_enhance
-from recbole_enhance.run_folder import history_rows
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
+from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.contract import Contract
+from recbole_enhance.testing.worlds import assemble, feature_toy_options, run_toy, toy_options
 
 OTHERS = ("MultiDAE", "SASRec", "Pop", "FM", "EASE", "MultiVAE", "RecVAE", "DiffRec", "ItemKNN")
 

@@ -8,10 +8,10 @@ from recbole.model.loss import BPRLoss
 from recbole.utils import InputType
 from torch import nn
 from triplets import TRIED, assert_equal_bit_for_bit, trained
-from worlds import assemble, run_toy, toy_options
 
-from recbole_enhance.config import Config
 from recbole_enhance.enhancer.triplets import factors, pairwise
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
 
 METHODS = ("AOBPR", "WBPR", "PRIS", "TCE", "RCE")
 

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import Contract
 from recbole.data import create_dataset
 from triplets import (
     REFUSED,
@@ -15,12 +14,13 @@ from triplets import (
     skewed_part,
     trained,
 )
-from worlds import run_toy, toy_options
 
-from recbole_enhance.config import Config
 from recbole_enhance.data.negatives import NegativeSampler, item_counts, outside
 from recbole_enhance.data.user_lists import UserLists
-from recbole_enhance.run_folder import history_rows
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.contract import Contract
+from recbole_enhance.testing.worlds import run_toy, toy_options
 
 DRAWS = 400_000
 

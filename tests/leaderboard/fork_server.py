@@ -14,12 +14,12 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore")
     import torch
 
-    from recbole_enhance import compat
+    from recbole_enhance.compat import mends
 
-    compat.apply()
+    mends.apply()
+    import recbole_enhance.cli.leaderboard
     import recbole_enhance.leaderboard.run
-    import recbole_enhance.leaderboard.verb
-    from recbole_enhance.cli import main
+    from recbole_enhance.cli.main import main
 
     torch.set_num_threads(1)
     recbole_enhance.leaderboard.run._build_pages = lambda out, quiet: True  # tested elsewhere

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from made_runs import make_board, make_run
 
 from recbole_enhance.leaderboard.build import build
+from recbole_enhance.testing.made_runs import make_board, make_run
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = [

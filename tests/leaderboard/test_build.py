@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from made_runs import make_board, make_run
 
 from recbole_enhance.leaderboard import analysis, collect, measures, protocol, texts, wording
 from recbole_enhance.leaderboard.build import build
+from recbole_enhance.testing.made_runs import make_board, make_run
 
 PAGES = ("index.html", "board.md", "board.csv", "board.tex", "board.json", "significance.csv")
 

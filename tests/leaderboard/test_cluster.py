@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
-from worlds import TOY
 
-from recbole_enhance.cli import main
+from recbole_enhance.cli.main import main
 from recbole_enhance.leaderboard import run
 from recbole_enhance.leaderboard.cluster import connected
+from recbole_enhance.testing.worlds import TOY
 
 pytest.importorskip("distributed", reason="needs the extra distributed")
 ROOT = Path(__file__).parents[2]

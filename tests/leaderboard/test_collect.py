@@ -5,9 +5,9 @@ import os
 
 import numpy as np
 import pytest
-from made_runs import HASHES, OPTIONS, make_board, make_run
 
 from recbole_enhance.leaderboard import collect, protocol
+from recbole_enhance.testing.made_runs import HASHES, OPTIONS, make_board, make_run
 
 
 def refused(call, *arguments):

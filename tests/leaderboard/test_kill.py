@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from worlds import SMALL_DVR, TOY
+
+from recbole_enhance.testing.worlds import SMALL_DVR, TOY
 
 ROOT = Path(__file__).parents[2]
 KILLS = 20

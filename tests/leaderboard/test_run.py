@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from worlds import TOY, run_toy
 
-from recbole_enhance import resources
-from recbole_enhance.cli import main
+from recbole_enhance.cli.main import main
+from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.leaderboard import cells, run
 from recbole_enhance.leaderboard.local import run_here
-from recbole_enhance.quick_start import load_run
-from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.storage import resources
+from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.testing.worlds import TOY, run_toy
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"dvr_units": 10, "dvr_reward": "ndcg@5", "dvr_update_interval": 2, "dvr_reward_users": 20}
@@ -113,8 +113,8 @@ def test_a_cell_after_others_is_the_cell_alone_bit_for_bit(spec):
     assert call("run", spec(models[::-1], seeds=1), "--quiet", "--jobs=2", "--out=two")[0] == 0
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import torch; torch.set_num_threads(1)\n"
-        "from recbole_enhance import compat; compat.apply()\n"
-        "from recbole_enhance.quick_start import run_recbole_enhance\n"
+        "from recbole_enhance.compat import mends; mends.apply()\n"
+        "from recbole_enhance.experiment.quick_start import run_recbole_enhance\n"
         "run_recbole_enhance(config_file_list=[sys.argv[2]], config_dict={'run_dir': sys.argv[3]})"
     )
     for label in ("LightGCN", "DVR-BPR", "Pop"):
@@ -202,7 +202,7 @@ def test_any_exception_is_a_failure_and_a_full_disk_keeps_the_epochs(spec, monke
 
 
 def test_a_stopped_board_goes_on_where_it_was(spec, monkeypatch):
-    from recbole_enhance.trainer import EnhancedTrainer
+    from recbole_enhance.training.trainer import EnhancedTrainer
 
     end = EnhancedTrainer._end_epoch
 
@@ -392,7 +392,7 @@ def test_threads_are_shared_out(spec, monkeypatch):
 
 def run_board_of(*words):
     from recbole_enhance.leaderboard.spec import read_board
-    from recbole_enhance.options import parse_argv
+    from recbole_enhance.options.read import parse_argv
 
     return read_board(None, {"models": "BPR", "dataset": "toy", "out": "o", **parse_argv(words)})
 
@@ -419,9 +419,9 @@ def tuner(monkeypatch):
             raise ValueError("space=none.yaml: no such file")
         return {"learning_rate": 0.05 if options["model"] == "DVR" else 0.02}
 
-    module = types.ModuleType("recbole_enhance.tune")
+    module = types.ModuleType("recbole_enhance.tuning.tune")
     module.tune = tune
-    monkeypatch.setitem(sys.modules, "recbole_enhance.tune", module)
+    monkeypatch.setitem(sys.modules, "recbole_enhance.tuning.tune", module)
     return asked
 
 
@@ -455,7 +455,7 @@ def test_tuning_that_cannot_be_is_one_line(spec, tuner, monkeypatch):
     status, _, err = call("run", spec(["BPR"]), "--tune.trials=3", "--tune.strage=x")
     assert status == 2
     assert "tune.strage: unknown option; there are space, storage, trials" in err
-    monkeypatch.setitem(sys.modules, "recbole_enhance.tune", None)
+    monkeypatch.setitem(sys.modules, "recbole_enhance.tuning.tune", None)
     status, _, err = call("run", spec(["BPR"]), "--tune.trials=3")
     assert (status, len(err.splitlines())) == (2, 1)
     assert "pip install '.[tune]'" in err

@@ -14,7 +14,7 @@ from recbole_enhance.leaderboard.spec import (
     read_board,
     split_pair,
 )
-from recbole_enhance.options import merge, nest
+from recbole_enhance.options.read import merge, nest
 
 WORDS = {"models": "BPR,DVR:LightGCN", "dataset": "ml-100k", "seeds": "3", "out": "board"}
 

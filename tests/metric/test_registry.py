@@ -17,6 +17,7 @@ from recbole.evaluator.collector import DataStruct
 from recbole.utils import EvaluatorType
 from scipy.sparse import csr_matrix
 
+from recbole_enhance.experiment.validation import refuse_bad_metrics
 from recbole_enhance.metric import base, registry
 from recbole_enhance.metric.base import UserMetric
 from recbole_enhance.metric.fairness import ERRORS
@@ -27,8 +28,7 @@ from recbole_enhance.metric.registry import (
     register,
     requirements_of,
 )
-from recbole_enhance.paths import resource_dir
-from recbole_enhance.validation import refuse_bad_metrics
+from recbole_enhance.options.paths import resource_dir
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")

@@ -7,13 +7,13 @@ import pytest
 import torch
 from recbole.data.interaction import Interaction
 from torch.nn.functional import binary_cross_entropy, softplus
-from worlds import assemble, feature_toy_options, toy_options
 
-from recbole_enhance.config import Config, get_model_class
+from recbole_enhance.experiment.config import Config, get_model_class
+from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.model import MODELS, cer, efm, feature_aware, load_model
-from recbole_enhance.options import load_yaml
-from recbole_enhance.paths import resource_dir
-from recbole_enhance.quick_start import load_run, run_recbole_enhance
+from recbole_enhance.options.paths import resource_dir
+from recbole_enhance.options.read import load_yaml
+from recbole_enhance.testing.worlds import assemble, feature_toy_options, toy_options
 
 
 @pytest.fixture(params=["CER", "EFM"])

@@ -6,7 +6,6 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from worlds import assemble, toy_options
 
 from recbole_enhance.model import graphs
 from recbole_enhance.model.graphs import (
@@ -15,6 +14,7 @@ from recbole_enhance.model.graphs import (
     similarity_graph,
     symmetric_graph,
 )
+from recbole_enhance.testing.worlds import assemble, toy_options
 
 cases = given(n=st.integers(1, 9), m=st.integers(1, 9), seed=st.integers(0, 10**6))
 

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.data.interaction import Interaction
 from torch import nn
-from worlds import assemble, run_toy, toy_options
 
-from recbole_enhance.acceleration import CompressedGraph
-from recbole_enhance.config import Config
+from recbole_enhance.experiment.config import Config
 from recbole_enhance.model.graphs import interactions
 from recbole_enhance.model.multigccf import MultiGCCF, Side
+from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
+from recbole_enhance.training.acceleration import CompressedGraph
 
 
 def multi(toy, **options):

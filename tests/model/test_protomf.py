@@ -6,10 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from worlds import assemble, toy_options
 
-from recbole_enhance.config import Config
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.experiment.config import Config
 from recbole_enhance.model import protomf
 from recbole_enhance.model.protomf import (
     batch_regularizer,
@@ -18,6 +17,7 @@ from recbole_enhance.model.protomf import (
     shifted_cosine,
     weighted_bce,
 )
+from recbole_enhance.testing.worlds import assemble, toy_options
 
 sizes = st.integers(1, 6)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 from recbole.data.interaction import Interaction
-from worlds import N_USERS, assemble, run_toy, toy_options
 
-from recbole_enhance.losses import weighable_losses
+from recbole_enhance.experiment.quick_start import load_run, resume_run
 from recbole_enhance.model import load_model, tables
-from recbole_enhance.options import load_yaml
-from recbole_enhance.paths import resource_dir
-from recbole_enhance.quick_start import load_run, resume_run
-from recbole_enhance.trainer import EnhancedTrainer
+from recbole_enhance.options.paths import resource_dir
+from recbole_enhance.options.read import load_yaml
+from recbole_enhance.testing.worlds import N_USERS, assemble, run_toy, toy_options
+from recbole_enhance.training.losses import weighable_losses
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 # Model and options; every line of every model's loss is reached.
 CASES = {

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
-from worlds import assemble, run_toy, toy_options
 
-from recbole_enhance.config import Config
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.model.graphs import interactions
 from recbole_enhance.model.transgnn import EncoderLayer, attend, nearest_rows
-from recbole_enhance.quick_start import load_run
+from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
 
 
 def trans(toy, **options):

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from tuning_workers import SPACE, check_each_once, finish, options, rows, start, wait_for
 
-from recbole_enhance import tune
-from recbole_enhance.tuning import workers
+from recbole_enhance.tuning import tune, workers
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [

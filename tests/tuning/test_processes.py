@@ -22,8 +22,7 @@ from tuning_workers import (
     wait_for,
 )
 
-from recbole_enhance import tune
-from recbole_enhance.tuning import study
+from recbole_enhance.tuning import study, tune
 
 
 def told():

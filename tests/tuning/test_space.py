@@ -8,11 +8,11 @@ import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import feature_toy_options
 
-from recbole_enhance import tune
-from recbole_enhance.paths import resource_dir
+from recbole_enhance.options.paths import resource_dir
+from recbole_enhance.testing.worlds import feature_toy_options
 from recbole_enhance.tuning import space as spaces
+from recbole_enhance.tuning import tune
 from recbole_enhance.tuning.settings import make_config
 
 NAMED = sorted(path.stem for path in (resource_dir("properties") / "tune").glob("*.yaml"))

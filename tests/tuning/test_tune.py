@@ -14,12 +14,12 @@ from tuning_workers import (
     rows,
     values,
 )
-from worlds import feature_toy_options, run_toy
 
-from recbole_enhance import quick_start, tune
-from recbole_enhance.cli import main
+from recbole_enhance.cli.main import main
+from recbole_enhance.experiment import quick_start
+from recbole_enhance.testing.worlds import feature_toy_options, run_toy
 from recbole_enhance.tuning import study as engine
-from recbole_enhance.tuning import workers
+from recbole_enhance.tuning import tune, workers
 
 
 def search(toy, trials=3, out="out", model="BPR", space=SPACE, **keys):

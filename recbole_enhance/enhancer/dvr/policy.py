@@ -3,7 +3,7 @@
 Equation numbers are those of docs/papers/dvr.md.
 """
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ class Action(NamedTuple):
 
     w: Tensor
     weights: Tensor
-    log_pi: Optional[Tensor]
+    log_pi: Tensor | None
 
 
 def select(values: Tensor, how: str, eps: float, generator: torch.Generator) -> Action:

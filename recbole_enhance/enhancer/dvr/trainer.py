@@ -3,7 +3,7 @@
 Equation numbers are those of docs/papers/dvr.md.
 """
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import torch
 from recbole.utils import InputType
@@ -12,11 +12,11 @@ from torch.nn.functional import cosine_similarity
 
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.enhancer.dvr.policy import Action, select, soften, standardize
-from recbole_enhance.losses import make_weighable
-from recbole_enhance.reward import Reward
-from recbole_enhance.run_folder import RunFolder
+from recbole_enhance.enhancer.dvr.reward import Reward
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
-from recbole_enhance.trainer import EnhancedTrainer
+from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.training.losses import make_weighable
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 NETWORKS = ("content", "slot")
 # A value's running mean forgets: the network that gave the early ones is long gone.
@@ -49,7 +49,7 @@ class DVRTrainer(EnhancedTrainer):
     those of a plain run.
     """
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         self.network = config["dvr_network"]
         self.weighting = config["dvr_weighting"]
@@ -77,7 +77,7 @@ class DVRTrainer(EnhancedTrainer):
         self.has_policy = policy_rate > 0 and explores
         self.has_fit = fit_rate > 0
 
-        self.reward: Optional[Reward] = None
+        self.reward: Reward | None = None
         self.performance_scale = 0.0  # running mean square of the batch's performance
         self.reward_mean, self.reward_square = 0.0, 0.0  # running moments, b and std
         self.n_rewards = 0
@@ -89,7 +89,7 @@ class DVRTrainer(EnhancedTrainer):
 
     # ---- building --------------------------------------------------------------------------
 
-    def _build_valuator(self, config: Any) -> Tuple[nn.Module, nn.Module]:
+    def _build_valuator(self, config: Any) -> tuple[nn.Module, nn.Module]:
         width = sum(t.embedding_dim for t in self.user_tables)
         width += sum(t.embedding_dim for t in self.item_tables) * (2 if self.pairwise else 1)
         width += (not self.pairwise) + self.loss_feature  # a pointwise sample has a label
@@ -141,11 +141,11 @@ class DVRTrainer(EnhancedTrainer):
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> Any:
         self.warming_up = epoch_idx < self.warmup_epochs
-        self._totals: Dict[str, List[float]] = {}
+        self._totals: dict[str, list[float]] = {}
         self._gradient_sum, self._gradient_squares = torch.zeros(()), 0.0
         return super()._train_epoch(train_data, epoch_idx, self._weighted_loss, show_progress)
 
-    def log_epoch(self) -> Dict[str, float]:
+    def log_epoch(self) -> dict[str, float]:
         """Means over the epoch's batches; of the rewards also their spread and the policy's SNR."""
         row = {name: sum(v) / len(v) for name, v in sorted(self._totals.items())}
         n = len(self._totals.get("dvr_reward", []))
@@ -167,7 +167,7 @@ class DVRTrainer(EnhancedTrainer):
         finally:
             self.criterion.weigh = None  # the reward's own loss is not weighted
 
-    def _weigh(self, losses: Tensor) -> Optional[Tensor]:
+    def _weigh(self, losses: Tensor) -> Tensor | None:
         """Value the batch, learn from it, and give the losses their weights."""
         if losses.shape != self._batch[self.config["USER_ID_FIELD"]].shape:
             raise ValueError(
@@ -248,7 +248,7 @@ class DVRTrainer(EnhancedTrainer):
             score.zero_()
         self.score_steps = 0
 
-    def _advantage(self, reward: float) -> Optional[float]:
+    def _advantage(self, reward: float) -> float | None:
         """(R - b) / std with running b and std; None for the first reward, which has neither."""
         first = self.n_rewards == 0
         change = 0.0 if first else reward - self.reward_mean
@@ -281,7 +281,7 @@ class DVRTrainer(EnhancedTrainer):
 
     # ---- files -----------------------------------------------------------------------------
 
-    def method_state(self) -> Dict[str, Any]:
+    def method_state(self) -> dict[str, Any]:
         """Valuator, policy and values; optimisers and generator are the base class's."""
         return {
             "encoder": self.encoder.state_dict(),
@@ -290,7 +290,7 @@ class DVRTrainer(EnhancedTrainer):
             **{name: getattr(self, name) for name in _PLAIN_STATE},
         }
 
-    def load_method_state(self, state: Dict[str, Any]) -> None:
+    def load_method_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`method_state` gave."""
         self.encoder.load_state_dict(state["encoder"])
         self.valuator.load_state_dict(state["valuator"])
@@ -324,7 +324,7 @@ _PLAIN_STATE = ("performance_scale", "reward_mean", "reward_square", "n_rewards"
                 "values", "probabilities", "seen")  # fmt: skip
 
 
-def embedding_tables(model: Any) -> Tuple[List[nn.Embedding], List[nn.Embedding]]:
+def embedding_tables(model: Any) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
     """Find the tables of users and of items, in the order of definition.
 
     Args:

@@ -8,7 +8,7 @@ Reference:
 Equation numbers are those of docs/papers/iacn.md: IaCN's own text has none that could be read.
 """
 
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -148,7 +148,7 @@ def attend_to_items(u: Tensor, mask: Tensor, queries: Tensor) -> Routed:
 
 def label_aware(
     capsules: Tensor, used: Tensor, query: Tensor, power: float = 1.0, hard: bool = False
-) -> Tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     r"""Let an item ask the capsules: scaled dot products, a power, a softmax.
 
     .. math::
@@ -186,7 +186,7 @@ def label_aware(
 
 
 def sampled_cross_entropy(
-    user: Tensor, positive: Tensor, negatives: Tensor, hits: Optional[Tensor] = None
+    user: Tensor, positive: Tensor, negatives: Tensor, hits: Tensor | None = None
 ) -> Tensor:
     """Cross entropy of the positive among itself and negatives that the batch shares.
 

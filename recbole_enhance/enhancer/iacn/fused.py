@@ -1,6 +1,6 @@
 """An item table of two parts, [main ; aux], whose parts get different shares of a gradient."""
 
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, NamedTuple
 
 import torch
 from recbole.model.abstract_recommender import ContextRecommender
@@ -15,7 +15,7 @@ class _ScaleGradient(torch.autograd.Function):
     """The identity whose gradient is multiplied, in the last columns only."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, columns: int, scale: Union[float, Tensor]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, columns: int, scale: float | Tensor) -> Tensor:
         ctx.columns, ctx.scale = columns, scale
         return x.view_as(x)
 
@@ -33,7 +33,7 @@ class _ScaleGradient(torch.autograd.Function):
         return g, None, None
 
 
-def scale_gradient(x: Tensor, scale: Union[float, Tensor], columns: Optional[int] = None) -> Tensor:
+def scale_gradient(x: Tensor, scale: float | Tensor, columns: int | None = None) -> Tensor:
     r"""Return x itself, with its gradient multiplied by a number: :math:`\rho_s(x)`.
 
     Args:
@@ -78,7 +78,7 @@ class FusedItemEmbedding(nn.Embedding):
     @property
     def weight(self) -> Tensor:  # type: ignore[override]
         """The table as the backbone's tied softmax and full ranking read it."""
-        scale: Union[float, Tensor] = self.delta
+        scale: float | Tensor = self.delta
         if self.delta != 1 and self.n_items < self.num_embeddings:
             scale = self._shares(torch.arange(self.num_embeddings, device=self.raw.device))
         return scale_gradient(self.raw, scale, self.aux_size)
@@ -87,7 +87,7 @@ class FusedItemEmbedding(nn.Embedding):
         """Look rows up for the backbone."""
         x = functional.embedding(input, self.raw, self.padding_idx, self.max_norm, self.norm_type,
                         self.scale_grad_by_freq, self.sparse)  # fmt: skip
-        scale: Union[float, Tensor] = self.delta
+        scale: float | Tensor = self.delta
         if self.delta != 1 and self.n_items < self.num_embeddings:
             scale = self._shares(input)
         return scale_gradient(x, scale, self.aux_size)

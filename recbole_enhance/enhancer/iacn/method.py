@@ -10,7 +10,7 @@ the aux part's gradient between the two. Prediction is the backbone's alone.
 docs/papers/iacn.md numbers the equations, and lists what differs from the paper, and why.
 """
 
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.utils import FeatureType, ModelType
@@ -34,9 +34,9 @@ from recbole_enhance.enhancer.iacn.fused import (
 )
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
-from recbole_enhance.options import WHOLE, Allowed, one_of, refuse_out_of_range
-from recbole_enhance.run_folder import RunFolder
-from recbole_enhance.trainer import EnhancedTrainer
+from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range
+from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 if TYPE_CHECKING:  # what InterestAware is mixed in front of
     from recbole.model.abstract_recommender import AbstractRecommender as _Backbone
@@ -77,7 +77,7 @@ class InterestNetwork(nn.Module):
     item_logits: Tensor
 
     def __init__(
-        self, config: Any, n_items: int, size: int, profile: Optional[UserProfile]
+        self, config: Any, n_items: int, size: int, profile: UserProfile | None
     ) -> None:
         super().__init__()
         self.K, self.size = config["iacn_capsules"], size
@@ -88,7 +88,7 @@ class InterestNetwork(nn.Module):
         self.power, self.hard = config["iacn_attention_power"], config["iacn_hard_attention"]
         self.concatenates = config["iacn_profile"] == "concat"
         self.profile = profile
-        self.generator: Optional[torch.Generator] = None  # the trainer's, whose state is saved
+        self.generator: torch.Generator | None = None  # the trainer's, whose state is saved
         self.seed = config["seed"]
 
         per_capsule = config["iacn_map"] == "per_capsule"
@@ -104,7 +104,7 @@ class InterestNetwork(nn.Module):
             width = size * (1 + len(profile.names))
             self.mix = nn.Sequential(nn.Linear(width, size), nn.ReLU(), nn.Linear(size, size))
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "generator": None}  # older torch cannot copy one
 
     def forward(self, table: FusedItemEmbedding, history: Tensor, users: Tensor) -> Routed:
@@ -153,7 +153,7 @@ class InterestNetwork(nn.Module):
             logits = torch.cat([logits, own], dim=1)
         return logits
 
-    def ask(self, routed: Routed, query: Tensor) -> Tuple[Tensor, Tensor]:
+    def ask(self, routed: Routed, query: Tensor) -> tuple[Tensor, Tensor]:
         """Let items ask the capsules: the user's vector for each, and who answered."""
         return label_aware(routed.capsules, routed.used, query, self.power, self.hard)
 
@@ -163,7 +163,7 @@ class InterestAware(_Backbone):
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)  # the backbone as it is, with its own initialisation
-        self.other_parameter_name: List[str] = []  # DIN's holds its tables: loading would part them
+        self.other_parameter_name: list[str] = []  # DIN's holds its tables: loading would part them
         self._iacn_fields = {
             "user": config["USER_ID_FIELD"], "item": config["ITEM_ID_FIELD"],
             "history": config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"],
@@ -247,7 +247,7 @@ class InterestAware(_Backbone):
         return functional.cross_entropy(user @ table.all_interests().float().T, items)  # Eq. (13)
 
     def _sampled_softmax(
-        self, routed: Routed, items: Tensor, query: Tensor, rows: Optional[Tensor]
+        self, routed: Routed, items: Tensor, query: Tensor, rows: Tensor | None
     ) -> Tensor:
         user, _ = self.iacn.ask(routed, query)
         if rows is not None:
@@ -262,7 +262,7 @@ class InterestAware(_Backbone):
         return sampled_cross_entropy(user, query, table.interests(drawn).float(), hits)
 
 
-def _user_profile(config: Any, dataset: Any, size: int) -> Optional[UserProfile]:
+def _user_profile(config: Any, dataset: Any, size: int) -> UserProfile | None:
     """Tables for the users' columns of tokens; None where there is none, or none is wanted."""
     if config["iacn_profile"] == "none":
         return None
@@ -284,10 +284,10 @@ def _user_profile(config: Any, dataset: Any, size: int) -> Optional[UserProfile]
 class IaCNTrainer(EnhancedTrainer):
     """Measures, once an epoch, whose gradient moves the auxiliary parts."""
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         model.iacn.generator = self.generator
-        self.norms: Optional[Tuple[float, float]] = None
+        self.norms: tuple[float, float] | None = None
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -304,7 +304,7 @@ class IaCNTrainer(EnhancedTrainer):
             self.norms = (self._gradient_norm(main), self._gradient_norm(auxiliary))
         return losses
 
-    def _gradient_norm(self, losses: Tuple[Tensor, ...]) -> float:
+    def _gradient_norm(self, losses: tuple[Tensor, ...]) -> float:
         """Length of a loss's gradient in the auxiliary parts; draws no random number."""
         table = self.model.iacn_table[0]
         if not losses:
@@ -317,7 +317,7 @@ class IaCNTrainer(EnhancedTrainer):
         last = table.first_row + table.n_items
         return gradient[table.first_row : last, -table.aux_size :].norm().item()
 
-    def log_epoch(self) -> Dict[str, float]:
+    def log_epoch(self) -> dict[str, float]:
         """Both gradients at the epoch's first batch, and auxiliary over main."""
         main, auxiliary = self.norms or (0.0, 0.0)
         ratio = auxiliary / main if main > 0 else float("inf" if auxiliary > 0 else "nan")

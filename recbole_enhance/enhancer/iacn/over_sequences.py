@@ -1,6 +1,6 @@
 """Context-aware models on sequential data: one row per prefix of a history, as DIN gets."""
 
-from typing import Any, List, Optional
+from typing import Any
 
 from recbole.model.abstract_recommender import ContextRecommender
 from recbole.utils import ModelType
@@ -28,7 +28,7 @@ class RowView:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dataset, name)
 
-    def fields(self, ftype: Any = None, source: Any = None) -> List[str]:
+    def fields(self, ftype: Any = None, source: Any = None) -> list[str]:
         """Names of the columns that are features; arguments are those of RecBole."""
         return [f for f in self._dataset.fields(ftype, source) if self._is_feature(f)]
 
@@ -44,7 +44,7 @@ class RowView:
         return self._dataset.num(self._dataset.iid_field if field == self._history else field)
 
 
-def over_sequences(model_class: type, pooled_option: Optional[str] = None) -> type:
+def over_sequences(model_class: type, pooled_option: str | None = None) -> type:
     """Make a context-aware model a sequential one; other models stay what they are.
 
     Args:

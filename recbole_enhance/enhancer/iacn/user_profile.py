@@ -1,6 +1,5 @@
 """Vectors of users' columns."""
 
-from typing import Dict, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ class UserProfile(nn.Module):
         size: d.
     """
 
-    def __init__(self, columns: Dict[str, Tuple[Tensor, int]], size: int) -> None:
+    def __init__(self, columns: dict[str, tuple[Tensor, int]], size: int) -> None:
         super().__init__()
         self.names = list(columns)
         tables = [nn.Embedding(n, size) for _, n in columns.values()]

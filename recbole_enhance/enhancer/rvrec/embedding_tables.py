@@ -11,13 +11,13 @@ A backbone of ours or of the user's takes part if it has
 """
 
 import inspect
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-Pair = Tuple[Tensor, Tensor]
+Pair = tuple[Tensor, Tensor]
 _METHODS = ("enhancer_tables", "enhancer_head", "enhancer_loss")
 
 
@@ -30,7 +30,7 @@ class Adapter:
 
     compact = False
 
-    def base(self, model: Any) -> Tuple[Any, ...]:
+    def base(self, model: Any) -> tuple[Any, ...]:
         """Tables to enhance, with gradient, and after them what :meth:`loss` may want."""
         raise NotImplementedError
 
@@ -39,7 +39,7 @@ class Adapter:
         return users, items
 
     def loss(
-        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: Tuple[Any, ...]
+        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: tuple[Any, ...]
     ) -> Any:
         """The backbone's loss with ``scoring`` in place of its tables."""
         raise NotImplementedError
@@ -50,12 +50,12 @@ class TableAdapter(Adapter):
 
     compact = True
 
-    def base(self, model: Any) -> Tuple[Any, ...]:
+    def base(self, model: Any) -> tuple[Any, ...]:
         """The tables' weights."""
         return model.user_embedding.weight, model.item_embedding.weight
 
     def loss(
-        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: Tuple[Any, ...]
+        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: tuple[Any, ...]
     ) -> Any:
         """BPR's loss, with its own loss module."""
         user = embedding(interaction[model.USER_ID], scoring[0])
@@ -74,12 +74,12 @@ class ForwardAdapter(Adapter):
     def __init__(self, graph: str = "") -> None:
         self.graph = graph
 
-    def base(self, model: Any) -> Tuple[Any, ...]:
+    def base(self, model: Any) -> tuple[Any, ...]:
         """What ``forward`` gives."""
         return model.forward(getattr(model, self.graph)) if self.graph else model.forward()
 
     def loss(
-        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: Tuple[Any, ...]
+        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: tuple[Any, ...]
     ) -> Any:
         """The backbone's own ``calculate_loss``, for which ``forward`` gives our tables."""
         real, graph, output = model.forward, self.graph, (*scoring, *rest)
@@ -99,7 +99,7 @@ class ForwardAdapter(Adapter):
 class NativeAdapter(Adapter):
     """Backbones that have the three methods."""
 
-    def base(self, model: Any) -> Tuple[Any, ...]:
+    def base(self, model: Any) -> tuple[Any, ...]:
         """``enhancer_tables``."""
         return model.enhancer_tables()
 
@@ -108,14 +108,14 @@ class NativeAdapter(Adapter):
         return model.enhancer_head(users, items)
 
     def loss(
-        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: Tuple[Any, ...]
+        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: tuple[Any, ...]
     ) -> Any:
         """``enhancer_loss``."""
         users, items = enhanced
         return model.enhancer_loss(*scoring, interaction, U=users, I=items)
 
 
-ADAPTERS: Dict[str, Adapter] = {
+ADAPTERS: dict[str, Adapter] = {
     "BPR": TableAdapter(),
     "LightGCN": ForwardAdapter(),
     "NGCF": ForwardAdapter(),

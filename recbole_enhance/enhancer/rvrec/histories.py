@@ -1,7 +1,7 @@
 """Chronological histories of the training interactions, as one list of all chains' players."""
 
 import logging
-from typing import Any, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -127,7 +127,7 @@ class Histories(nn.Module):
         return torch.bincount(self.items, minlength=n_items)
 
 
-def unique_ids(n: int, *ids: Tensor) -> Tuple[Tensor, Tensor]:
+def unique_ids(n: int, *ids: Tensor) -> tuple[Tensor, Tensor]:
     """Ids that occur, and where each stands among them.
 
     Args:

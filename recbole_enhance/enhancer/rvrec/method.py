@@ -11,7 +11,7 @@ the paper has and which are reconstruction.
 """
 
 import logging
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from recbole.data.interaction import Interaction
@@ -30,7 +30,7 @@ from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_i
 from recbole_enhance.enhancer.rvrec.prototypes import MODES, OBJECTIVES, ShapleyPrototypes, Weighted
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
-from recbole_enhance.options import WHOLE, Allowed, one_of, refuse_out_of_range, whole
+from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range, whole
 
 if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
     from recbole.model.abstract_recommender import GeneralRecommender as _Backbone
@@ -55,9 +55,9 @@ class Enhanced(NamedTuple):
     """
 
     mu: Tensor
-    weighted: Optional[Weighted]
+    weighted: Weighted | None
     out: Tensor
-    chains: Optional[Chains]
+    chains: Chains | None
 
 
 class RVRecNetwork(nn.Module):
@@ -92,10 +92,10 @@ class RVRecNetwork(nn.Module):
                 random=config["rvrec_coalitions"] == "random",
             )  # fmt: skip
             self.alpha = nn.Parameter(torch.zeros(()))
-        self.generator: Optional[torch.Generator] = None  # the trainer's, whose state is saved
+        self.generator: torch.Generator | None = None  # the trainer's, whose state is saved
         self.seed = config["seed"]
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "generator": None}  # older torch cannot copy one
 
     def draw_from(self) -> torch.Generator:
@@ -104,12 +104,12 @@ class RVRecNetwork(nn.Module):
             self.generator = torch.Generator().manual_seed(self.seed)
         return self.generator
 
-    def means(self, heads: Optional[GaussianHeads], e: Tensor) -> Tensor:
+    def means(self, heads: GaussianHeads | None, e: Tensor) -> Tensor:
         """Means; the embeddings themselves without PEO."""
         return e if heads is None else heads.mean(e)
 
     def enhance(
-        self, e: Tensor, x: Tensor, chains: Chains, place: Optional[Tensor], learns: bool
+        self, e: Tensor, x: Tensor, chains: Chains, place: Tensor | None, learns: bool
     ) -> Enhanced:
         """Rows of some users.
 
@@ -131,7 +131,7 @@ class RVRecNetwork(nn.Module):
         return Enhanced(mu, weighted, mu + self.alpha * weighted.prototype, chains)  # Eq. (16)
 
     def contrast(
-        self, users: Tensor, items: Tensor, local: Tuple[Tensor, ...], ids: Tensor,
+        self, users: Tensor, items: Tensor, local: tuple[Tensor, ...], ids: Tensor,
         user_at: Tensor, rows: Tensor,
     ) -> Tensor:  # fmt: skip
         """The contrastive loss of a batch (Eqs. 9 and 10).
@@ -187,7 +187,7 @@ class ProbabilisticShapley(_Backbone):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)  # the backbone as it is, with its own initialisation
         self.adapter = find_adapter(config.model_class)
-        self._scoring: Optional[Tuple[Tensor, Tensor]] = None
+        self._scoring: tuple[Tensor, Tensor] | None = None
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(config["seed"])
             size = self.adapter.base(self)[0].shape[1]  # NGCF's is no option
@@ -235,8 +235,8 @@ class ProbabilisticShapley(_Backbone):
 
     def _recommendation(
         self, interaction: Any, table: Tensor, x: Tensor, rows: Tensor, enhanced: Enhanced,
-        local: Tuple[Tensor, ...], rest: Tuple[Any, ...],
-    ) -> Tuple[Any, ...]:  # fmt: skip
+        local: tuple[Tensor, ...], rest: tuple[Any, ...],
+    ) -> tuple[Any, ...]:  # fmt: skip
         """The backbone's losses, as a tuple."""
         if self.adapter.compact:
             names = (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)
@@ -264,7 +264,7 @@ class ProbabilisticShapley(_Backbone):
         return (U[interaction[self.USER_ID]] @ items.T).view(-1)
 
     @torch.no_grad()
-    def scoring_tables(self) -> Tuple[Tensor, Tensor]:
+    def scoring_tables(self) -> tuple[Tensor, Tensor]:
         """The two tables that are multiplied, made once after each change of the parameters."""
         if self._scoring is None:
             U0, I0, *_ = self.adapter.base(self)
@@ -354,7 +354,7 @@ _ALLOWED: Allowed = {
 }
 
 
-def backbones() -> List[str]:
+def backbones() -> list[str]:
     """Names of the backbones that work."""
     return [*ADAPTERS, *(name for name in MODELS if is_native(load_model(name)))]
 

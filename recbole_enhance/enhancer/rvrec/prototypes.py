@@ -7,7 +7,7 @@ Reference:
 Equation numbers are those of docs/papers/rvrec.md.
 """
 
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,7 @@ class Weighted(NamedTuple):
     prototype: Tensor
     weights: Tensor
     logits: Tensor
-    loss: Optional[Tensor]
+    loss: Tensor | None
 
 
 def prototype_weights(values: Tensor, lengths: Tensor, temperature: float) -> Tensor:
@@ -134,7 +134,7 @@ class ShapleyPrototypes(nn.Module):
 
     def forward(
         self, mu: Tensor, x: Tensor, chains: Chains, items: Tensor,
-        generator: Optional[torch.Generator] = None,
+        generator: torch.Generator | None = None,
     ) -> Weighted:  # fmt: skip
         """Weigh histories.
 
@@ -197,8 +197,8 @@ class ShapleyPrototypes(nn.Module):
         return _rows(pairs, place[:-1], shape)
 
     def _values(
-        self, a: Tensor, logits: Tensor, lengths: Tensor, generator: Optional[torch.Generator]
-    ) -> Tuple[Tensor, Optional[Tensor]]:
+        self, a: Tensor, logits: Tensor, lengths: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Item values Phi, and the gates' loss where there is one."""
         learns = generator is not None and self.gate is not None and self.gate_weight > 0
         if self.mode == "hard":
@@ -225,7 +225,7 @@ class ShapleyPrototypes(nn.Module):
         loss = self._gate_loss(P, inside, phi, runs, len(lengths)) if learns else None
         return game.expected_item_values(P, phi, runs, (len(a), self.longest)), loss
 
-    def _of_partition(self, a: Tensor, ids: Tensor, lengths: Tensor) -> Tuple[Tensor, Tensor]:
+    def _of_partition(self, a: Tensor, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         inside, size = game.sums_of_coalitions(a, ids, lengths)
         n = lengths.unsqueeze(1).expand_as(size)
         return game.centred_values(inside, size, n, self.tables), size
@@ -254,7 +254,7 @@ class ShapleyPrototypes(nn.Module):
         return -self.gate_weight * (chance * h / runs.players).sum() / n_chains  # Eq. (13)
 
     def _gate_loss_of_some(
-        self, a: Tensor, logits: Tensor, lengths: Tensor, generator: Optional[torch.Generator]
+        self, a: Tensor, logits: Tensor, lengths: Tensor, generator: torch.Generator | None
     ) -> Tensor:
         """The exact loss of some chains: the mean of all, up to the draw."""
         chosen = torch.randperm(len(a), generator=generator)[:_GATE_USERS].to(a.device)
@@ -265,7 +265,7 @@ class ShapleyPrototypes(nn.Module):
         return self._gate_loss(P, inside, phi, runs, len(a))
 
 
-def _rows(values: Tensor, place: Tensor, shape: Tuple[int, int]) -> Tensor:
+def _rows(values: Tensor, place: Tensor, shape: tuple[int, int]) -> Tensor:
     """Players' scalars as padded rows."""
     flat = values.new_zeros(shape[0] * shape[1])
     return flat.index_copy(0, place, values).view(shape)

@@ -1,12 +1,12 @@
 """What RVRec's training watches: whether variances collapse, and whether gates move."""
 
-from typing import Any, Dict, Optional
+from typing import Any
 
 import torch
 from torch import nn
 
-from recbole_enhance.run_folder import RunFolder, logger
-from recbole_enhance.trainer import EnhancedTrainer
+from recbole_enhance.storage.run_folder import RunFolder, logger
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 _LOGGED_USERS = 1000  # whose gates are looked at after an epoch
 _COLLAPSED = 3  # floors: below, an epoch's mean sigma is called collapsed
@@ -15,16 +15,16 @@ _COLLAPSED = 3  # floors: below, an epoch's mean sigma is called collapsed
 class RVRecTrainer(EnhancedTrainer):
     """Watches sigma and the gates, once an epoch."""
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         model.rvrec.generator = self.generator
         self._warned = False
 
     @torch.no_grad()
-    def log_epoch(self) -> Dict[str, float]:
+    def log_epoch(self) -> dict[str, float]:
         """Spread of sigma, motion of the gates, and the weight of the prototypes."""
         model, network = self.model, self.model.rvrec
-        row: Dict[str, float] = {}
+        row: dict[str, float] = {}
         nn.Module.train(model, False)  # not its own train(): SGL's draws graphs
         U0, I0, *_ = model.adapter.base(model)
         nn.Module.train(model, True)
@@ -45,7 +45,7 @@ class RVRecTrainer(EnhancedTrainer):
             row.update(_motion(model.enhanced_users(users, U0, x)))
         return row
 
-    def _warn_of_collapse(self, row: Dict[str, float]) -> None:
+    def _warn_of_collapse(self, row: dict[str, float]) -> None:
         floor = self.model.rvrec.floor
         for name in ("user", "item"):
             sigma = row[f"rvrec_sigma_{name}"]
@@ -57,7 +57,7 @@ class RVRecTrainer(EnhancedTrainer):
                 )  # fmt: skip
 
 
-def _motion(enhanced: Any) -> Dict[str, float]:
+def _motion(enhanced: Any) -> dict[str, float]:
     """How far the gates are from where they began, p = 1/2, and what they make."""
     logits, lengths = enhanced.weighted.logits, enhanced.chains.lengths
     inner = torch.arange(logits.shape[1], device=logits.device) < (lengths - 1).unsqueeze(1)

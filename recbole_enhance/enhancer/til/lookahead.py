@@ -1,8 +1,9 @@
 """Losses of a model at other parameters and under the same noise, with everything put back."""
 
 import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 class Noise(NamedTuple):
     """States of the random generators that models draw from: dropout, sampled terms of a loss."""
 
-    python: Tuple[Any, ...]
+    python: tuple[Any, ...]
     numpy: Any
     torch: Tensor
-    cuda: List[Tensor]
+    cuda: list[Tensor]
 
     @classmethod
     def now(cls) -> "Noise":
@@ -67,9 +68,9 @@ class Displaced:
         # Kept from step to step: fresh memory of this size costs more than what is done with it.
         self._elsewhere = [torch.empty_like(p.detach()) for p in parameters]
         self._buffers = list(buffers)
-        self._home: List[Tensor] = []
-        self._rows: Dict[int, Tuple[Tensor, Tensor]] = {}  # that were changed, and what they were
-        self._kept: List[Tensor] = []
+        self._home: list[Tensor] = []
+        self._rows: dict[int, tuple[Tensor, Tensor]] = {}  # that were changed, and what they were
+        self._kept: list[Tensor] = []
 
     def __enter__(self) -> "Displaced":
         self._home = [p.data for p in self._parameters]
@@ -152,7 +153,7 @@ def probe(direction: Sequence[Tensor]) -> float:
     return 6 * torch.finfo(direction[0].dtype).eps ** (1 / 3) / size if size > 0 else 1.0
 
 
-def gradients_of(loss: Tensor, parameters: Sequence[Tensor], **kwargs: Any) -> List[Tensor]:
+def gradients_of(loss: Tensor, parameters: Sequence[Tensor], **kwargs: Any) -> list[Tensor]:
     """Gradient in each parameter; zeros where the loss does not depend on it."""
     found = torch.autograd.grad(loss, list(parameters), allow_unused=True, **kwargs)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found)]

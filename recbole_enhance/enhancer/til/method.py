@@ -11,9 +11,10 @@ weighted loss, the unweighted loss says which weights would have helped, and the
 gradient. docs/papers/til.md lists what differs from the release, and why.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,10 +42,10 @@ from recbole_enhance.enhancer.til.lookahead import (
 )
 from recbole_enhance.enhancer.til.outer import Triplets, user_and_item_tables
 from recbole_enhance.enhancer.triplets import check_triplets, pairwise
-from recbole_enhance.losses import Weigh, make_weighable
-from recbole_enhance.options import WHOLE, Allowed, one_of
-from recbole_enhance.run_folder import RunFolder
-from recbole_enhance.trainer import EnhancedTrainer
+from recbole_enhance.options.read import WHOLE, Allowed, one_of
+from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.training.losses import Weigh, make_weighable
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 MODES, OUTERS, LOOKAHEADS = ("ui", "mi"), ("same", "fresh", "valid"), ("emb", "all")
 WEIGHTS, HYPERGRADIENTS = ("raw", "clip", "norm"), ("central", "double")
@@ -63,9 +64,9 @@ class _Step:
     """
 
     batch: Any
-    noise: Optional[Noise]
+    noise: Noise | None
     weights: Tensor
-    known: Optional[Tuple[Sequence[Tensor], Sequence[Tensor]]] = None
+    known: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None
 
     def repeat_noise(self) -> None:
         """Let the next pass draw what the weighted loss drew."""
@@ -88,7 +89,7 @@ class TILTrainer(EnhancedTrainer):
     it needs of the weighted loss is there already. Weights are those that gave the gradient.
     """
 
-    def __init__(self, config: Any, model: Any, folder: Optional[RunFolder] = None) -> None:
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         self.mode, self.released = config["til_mode"], config["til_released"]
         self.outer, self.scaling = config["til_outer"], config["til_weights"]
@@ -126,8 +127,8 @@ class TILTrainer(EnhancedTrainer):
         self._functional = Functional(model, self._outer_loss)
         self.cluster = torch.zeros(0, dtype=torch.long)  # of each item; none yet
         self.centres = torch.zeros(0)
-        self._step: Optional[_Step] = None
-        self._totals: Dict[str, List[Tensor]] = {}
+        self._step: _Step | None = None
+        self._totals: dict[str, list[Tensor]] = {}
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train; validation data are read for ``til_outer: valid`` only."""
@@ -200,7 +201,7 @@ class TILTrainer(EnhancedTrainer):
     def _weighted_loss(self, batch: Any) -> Any:
         """The backbone's loss with each triplet weighted; its gradient starts the lookahead."""
         noise = Noise.now()
-        found: List[Tensor] = []
+        found: list[Tensor] = []
 
         def weigh(losses: Tensor) -> Tensor:
             if losses.shape != batch[self.config["USER_ID_FIELD"]].shape or found:
@@ -248,7 +249,7 @@ class TILTrainer(EnhancedTrainer):
 
     def _outer_loss(self, batch: Any) -> Tensor:
         """Mean unweighted loss, without the backbone's other terms."""
-        kept: List[Tensor] = []
+        kept: list[Tensor] = []
         hook = self.criterion.register_forward_hook(lambda *call: kept.append(call[-1]))
         try:
             self._loss_of(batch)
@@ -259,12 +260,12 @@ class TILTrainer(EnhancedTrainer):
     @torch.no_grad()
     def _side(self, step: _Step) -> Side:
         """Losses of the batch where the parameters stand, and its weights."""
-        kept: List[Tensor] = []
+        kept: list[Tensor] = []
         step.repeat_noise()
         self._loss_under(kept.append, step.batch)
         return Side(kept[0], self.weigh(step.batch, False) if self.released else step.weights)
 
-    def _central_differences(self, step: _Step) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
+    def _central_differences(self, step: _Step) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Gradient of the outer loss in Phi, and in what the lookahead moves.
 
         Of the latter, the part that flows through the lookahead's own gradient is left out: it has
@@ -290,7 +291,7 @@ class TILTrainer(EnhancedTrainer):
 
     def _differentiate_twice(
         self, losses: Any, step: _Step
-    ) -> Tuple[Sequence[Tensor], Sequence[Tensor]]:
+    ) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """As :meth:`_central_differences`, by a backward pass through the lookahead's gradient."""
         loss: Any = sum(losses) if isinstance(losses, tuple) else losses
         gradient = gradients_of(loss, self.looked, create_graph=True)
@@ -318,7 +319,7 @@ class TILTrainer(EnhancedTrainer):
             self._totals.setdefault(name, []).append(value)
         self._totals.setdefault("gradient", []).append(torch.tensor(length(gradients)))
 
-    def log_epoch(self) -> Dict[str, float]:
+    def log_epoch(self) -> dict[str, float]:
         """Mean, least and largest weight, and the mean length of the gradient in Phi."""
         if not self._totals:
             return {}
@@ -330,11 +331,11 @@ class TILTrainer(EnhancedTrainer):
             "til_gradient": found["gradient"].mean().item(),
         }
 
-    def method_state(self) -> Dict[str, Any]:
+    def method_state(self) -> dict[str, Any]:
         """Network and clusters; its optimiser and the generator are the base class's."""
         return {"net": self.net.state_dict(), "cluster": self.cluster}
 
-    def load_method_state(self, state: Dict[str, Any]) -> None:
+    def load_method_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`method_state` gave."""
         self.net.load_state_dict(state["net"])
         self.cluster = state["cluster"].to(self.device)

@@ -1,6 +1,7 @@
 """What TIL needs of a backbone: tables, triplets to train on, and triplets to look at."""
 
-from typing import Any, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -42,7 +43,7 @@ class Triplets:
         )
 
 
-def user_and_item_tables(model: Any) -> Tuple[List[nn.Embedding], List[nn.Embedding]]:
+def user_and_item_tables(model: Any) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
     """Find the tables of users and of items; the first of each make the states.
 
     Args:

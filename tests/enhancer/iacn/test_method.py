@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import Contract
 from iacn_backbones import RESULTS, built, examine, options_of
-from worlds import run_toy
 
-from recbole_enhance.config import Config
 from recbole_enhance.enhancer.iacn import capsules, fused, method
 from recbole_enhance.enhancer.iacn.fused import FusedItemEmbedding
 from recbole_enhance.enhancer.iacn.method import BACKBONES, PROFILES, IaCNTrainer, InterestNetwork
-from recbole_enhance.quick_start import load_run, resume_run, run_recbole_enhance
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import load_run, resume_run, run_recbole_enhance
+from recbole_enhance.testing.contract import Contract
+from recbole_enhance.testing.worlds import run_toy
 
 PAGE = Path(__file__).parents[3] / "docs" / "papers" / "iacn.md"
 LIGHT = {"mlp_hidden_size": [8], "valid_metric": "NDCG@5", "eval_args": {

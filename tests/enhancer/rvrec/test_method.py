@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import Contract
 from recbole.model.general_recommender.bpr import BPR
 from recbole.utils import init_seed
-from worlds import assemble, run_toy, toy_options
 
-from recbole_enhance.config import Config
 from recbole_enhance.enhancer.rvrec import embedding_tables, method
 from recbole_enhance.enhancer.rvrec.histories import Histories
 from recbole_enhance.enhancer.rvrec.method import RVRecNetwork, without_pairs
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
-from recbole_enhance.quick_start import load_run, resume_run
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import load_run, resume_run
+from recbole_enhance.testing.contract import Contract
+from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
 
 GRAPHS = ("LightGCN", "NGCF", "DGCF", "SGL")
 OURS = ("ProtoMF", "TransGNN", "MultiGCCF")

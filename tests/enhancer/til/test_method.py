@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import Contract
 from recbole.model.general_recommender.bpr import BPR
 from recbole.model.general_recommender.neumf import NeuMF
 from recbole.utils import InputType
@@ -18,15 +17,16 @@ from til_trainers import (
     trainer_on,
     weighted,
 )
-from worlds import N_ITEMS, assemble, run_toy, toy_options
 
-from recbole_enhance.config import Config
 from recbole_enhance.enhancer.til import importance, lookahead
 from recbole_enhance.enhancer.til.importance import WeightNet
 from recbole_enhance.enhancer.til.method import TILTrainer
 from recbole_enhance.enhancer.triplets import BACKBONES, pairwise
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import resume_run
 from recbole_enhance.model import MODELS
-from recbole_enhance.quick_start import resume_run
+from recbole_enhance.testing.contract import Contract
+from recbole_enhance.testing.worlds import N_ITEMS, assemble, run_toy, toy_options
 
 HERE = tuple(name for name in BACKBONES if name != "NCL"  # needs faiss
              and (name != "MultiGCCF" or name in MODELS))  # fmt: skip

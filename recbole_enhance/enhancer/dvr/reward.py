@@ -1,0 +1,156 @@
+"""Any evaluation metric on a sample of users, as a number to be maximised."""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import recbole.evaluator.register as recbole_metrics
+import torch
+from recbole.data.interaction import Interaction
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_enhance.data.loaders import FullRankingLoader
+from recbole_enhance.data.negatives import uniform_outside
+from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.evaluation.collector import EnhancedCollector
+
+Scores = Callable[[tuple[Any, Any, Tensor, Tensor]], tuple[Any, Tensor, Tensor, Tensor]]
+# The DVR paper's names of metrics.
+_SHORT = {"cc": "categorycoverage", "gini": "giniindex"}
+
+
+def parse_reward(text: str) -> tuple[str, int]:
+    """Split a reward's name.
+
+    Args:
+        text: ``loss`` or ``metric@k``.
+
+    Returns:
+        Lower-case name and k; k is 0 for the loss.
+
+    Raises:
+        ValueError: If the metric is unknown, or k is no whole number above 0.
+
+    Example:
+        >>> parse_reward("NDCG@20")
+        ('ndcg', 20)
+    """
+    name, _, k = str(text).lower().partition("@")
+    if name == "loss" and not k:
+        return "loss", 0
+    ranked = [
+        n
+        for n, kind in recbole_metrics.metric_types.items()
+        if kind.name == "RANKING" and n != "gauc"
+    ]
+    name = _SHORT.get(name, name)
+    allowed = sorted({*_SHORT, *ranked})
+    if name not in allowed or not k.isdigit() or int(k) < 1:
+        raise ValueError(
+            f"dvr_reward={text}: loss, or NAME@K with NAME one of {', '.join(allowed)}"
+        )
+    return name, int(k)
+
+
+def needs_categories(name: str) -> bool:
+    """Whether the metric reads the items' categories."""
+    return "data.item_category" in recbole_metrics.metric_information.get(name, ())
+
+
+class Reward:
+    """Measures a model on users' held-out interactions.
+
+    Args:
+        text: The reward's name, see :func:`parse_reward`.
+        config: The run's settings.
+        known: Splits whose items are not ranked again: training for validation, both for test.
+        held_out: The split whose items are the positives.
+        score: RecBole's ``Trainer._full_sort_batch_eval``.
+
+    Raises:
+        ValueError: If nothing is held out, or categories are needed and not loaded.
+    """
+
+    def __init__(
+        self, text: str, config: Any, known: Sequence[Any], held_out: Any, score: Scores
+    ) -> None:
+        self.name, self.k = parse_reward(text)
+        if held_out is None or len(held_out) == 0:
+            raise ValueError(
+                f"dvr_reward={text}: needs validation interactions, eval_args.split leaves none"
+            )
+        self.config, self.score = config, score
+        self.uid, self.iid = held_out.uid_field, held_out.iid_field
+        self.ranking = FullRankingLoader(config, held_out, known)
+        self.users = self.ranking.positives.counts.nonzero().squeeze(1)
+        # For negatives, what the users have in no split that is known here.
+        self.used = UserLists.of_datasets([*known, held_out])
+        self.collector = None if self.name == "loss" else self._collector(known[0])
+
+    @torch.no_grad()
+    def __call__(self, model: Any, n_users: int, generator: torch.Generator) -> float:
+        """Measure the model.
+
+        Args:
+            model: The recommender; it is in training mode again afterwards.
+            n_users: How many users are drawn; all if there are fewer.
+            generator: Source of randomness.
+
+        Returns:
+            The mean over the users, signed so that larger is better.
+        """
+        drawn = torch.randperm(len(self.users), generator=generator)[:n_users]
+        users = self.users[drawn]
+        model.eval()
+        try:
+            if self.name == "loss":
+                return -self._loss(model, users, generator)
+            value = self._metric(model, users)
+        finally:
+            model.train()
+        return -value if self.name in recbole_metrics.smaller_metrics else value
+
+    def _loss(self, model: Any, users: Tensor, generator: torch.Generator) -> float:
+        """Training loss on the users' validation items, with fresh uniform negatives."""
+        rows, items = self.ranking.positives.of(users)
+        users = users[rows]
+        negatives = uniform_outside(self.used, users, generator)
+        if self.config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE:
+            batch = {
+                self.uid: users,
+                self.iid: items,
+                f"{self.config['NEG_PREFIX']}{self.iid}": negatives,
+            }
+        else:
+            label = torch.cat([torch.ones(len(users)), torch.zeros(len(users))])
+            batch = {self.uid: users.repeat(2), self.iid: torch.cat([items, negatives]),
+                     self.config["LABEL_FIELD"]: label}  # fmt: skip
+        losses = model.calculate_loss(Interaction(batch).to(self.config["device"]))
+        return float(sum(losses) if isinstance(losses, tuple) else losses)
+
+    def _metric(self, model: Any, users: Tensor) -> float:
+        """Rank all items but the known ones, batch by batch."""
+        assert self.collector is not None
+        for chunk in users.split(self.ranking.step):
+            interaction, scores, rows, items = self.score(self.ranking.users(chunk))
+            self.collector.eval_batch_collect(scores, interaction, rows, items)
+        self.collector.model_collect(model)
+        metric = recbole_metrics.metrics_dict[self.name](self.collector.config)
+        result = metric.calculate_metric(self.collector.get_data_struct())
+        return float(result[f"{self.name}@{self.k}"])
+
+    def _collector(self, training: Any) -> EnhancedCollector:
+        """A collector for one metric at one k, without rounding."""
+        settings = _Settings(self.config.final_config_dict)
+        settings.update(metrics=[self.name], topk=[self.k], metric_decimal_place=12)
+        collector = EnhancedCollector(settings)
+        collector.data_collect(SimpleNamespace(dataset=training, _dataset=training))
+        return collector
+
+
+class _Settings(dict[str, Any]):
+    """A plain dictionary with Config's habit: an option that is not there is None."""
+
+    def __missing__(self, key: str) -> None:
+        return None

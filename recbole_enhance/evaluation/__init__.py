@@ -1,0 +1,1 @@
+"""Ranking, collecting and measuring, and the files of a result."""

@@ -1,0 +1,244 @@
+"""What RecBole's metrics read, gathered with one top-k per batch and nothing of users x items."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.evaluator import Collector, Evaluator
+from recbole.evaluator.base_metric import TopkMetric
+from recbole.evaluator.collector import DataStruct
+from torch import Tensor
+
+from recbole_enhance.data.categories import category_matrix
+from recbole_enhance.data.groups import user_groups
+from recbole_enhance.metric import ranking
+from recbole_enhance.metric.base import UserMetric
+from recbole_enhance.metric.concentration import popularity_groups
+
+_MAX_CELLS = 1 << 22  # of the comparisons that rank a batch's positives
+
+
+class EnhancedCollector(Collector):
+    """RecBole's collector with the same values for its metrics, and more for ours.
+
+    RecBole sorts twice, and keeps a dense matrix of the positives. Here a batch of scores is
+    reduced to its top-k at once; padding fills the list of a user with fewer candidates.
+
+    Keys, beside RecBole's own (``rec.topk``, ``rec.meanrank``, ``data.label``, ...):
+
+    * ``rec.items``, ``rec.item_score``: the lists, best first, and their scores.
+      Shape: ``(rows, max(topk))``.
+    * ``rec.users``: user of each row. Shape: ``(rows,)``.
+    * ``rec.positive_u``, ``rec.positive_i``, ``rec.positive_score``: row, item and score of each
+      held-out item. Shape: ``(positives,)``.
+    * ``data.train_matrix``: scipy CSR of 0 and 1, training only. Shape: ``(n_users, n_items)``.
+    * ``data.item_category``, ``data.item_embedding``, ``data.item_group``: one row per item.
+    * ``data.user_group``: field of ``group_fields`` -> (labels, group of each user).
+
+    Attributes:
+        rows: With sampled candidates, the row of each pair of the next batch.
+        labelled: Batches with labels for value metrics beside a full ranking, or None.
+    """
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.start()
+
+    def start(self, labelled: Any = None) -> None:
+        """Forget an evaluation that was broken off.
+
+        Args:
+            labelled: As the attribute.
+        """
+        self.rows: Tensor | None = None
+        self.labelled = labelled
+        self._parts: dict[str, list[Tensor]] = {}
+        self._n_rows = self._n_items = 0
+
+    def check_model(self, model: Any) -> None:
+        """Refuse a model that lacks what a metric reads of it.
+
+        Raises:
+            ValueError: If an item table is needed, and there is none.
+        """
+        table = getattr(model, "item_embedding", None)
+        if self.register.need("data.item_embedding") and not isinstance(table, torch.nn.Embedding):
+            raise ValueError(
+                f"metrics={self.config['metrics']}: {type(model).__name__} has no table "
+                "item_embedding, which EmbeddingILD needs"
+            )
+
+    def data_collect(self, train_data: Any) -> None:
+        """Collect what does not change: all of it from the training part."""
+        dataset = train_data._dataset
+        self.data_struct.set("data.num_items", dataset.item_num)
+        self.data_struct.set("data.num_users", dataset.user_num)
+        if self.register.need("data.count_items"):
+            self.data_struct.set("data.count_items", dataset.item_counter)
+        if self.register.need("data.count_users"):
+            self.data_struct.set("data.count_users", dataset.user_counter)
+        matrix = dataset.inter_matrix(form="csr")
+        matrix.sum_duplicates()
+        matrix.data[:] = 1
+        self.data_struct.set("data.train_matrix", matrix)
+        if self.config["group_fields"]:
+            lengths = torch.from_numpy(np.diff(matrix.indptr)).long()
+            groups = user_groups(self.config, dataset, lengths)
+            self.data_struct.set("data.user_group", groups)
+        if self.register.need("data.item_group"):
+            users = torch.from_numpy(matrix.getnnz(axis=0)).long()
+            cut = popularity_groups(users, self.config["item_tail_share"])
+            self.data_struct.set("data.item_group", cut)
+        if self.register.need("data.item_category"):
+            categories = category_matrix(dataset, self.config["item_category_field"])
+            self.data_struct.set("data.item_category", categories)
+
+    def eval_batch_collect(
+        self, scores_tensor: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
+        """Reduce one batch.
+
+        Args:
+            scores_tensor: Scores of all items, -inf where one is no candidate, shape
+                ``(rows, n_items)``; or of the batch's own pairs, shape ``(pairs,)``.
+            interaction: The batch.
+            positive_u: Row of each positive. Shape: ``(positives,)``.
+            positive_i: Item of each positive. Shape: ``(positives,)``.
+        """
+        if scores_tensor.dim() == 1:
+            self._collect_values(scores_tensor, interaction)
+            return
+        scores, n_items = scores_tensor, scores_tensor.shape[1]
+        self._n_items = n_items
+        keys = torch.unique(positive_u.to(scores.device) * n_items + positive_i.to(scores.device))
+        positive_u, positive_i = keys // n_items, keys % n_items
+        top = scores.topk(max(self.topk), dim=1)
+        self._keep("rec.items", top.indices.masked_fill(top.values == -torch.inf, 0))
+        self._keep("rec.item_score", top.values)
+        self._keep("rec.positive_u", positive_u + self._n_rows)
+        self._keep("rec.positive_i", positive_i)
+        self._keep("rec.users", self._users(interaction, len(scores)))
+        if self.register.need("rec.positive_score"):
+            self._keep("rec.positive_score", scores[positive_u, positive_i])
+        if self.register.need("rec.meanrank"):
+            self._keep("rec.meanrank", _mean_ranks(scores, positive_u, positive_i))
+        if self.rows is not None and self.register.need("rec.score"):
+            items = interaction[self.config["ITEM_ID_FIELD"]]
+            self._collect_values(scores[self.rows, items], interaction)
+        self._n_rows += len(scores)
+
+    def _users(self, interaction: Any, n_rows: int) -> Tensor:
+        users = interaction[self.config["USER_ID_FIELD"]]
+        if self.rows is None:
+            return users
+        return users[torch.searchsorted(self.rows, torch.arange(n_rows)).to(users.device)]
+
+    def _collect_values(self, scores: Tensor, interaction: Any) -> None:
+        self._keep("rec.score", scores)
+        self._keep("data.label", interaction[self.config["LABEL_FIELD"]])
+
+    def _keep(self, key: str, value: Tensor) -> None:
+        self._parts.setdefault(key, []).append(value)
+
+    @torch.no_grad()
+    def model_collect(self, model: Any) -> None:
+        """Collect what only the model knows: labelled pairs' scores, and its item table."""
+        for batch in self.labelled or ():
+            batch = batch.to(self.device)
+            self._collect_values(model.predict(batch), batch)
+        if self.register.need("data.item_embedding"):
+            self._parts["data.item_embedding"] = [model.item_embedding.weight]
+
+    def get_data_struct(self) -> DataStruct:
+        """Hand over what was collected, on the CPU, and forget what belongs to one evaluation."""
+        collected = DataStruct()
+        for key, value in self.data_struct._data_dict.items():
+            collected.set(key, value)
+        for key, parts in self._parts.items():
+            collected.set(key, torch.cat(parts).cpu())
+        if "rec.items" in self._parts and self.register.need("rec.topk"):
+            collected.set("rec.topk", self._marked(collected))
+        self._parts, self._n_rows = {}, 0
+        return collected
+
+    def _marked(self, collected: DataStruct) -> Tensor:
+        """RecBole's ``rec.topk``: hits at each rank, and how many there could be."""
+        items = collected["rec.items"]
+        pairs = collected["rec.positive_u"], collected["rec.positive_i"]
+        found = ranking.hits(items, *pairs, self._n_items)
+        possible = ranking.count_positives(*pairs, len(items), self._n_items)
+        return torch.cat([found, possible.unsqueeze(1)], dim=1).int()
+
+
+def _mean_ranks(scores: Tensor, positive_u: Tensor, positive_i: Tensor) -> Tensor:
+    """RecBole's ``rec.meanrank`` without sorting: ranks of the positives, ties at their mean.
+
+    Args:
+        scores: -inf where an item is no candidate. Shape: ``(rows, n_items)``.
+        positive_u: Rows, rising. Shape: ``(positives,)``.
+        positive_i: Items. Shape: ``(positives,)``.
+
+    Returns:
+        Sum of the positives' ranks, number of candidates, number of positives.
+        Shape: ``(rows, 3)``.
+    """
+    of_pair = scores[positive_u, positive_i]
+    step = max(1, _MAX_CELLS // scores.shape[1])
+    ranks = [
+        (row > own).sum(1) + ((row == own).sum(1) + 1) / 2
+        for row, own in (
+            (scores[rows], own.unsqueeze(1))
+            for rows, own in zip(positive_u.split(step), of_pair.split(step))
+        )
+    ]
+    total = scores.new_zeros(len(scores), 3)
+    total[:, 0].index_add_(0, positive_u, torch.cat(ranks or [of_pair]).to(scores.dtype))
+    total[:, 1] = (scores > -torch.inf).sum(1)
+    total[:, 2] = torch.bincount(positive_u, minlength=len(scores))
+    return total
+
+
+class EnhancedEvaluator(Evaluator):
+    """RecBole's evaluator; results are plain floats, and the users' own values can be had too.
+
+    Attributes:
+        data: What the last result was computed from.
+    """
+
+    data: DataStruct | None = None
+
+    def evaluate(self, dataobject: DataStruct) -> dict[str, float]:
+        """Compute all metrics; keys and rounding are RecBole's."""
+        self.data = dataobject
+        return {name: float(value) for name, value in super().evaluate(dataobject).items()}
+
+    def per_user(self, data: DataStruct) -> dict[str, np.ndarray]:
+        """Values of each row behind the means, not rounded, for every metric that has them.
+
+        Args:
+            data: What :meth:`EnhancedCollector.get_data_struct` gave.
+
+        Returns:
+            ``recall@10`` and so on -> values, NaN where a row has none. Shape: ``(rows,)`` each.
+        """
+        columns: dict[str, np.ndarray] = {}
+        topk = self.config["topk"]
+        for name, metric in self.metric_class.items():
+            if isinstance(metric, TopkMetric):
+                values = _matrix(metric, data)
+                columns.update({f"{name}@{k}": values[:, k - 1] for k in topk})
+            elif isinstance(metric, UserMetric):
+                columns.update({f"{name}@{k}": metric.per_user(data, k).numpy() for k in topk})
+        return columns
+
+
+def _matrix(metric: TopkMetric, data: DataStruct) -> np.ndarray:
+    """Values ``(rows, max(topk))`` that one of RecBole's metrics takes its means of."""
+    caught: dict[str, np.ndarray] = {}
+    metric.topk_result = lambda name, value: caught.update({name: value})
+    try:
+        metric.calculate_metric(data)
+    finally:
+        del metric.topk_result
+    (values,) = caught.values()
+    return values

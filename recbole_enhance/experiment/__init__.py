@@ -1,0 +1,1 @@
+"""One run: its settings, its story, and running it again."""

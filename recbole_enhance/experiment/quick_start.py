@@ -1,0 +1,336 @@
+"""The story of one run."""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from recbole.utils import calculate_valid_score, init_seed
+
+from recbole_enhance.data import atomic
+from recbole_enhance.data.dataset import create_dataset
+from recbole_enhance.data.loaders import prepare_data
+from recbole_enhance.evaluation.files import write_evaluation
+from recbole_enhance.experiment import validation
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.options.model_class import class_path, same_class
+from recbole_enhance.storage import resources
+from recbole_enhance.storage.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    METRICS,
+    MODEL,
+    RunFolder,
+    logger,
+    run_key,
+)
+from recbole_enhance.storage.tensor_files import out_of_memory
+from recbole_enhance.training.trainer import EnhancedTrainer, make_trainer
+
+
+def run_recbole_enhance(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    saved: bool = True,
+    command_line: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Train a model, with or without a method on top, and report its test result.
+
+    Args:
+        model: A method (``DVR``) or a RecBole model (``BPR``, or a class).
+        dataset: Name of the dataset.
+        config_file_list: YAML files of options.
+        config_dict: Options.
+        saved: Whether to write a run folder. Without one, the best parameters stay in memory.
+        command_line: Options as text, from :func:`~recbole_enhance.options.read.parse_argv`.
+
+    Returns:
+        RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and
+        ``test_result``, and ``run_dir`` (None without a folder).
+
+    Raises:
+        ValueError: If an option, the data or the training say no; no folder is left behind.
+    """
+    config = Config(model, dataset, config_file_list, config_dict, command_line)
+    return _run(config, RunFolder.create(config) if saved else None)
+
+
+def resume_run(
+    run_dir: str | Path, quiet: bool = False, model_class: str | type | None = None
+) -> dict[str, Any]:
+    """Continue a run that was stopped, or read the result of one that was not.
+
+    Args:
+        run_dir: Its folder.
+        quiet: Print nothing but errors.
+        model_class: The backbone, where it is a class of your own: the class or ``module:Class``.
+            A run folder names it but imports nothing.
+
+    Returns:
+        As :func:`run_recbole_enhance`.
+
+    Raises:
+        ValueError: If the folder holds no run, or its checkpoint is unreadable or foreign.
+    """
+    folder = RunFolder.open(run_dir)
+    if folder.finished:
+        return _finished_result(folder)
+    folder.lock("resume")
+    try:
+        if folder.finished:  # by a process that has just let go
+            return _finished_result(folder)
+        return _run(_saved_config(folder, model_class, quiet=quiet), folder)
+    finally:
+        folder.release()
+
+
+def _finished_result(folder: RunFolder) -> dict[str, Any]:
+    report = folder.read_json(METRICS)
+    if not isinstance(report, dict) or not all(k in report for k in _RECBOLE_KEYS):
+        raise ValueError(f"resume={folder.path}: {METRICS} is not the report of a run")
+    logger.info("%s is finished", folder.path)
+    return {**{key: report[key] for key in _RECBOLE_KEYS}, "run_dir": str(folder.path)}
+
+
+_RECBOLE_KEYS = ("best_valid_score", "valid_score_bigger", "best_valid_result", "test_result")
+
+
+def objective_function(
+    config_dict: Mapping[str, Any] | None = None,
+    config_file_list: Sequence[str | Path] | None = None,
+    saved: bool = True,
+) -> dict[str, Any]:
+    """One trial of RecBole's ``HyperTuning``: the result of a run, and the model's name."""
+    result = run_recbole_enhance(
+        config_file_list=config_file_list,
+        config_dict={**(config_dict or {}), "quiet": True},
+        saved=saved,
+    )
+    return {"model": (config_dict or {}).get("model"), **result}
+
+
+class Run(NamedTuple):
+    """A run put together: settings, RecBole's loaders, and a trainer around the model."""
+
+    config: Config
+    train_data: Any
+    valid_data: Any
+    test_data: Any
+    trainer: EnhancedTrainer
+
+
+def load_run(run_dir: str | Path, model_class: str | type | None = None) -> Run:
+    """Put a finished run together again, with its best parameters.
+
+    Args:
+        run_dir: Its folder.
+        model_class: As in :func:`resume_run`.
+
+    Returns:
+        The run; ``trainer.model`` is the model, ``trainer.evaluate(test_data)`` its test result.
+
+    Raises:
+        ValueError: If the folder holds no run, or its model file is unreadable or foreign.
+    """
+    folder = RunFolder.open(run_dir)
+    run = assemble(_saved_config(folder, model_class))
+    run.trainer.load_best(folder.path / MODEL, run_key(run.config))
+    run.trainer.eval_collector.data_collect(run.train_data)  # fit does so elsewhere
+    return run
+
+
+def _saved_config(
+    folder: RunFolder, given: str | type | None = None, **options: Any
+) -> Config:
+    """The settings in a run folder, which are data: what they name is not imported."""
+    option, recorded = folder.backbone()
+    if given is not None:
+        if not same_class(recorded, given):
+            told = given if isinstance(given, str) else class_path(given)
+            raise ValueError(f"{option}={told}: {folder.path} is a run of {recorded}")
+        options[option] = given
+    config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
+    config.options[option] = config.options["backbone"] = recorded  # also if it has moved
+    return config
+
+
+def assemble(
+    config: Config,
+    folder: RunFolder | None = None,
+    seconds: dict[str, float] | None = None,
+) -> Run:
+    """Load the data and build model and trainer, with the random states of RecBole's own run.
+
+    Args:
+        config: The run's settings.
+        folder: Where the trainer's files go; None keeps everything in memory.
+        seconds: Takes the seconds of ``data`` and ``model``.
+
+    Returns:
+        A run that is not trained.
+
+    Raises:
+        ValueError: If data or model cannot be built with these options.
+    """
+    seconds = {} if seconds is None else seconds
+    config["checkpoint_dir"] = str(folder.path) if folder else "."
+    with _timed(seconds, "data"), _said_as_one_line(f"dataset={config['dataset']}"):
+        init_seed(config["seed"], config["reproducibility"])
+        dataset = create_dataset(config)
+        if config.method and config.method.prepare:
+            config.method.prepare(config, dataset)
+        validation.refuse_bad_k(config.options, dataset.item_num - 1)
+        loaders = prepare_data(config, dataset)
+    with _timed(seconds, "model"), _said_as_one_line(f"model={config['model']}"):
+        init_seed(config["seed"], config["reproducibility"])
+        wrap = config.method.wrap if config.method else None
+        model_class = wrap(config.model_class) if wrap else config.model_class
+        model = model_class(config, loaders[0]._dataset).to(config["device"])
+    train_data, valid_data, test_data = loaders
+    with _said_as_one_line("log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"):
+        trainer = make_trainer(config, model, folder)
+    return Run(config, train_data, valid_data, test_data, trainer)
+
+
+def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
+    """Run, and leave either a folder that tells the story or none at all."""
+    with _clean_up(folder, config), folder.logging() if folder else contextlib.nullcontext():
+        seconds: dict[str, float] = {}
+        if folder:
+            read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
+            hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
+            folder.write_environment(hashes)
+        _, train_data, valid_data, test_data, trainer = assemble(config, folder, seconds)
+        logger.info("%s on %s, seed %d%s", config["label"], config["dataset"], config["seed"],
+                    f", writing {folder.path}" if folder else "")  # fmt: skip
+        show_progress = config["show_progress"] and not config["quiet"]
+        with _timed(seconds, "fit"):
+            score, valid_result = trainer.fit(train_data, valid_data, show_progress=show_progress)
+        with _timed(seconds, "test"):
+            test_result = trainer.evaluate(test_data, show_progress=False)
+        result = {
+            "best_valid_score": float(score),
+            "valid_score_bigger": config["valid_metric_bigger"],
+            "best_valid_result": dict(valid_result or {}),
+            "test_result": dict(test_result or {}),
+        }
+        if folder:
+            if test_result:
+                write_evaluation(folder, config, test_data._dataset, trainer.evaluator)
+            folder.write_json(METRICS, {**result, **_report(config, trainer, seconds)})
+        return {**result, "run_dir": str(folder.path) if folder else None}
+
+
+def validate(
+    config: Config, callback_fn: Callable[[int, float], None] | None = None
+) -> dict[str, Any]:
+    """Train in memory and report on validation; the test data are not evaluated.
+
+    Args:
+        config: The run's settings.
+        callback_fn: Called with epoch and validation score after each evaluated epoch.
+
+    Returns:
+        ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``best_epoch``.
+
+    Raises:
+        ValueError: If the options, the data or the training say no.
+    """
+    _, train_data, valid_data, _, trainer = assemble(config)
+    if not valid_data:
+        raise ValueError(f"eval_args.split={config['eval_args']['split']}: no validation data")
+    score, result = trainer.fit(
+        train_data, valid_data, show_progress=False, callback_fn=callback_fn
+    )
+    if result is None:  # eval_step says that no epoch is evaluated: the last one is the model
+        result = trainer.evaluate(valid_data)
+        score = calculate_valid_score(result, trainer.valid_metric)
+    return {
+        "best_valid_score": float(score),
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": dict(result),
+        "best_epoch": trainer.best_epoch,
+    }
+
+
+def _report(
+    config: Config, trainer: EnhancedTrainer, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """What was run and what it cost."""
+    per_epoch = [row["train_seconds"] for row in trainer.history]
+    return {
+        "label": config["label"],
+        "enhancer": config["enhancer"],
+        "backbone": config["backbone"],
+        "dataset": config["dataset"],
+        "variant": config["variant"],
+        "seed": config["seed"],
+        "epochs_run": len(trainer.history),
+        "best_epoch": trainer.best_epoch,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "seconds": {key: round(value, 3) for key, value in seconds.items()},
+        "train_seconds_per_epoch": round(sum(per_epoch) / len(per_epoch), 4) if per_epoch else None,
+        "peak_memory_mb": round(resources.peak_mb(), 1),
+        "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)
+        if config["device"].type == "cuda" else None,
+    }  # fmt: skip
+
+
+@contextlib.contextmanager
+def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
+    resume = f"--resume={folder.path}" if folder else ""
+    if config.own_class:
+        resume += " --{}={}".format(*config.own_class)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if folder:  # what there is stays
+            logger.warning("stopped; continue with: recbole-enhance %s", resume)
+        raise
+    except BaseException as error:
+        if folder and (folder.path / CHECKPOINT).is_file() and not isinstance(error, ValueError):
+            # A full disk or memory says nothing against the epochs that are done.
+            logger.warning("failed; continue with: recbole-enhance %s", resume)
+        elif folder:
+            folder.discard()
+        raise
+    finally:
+        if folder:
+            folder.release()
+
+
+_NAMES_SOMETHING = re.compile(r"[^\s:=]+[:=]")  # an option or a file
+
+
+@contextlib.contextmanager
+def _said_as_one_line(what: str) -> Iterator[None]:
+    """Turn the many types that RecBole fails with on odd options or data into ours.
+
+    Args:
+        what: An option, named where the error names none.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except ValueError as error:
+        if type(error) is not ValueError or _NAMES_SOMETHING.match(str(error)):
+            raise
+        raise ValueError(f"{what}: {error}") from error
+    except Exception as error:
+        if out_of_memory(error):  # says nothing against the options or the data
+            raise
+        kind = type(error).__name__
+        raise ValueError(f"{what} cannot be built with these options: {kind}: {error}") from error
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = time.perf_counter() - start

@@ -1,0 +1,202 @@
+"""Explain a run of RVRec: which stretches of a history carry each recommendation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.enhancer.rvrec.gaussian import wasserstein2_squared
+from recbole_enhance.experiment.quick_start import load_run
+from recbole_enhance.explanation.attribution import (
+    Attribution,
+    Histories,
+    Tables,
+    attribute,
+    histories_of,
+    tables_of,
+)
+from recbole_enhance.explanation.coalitions_page import page
+from recbole_enhance.explanation.titles import names_of
+from recbole_enhance.explanation.words import one_folder
+from recbole_enhance.storage.run_folder import RunFolder
+
+JSONL, HTML = "coalitions.jsonl", "coalitions.html"
+NO_REASON = "No supporting history; the score comes from the user's own vector."
+_SMALLEST_ALPHA = 1e-3  # prototypes of less weight are no reason
+_DEFAULTS: dict[str, Any] = {"users": (), "rows": 5, "k": 5, "title": "auto", "quiet": False}
+
+
+def main(words: Sequence[str]) -> int:
+    """Explain the lists of some users of a run.
+
+    Args:
+        words: The run's folder and options, see ``recbole-enhance --help``.
+
+    Raises:
+        ValueError: If the folder or an option says no.
+    """
+    folder, options = one_folder(words, _DEFAULTS)
+    run = load_run(folder)
+    lines = explanations(run, options["users"], options["rows"], options["k"], options["title"])
+    files = RunFolder.open(folder)
+    files.write_jsonl(JSONL, lines)
+    files.write_text(HTML, page(run.config["label"], run.config["dataset"], lines))
+    if not options["quiet"]:
+        print("\n".join(told(line) for line in lines))
+        print(f"\nexplanations: {folder / JSONL}\npage: {folder / HTML}")
+    return 0
+
+
+@torch.no_grad()
+def explanations(
+    run: Any, users: Sequence[str], n_users: int, k: int, title: str = "auto"
+) -> list[dict[str, Any]]:
+    """One entry per recommendation, in the user's own tokens and titles.
+
+    Args:
+        run: A run of RVRec, from :func:`~recbole_enhance.experiment.quick_start.load_run`.
+        users: Their tokens; empty for the first users of the test data.
+        n_users: How many users, where none are named.
+        k: Length of the lists.
+        title: Column of the ``.item`` file, see :func:`~.titles.names_of`.
+
+    Returns:
+        See docs/papers/rvrec.md.
+
+    Raises:
+        ValueError: If a user is unknown, or the run has no prototypes.
+    """
+    model = run.trainer.model.eval()
+    if model.rvrec.prototypes is None:
+        raise ValueError(
+            "rvrec_msvr=False: a run without prototypes of histories has no coalitions to explain"
+        )
+    tables, dataset = tables_of(model), run.test_data._dataset
+    ids = _user_ids(run, users, n_users)
+    scores = _masked_scores(run, ids)
+    best = scores.topk(min(k, dataset.item_num - 1))
+    histories = histories_of(model, tables, ids)
+    shown = torch.cat([histories.item.flatten(), best.indices.flatten()])
+    names = names_of(run, title, shown)
+    lines = []
+    for row, user in enumerate(dataset.id2token(dataset.uid_field, ids.cpu().numpy())):
+        one = Histories(*(part[row : row + 1] for part in histories))
+        for rank, (score, item) in enumerate(zip(best.values[row].tolist(), best.indices[row])):
+            if score == float("-inf"):  # he has nearly everything
+                continue
+            found = attribute(model, tables, ids[row : row + 1], one, item.view(1))
+            lines.append({
+                "user": str(user), "item": names[0][int(item)], "title": names[1][int(item)],
+                "rank": rank + 1, "score": score,
+                **_entry(model, one, found, names, score),
+                "uncertainty": _uncertainty(model, tables, ids[row], item),
+                "meta": _meta(model, one, ids[row], tables),
+            })  # fmt: skip
+    return lines
+
+
+def _user_ids(run: Any, users: Sequence[str], n_users: int) -> Tensor:
+    dataset, device = run.test_data._dataset, run.trainer.model.device
+    known = dataset.field2token_id[dataset.uid_field]
+    unknown = [user for user in users if user not in known or known[user] == 0]
+    if unknown:
+        raise ValueError(f"users={unknown[0]}: no such user in {run.config['dataset']}")
+    if users:
+        return torch.tensor([known[user] for user in users], device=device)
+    return dataset.inter_feat[dataset.uid_field].unique()[:n_users].to(device)
+
+
+def _masked_scores(run: Any, users: Tensor) -> Tensor:
+    """Scores of all items, without what the user is known to have before the test."""
+    model = run.trainer.model
+    scores = model.full_sort_predict({model.USER_ID: users}).view(len(users), -1).clone()
+    scores[:, 0] = float("-inf")
+    if not run.config["repeatable"]:
+        parts = [run.train_data._dataset, run.valid_data._dataset]
+        row, item = UserLists.of_datasets(parts).of(users.cpu())
+        scores[row.to(scores.device), item.to(scores.device)] = float("-inf")
+    return scores
+
+
+def _entry(
+    model: Any, history: Histories, found: Attribution, names: Any, score: float
+) -> dict[str, Any]:
+    """Base, coalitions by value, the best one (Eq. 17) and the check."""
+    tokens, titles = names
+    n = int(history.lengths[0])
+    item, ids, p = (part[0, :n].tolist() for part in (history.item, history.ids, history.p))
+    w = history.weights[0, :n].tolist()
+    coalitions = []
+    for k, value in enumerate(found.additive.tolist()):
+        places = [t for t in range(n) if ids[t] == k]
+        coalitions.append({
+            "id": k, "items": [tokens[item[t]] for t in places],
+            "titles": [titles[item[t]] for t in places],
+            "positions": [t + 1 for t in places], "size": len(places), "value_additive": value,
+            "value_shapley": None if found.shapley is None else found.shapley[k].item(),
+            "value_removal": found.removal[k].item(),
+            "gate_p": [round(p[t], 4) for t in places[:-1]],
+            "item_values": found.items[places].tolist(), "weights": [w[t] for t in places],
+        })  # fmt: skip
+    coalitions.sort(key=lambda c: -c["value_additive"])
+    total = found.base + sum(c["value_additive"] for c in coalitions)
+    return {
+        "base": {"user_mean": found.base},
+        "coalitions": coalitions,
+        "explanation": _sentence(coalitions, abs(model.rvrec.alpha.item())),
+        "check": {"sum": total, "gap": abs(total - score)},
+    }
+
+
+def _sentence(coalitions: list[dict[str, Any]], alpha: float) -> dict[str, Any]:
+    """Eq. (17), or that there is no reason."""
+    if not coalitions or coalitions[0]["value_additive"] <= 0 or alpha < _SMALLEST_ALPHA:
+        return {"coalition": None, "share": 0.0, "text": NO_REASON}
+    best = coalitions[0]
+    positive = sum(max(c["value_additive"], 0.0) for c in coalitions)
+    titles = best["titles"]
+    joined = " and ".join([", ".join(titles[:-1]), titles[-1]] if len(titles) > 1 else titles)
+    together = " together" if len(titles) > 1 else ""
+    return {
+        "coalition": best["id"], "share": best["value_additive"] / positive,
+        "text": f"Recommended because you liked {joined}{together}.",
+    }  # fmt: skip
+
+
+def _uncertainty(model: Any, tables: Tables, user: Tensor, item: Tensor) -> Any:
+    """Mean sigmas and W2 of a pair; None without PEO."""
+    network = model.rvrec
+    if network.users is None:
+        return None
+    _, raw, *_ = model.adapter.base(model)
+    e, f = tables.users[user].unsqueeze(0), raw[item].unsqueeze(0)
+    sigma, tau = network.users.deviation(e), network.items.deviation(f)
+    mu, nu = network.users.mean(e), network.items.mean(f)
+    distance = wasserstein2_squared(mu, sigma, nu, tau).sqrt()
+    return {"sigma_user": sigma.mean().item(), "sigma_item": tau.mean().item(),
+            "w2_user_item": distance.item()}  # fmt: skip
+
+
+def _meta(model: Any, history: Histories, user: Tensor, tables: Tables) -> dict[str, Any]:
+    prototypes = model.rvrec.prototypes
+    return {
+        "game": "additive" if tables.linear else "coalitions", "kappa": prototypes.kappa,
+        "alpha": model.rvrec.alpha.item(), "partition": "p>0.5",
+        "hist_used": int(history.lengths[0]),
+        "hist_total": int(model.rvrec.histories.counts[user]),
+    }  # fmt: skip
+
+
+def told(line: dict[str, Any]) -> str:
+    """One entry in words.
+
+    Args:
+        line: See :func:`explanations`.
+    """
+    said = line["explanation"]
+    share = ""
+    if said["coalition"] is not None:
+        share = f" ({said['share']:.0%} of what the history adds)"
+    return f"user {line['user']}, {line['rank']}. {line['title']}: {said['text']}{share}"

@@ -1,0 +1,1 @@
+"""Options as data: read, merged, checked."""

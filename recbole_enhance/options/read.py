@@ -1,0 +1,346 @@
+"""Options as data: read from argv and YAML, merged layer by layer. Nothing is ever evaluated."""
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+# Option -> whether a value holds, and what must be, in words.
+Allowed = Mapping[str, tuple[Callable[[Any], bool], str]]
+Layer = tuple[str, Mapping[str, Any]]  # where the options stand, and the options
+
+# Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
+# RecBole replaces them whole, and so silently changes the protocol.
+MERGED = ("eval_args", "train_neg_sample_args")
+# Names and separators, not numbers: a dataset may be called 007.
+_TEXT = ("model", "dataset", "backbone", "variant", "run_dir", "data_path", "field_separator",
+         "seq_separator")  # fmt: skip
+_INTERVAL = re.compile(r"^[\[(][^,\[\]()]*,[^,\[\]()]*[\])]$")  # RecBole's "[5,inf)"
+
+
+class UnknownOptionError(ValueError):
+    """An option that this run does not have.
+
+    Args:
+        key: The option.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, key: str, why: str) -> None:
+        super().__init__(f"{key}: {why}")
+        self.key = key
+
+
+class Loader(yaml.SafeLoader):
+    """Safe YAML that also reads ``1e-3`` as a number, as RecBole's loader does.
+
+    What the standard forbids and PyYAML passes is refused: a key that stands twice.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping of keys that stand once; keys of a merge (``<<``) may stand again."""
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag != "tag:yaml.org,2002:merge" and isinstance(key_node.value, str):
+                if key_node.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key_node.value} stands twice", key_node.start_mark
+                    )
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+
+def parse_value(key: str, text: str) -> Any:
+    """Read one value given as text.
+
+    Args:
+        key: The option, for the message.
+        text: YAML: ``0.1``, ``true``, ``[64, 32]``, ``{a: 1}``. RecBole's half-open intervals and
+            ``None`` are understood too.
+
+    Returns:
+        Plain Python values.
+
+    Raises:
+        ValueError: If the text is no YAML.
+
+    Example:
+        >>> parse_value("learning_rate", "1e-3"), parse_value("topk", "[5, 10]")
+        (0.001, [5, 10])
+    """
+    if _INTERVAL.match(text) and not text.endswith("]"):
+        return text
+    if text == "None":
+        return None
+    try:
+        return _load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ValueError(f"{key}={text[:80]}: not a YAML value") from error
+
+
+def read_option(key: str, text: str) -> Any:
+    """Read the value of a run's option given as text.
+
+    Args:
+        key: The option; a name or separator stays text.
+        text: As for :func:`parse_value`.
+
+    Example:
+        >>> read_option("epochs", "3"), read_option("dataset", "007")
+        (3, '007')
+    """
+    name = key in _TEXT and text not in ("", "~", "null", "None")
+    return text if name else parse_value(key, text)
+
+
+def _load(stream: Any) -> Any:
+    content = yaml.load(stream, Loader)
+    json.dumps(content, default=str, skipkeys=True)  # no value may hold itself
+    return content
+
+
+def parse_flag(key: str, text: str) -> bool:
+    """Read one yes or no given as text, as every other option is read.
+
+    Args:
+        key: The option, for the message.
+        text: YAML: ``true``, ``yes``, ``on`` and their opposites, whatever the case.
+
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+        >>> parse_flag("quiet", "yes"), parse_flag("quiet", "False")
+        (True, False)
+    """
+    value = parse_value(key, text)
+    if not isinstance(value, bool):
+        raise ValueError(f"{key}={text}: true or false is expected")
+    return value
+
+
+def load_yaml(path: Any) -> dict[str, Any]:
+    """Read a mapping of options from a YAML file.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ValueError: If it is missing, no YAML, or no mapping.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = _load(file)
+    except FileNotFoundError:
+        raise ValueError(f"config file {path} does not exist") from None
+    except (yaml.YAMLError, RecursionError, ValueError, OSError) as error:
+        raise ValueError(f"config file {path}: {' '.join(str(error).split())}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ValueError(f"config file {path}: a mapping of options is expected")
+    return content
+
+
+def parse_argv(argv: Sequence[str]) -> dict[str, str]:
+    """Split ``--key=value``, ``--key value`` and bare ``--flag`` (true) into a mapping.
+
+    Args:
+        argv: The words after the verb.
+
+    Raises:
+        ValueError: If a word belongs to no option or an option stands twice with other values.
+
+    Example:
+        >>> parse_argv(["--epochs=3", "--model", "BPR", "--quiet"])
+        {'epochs': '3', 'model': 'BPR', 'quiet': 'true'}
+    """
+    options: dict[str, str] = {}
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--") or word == "--":
+            raise ValueError(f"{word!r} is no option: write --key=value or --key value")
+        key, equals, value = word[2:].partition("=")
+        if not all(key.split(".")):
+            raise ValueError(f"{word!r} is no option: the name is missing")
+        if not equals:
+            value = words.pop(0) if words and not words[0].startswith("--") else "true"
+        if options.get(key, value) != value:
+            raise ValueError(f"--{key} is given twice: {options[key]} and {value}")
+        options[key] = value
+    return options
+
+
+class Dotted(dict[str, Any]):
+    """A mapping that was written with dots, and so adds to what is there."""
+
+
+def nest(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn dotted keys into nested mappings.
+
+    Args:
+        options: ``{"eval_args.mode": "uni100"}`` and the like.
+
+    Raises:
+        ValueError: If a key is both a value and a mapping.
+
+    Example:
+        >>> nest({"eval_args.mode": "uni100", "epochs": 3})
+        {'eval_args': {'mode': 'uni100'}, 'epochs': 3}
+    """
+    nested: dict[str, Any] = {}
+    for dotted, value in options.items():
+        *parents, leaf = dotted.split(".")
+        node = nested
+        for parent in parents:
+            node = node.setdefault(parent, Dotted())
+            if not isinstance(node, dict):
+                raise ValueError(f"{dotted}: {parent} is given as a value too")
+        if isinstance(node.get(leaf), dict):
+            raise ValueError(f"{dotted}: given as a value and as a mapping")
+        node[leaf] = value
+    return nested
+
+
+def merge(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Lay options over one another, later over earlier.
+
+    Args:
+        layers: Origin and options, lowest priority first. What was :class:`Dotted` merges at any
+            depth, :data:`MERGED` by one key, and other dictionaries are replaced.
+
+    Returns:
+        Merged options, and the origin of each one (nested ones as ``eval_args.mode``).
+
+    Example:
+        >>> merge([("a", {"eval_args": {"order": "RO", "mode": "full"}}),
+        ...        ("b", {"eval_args": {"mode": "uni100"}})])[0]
+        {'eval_args': {'order': 'RO', 'mode': 'uni100'}}
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, options in layers:
+        for key, value in options.items():
+            if isinstance(value, Dotted) or (isinstance(value, dict) and key in MERGED):
+                base = values.get(key)
+                base = base if isinstance(base, dict) else {}
+                whole = origins.pop(key, None)
+                if whole is not None:
+                    origins.update({f"{key}.{inner}": whole for inner in base})
+                values[key] = _overlay(base, value)
+                origins.update({f"{key}.{inner}": origin for inner in value})
+            else:
+                values[key] = value
+                for inner in [name for name in origins if name.startswith(f"{key}.")]:
+                    del origins[inner]
+                origins[key] = origin
+    return values, origins
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        if isinstance(value, Dotted):
+            if key == "mode" and isinstance(below, str):
+                below = {"valid": below, "test": below}  # eval_args.mode: full stands for both
+            value = _overlay(below if isinstance(below, dict) else {}, value)
+        result[key] = value
+    return result
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which known name was probably meant.
+
+    Returns:
+        ``"; did you mean X?"``, or nothing if no name is near.
+
+    Example:
+        >>> nearest("learnng_rate", ["learning_rate", "learner"])
+        '; did you mean learning_rate?'
+    """
+    known = list(known)
+    lowered = {other.lower(): other for other in known}
+    match = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return f"; did you mean {lowered[match[0]]}?" if match else ""
+
+
+def flatten(options: Mapping[str, Any], origins: Mapping[str, str]) -> list[tuple[str, Any, str]]:
+    """List (key, value, origin), nested where the origins are."""
+    rows = []
+    for key in sorted(options):
+        inner = sorted(name for name in origins if name.startswith(f"{key}."))
+        if key in origins or not inner:
+            rows.append((key, options[key], origins.get(key, "computed")))
+        else:
+            rows += [(name, options[key][name[len(key) + 1 :]], origins[name]) for name in inner]
+    return rows
+
+
+def split_files(options: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Part the names of files, ``config_files`` as text or a list, from the options.
+
+    Example:
+        >>> split_files({"config_files": "a.yaml, b.yaml", "model": "BPR"})
+        (['a.yaml', 'b.yaml'], {'model': 'BPR'})
+    """
+    rest = dict(options)
+    files = rest.pop("config_files", None) or []
+    if isinstance(files, str):
+        files = files.replace(",", " ").split()
+    return [str(name) for name in files], rest
+
+
+def one_line(text: Any) -> str:
+    """Text, or an error's, on one line.
+
+    Example:
+        >>> one_line("no such   file ")
+        'no such file'
+    """
+    return " ".join(str(text).split())
+
+
+def refuse_out_of_range(config: Any, allowed: Allowed) -> None:
+    """Refuse a value that an option cannot have.
+
+    Args:
+        config: The run's settings.
+        allowed: Option -> whether a value holds, and what must be, in words.
+
+    Raises:
+        ValueError: Naming the option, the value and what is allowed.
+    """
+    for key, (holds, wording) in allowed.items():
+        if not holds(config[key]):
+            raise ValueError(f"{key}={config[key]}: must be {wording}")
+
+
+def whole(value: Any) -> bool:
+    """Whether a value is a whole number above 0."""
+    return type(value) is int and value >= 1
+
+
+WHOLE = whole, "a whole number above 0"
+
+
+def one_of(values: Sequence[Any]) -> tuple[Callable[[Any], bool], str]:
+    """Test and wording of an option that takes one of some words.
+
+    Example:
+        >>> holds, wording = one_of(("ui", "mi"))
+        >>> holds("mi"), wording
+        (True, 'one of ui, mi')
+    """
+    return tuple(values).__contains__, f"one of {', '.join(values)}"

@@ -1,0 +1,417 @@
+"""Everything that one run leaves behind, each file whole or not there."""
+
+import contextlib
+import csv
+import gzip
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from recbole_enhance.options.read import Loader, load_yaml
+from recbole_enhance.storage.file_lock import lock_file
+from recbole_enhance.storage.tensor_files import dump_tensors
+
+CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
+LOCK = ".lock"
+HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
+_TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
+# What may differ between two runs that must give the same numbers.
+VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
+             "use_gpu", "log_tensorboard", "log_wandb", "wandb_project", "checkpoint_dir",
+             "save_recs")  # fmt: skip
+_PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
+logger = logging.getLogger("recbole_enhance")
+
+
+class RunFolder:
+    """One folder per run.
+
+    Args:
+        path: The folder, which exists.
+        fresh: Whether it was empty or not there, so that all in it is this run's.
+        made: The folders that this run made, innermost first.
+    """
+
+    def __init__(self, path: Path, fresh: bool, made: Sequence[Path] = ()) -> None:
+        self.path = path
+        self.fresh = fresh
+        self.made = tuple(made)
+        self._lock: Any = None
+
+    @classmethod
+    def create(cls, config: Any) -> "RunFolder":
+        """Make the folder of a new run and write its settings.
+
+        Args:
+            config: The run's :class:`~recbole_enhance.experiment.config.Config`.
+
+        Raises:
+            ValueError: If ``run_dir`` is taken or cannot be made.
+        """
+        folder = None
+        path = Path(config["run_dir"] or "runs")
+        try:
+            if config["run_dir"]:
+                made = missing_folders(path)
+                path.mkdir(parents=True, exist_ok=True)
+                _refuse_taken(path)
+            else:
+                path = Path("runs", config["dataset"], config["label"], run_key(config))
+                made = missing_folders(path.parent)
+                path = _make_numbered(path)
+                made.insert(0, path)
+            folder = cls(path, fresh=False, made=made)
+            folder.lock("run_dir")
+            _refuse_taken(path)  # by a run that was over before we had the lock
+            folder.fresh = True
+            folder.write_text(CONFIG, config_text(config))
+        except (OSError, ValueError) as error:
+            if folder is not None:
+                folder.discard()
+                folder.release()
+            if isinstance(error, ValueError):
+                raise
+            raise ValueError(
+                f"run_dir={error.filename or path}: cannot be written ({error.strerror})"
+            ) from error
+        return folder
+
+    @classmethod
+    def open(cls, path: Any) -> "RunFolder":
+        """Open the folder of an earlier run.
+
+        Raises:
+            ValueError: If there is no run in it.
+        """
+        path = Path(path)
+        if not (path / CONFIG).is_file():
+            raise ValueError(f"resume={path}: no run here ({CONFIG} is missing)")
+        return cls(path, fresh=False)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has reported its test result."""
+        return (self.path / METRICS).is_file()
+
+    def backbone(self) -> tuple[str, str]:
+        """The option that names the backbone, ``model`` or ``backbone``, and the name.
+
+        Raises:
+            ValueError: If the settings name none.
+        """
+        options = load_yaml(self.path / CONFIG)
+        model, backbone = options.get("model"), options.get("backbone")
+        if not isinstance(model, str) or not isinstance(backbone, str):
+            raise ValueError(f"{self.path / CONFIG}: model and backbone are expected")
+        return ("model" if model == backbone else "backbone"), backbone
+
+    def lock(self, option: str) -> None:
+        """Keep other processes out, until :meth:`release` or the end of this process.
+
+        The kernel holds the lock, so that none outlives a kill; the file ``.lock`` may. What an
+        earlier process was writing when it was killed is removed.
+
+        Args:
+            option: How the folder was named, for the message.
+
+        Raises:
+            ValueError: If another process runs in this folder.
+        """
+        self._lock = lock_file(self.path / LOCK, f"{option}={self.path}")
+        for stale in self.path.glob(_TEMPORARY):
+            stale.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Let other processes in."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):  # a folder that became unwritable
+                (self.path / LOCK).unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def discard(self) -> None:
+        """Remove what this run wrote, and the folders that it made; a user's own folder stays."""
+        if not self.fresh:
+            return
+        for entry in self.path.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+        for folder in self.made:
+            with contextlib.suppress(OSError):  # another run may have come into a parent
+                folder.rmdir()
+
+    # ---- files -----------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _replacing(self, name: str) -> Iterator[Path]:
+        """Give a temporary name, which becomes ``name`` only when the block has succeeded."""
+        temporary = self.path / f".{name}.{os.getpid()}.tmp"
+        try:
+            yield temporary
+            os.replace(temporary, self.path / name)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path / name)) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write_bytes(self, name: str, content: bytes | memoryview) -> None:
+        """Write a file whole."""
+        with self._replacing(name) as temporary:
+            temporary.write_bytes(content)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file whole."""
+        with self._replacing(name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def write_jsonl(self, name: str, lines: Iterable[Any]) -> None:
+        """Write one JSON value a line."""
+        self.write_text(name, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in lines))
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file whole."""
+        self.write_text(name, json.dumps(plain(content), indent=2, sort_keys=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file of this run."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.path / name}: not JSON ({error})") from error
+
+    def write_csv_gz(
+        self, name: str, header: Sequence[str], columns: Sequence[Iterable[Any]]
+    ) -> None:
+        """Write columns as a gzipped CSV file with a stable byte content."""
+        text = _csv_text(header, zip(*columns))
+        self.write_bytes(name, gzip.compress(text.encode("utf-8"), mtime=0))
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Write rows as a CSV file."""
+        self.write_text(name, _csv_text(header, rows))
+
+    def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write one row per epoch; the columns are all keys in order of appearance."""
+        header = list(dict.fromkeys(key for row in rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, header, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self.write_text(HISTORY, text.getvalue())
+
+    def save_tensors(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write tensors and plain values, to be read by :func:`~.tensor_files.load_tensors`."""
+        self.write_bytes(name, dump_tensors(content))
+
+    # ---- surroundings ----------------------------------------------------------------------
+
+    def write_environment(self, data_hashes: Mapping[str, str]) -> None:
+        """Write what a rerun would need to know about this machine and these data.
+
+        Raises:
+            ValueError: If this is a resumed run, and its data have changed since.
+        """
+        if (self.path / ENVIRONMENT).is_file():
+            before = self.read_json(ENVIRONMENT)
+            before = before.get("data_sha256") if isinstance(before, dict) else None
+            if not isinstance(before, dict):
+                raise ValueError(f"{self.path / ENVIRONMENT}: data_sha256 is missing")
+            changed = sorted(name for name in before if before[name] != data_hashes.get(name))
+            if changed:
+                raise ValueError(f"resume={self.path}: {', '.join(changed)} changed since the run")
+            return
+        self.write_json(
+            ENVIRONMENT,
+            {
+                "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "versions": {name: package_version(name) for name in _PACKAGES},
+                "git_commit": git_commit(),
+                "cpu_threads": torch.get_num_threads(),
+                "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+                "data_sha256": dict(data_hashes),
+            },
+        )
+
+    @contextlib.contextmanager
+    def logging(self) -> Iterator[None]:
+        """Send every logger to ``run.log`` while the block runs."""
+        handler = logging.FileHandler(self.path / LOG, encoding="utf-8")
+        handler.setFormatter(_NoColour("%(asctime)s %(levelname)s %(message)s"))
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(handler)
+        root.setLevel(min(level, logging.INFO) if level else logging.INFO)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+            handler.close()
+
+
+def config_text(config: Any) -> str:
+    """What ``config.yaml`` of a run holds."""
+    options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
+    return yaml.safe_dump(plain(options), sort_keys=True)
+
+
+def recorded_options(config: Any) -> dict[str, Any]:
+    """What reading ``config.yaml`` of a run gives."""
+    return yaml.load(config_text(config), Loader)
+
+
+def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Options of the run in a folder that decide numbers and are not as recorded.
+
+    Args:
+        path: The folder; without a run in it there are none.
+        recorded: See :func:`recorded_options`.
+
+    Yields:
+        Option, the folder's value, and the other.
+    """
+    if (path / CONFIG).is_file():
+        saved = load_yaml(path / CONFIG)
+        for key in sorted((set(saved) | set(recorded)) - set(VOLATILE) | {"seed"}):
+            if saved.get(key) != recorded.get(key):
+                yield key, saved.get(key), recorded.get(key)
+
+
+def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str) -> None:
+    """Refuse a folder whose run has other options than are asked now.
+
+    Args:
+        path: The folder; without a run in it there is nothing to refuse.
+        recorded: See :func:`recorded_options`.
+        advice: What to do then, for the message.
+
+    Raises:
+        ValueError: Naming the folder, the first such option, and both values.
+    """
+    for key, old, new in changed_options(path, recorded):
+        raise ValueError(f"{path}: was run with {key}={old}, and {key}={new} is asked; {advice}")
+
+
+def digest(config: Any) -> str:
+    """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
+    options = {k: v for k, v in plain(config.options).items() if k not in VOLATILE}
+    return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_key(config: Any) -> str:
+    """Seed and options of a run: two runs of the same key give the same numbers."""
+    return f"{config['seed']}-{digest(config)}"
+
+
+def package_version(name: str) -> str | None:
+    """Installed version of a package, or None."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that this package runs from, with ``+`` if files differ from it."""
+    here = Path(__file__).parent
+    try:
+        describe = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return describe.stdout.strip()
+
+
+_RUNTIME_OPTIONS = ("enhancer", "label", "MODEL_TYPE", "run_dir")
+
+
+def missing_folders(path: Path) -> list[Path]:
+    """List the folders on the way to ``path`` that are not there, innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def _refuse_taken(path: Path) -> None:
+    if any(entry.name != LOCK for entry in path.iterdir()):
+        raise ValueError(
+            f"run_dir={path}: not empty; name another, or continue it: --resume={path}"
+        )
+
+
+def _make_numbered(path: Path) -> Path:
+    """Make ``path``, or ``path-2`` and so on: an earlier run of the same settings is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    number, candidate = 1, path
+    while True:
+        try:
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            if not candidate.is_dir():
+                raise
+            number += 1
+            candidate = path.with_name(f"{path.name}-{number}")
+
+
+def plain(value: Any) -> Any:
+    """Reduce to what YAML and JSON hold."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, (np.generic, torch.Tensor)):
+        return value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no infinity
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+class _NoColour(logging.Formatter):
+    """RecBole colours its messages; a file wants none. Some of them have no place for a value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        try:
+            record.getMessage()
+        except TypeError:  # ract.py:76
+            record.msg = " ".join(map(str, (record.msg, *(record.args or ()))))
+            record.args = None
+        return re.sub(r"\x1b\[[0-9;]*m", "", super().format(record))
+
+
+def _csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def history_rows(path: Path) -> list[dict[str, str]]:
+    """Read ``history.csv`` of a run."""
+    with open(path / HISTORY, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

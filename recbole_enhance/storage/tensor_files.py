@@ -1,0 +1,106 @@
+"""Models and checkpoints as files of tensors and plain values, which load without running code."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+
+_FORMAT = 1
+
+
+def dump_tensors(content: Mapping[str, Any]) -> memoryview:
+    """Tensors, arrays, sparse matrices and plain values as the content of a file.
+
+    In memory, since torch calls a file from C++: there a signal's exception becomes a RuntimeError,
+    and a file that the exception closed ends the process.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": _FORMAT, **_encode(dict(content))}, buffer)
+    return buffer.getbuffer()
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether there was no memory, of which torch makes a RuntimeError."""
+    known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+    return known or "allocate memory" in str(error)
+
+
+def load_tensors(
+    path: Path, label: str, device: Any, run: str | None = None
+) -> dict[str, Any]:
+    """Read a model or checkpoint without running code from it.
+
+    Args:
+        path: The file.
+        label: What the file must belong to, as ``DVR-BPR``.
+        device: Where tensors go.
+        run: The key of the run that the file must have; None takes any.
+
+    Raises:
+        ValueError: If the file is missing, no such file of tensors, or belongs to another pair of
+            models or to another run.
+        OSError: If it cannot be read.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except OSError:
+        raise
+    except Exception as error:  # torch raises many types on what is not its own
+        if out_of_memory(error):
+            raise
+        raise ValueError(f"{path}: not a checkpoint of tensors and plain values") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT or "label" not in content:
+        raise ValueError(f"{path}: not a checkpoint of recbole_enhance")
+    if content["label"] != label:
+        raise ValueError(f"{path}: belongs to {content['label']}, this run is {label}")
+    if run is not None and content.get("run") != run:
+        raise ValueError(f"{path}: belongs to a run with other options or another seed")
+    return _decode(content)
+
+
+@contextlib.contextmanager
+def refused_misfit(path: Any) -> Iterator[None]:
+    """Say in one line that what a file holds is not what the block expects of it."""
+    try:
+        yield
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        if out_of_memory(error):
+            raise
+        raise ValueError(f"{path}: does not fit this model or these data") from error
+
+
+def _encode(value: Any) -> Any:
+    """Write arrays and sparse matrices (ItemKNN, EASE) as tensors, which load safely."""
+    if isinstance(value, dict):
+        return {key: _encode(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_encode(inner) for inner in value)
+    if isinstance(value, np.ndarray):
+        kind = str(value.dtype)
+        array = value.astype(np.int64) if kind in ("uint32", "uint64", "uint16") else value
+        return {"__array__": torch.from_numpy(np.ascontiguousarray(array)), "dtype": kind}
+    if scipy.sparse.issparse(value):
+        rows = value.tocsr()
+        parts = [torch.from_numpy(part) for part in (rows.data, rows.indices, rows.indptr)]
+        return {"__sparse__": parts, "shape": list(rows.shape), "layout": value.format}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, dict) and "__array__" in value:
+        return value["__array__"].cpu().numpy().astype(value["dtype"])
+    if isinstance(value, dict) and "__sparse__" in value:
+        parts = tuple(part.cpu().numpy() for part in value["__sparse__"])
+        return scipy.sparse.csr_matrix(parts, shape=value["shape"]).asformat(value["layout"])
+    if isinstance(value, dict):
+        return {key: _decode(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_decode(inner) for inner in value)
+    return value

@@ -1,0 +1,1 @@
+"""What a method of your own is tested with: the contract, planted worlds, and made runs."""

@@ -1,0 +1,379 @@
+"""A mix-in over any RecBole trainer: safe checkpoints, exact resume, history and progress."""
+
+import math
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.trainer.trainer import PretrainTrainer, Trainer
+from recbole.utils import get_trainer
+from torch import nn
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from recbole_enhance.compat import mends
+from recbole_enhance.evaluation.collector import EnhancedCollector, EnhancedEvaluator
+from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
+from recbole_enhance.storage.tensor_files import load_tensors, refused_misfit
+from recbole_enhance.training import acceleration
+
+_PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
+
+
+class NotResumableError(ValueError):
+    """A run that can only start over."""
+
+
+class EnhancedTrainer(Trainer):
+    """RecBole's trainer with what a run of ours needs; a method's trainer extends it.
+
+    Mixed in front of the backbone's own trainer class by :func:`make_trainer`. ``fit`` stays
+    RecBole's: each epoch passes through the overridden steps below.
+
+    Args:
+        config: The run's settings.
+        model: The backbone.
+        folder: Where files go; None keeps everything in memory.
+
+    Attributes:
+        history: One row per epoch: losses, seconds, :meth:`log_epoch`, and validation metrics.
+        best_epoch: The epoch whose parameters :meth:`evaluate` reports.
+        generator: A method's own source of randomness: drawing from it leaves the backbone's
+            random states alone, so that a neutral method is the backbone, bit for bit.
+    """
+
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
+        writer = _tensorboard_writer(config, folder)
+        with mends.redirect_tensorboard(writer):
+            super().__init__(config, model)
+        own = config.options["eval_batch_size"]
+        self.test_batch_size = min(own or _PAIRS_PER_PREDICTION, _PAIRS_PER_PREDICTION)
+        self.eval_collector = EnhancedCollector(config)
+        self.eval_collector.check_model(model)
+        self.evaluator = EnhancedEvaluator(config)
+        if config["fast"]:
+            acceleration.compress_graphs(model)
+        self.folder = folder
+        self.history: list[dict[str, Any]] = []
+        self.best_epoch = -1
+        self.generator = torch.Generator(device="cpu").manual_seed(config["seed"])
+        self._best: dict[str, Any] | None = None
+        self._pending: dict[str, Any] | None = None
+        self._bar: tqdm | None = None
+        self._train_data: Any = None
+
+    # ---- what a method may override --------------------------------------------------------
+
+    def log_epoch(self) -> dict[str, float]:
+        """What a method wants to see in the epoch's row of ``history.csv``."""
+        return {}
+
+    def method_state(self) -> dict[str, Any]:
+        """State of the method that a checkpoint must hold: tensors and plain values."""
+        return {}
+
+    def load_method_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`method_state` gave."""
+
+    def write_results(self, folder: RunFolder) -> None:
+        """Write the method's own files after training."""
+
+    # ---- RecBole's steps -------------------------------------------------------------------
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = True,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Callable[[int, float], None] | None = None,
+    ) -> tuple[float, Any]:
+        """Train, keep the best parameters, write a checkpoint after each evaluated epoch.
+
+        Arguments and result are those of RecBole's ``Trainer.fit``. A checkpoint found in the
+        run folder is continued.
+        """
+        self._train_data, self._validates = train_data, bool(valid_data) and self.eval_step > 0
+        if self.folder is not None and (self.folder.path / CHECKPOINT).is_file():
+            path = self.folder.path / CHECKPOINT
+            with refused_misfit(path):
+                self.resume_checkpoint(path)
+        if self.cur_step > self.stopping_step or self.start_epoch >= self.epochs > 0:
+            self.eval_collector.data_collect(train_data)  # stopped before; only the test is left
+            result = self.best_valid_score, self.best_valid_result
+        else:
+            result = self._fit(train_data, valid_data, verbose, show_progress, callback_fn)
+        if self.folder is not None:
+            if self.history:  # epochs after the last evaluated one
+                self.folder.write_history(self.history)
+            self.write_results(self.folder)
+        return result
+
+    def _fit(
+        self,
+        train_data: Any,
+        valid_data: Any,
+        verbose: bool,
+        show_progress: bool,
+        callback_fn: Callable[[int, float], None] | None,
+    ) -> tuple[float, Any]:
+        """RecBole's ``fit`` under a progress bar over all steps."""
+
+        def end_of_epoch(epoch: int, score: float) -> None:
+            self._end_epoch(epoch)
+            if callback_fn is not None:
+                callback_fn(epoch, score)
+
+        steps = len(train_data)
+        with tqdm(
+            total=self.epochs * steps, initial=self.start_epoch * steps,
+            disable=None if show_progress else True,  # None: where there is no terminal
+            unit="step", desc=self.config["label"], dynamic_ncols=True,
+        ) as self._bar:  # fmt: skip
+            hook = self.optimizer.register_step_post_hook(lambda *_: self._bar.update())
+            try:
+                return super().fit(train_data, valid_data, verbose, True, False, end_of_epoch)
+            finally:
+                hook.remove()
+
+    def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
+        self._epoch = epoch_idx
+        start = time.perf_counter()
+        for module in self.model.modules():  # a wrapped backbone, too
+            if hasattr(module, "begin_epoch"):
+                module.begin_epoch()
+        loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
+        self.history.append(
+            {
+                "epoch": epoch_idx,
+                "train_loss": sum(loss) if isinstance(loss, tuple) else loss,
+                "train_seconds": round(time.perf_counter() - start, 4),
+                **self.log_epoch(),
+            }
+        )
+        return loss
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
+        start = time.perf_counter()
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        if math.isnan(score):
+            raise ValueError(
+                f"valid_metric={self.config['valid_metric']}: nobody has a value of it in epoch "
+                f"{self._epoch}, so no epoch can be the best; take another one"
+            )
+        row = self.history[-1]
+        row["valid_seconds"] = round(time.perf_counter() - start, 4)
+        row.update({f"valid_{name}": value for name, value in result.items()})
+        return score, result
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        """Keep the best parameters (RecBole calls this on each improvement)."""
+        self.best_epoch = epoch
+        self._best = {
+            "state_dict": {k: v.detach().clone() for k, v in self.model.state_dict().items()},
+            "other_parameter": _other_parameter(self.model),
+        }
+        if self.folder is not None:
+            self.folder.save_tensors(
+                MODEL,
+                {"label": self.config["label"], "run": run_key(self.config), "epoch": epoch,
+                 **self._best},
+            )  # fmt: skip
+        if not self._validates and epoch >= 0:
+            self._end_epoch(epoch)
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Report the epoch, then write history and checkpoint."""
+        row = self.history[-1]
+        told = []
+        if self._validates:
+            score = row.get(f"valid_{self.valid_metric}", math.nan)
+            told = [f"{self.valid_metric} {score:.4f}",
+                    f"best {self.best_valid_score:.4f} in epoch {self.best_epoch}"]  # fmt: skip
+        if self._bar is not None:
+            self._bar.set_postfix_str(", ".join(told))
+        if self._bar is None or self._bar.disable:
+            told.insert(0, f"train loss {row['train_loss']:.4f}")
+            logger.info("epoch %d: %s", epoch, ", ".join(told))
+        if self.folder is not None:
+            self.folder.write_history(self.history)
+            self.folder.save_tensors(CHECKPOINT, self._checkpoint(epoch))
+
+    def _check_nan(self, loss: torch.Tensor) -> None:
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"training loss is {loss.item()} in epoch {self._epoch}: "
+                f"learning_rate={self.learning_rate} may be too high for {self.config['label']}"
+            )
+
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,
+        model_file: Any = None,
+        show_progress: bool = False,
+    ) -> Any:
+        """Evaluate; arguments and result are those of RecBole's ``Trainer.evaluate``.
+
+        Raises:
+            ValueError: If ``model_file`` is unreadable or belongs to another model.
+        """
+        if load_best_model and eval_data:
+            if model_file is not None:
+                self.load_best(model_file)
+            elif self._best is not None:
+                self._load(self._best)
+        self.eval_collector.start(getattr(eval_data, "labelled", None))
+        return super().evaluate(eval_data, False, None, show_progress)
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        self.eval_collector.rows = batched_data[1]
+        return super()._neg_sample_batch_eval(batched_data)
+
+    def _build_optimizer(self, **kwargs: Any) -> Optimizer:
+        optimizer = super()._build_optimizer(**kwargs)
+        return acceleration.fused(optimizer) if self.config["fast"] else optimizer
+
+    def load_best(self, model_file: Any, run: str | None = None) -> None:
+        """Take the parameters of a model file.
+
+        Args:
+            model_file: ``model.pt`` of a run folder.
+            run: The ``run_key`` of the run that must have written it; None takes any.
+
+        Raises:
+            ValueError: If it is unreadable or belongs to another model or run.
+        """
+        state = load_tensors(model_file, self.config["label"], self.device, run)
+        with refused_misfit(model_file):
+            self._load(state)
+        self._best = state
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["state_dict"])
+        self.model.load_other_parameter(state["other_parameter"])
+
+    # ---- resume ----------------------------------------------------------------------------
+
+    def _optimizers(self) -> dict[str, Optimizer]:
+        """All optimisers of the trainer, a method's too; the base class's own comes last.
+
+        Last, because some trainers (RecVAE's) let ``optimizer`` be one of theirs in turn.
+        """
+        named = {name: value for name, value in vars(self).items() if isinstance(value, Optimizer)}
+        named["optimizer"] = named.pop("optimizer")
+        return named
+
+    def _optimizer_states(self) -> dict[str, Any]:
+        """State of each optimiser, or the name of the one that it is."""
+        first: dict[int, str] = {}
+        states: dict[str, Any] = {}
+        for name, optimizer in self._optimizers().items():
+            twin = first.setdefault(id(optimizer), name)
+            states[name] = optimizer.state_dict() if twin == name else twin
+        return states
+
+    def _counters(self) -> dict[str, Any]:
+        """Plain numbers that the backbone keeps as attributes (MultiVAE's annealing step)."""
+        return {k: v for k, v in vars(self.model).items() if type(v) in (bool, int, float)}
+
+    def _checkpoint(self, epoch: int) -> dict[str, Any]:
+        python_state = random.getstate()
+        return {
+            "label": self.config["label"],
+            "run": run_key(self.config),
+            "epoch": epoch,
+            "cur_step": self.cur_step,
+            "best_epoch": self.best_epoch,
+            "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": dict(self.best_valid_result or {}) or None,
+            "state_dict": self.model.state_dict(),
+            "other_parameter": _other_parameter(self.model),
+            "counters": self._counters(),
+            "optimizers": self._optimizer_states(),
+            "history": self.history,
+            "method": self.method_state(),
+            "random": {
+                "python": [python_state[0], list(python_state[1]), python_state[2]],
+                "numpy": list(np.random.get_state()),
+                "torch": torch.get_rng_state(),
+                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                "loader": self._train_data.generator.get_state(),
+                "method": self.generator.get_state(),
+            },
+        }
+
+    def resume_checkpoint(self, resume_file: Any) -> None:
+        """Continue after the checkpoint's epoch, as if the run had never stopped.
+
+        Args:
+            resume_file: ``checkpoint.pt`` of a run folder; ``model.pt`` stands beside it.
+
+        Raises:
+            ValueError: If a file is unreadable or belongs to another model.
+        """
+        if isinstance(self, PretrainTrainer):
+            raise NotResumableError(
+                f"resume: {self.config['model']} trains in stages, which cannot be continued"
+            )
+        run = run_key(self.config)
+        state = load_tensors(resume_file, self.config["label"], self.device, run)
+        self.load_best(resume_file.with_name(MODEL), run)
+        self.start_epoch = state["epoch"] + 1
+        for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result", "history"):
+            setattr(self, name, state[name])
+        self._load(state)
+        for name, value in state["counters"].items():
+            setattr(self.model, name, value)
+        for name, optimizer in self._optimizers().items():
+            saved = state["optimizers"][name]
+            if isinstance(saved, str):
+                setattr(self, name, getattr(self, saved))
+            else:
+                optimizer.load_state_dict(saved)
+        self.load_method_state(state["method"])
+        states = state["random"]
+        version, numbers, gauss = states["python"]
+        random.setstate((version, tuple(numbers), gauss))
+        np.random.set_state(tuple(states["numpy"]))
+        torch.set_rng_state(states["torch"].cpu())
+        if states["cuda"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]])
+        self._train_data.generator.set_state(states["loader"].cpu())
+        self.generator.set_state(states["method"].cpu())
+        logger.info("resumed after epoch %d", state["epoch"])
+
+
+def _other_parameter(model: Any) -> dict[str, Any]:
+    """What RecBole saves beside the parameters, without modules (DIN's embedding layer).
+
+    The state dict has their tensors, and the rest of such a module is the whole dataset.
+    """
+    others = model.other_parameter()
+    return {k: value for k, value in others.items() if not isinstance(value, nn.Module)}
+
+
+def make_trainer(config: Any, model: Any, folder: RunFolder | None) -> EnhancedTrainer:
+    """Mix the method's trainer over the backbone's own trainer.
+
+    Args:
+        config: The run's settings.
+        model: The backbone, wrapped if the method wraps it.
+        folder: Where files go, or None.
+    """
+    base = get_trainer(config["MODEL_TYPE"], config["model"])
+    method = config.method.trainer if config.method and config.method.trainer else EnhancedTrainer
+    bases = (method,) if base is Trainer else (method, base)
+    return type(f"{config['label'].replace('-', '')}Trainer", bases, {})(config, model, folder)
+
+
+def _tensorboard_writer(config: Any, folder: RunFolder | None) -> Any:
+    if not config["log_tensorboard"] or folder is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder.path / "tensorboard"))

@@ -1,0 +1,289 @@
+"""Search the options of a model or a method by validation: the verb ``tune``."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole.utils import ModelType
+from tqdm import tqdm
+
+from recbole_enhance.data import atomic
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.options.read import load_yaml, parse_argv, parse_flag, parse_value, split_files
+from recbole_enhance.storage.run_folder import VOLATILE, logger, missing_folders, plain
+from recbole_enhance.tuning import space as spaces
+from recbole_enhance.tuning.settings import PRUNERS, make_config
+
+if TYPE_CHECKING:  # Optuna is an extra
+    from recbole_enhance.tuning.study import SharedStudy
+    from recbole_enhance.tuning.workers import Plan
+
+STUDY = "study.db"
+_FORBIDDEN = {"run_dir": "trials leave no run folder; --out names where the study's files go"}
+
+
+def main(words: Sequence[str]) -> int:
+    """Tune from the command line.
+
+    Args:
+        words: Options, see ``recbole-enhance --help``.
+
+    Raises:
+        ValueError: As :func:`tune`.
+    """
+    options: dict[str, Any] = dict(parse_argv(words))
+    said = [load_yaml(name).get("quiet") for name in split_files(options)[0]]
+    quiet = parse_flag("quiet", options.pop("quiet", str(True in said)))
+    own = {key: options.pop(key) for key in ("space", "storage", "study", "pruner")
+           if key in options}  # fmt: skip
+    trials, jobs = (_whole(options, key, default) for key, default in (("trials", 20), ("jobs", 1)))
+    out = options.pop("out", None)
+    if any(":" in str(options.get(key, "")) for key in ("model", "backbone")):
+        sys.path.insert(0, os.getcwd())  # a class of the user's, as with python -m
+    if out is None:
+        config = make_config(options)
+        out = Path("tuning", config["dataset"], config["label"])
+    tune(options, Path(out), trials, jobs=jobs, quiet=quiet, page=True, **own)
+    return 0
+
+
+def _whole(options: dict[str, Any], key: str, default: int) -> Any:
+    return parse_value(key, options.pop(key)) if key in options else default
+
+
+def tune(
+    options: Mapping[str, Any],
+    out: str | Path,
+    trials: int,
+    space: Mapping[str, Any] | str | Path | None = None,
+    storage: str | None = None,
+    study: str | None = None,
+    jobs: int = 1,
+    pruner: str = "median",
+    quiet: bool = False,
+    page: bool = False,
+) -> dict[str, Any]:
+    """Search options by their validation score; the test data are not evaluated.
+
+    Called again, it goes on until there are ``trials`` in total. Any number of processes and
+    machines may call it with one ``storage`` and one ``study`` at the same time.
+
+    Args:
+        options: Those of a run: ``model``, ``dataset`` and others; ``config_files`` names files.
+            What is given here or there is not searched.
+        out: Folder for ``study.db``, ``trials.csv``, ``tuning.json``, ``best.yaml``.
+        trials: How many, in total; failed and pruned ones count, interrupted ones do not.
+        space: Mapping or file, see ``docs/tuning.md``; None takes the space that ships with us.
+        storage: Database, as Optuna takes it; None is ``study.db`` in ``out``.
+        study: Name in the database; None is label and dataset.
+        jobs: Processes.
+        pruner: ``median`` stops a trial that is worse than the median of the others at the same
+            epoch; ``none`` trains all of them to their end.
+        quiet: Show no progress and no table.
+        page: Also draw the study, as ``tuning.html``.
+
+    Returns:
+        The searched options of the best trial.
+
+    Raises:
+        ValueError: If options, space or storage say no, or no trial was completed.
+    """
+    out = Path(out)
+    _refuse_bad_arguments(options, out, trials, jobs, pruner)
+    _refuse_missing_optuna()
+    from recbole_enhance.tuning import workers
+
+    config = make_config(options)
+    searched = _space(config, options, space)
+    made = missing_folders(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out={out}: cannot be made ({error.strerror})") from error
+    files, rest = split_files(options)
+    plan = workers.Plan(
+        options=rest,
+        files=files,
+        space=searched,
+        out=out,
+        url=storage or _beside(out),
+        study=study or f"{config['label']}-{config['dataset']}",
+        about=_about(config, searched, pruner),
+        maximize=bool(config["valid_metric_bigger"]),
+        budget=int(min(trials, spaces.size(searched))),
+        seed=config["seed"],
+        pruner=pruner,
+    )
+    try:
+        with workers.hushed():
+            return _search(plan, _facts(config, plan), jobs, quiet, page)
+    finally:
+        for folder in made:  # a storage that did not answer leaves nothing behind
+            with contextlib.suppress(OSError):  # not empty
+                folder.rmdir()
+
+
+def _refuse_bad_arguments(
+    options: Mapping[str, Any], out: Path, trials: int, jobs: int, pruner: str
+) -> None:
+    for key, value in (("trials", trials), ("jobs", jobs)):
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{key}={value}: a whole number above 0 is expected")
+    if pruner not in PRUNERS:
+        raise ValueError(f"pruner={pruner}: one of {', '.join(PRUNERS)}")
+    for key, why in _FORBIDDEN.items():
+        if options.get(key) is not None:
+            raise ValueError(f"{key}={options[key]}: {why}")
+    if "?" in str(out.resolve()):  # ends the path in a database's address
+        raise ValueError(f"out={out}: a folder without ? in its path is expected")
+
+
+def _beside(out: Path) -> str:
+    """Address of the study in a folder."""
+    return f"sqlite:///{out.resolve() / STUDY}"
+
+
+def _refuse_missing_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+        from optuna.exceptions import UpdateFinishedTrialError  # noqa: F401  not in 4.2
+    except ImportError:
+        raise ValueError(
+            "tune: needs optuna 4.9 or newer; install the extra: pip install '.[tune]'"
+        ) from None
+
+
+def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Space:
+    """What is searched: without what the user has fixed, and each value of it allowed."""
+    said = set(_leaves(config.external_config_dict))
+    if given is not None:
+        space = spaces.read(given)
+        where = "space" if isinstance(given, Mapping) else f"space={given}"
+        both = sorted(said & set(space))
+        if both:
+            raise ValueError(f"{where}: {both[0]}: is an option of the run too; name it once")
+    else:
+        trained = config["MODEL_TYPE"] != ModelType.TRADITIONAL
+        space = spaces.packaged(config["backbone"], config["enhancer"], trained)
+        where = f"properties/tune of {config['label']}"
+        for name in sorted(said & set(space)):
+            logger.info("%s is given, and not searched", name)
+            del space[name]
+    spaces.refuse_bad_options(space, lambda changed: make_config(options, changed), where)
+    if not space:
+        logger.info("%s: nothing to search, one trial", config["label"])
+    return space
+
+
+def _leaves(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Options as they are named, the whole and with dots its parts."""
+    for key, value in options.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+
+
+def _about(config: Config, space: spaces.Space, pruner: str) -> dict[str, Any]:
+    """What two calls must agree on to share a study."""
+    ignored = {*VOLATILE, *space} - {"seed"}
+    options = {key: value for key, value in config.options.items() if key not in ignored}
+    read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
+    hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
+    about = {"space": spaces.plain(space), "options": options, "data": hashes, "pruner": pruner}
+    return plain(about)
+
+
+def _names(config: Config) -> dict[str, Any]:
+    """Model, backbone and dataset for ``best.yaml``; files name no code of the user's."""
+    keys = ("model", "backbone", "dataset", "variant") if config["enhancer"] else (
+        "model", "dataset", "variant")  # fmt: skip
+    names = {key: config.options[key] for key in keys}
+    return {key: v for key, v in names.items() if v is not None and ":" not in str(v)}
+
+
+def _facts(config: Config, plan: "Plan") -> dict[str, Any]:
+    """What the report tells beside the trials."""
+    import optuna
+
+    from recbole_enhance.tuning import study as engine
+
+    median = f"median, after {engine.PRUNE_AFTER} trials and {engine.PRUNE_FROM_EPOCH} epochs"
+    return {
+        "names": _names(config),
+        "label": config["label"],
+        "metric": config["valid_metric"],
+        "direction": "maximize" if plan.maximize else "minimize",
+        "space": spaces.plain(plan.space),
+        "engine": f"optuna {optuna.__version__}",
+        "sampler": f"TPE, the first {engine.STARTUP} trials at random",
+        "pruner": median if plan.pruner == "median" else plan.pruner,
+        "seed": plan.seed,
+        # Without the machine's own folders, where it stands beside this report.
+        "storage": STUDY if plan.url == _beside(plan.out) else engine.shown(plan.url),
+        "study": plan.study,
+    }
+
+
+def _search(
+    plan: "Plan", facts: Mapping[str, Any], jobs: int, quiet: bool, page: bool
+) -> dict[str, Any]:
+    """Work until the study has its trials, and report it."""
+    from recbole_enhance.tuning import report, workers
+    from recbole_enhance.tuning.study import REASON, storage_errors
+
+    study = plan.open()
+    try:
+        with storage_errors(plan.url):
+            with _bar(study, plan, facts, quiet) as show:
+                if jobs > 1:
+                    workers.work_in_processes(plan, study, jobs, show)
+                else:
+                    workers.work(plan, study, show)
+            report.write(plan.out, study, plan.space, facts)
+            trials = study.trials()
+            best = report.best_trial(trials, plan.maximize)
+            if best is None:
+                reasons = [t.user_attrs[REASON] for t in trials if REASON in t.user_attrs]
+                raise ValueError(f"tune: none of {plan.budget} trials was completed; the last "
+                                 f"failed: {(reasons or ['unknown'])[-1]}")  # fmt: skip
+            if page:
+                report.write_page(plan.out, study, facts["metric"])
+            if not quiet:
+                print(report.table(study, plan.space, facts))
+                print(f"best options: {plan.out / report.BEST}")
+            return report.options_of(best, plan.space)
+    finally:
+        study.close()
+
+
+@contextlib.contextmanager
+def _bar(
+    study: "SharedStudy", plan: "Plan", facts: Mapping[str, Any], quiet: bool
+) -> Iterator[Callable[[], None]]:
+    """A progress bar over trials; the function brings it, and the files, up to date."""
+    from recbole_enhance.tuning import report
+
+    with tqdm(
+        total=plan.budget, initial=min(study.finished(), plan.budget), unit="trial",
+        desc=f"tune {facts['label']}", disable=True if quiet else None, dynamic_ncols=True,
+    ) as bar:  # fmt: skip
+        before = -1
+
+        def show() -> None:
+            nonlocal before
+            finished = study.finished()
+            if finished == before:
+                return
+            before = finished
+            report.write(plan.out, study, plan.space, facts)
+            best = report.best_trial(study.trials(), plan.maximize)
+            if best is not None:
+                bar.set_postfix_str(f"best {facts['metric']} {best.value:.4f}", refresh=False)
+            bar.n = min(finished, plan.budget)
+            bar.refresh()
+
+        show()
+        yield show

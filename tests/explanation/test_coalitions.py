@@ -1,0 +1,230 @@
+import json
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from recbole_enhance.cli import main as cli
+from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
+from recbole_enhance.explanation import attribution, coalitions
+from recbole_enhance.explanation.coalitions_page import page
+from recbole_enhance.shapley import coalition as game
+from recbole_enhance.shapley.games import shapley_values
+from recbole_enhance.testing.worlds import TOY, run_toy
+
+
+@pytest.fixture(scope="module")
+def folder(toy, tmp_path_factory):
+    """A trained run on the toy world whose prototypes weigh something."""
+    path = tmp_path_factory.mktemp("runs") / "rvrec"
+    run_toy(toy, "RVRec", epochs=8, learning_rate=0.02, rvrec_history=9, run_dir=str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def lines(folder):
+    assert cli.main(["explain", str(folder), "--users=u3,u7", "--k=4", "--quiet"]) == 0
+    text = (folder / "coalitions.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_base_and_values_are_the_score(folder, lines):
+    model = load_run(folder).trainer.model
+    assert len(lines) == 8
+    for line in lines:
+        values = [c["value_additive"] for c in line["coalitions"]]
+        assert line["base"]["user_mean"] + sum(values) == pytest.approx(line["score"], abs=1e-5)
+        assert line["check"]["gap"] < 1e-5
+        assert values == sorted(values, reverse=True)
+        user, item = int(line["user"][1:]), line["item"]
+        assert f"u{user}" in ("u3", "u7")
+        assert item.startswith("i")
+    assert abs(model.rvrec.alpha.item()) > 1e-3
+    assert [line["rank"] for line in lines] == [1, 2, 3, 4] * 2
+    assert max(abs(c["value_additive"]) for line in lines for c in line["coalitions"]) > 1e-4
+
+
+def test_coalitions_are_a_partition_of_the_used_history(folder, lines):
+    run = load_run(folder)
+    dataset = run.train_data._dataset
+    for line in lines:
+        meta = line["meta"]
+        places = sorted(t for c in line["coalitions"] for t in c["positions"])
+        assert places == list(range(1, meta["hist_used"] + 1))
+        assert meta["hist_used"] == min(9, meta["hist_total"])
+        user = dataset.token2id("user_id", line["user"])
+        order = run.trainer.model.rvrec.histories.last(torch.tensor([user]), 9).item
+        by_place = {t: i for c in line["coalitions"] for t, i in zip(c["positions"], c["items"])}
+        assert [by_place[t] for t in places] == dataset.id2token("item_id", order).tolist()
+        for c in line["coalitions"]:
+            assert c["size"] == len(c["items"]) == len(c["gate_p"]) + 1
+            assert c["positions"] == list(range(c["positions"][0], c["positions"][-1] + 1))
+            assert all(p > 0.5 for p in c["gate_p"])
+            assert sum(c["item_values"]) == pytest.approx(c["value_additive"], abs=1e-5)
+        assert sum(w for c in line["coalitions"] for w in c["weights"]) == pytest.approx(1)
+
+
+def test_the_best_coalition_is_the_reason(lines):
+    for line in lines:
+        best, said = line["coalitions"][0], line["explanation"]
+        positive = sum(max(c["value_additive"], 0) for c in line["coalitions"])
+        if best["value_additive"] > 0:
+            assert said["coalition"] == best["id"]
+            assert said["share"] == pytest.approx(best["value_additive"] / positive)
+            assert said["text"].startswith("Recommended because you liked ")
+            assert all(title in said["text"] for title in best["titles"])
+
+
+def test_nothing_recommended_is_already_known(folder, lines):
+    run = load_run(folder)
+    for part in (run.train_data._dataset, run.valid_data._dataset):
+        rows = part.inter_feat
+        pairs = set(zip(part.id2token("user_id", rows["user_id"]),
+                        part.id2token("item_id", rows["item_id"])))  # fmt: skip
+        assert not pairs & {(line["user"], line["item"]) for line in lines}
+
+
+def test_shapley_values_of_the_target_game_are_those_of_the_truth(folder):
+    model = load_run(folder).trainer.model
+    tables = attribution.tables_of(model)
+    user, target = torch.tensor([5]), torch.tensor([7])
+    history = attribution.histories_of(model, tables, user)
+    # One coalition of three, so that sizes differ.
+    history = history._replace(ids=(torch.arange(9) - 2).clamp(min=0).unsqueeze(0))
+    found = attribution.attribute(model, tables, user, history, target)
+    n = int(history.lengths[0])
+    a = (tables.items[history.item[0, :n]] @ tables.scored[target[0]]).detach().double()
+    truth = game.mean_game(a, model.rvrec.prototypes.kappa)
+    members = history.ids[0, :n] == 0
+    ids = torch.zeros(n, dtype=torch.long)
+    ids[~members] = torch.arange(1, n - int(members.sum()) + 1)
+    exact = shapley_values(game.quotient_game(truth, ids), int(ids.max()) + 1)[0]
+    alpha = model.rvrec.alpha.item()
+    assert found.shapley[0].item() == pytest.approx(alpha * exact.item(), abs=1e-6)
+
+
+def test_removal_is_a_score_with_weights_made_anew(folder):
+    model = load_run(folder).trainer.model
+    tables = attribution.tables_of(model)
+    user, target = torch.tensor([5]), torch.tensor([7])
+    history = attribution.histories_of(model, tables, user)
+    found = attribution.attribute(model, tables, user, history, target)
+    score = model.predict({model.USER_ID: user, model.ITEM_ID: target}).item()
+    assert found.score == pytest.approx(score, abs=1e-6)
+    leaves = history.ids[0] == 0
+    w = torch.where(leaves, 0.0, history.weights[0])
+    w = w / w.sum()
+    mu = model.rvrec.means(model.rvrec.users, tables.users[user])
+    P = w @ tables.items[history.item[0]]
+    expected = score - ((mu + model.rvrec.alpha * P) @ tables.scored[target[0]]).item()
+    assert found.removal[0].item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_head_of_its_own_is_explained_by_the_game_of_coalitions(folder):
+    """As of ProtoMF: a score that is no sum over the history."""
+    model = load_run(folder).trainer.model
+    plain = attribution.tables_of(model)
+
+    class Cosines(type(model.adapter)):
+        def head(self, model, users, items):
+            return torch.nn.functional.normalize(users), torch.nn.functional.normalize(items)
+
+    model.adapter = Cosines()
+    model._scoring = None
+    tables = attribution.tables_of(model)
+    assert plain.linear
+    assert not tables.linear
+    for user in (5, 6):
+        users, target = torch.tensor([user]), torch.tensor([7])
+        history = attribution.histories_of(model, tables, users)
+        found = attribution.attribute(model, tables, users, history, target)
+        score = model.predict({model.USER_ID: users, model.ITEM_ID: target}).item()
+        assert found.base + found.additive.sum().item() == pytest.approx(score, abs=1e-6)
+        assert found.items.sum().item() == pytest.approx(found.additive.sum().item(), abs=1e-6)
+        assert found.shapley is None
+
+
+def test_without_a_supporting_history_it_says_so(toy, tmp_path):
+    result = run_toy(toy, "RVRec", epochs=1, learning_rate=1e-6, run_dir=str(tmp_path / "run"))
+    assert cli.main(["explain", result["run_dir"], "--rows=2", "--k=1", "--quiet"]) == 0
+    text = (tmp_path / "run" / "coalitions.jsonl").read_text()
+    for line in map(json.loads, text.splitlines()):
+        assert line["explanation"]["coalition"] is None
+        assert line["explanation"]["text"] == coalitions.NO_REASON
+    assert coalitions._sentence([], 1.0)["text"] == coalitions.NO_REASON
+    negative = [{"value_additive": -0.1, "id": 0, "titles": ["x"]}]
+    assert coalitions._sentence(negative, 1.0)["coalition"] is None
+
+
+class Reader(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_shows_each_reason_and_loads_nothing(folder, lines):
+    reader = Reader()
+    reader.feed((folder / "coalitions.html").read_text(encoding="utf-8"))
+    said = " ".join(reader.text)
+    for line in lines:
+        assert line["explanation"]["text"] in said
+    assert not any("src" in attrs or "href" in attrs for _, attrs in reader.tags)
+    assert not any(tag == "script" for tag, _ in reader.tags)
+
+
+def test_names_cannot_write_html(lines):
+    evil = "<script>alert(1)</script>"
+    line = json.loads(json.dumps(lines[0]))
+    line.update(user=evil, title=evil)
+    line["explanation"]["text"] = evil
+    for c in line["coalitions"]:
+        c["titles"] = [evil] * c["size"]
+    text = page(evil, evil, [line])
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 5
+
+
+def test_titles_come_from_the_item_file(folder, capsys):
+    assert cli.main(["explain", str(folder), "--users=u3", "--k=1", "--title=genres"]) == 0
+    shown = capsys.readouterr().out
+    assert "user u3, 1. g" in shown
+    assert "coalitions.html" in shown
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["--users=nobody"], "users=nobody: no such user in toy"),
+    (["--k=0"], "k=0: a whole number above 0 is expected"),
+    (["--topk=3"], "--topk: unknown option"),
+    (["--title=director"], "title=director: toy.item has the columns item_id, genres"),
+])  # fmt: skip
+def test_bad_options_are_told(folder, capsys, words, message):
+    assert cli.main(["explain", str(folder), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_runs_without_explanations_are_told(toy, tmp_path, capsys):
+    bare = run_toy(toy, "BPR", epochs=1, run_dir=str(tmp_path / "bpr"))["run_dir"]
+    assert cli.main(["explain", bare]) == 2
+    assert "a run of BPR, and what can be explained are runs of " in capsys.readouterr().err
+    peo = run_toy(toy, "RVRec", epochs=1, rvrec_msvr=False, run_dir=str(tmp_path / "peo"))
+    assert cli.main(["explain", peo["run_dir"]]) == 2
+    assert "rvrec_msvr=False: a run without prototypes" in capsys.readouterr().err
+
+
+def test_a_run_without_peo_has_no_uncertainty_but_reasons(toy, tmp_path):
+    run_recbole_enhance(
+        config_dict={**TOY, "data_path": str(toy), "model": "RVRec", "backbone": "LightGCN",
+                     "rvrec_peo": False, "epochs": 2, "run_dir": str(tmp_path / "run"),
+                     "learning_rate": 0.02, "show_progress": False},
+    )  # fmt: skip
+    assert cli.main(["explain", str(tmp_path / "run"), "--rows=1", "--k=2", "--quiet"]) == 0
+    text = (tmp_path / "run" / "coalitions.jsonl").read_text()
+    for line in map(json.loads, text.splitlines()):
+        assert line["uncertainty"] is None
+        assert line["check"]["gap"] < 1e-5
