@@ -30,17 +30,21 @@ CASES: dict[str, dict[str, Any]] = {
     "WBPR": {"options": {"model": "WBPR"}, "target": 1.5},
     "PRIS": {"options": PRIS, "to": "BPR-5", "target": 1.5},
     "PRIS-cluster": {
-        "options": {**PRIS, "pris_proposal": "cluster-popular"}, "to": "BPR-5", "target": 1.5,
+        "options": {**PRIS, "pris_proposal": "cluster-popular"},
+        "to": "BPR-5",
+        "target": 1.5,
     },
     "TCE": {"options": {"model": "TCE", "tce_gradual": 0}, "target": 1.2},
     "RCE": {"options": {"model": "RCE"}, "target": 1.2},
     "TIL-UI": {
-        "options": {"model": "TIL", "til_mode": "ui", "til_warmup_epochs": 0}, "target": 4.0,
+        "options": {"model": "TIL", "til_mode": "ui", "til_warmup_epochs": 0},
+        "target": 4.0,
     },
     "TIL-MI": {
-        "options": {"model": "TIL", "til_mode": "mi", "til_warmup_epochs": 0}, "target": 4.0,
+        "options": {"model": "TIL", "til_mode": "mi", "til_warmup_epochs": 0},
+        "target": 4.0,
     },
-}  # fmt: skip
+}
 QUICK = ("BPR", "BPR-5", "WBPR", "PRIS", "TCE")
 
 
@@ -53,9 +57,13 @@ def here(names: list[str]) -> list[str]:
 def work(case: str, backbone: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: an epoch for each line on stdin."""
     options = {
-        "model": backbone, "dataset": dataset, "data_path": data_path, "embedding_size": 64,
-        "train_batch_size": BATCH, **CASES[case].get("options", {}),
-    }  # fmt: skip
+        "model": backbone,
+        "dataset": dataset,
+        "data_path": data_path,
+        "embedding_size": 64,
+        "train_batch_size": BATCH,
+        **CASES[case].get("options", {}),
+    }
     if options["model"] != backbone:
         options["backbone"] = backbone
     run = assembled(threads, **options)
@@ -75,8 +83,12 @@ def work(case: str, backbone: str, dataset: str, data_path: str, threads: int) -
 def compare(backbone: str, dataset: str, args: argparse.Namespace) -> list[str]:
     """Measure the methods over one backbone, print their table, and return their last lines."""
     cases = here([case for case in CASES if case in args.methods or case.startswith("BPR")])
-    common = [f"--backbone={backbone}", f"--dataset={dataset}", f"--data_path={args.data_path}",
-              f"--threads={args.threads}"]  # fmt: skip
+    common = [
+        f"--backbone={backbone}",
+        f"--dataset={dataset}",
+        f"--data_path={args.data_path}",
+        f"--threads={args.threads}",
+    ]
     workers = {case: Worker(__file__, case, [f"--worker={case}", *common]) for case in cases}
     for worker in workers.values():
         worker.wait()
@@ -85,11 +97,14 @@ def compare(backbone: str, dataset: str, args: argparse.Namespace) -> list[str]:
         worker.close()
     about = workers["BPR"].about
     clock = "CPU seconds of one thread" if about["threads"] == 1 else "seconds"
-    print(f"\n{backbone} on {dataset}: {about['rows']:,} training rows, {BATCH:,} positives a "
-          f"step, {about['steps']} steps an epoch, 64 numbers, "
-          f"{clock}, {rounds} rounds of an epoch each\n")  # fmt: skip
-    print("| case | step, s: median | fastest | to BPR | compared with | ratio | target "
-          "| peak, MB |")  # fmt: skip
+    print(
+        f"\n{backbone} on {dataset}: {about['rows']:,} training rows, {BATCH:,} positives a "
+        f"step, {about['steps']} steps an epoch, 64 numbers, "
+        f"{clock}, {rounds} rounds of an epoch each\n"
+    )
+    print(
+        "| case | step, s: median | fastest | to BPR | compared with | ratio | target | peak, MB |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     lines = []
     for case, worker in workers.items():
@@ -97,9 +112,11 @@ def compare(backbone: str, dataset: str, args: argparse.Namespace) -> list[str]:
         fastest = worker.fastest("epoch")
         ratio = fastest / workers[to].fastest("epoch")
         kept = "-" if target is None else f"{target:g}: {'kept' if ratio <= target else 'missed'}"
-        print(f"| {case} | {worker.median('epoch'):.4f} | {fastest:.4f} "
-              f"| {fastest / workers['BPR'].fastest('epoch'):.2f} | {to} | {ratio:.2f} | {kept} "
-              f"| {worker.peak_mb:.0f} |")  # fmt: skip
+        print(
+            f"| {case} | {worker.median('epoch'):.4f} | {fastest:.4f} "
+            f"| {fastest / workers['BPR'].fastest('epoch'):.2f} | {to} | {ratio:.2f} | {kept} "
+            f"| {worker.peak_mb:.0f} |"
+        )
         if target is not None:
             lines.append(
                 f"benchmark=comparison_methods method={case} backbone={backbone} ratio={ratio:.2f}"

@@ -28,9 +28,11 @@ VARIANTS = {
     "reward is the gain": {"dvr_baseline_momentum": 0},
     "warm-up 10": {"dvr_warmup_epochs": 10},
     "slots (paper)": {
-        "dvr_network": "slot", "dvr_weighting": "sample", "dvr_normalization": "minmax",
+        "dvr_network": "slot",
+        "dvr_weighting": "sample",
+        "dvr_normalization": "minmax",
     },
-}  # fmt: skip
+}
 
 CAPTION = """Mean ± standard deviation over the seeds; p of a paired t-test of test ndcg@20 against
 the plain backbone. Means over epochs of the reward's spread within an epoch, of the signal-to-noise
@@ -62,8 +64,10 @@ def main():
     parser.add_argument("--results", default="results", help="where the table goes")
     args = SimpleNamespace(**vars(parser.parse_args()), options={})
 
-    names = {name: "" if name == "default" else "".join(c for c in name if c.isalnum())
-             for name in VARIANTS}  # fmt: skip
+    names = {
+        name: "" if name == "default" else "".join(c for c in name if c.isalnum())
+        for name in VARIANTS
+    }
     tasks = [(BACKBONE, None, args.learning_rate, seed, args) for seed in args.seeds]
     tasks += [
         (BACKBONE, REWARD, args.learning_rate, seed, args, names[name], options)
@@ -79,15 +83,19 @@ def main():
         return [row[key] for row in groups[label]]
 
     lines = [
-        f"# Ablation of DVR over {BACKBONE} on {args.dataset}, reward {REWARD}", "",
+        f"# Ablation of DVR over {BACKBONE} on {args.dataset}, reward {REWARD}",
+        "",
         f"`python benchmarks/dvr_ablation.py --dataset={args.dataset} "
         f"--learning_rate={args.learning_rate} --seeds {' '.join(map(str, args.seeds))} "
         f"--epochs={args.epochs} --eval_step={args.eval_step} "
-        f"--stopping_step={args.stopping_step}`", "",
-        CAPTION, "",
+        f"--stopping_step={args.stopping_step}`",
+        "",
+        CAPTION,
+        "",
         "| variant | valid ndcg@20 | test ndcg@20 | test recall@20 | p | reward spread | SNR "
-        "| cosine | s/epoch |", "|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        "| cosine | s/epoch |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for label, runs in groups.items():
         columns = [column(label, key) for key in ("valid", "ndcg@20", "recall@20")]
         numbers = [f"{statistics.mean(c):.4f} ± {statistics.stdev(c):.4f}" for c in columns]

@@ -15,9 +15,14 @@ from turns import Worker, assembled, choose_dataset, measure, serve
 
 BATCH, INTERVAL, NEVER = 5000, 10, 10**9
 DVR = {
-    "model": "DVR", "backbone": "BPR", "dvr_sample_dim": 10, "dvr_units": 100, "dvr_blocks": 2,
-    "dvr_reward": "ndcg@20", "dvr_reward_users": 2000,
-}  # fmt: skip
+    "model": "DVR",
+    "backbone": "BPR",
+    "dvr_sample_dim": 10,
+    "dvr_units": 100,
+    "dvr_blocks": 2,
+    "dvr_reward": "ndcg@20",
+    "dvr_reward_users": 2000,
+}
 CASES: dict[str, dict[str, Any]] = {
     "plain": {"model": "BPR"},
     "content": {**DVR, "dvr_network": "content", "dvr_update_interval": NEVER},
@@ -32,9 +37,13 @@ MAX_STEP_RATIO, MAX_REWARD_RATIO, MAX_MB = 4.0, 6.0, 1500
 def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: for each line ``step`` or ``epoch`` on stdin, run it and print what it took."""
     _, train_data, valid_data, _, trainer = assembled(
-        threads, dataset=dataset, data_path=data_path, train_batch_size=BATCH, embedding_size=64,
+        threads,
+        dataset=dataset,
+        data_path=data_path,
+        train_batch_size=BATCH,
+        embedding_size=64,
         **CASES[case],
-    )  # fmt: skip
+    )
     trainer.fit(train_data, valid_data)  # no epoch: numbers the rows, prepares the reward
     batches = [batch for batch in train_data if len(batch) == BATCH]
     batches = batches[:INTERVAL]  # so that each round holds one reward
@@ -78,11 +87,15 @@ def main() -> None:
         worker.close()
 
     about, plain = workers[0].about, workers[0]
-    print(f"\n{dataset}: {about['rows']:,} training rows; batch {BATCH:,}, BPR of 64 numbers, "
-          f"{about['threads']} threads; reward ndcg@20 of 2,000 users every {INTERVAL} steps; "
-          f"{rounds} rounds, {epochs} epochs with the loader")  # fmt: skip
-    print("| case | step, s: median | fastest | ratio "
-          "| with loader, s: median | fastest | ratio | peak, MB |")  # fmt: skip
+    print(
+        f"\n{dataset}: {about['rows']:,} training rows; batch {BATCH:,}, BPR of 64 numbers, "
+        f"{about['threads']} threads; reward ndcg@20 of 2,000 users every {INTERVAL} steps; "
+        f"{rounds} rounds, {epochs} epochs with the loader"
+    )
+    print(
+        "| case | step, s: median | fastest | ratio "
+        "| with loader, s: median | fastest | ratio | peak, MB |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     ratios = {}
     for worker in workers:
@@ -95,8 +108,10 @@ def main() -> None:
     peak = max(worker.peak_mb for worker in workers if worker.case.startswith("content"))
     step, reward = ratios["content", "step"], ratios["content+reward", "step"]
     kept = step <= MAX_STEP_RATIO and reward <= MAX_REWARD_RATIO and peak <= MAX_MB
-    print(f"target (step {MAX_STEP_RATIO:g}x, with reward {MAX_REWARD_RATIO:g}x, {MAX_MB:,} MB): "
-          f"{'kept' if kept else 'missed'}")  # fmt: skip
+    print(
+        f"target (step {MAX_STEP_RATIO:g}x, with reward {MAX_REWARD_RATIO:g}x, {MAX_MB:,} MB): "
+        f"{'kept' if kept else 'missed'}"
+    )
     print(f"benchmark=dvr_step step_ratio={step:.2f} reward_ratio={reward:.2f} peak_mb={peak:.0f}")
 
 

@@ -57,10 +57,14 @@ def run_cell(task):
     name = f"{backbone}-{reward or 'plain'}-{rate}-{seed}{variant and '-'}{variant}"
     path = Path(args.out, args.dataset, name)
     options = {
-        "model": "DVR" if reward else backbone, "dataset": args.dataset, "seed": seed,
-        "learning_rate": rate, "epochs": args.epochs, "eval_step": args.eval_step,
+        "model": "DVR" if reward else backbone,
+        "dataset": args.dataset,
+        "seed": seed,
+        "learning_rate": rate,
+        "epochs": args.epochs,
+        "eval_step": args.eval_step,
         "stopping_step": args.stopping_step,
-    }  # fmt: skip
+    }
     options.update({k: v for k, v in args.options.items() if reward or not k.startswith("dvr_")})
     if reward:
         options.update(backbone=backbone, dvr_reward=reward, **extra)
@@ -73,12 +77,17 @@ def run_cell(task):
     beyond = RunFolder.open(path).read_json("beyond.json")
     print(f"{name}: valid {report['best_valid_score']:.4f}", flush=True)
     return {
-        "backbone": backbone, "reward": reward or "", "learning_rate": rate, "seed": seed,
-        "valid": report["best_valid_score"], "epochs": report["epochs_run"],
+        "backbone": backbone,
+        "reward": reward or "",
+        "learning_rate": rate,
+        "seed": seed,
+        "valid": report["best_valid_score"],
+        "epochs": report["epochs_run"],
         "seconds_per_epoch": report["train_seconds_per_epoch"],
         "peak_memory_mb": report["peak_memory_mb"],
-        **{name: report["test_result"][name] for name in ACCURACY}, **beyond,
-    }  # fmt: skip
+        **{name: report["test_result"][name] for name in ACCURACY},
+        **beyond,
+    }
 
 
 def beyond_accuracy(path):
@@ -180,9 +189,15 @@ def main():
         writer.writerows(rows)
     metrics = [*ACCURACY, *(name for name in BEYOND if any(name in row for row in rows))]
     lines = [
-        f"# DVR against its backbone on {args.dataset}", "", f"`{command(args)}`", "",
-        CAPTION.format(seeds=len(args.seeds)), "", *table(rows, chosen, metrics), "",
-    ]  # fmt: skip
+        f"# DVR against its backbone on {args.dataset}",
+        "",
+        f"`{command(args)}`",
+        "",
+        CAPTION.format(seeds=len(args.seeds)),
+        "",
+        *table(rows, chosen, metrics),
+        "",
+    ]
     (results / f"{name}.md").write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
 

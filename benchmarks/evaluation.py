@@ -31,10 +31,18 @@ MAX_MB = 1500  # on gowalla
 def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: evaluate once for each line on stdin."""
     config = settings(
-        threads, model="BPR", dataset=dataset, data_path=data_path, embedding_size=64,
-        metrics=METRICS, topk=[10, 20], valid_metric="MRR@10", item_category_field=None,
-        load_col={"inter": ["user_id", "item_id"]}, eval_batch_size=PAIRS.get(case),
-    )  # fmt: skip
+        threads,
+        model="BPR",
+        dataset=dataset,
+        data_path=data_path,
+        embedding_size=64,
+        metrics=METRICS,
+        topk=[10, 20],
+        valid_metric="MRR@10",
+        item_category_field=None,
+        load_col={"inter": ["user_id", "item_id"]},
+        eval_batch_size=PAIRS.get(case),
+    )
     init_seed(config["seed"], config["reproducibility"])
     plain = case.startswith("recbole")
     prepare = data_preparation if plain else prepare_data
@@ -82,21 +90,27 @@ def compare(dataset: str, args: argparse.Namespace) -> str:
     results = [worker.about["result"] for worker in workers[:3]]
     same = results[0] == results[1] == results[2]
     about, ours = workers[0].about, workers[2]
-    print(f"\n{dataset}: {about['users']:,} test users, {about['items'] - 1:,} items, "
-          f"{about['threads']} threads, {rounds} rounds of the others; "
-          f"metrics {'equal' if same else 'DIFFER'}\n")  # fmt: skip
+    print(
+        f"\n{dataset}: {about['users']:,} test users, {about['items'] - 1:,} items, "
+        f"{about['threads']} threads, {rounds} rounds of the others; "
+        f"metrics {'equal' if same else 'DIFFER'}\n"
+    )
     print("| case | s: median | fastest | ratio to ours | peak, MB |")
     print("|---|---|---|---|---|")
     for worker, title in zip(workers, TITLES):
         ratio = worker.fastest("") / ours.fastest("")
-        print(f"| {title} | {worker.median(''):.2f} | {worker.fastest(''):.2f} | {ratio:.2f} "
-              f"| {worker.peak_mb:.0f} |")  # fmt: skip
+        print(
+            f"| {title} | {worker.median(''):.2f} | {worker.fastest(''):.2f} | {ratio:.2f} "
+            f"| {worker.peak_mb:.0f} |"
+        )
     speedup = workers[0].fastest("") / ours.fastest("")
     over_floor = ours.fastest("") / workers[3].fastest("")
     if dataset == "amazon-beauty":
         kept = same and speedup >= MIN_SPEEDUP and over_floor <= MAX_OVER_FLOOR
-        print(f"\ntarget ({MIN_SPEEDUP:g} times faster, {MAX_OVER_FLOOR:g} times the floor): "
-              f"{'kept' if kept else 'missed'}")  # fmt: skip
+        print(
+            f"\ntarget ({MIN_SPEEDUP:g} times faster, {MAX_OVER_FLOOR:g} times the floor): "
+            f"{'kept' if kept else 'missed'}"
+        )
     if dataset == "gowalla":
         kept = same and ours.peak_mb <= MAX_MB
         print(f"\ntarget ({MAX_MB:,} MB): {'kept' if kept else 'missed'}")

@@ -22,9 +22,14 @@ MAX_RATIO = {"DIN": 1.2, "DIEN": 1.2, "SASRec": 1.3, "WideDeep": None}
 def work(case: str, backbone: str, dataset: str, data_path: str, threads: int, length: int) -> None:
     """One case: steps or predictions for each line on stdin."""
     config = settings(
-        threads, model="IaCN", backbone=backbone, dataset=dataset, data_path=data_path,
-        train_batch_size=BATCH, MAX_ITEM_LIST_LENGTH=length,
-    )  # fmt: skip
+        threads,
+        model="IaCN",
+        backbone=backbone,
+        dataset=dataset,
+        data_path=data_path,
+        train_batch_size=BATCH,
+        MAX_ITEM_LIST_LENGTH=length,
+    )
     if case == "plain":
         config.method = replace(config.method, wrap=None, trainer=None)
     run = assemble(config)
@@ -57,8 +62,13 @@ def work(case: str, backbone: str, dataset: str, data_path: str, threads: int, l
 
 def compare(backbone: str, dataset: str, args: argparse.Namespace) -> str:
     """Measure one backbone, print its table, and return its last line."""
-    common = [f"--backbone={backbone}", f"--dataset={dataset}", f"--data_path={args.data_path}",
-              f"--threads={args.threads}", f"--length={args.length}"]  # fmt: skip
+    common = [
+        f"--backbone={backbone}",
+        f"--dataset={dataset}",
+        f"--data_path={args.data_path}",
+        f"--threads={args.threads}",
+        f"--length={args.length}",
+    ]
     workers = [Worker(__file__, case, [f"--worker={case}", *common]) for case in ("plain", "IaCN")]
     for worker in workers:
         worker.wait()
@@ -68,19 +78,27 @@ def compare(backbone: str, dataset: str, args: argparse.Namespace) -> str:
         worker.close()
     plain, ours = workers
     ratios = {what: ours.fastest(what) / plain.fastest(what) for what in ("step", "predict")}
-    print(f"\n{backbone} on {dataset}: {plain.about['rows']:,} training rows, batch {BATCH:,}, "
-          f"histories of {args.length}, {plain.about['threads']} threads, {rounds} rounds of "
-          f"{STEPS} steps\n")  # fmt: skip
-    print("| case | step, s: median | fastest | ratio | predict, s: fastest | ratio "
-          "| parameters | peak, MB |")  # fmt: skip
+    print(
+        f"\n{backbone} on {dataset}: {plain.about['rows']:,} training rows, batch {BATCH:,}, "
+        f"histories of {args.length}, {plain.about['threads']} threads, {rounds} rounds of "
+        f"{STEPS} steps\n"
+    )
+    print(
+        "| case | step, s: median | fastest | ratio | predict, s: fastest | ratio "
+        "| parameters | peak, MB |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for worker in workers:
         cells = [f"{worker.median('step'):.4f}"]
         for what in ("step", "predict"):
-            cells += [f"{worker.fastest(what):.4f}",
-                      f"{worker.fastest(what) / plain.fastest(what):.2f}"]  # fmt: skip
-        print(f"| {worker.case} | {' | '.join(cells)} | {worker.about['parameters']:,} "
-              f"| {worker.peak_mb:.0f} |")  # fmt: skip
+            cells += [
+                f"{worker.fastest(what):.4f}",
+                f"{worker.fastest(what) / plain.fastest(what):.2f}",
+            ]
+        print(
+            f"| {worker.case} | {' | '.join(cells)} | {worker.about['parameters']:,} "
+            f"| {worker.peak_mb:.0f} |"
+        )
     limit = MAX_RATIO[backbone]
     if limit is not None:
         kept = "kept" if ratios["step"] <= limit else "missed"

@@ -32,9 +32,14 @@ OPTIONS = {
     "DIEN": {"mlp_hidden_size": [64, 32]},
     "WideDeep": {"iacn_pooled_history": True},
     # One small layer: RecBole's two of 64 take seven times as long.
-    "SASRec": {"loss_type": "BPR", "hidden_size": 32, "inner_size": 64, "n_layers": 1,
-               "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
-}  # fmt: skip
+    "SASRec": {
+        "loss_type": "BPR",
+        "hidden_size": 32,
+        "inner_size": 64,
+        "n_layers": 1,
+        "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1},
+    },
+}
 DELTAS, LENGTHS, STARTS = (0.1, 0.5, 0.7, 0.9), (5, 10, 50), (0.0, 0.3, 1.0)
 DEFAULT_START = 0.1  # properties/enhancer/IaCN.yaml
 NOTE = """Test AUC, mean ± standard deviation over {seeds} seeds; p of a paired t-test over seeds
@@ -44,22 +49,34 @@ validation AUC. Protocol `ctr`: the last item of each user against one sampled i
 
 def cells(seeds):
     """All cells, most wanted first: (table, backbone, arm, extra options, seed)."""
+
     def rows(table, backbone, extra, arms):
         return [(table, backbone, arm, extra) for arm in arms]
 
     parts = [rows("main", name, {}, ARMS) for name in ("DIN", "WideDeep", "SASRec", "DIEN")]
     attention = {"iacn_interest": "attention"}
     parts += [rows("interest", "WideDeep", attention, ["IaCN"])]
-    parts += [[cell for d in DELTAS
-               for cell in rows("delta", "WideDeep", {"iacn_delta": d}, ["IaCN"])]]
-    parts += [rows("length", "WideDeep", {"MAX_ITEM_LIST_LENGTH": n}, ["backbone", "IaCN"])
-              for n in LENGTHS]  # fmt: skip
+    parts += [
+        [cell for d in DELTAS for cell in rows("delta", "WideDeep", {"iacn_delta": d}, ["IaCN"])]
+    ]
+    parts += [
+        rows("length", "WideDeep", {"MAX_ITEM_LIST_LENGTH": n}, ["backbone", "IaCN"])
+        for n in LENGTHS
+    ]
     parts += [rows("interest", "DIN", attention, ["IaCN"])]
     wanted = [(*cell, seed) for part in parts for seed in seeds for cell in part]
     # What the default was chosen from, by validation: the first seed will do.
-    wanted += [(*cell, seeds[0]) for name in ("DIN", "WideDeep", "SASRec") for start in STARTS
-               for cell in rows("start", name, {"iacn_aux_init_scale": start},
-                                ["same start", "IaCN"] if start else ["IaCN"])]  # fmt: skip
+    wanted += [
+        (*cell, seeds[0])
+        for name in ("DIN", "WideDeep", "SASRec")
+        for start in STARTS
+        for cell in rows(
+            "start",
+            name,
+            {"iacn_aux_init_scale": start},
+            ["same start", "IaCN"] if start else ["IaCN"],
+        )
+    ]
     return wanted
 
 
@@ -74,12 +91,22 @@ def run_cell(cell, args):
     table, backbone, arm, extra, seed = cell
     path = folder_of(cell, args)
     options = {
-        "model": "IaCN", "backbone": backbone, "dataset": args.dataset, "variant": "ctr",
-        "seed": seed, "epochs": args.epochs, "eval_step": 1,
-        "stopping_step": args.stopping_step, "learning_rate": args.learning_rate,
-        "train_batch_size": args.batch, "MAX_ITEM_LIST_LENGTH": args.length,
-        **OPTIONS.get(backbone, {}), **ARMS[arm], **extra, **args.options,
-    }  # fmt: skip
+        "model": "IaCN",
+        "backbone": backbone,
+        "dataset": args.dataset,
+        "variant": "ctr",
+        "seed": seed,
+        "epochs": args.epochs,
+        "eval_step": 1,
+        "stopping_step": args.stopping_step,
+        "learning_rate": args.learning_rate,
+        "train_batch_size": args.batch,
+        "MAX_ITEM_LIST_LENGTH": args.length,
+        **OPTIONS.get(backbone, {}),
+        **ARMS[arm],
+        **extra,
+        **args.options,
+    }
     if args.data_path and args.dataset != "ml-100k":
         options["data_path"] = args.data_path
     start = time.perf_counter()
@@ -87,20 +114,30 @@ def run_cell(cell, args):
     report = RunFolder.open(path).read_json(METRICS)
     with open(path / "history.csv", encoding="utf-8") as file:
         ratios = [float(row["iacn_gradient_ratio"] or "nan") for row in csv.DictReader(file)]
-    print(f"{path.name}: valid {report['best_valid_score']:.4f}, best epoch "
-          f"{report['best_epoch']} of {report['epochs_run']}, "
-          f"{time.perf_counter() - start:.0f} s", flush=True)  # fmt: skip
+    print(
+        f"{path.name}: valid {report['best_valid_score']:.4f}, best epoch "
+        f"{report['best_epoch']} of {report['epochs_run']}, "
+        f"{time.perf_counter() - start:.0f} s",
+        flush=True,
+    )
     return {
-        "table": table, "backbone": backbone, "arm": arm,
-        "delta": options.get("iacn_delta", 0.3), "length": options["MAX_ITEM_LIST_LENGTH"],
+        "table": table,
+        "backbone": backbone,
+        "arm": arm,
+        "delta": options.get("iacn_delta", 0.3),
+        "length": options["MAX_ITEM_LIST_LENGTH"],
         "interest": options.get("iacn_interest", "capsules"),
-        "start": options.get("iacn_aux_init_scale", DEFAULT_START), "seed": seed,
-        "valid_auc": report["best_valid_score"], "test_auc": report["test_result"]["auc"],
-        "best_epoch": report["best_epoch"], "epochs_run": report["epochs_run"],
+        "start": options.get("iacn_aux_init_scale", DEFAULT_START),
+        "seed": seed,
+        "valid_auc": report["best_valid_score"],
+        "test_auc": report["test_result"]["auc"],
+        "best_epoch": report["best_epoch"],
+        "epochs_run": report["epochs_run"],
         "seconds_per_epoch": report["train_seconds_per_epoch"],
-        "first_gradient_ratio": round(ratios[0], 4), "last_gradient_ratio": round(ratios[-1], 4),
+        "first_gradient_ratio": round(ratios[0], 4),
+        "last_gradient_ratio": round(ratios[-1], 4),
         "parameters": report["parameters"],
-    }  # fmt: skip
+    }
 
 
 def spread(rows, key="test_auc"):
@@ -142,54 +179,85 @@ def tables(rows, args):
             last = [r["last_gradient_ratio"] for r in mine.values()] if arm == "IaCN" else []
             told = f"{statistics.mean(ratio):.2f} -> {statistics.mean(last):.2f}" if ratio else "-"
             cost = [r["seconds_per_epoch"] for r in mine.values()]
-            main.append(f"| {backbone} | {arm} | {spread(mine, 'valid_auc')} | {spread(mine)} "
-                        f"| {changes[0]} | {changes[1]} | {told} "
-                        f"| {f'{statistics.mean(cost):.1f}' if cost else '-'} |")  # fmt: skip
+            main.append(
+                f"| {backbone} | {arm} | {spread(mine, 'valid_auc')} | {spread(mine)} "
+                f"| {changes[0]} | {changes[1]} | {told} "
+                f"| {f'{statistics.mean(cost):.1f}' if cost else '-'} |"
+            )
     plain = pick(rows, table="main", backbone="WideDeep", arm="backbone")
     start = pick(rows, table="main", backbone="WideDeep", arm="same start")
     for d in (0.1, 0.3, 0.5, 0.7, 0.9):
         table = "main" if d == 0.3 else "delta"
         mine = pick(rows, table=table, backbone="WideDeep", arm="IaCN", delta=d)
-        delta.append(f"| {d} | {spread(mine, 'valid_auc')} | {spread(mine)} "
-                     f"| {against(mine, plain)} | {against(mine, start)} |")  # fmt: skip
+        delta.append(
+            f"| {d} | {spread(mine, 'valid_auc')} | {spread(mine)} "
+            f"| {against(mine, plain)} | {against(mine, start)} |"
+        )
     for n in (5, 10, 20, 50):
         table = "main" if n == args.length else "length"
-        plain, mine = (pick(rows, table=table, backbone="WideDeep", arm=arm, length=n)
-                       for arm in ("backbone", "IaCN"))  # fmt: skip
+        plain, mine = (
+            pick(rows, table=table, backbone="WideDeep", arm=arm, length=n)
+            for arm in ("backbone", "IaCN")
+        )
         length.append(f"| {n} | {spread(plain)} | {spread(mine)} | {against(mine, plain)} |")
     for backbone in ("DIN", "WideDeep"):
         routed = pick(rows, table="main", backbone=backbone, arm="IaCN")
         attended = pick(rows, table="interest", backbone=backbone)
-        interest.append(f"| {backbone} | {spread(routed)} | {spread(attended)} "
-                        f"| {against(routed, attended)} |")  # fmt: skip
+        interest.append(
+            f"| {backbone} | {spread(routed)} | {spread(attended)} | {against(routed, attended)} |"
+        )
     for backbone in ("DIN", "WideDeep", "SASRec"):
         plain = pick(rows, table="main", backbone=backbone, arm="backbone")
         for start in sorted((*STARTS, DEFAULT_START)):
             table = "main" if start == DEFAULT_START else "start"
-            same, mine = (pick(rows, table=table, backbone=backbone, arm=arm, start=start)
-                          for arm in ("same start", "IaCN"))  # fmt: skip
+            same, mine = (
+                pick(rows, table=table, backbone=backbone, arm=arm, start=start)
+                for arm in ("same start", "IaCN")
+            )
             if not start:
                 same = plain
             chosen = [pick(arm.values(), seed=args.seeds[0]) for arm in (plain, same, mine)]
             cells = (spread(arm, "valid_auc") for arm in chosen)
             starts.append(f"| {backbone} | {start:g} | {' | '.join(cells)} |")
     return {
-        "start": ("Size of the interest part's start", [
-            "| backbone | iacn_aux_init_scale | valid AUC: backbone | same start | IaCN |",
-            "|---|---|---|---|---|", *starts]),
-        "main": ("IaCN against its backbone", [
-            "| backbone | row | valid AUC | test AUC | against the backbone | against the same "
-            "start | gradient ratio, first -> last epoch | s/epoch |",
-            "|---|---|---|---|---|---|---|---|", *main]),
-        "delta": ("Shares of the gradient, WideDeep", [
-            "| delta | valid AUC | test AUC | against the backbone | against the same start |",
-            "|---|---|---|---|---|", *delta]),
-        "length": ("Lengths of the history, WideDeep", [
-            "| length | backbone | IaCN | against the backbone |", "|---|---|---|---|", *length]),
-        "interest": ("Routing against attention", [
-            "| backbone | IaCN with routing | with attention | routing against attention |",
-            "|---|---|---|---|", *interest]),
-    }  # fmt: skip
+        "start": (
+            "Size of the interest part's start",
+            [
+                "| backbone | iacn_aux_init_scale | valid AUC: backbone | same start | IaCN |",
+                "|---|---|---|---|---|",
+                *starts,
+            ],
+        ),
+        "main": (
+            "IaCN against its backbone",
+            [
+                "| backbone | row | valid AUC | test AUC | against the backbone | against the same "
+                "start | gradient ratio, first -> last epoch | s/epoch |",
+                "|---|---|---|---|---|---|---|---|",
+                *main,
+            ],
+        ),
+        "delta": (
+            "Shares of the gradient, WideDeep",
+            [
+                "| delta | valid AUC | test AUC | against the backbone | against the same start |",
+                "|---|---|---|---|---|",
+                *delta,
+            ],
+        ),
+        "length": (
+            "Lengths of the history, WideDeep",
+            ["| length | backbone | IaCN | against the backbone |", "|---|---|---|---|", *length],
+        ),
+        "interest": (
+            "Routing against attention",
+            [
+                "| backbone | IaCN with routing | with attention | routing against attention |",
+                "|---|---|---|---|",
+                *interest,
+            ],
+        ),
+    }
 
 
 def write(rows, missing, args):
@@ -208,8 +276,17 @@ def write(rows, missing, args):
             lost.setdefault(what, []).append(str(seed))
         texts = [f"{what} (seeds {', '.join(seeds)})" for what, seeds in lost.items()]
         told = ["", f"Not run for want of time: {'; '.join(texts)}."] if lost else []
-        text = [f"# {title} on {args.dataset}", "", f"`{command(args)}`", "",
-                NOTE.format(seeds=len(args.seeds)), "", *lines, *told, ""]  # fmt: skip
+        text = [
+            f"# {title} on {args.dataset}",
+            "",
+            f"`{command(args)}`",
+            "",
+            NOTE.format(seeds=len(args.seeds)),
+            "",
+            *lines,
+            *told,
+            "",
+        ]
         path = results / f"iacn_{args.dataset}_{name}.md"
         path.write_text("\n".join(text), encoding="utf-8")
 
@@ -233,8 +310,9 @@ def main():
     parser.add_argument("--learning_rate", type=float, default=0.003)
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--length", type=int, default=20)
-    parser.add_argument("--tables", nargs="+",
-                        default=["main", "start", "delta", "length", "interest"])  # fmt: skip
+    parser.add_argument(
+        "--tables", nargs="+", default=["main", "start", "delta", "length", "interest"]
+    )
     parser.add_argument("--backbones", nargs="+", default=list(OPTIONS))
     parser.add_argument("--minutes", type=float, default=0, help="start no cell after; 0: no limit")
     parser.add_argument("--out", default="runs/iacn_table", help="run folders")

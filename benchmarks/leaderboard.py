@@ -43,8 +43,9 @@ def command(words: list[str]) -> float:
     """Seconds of a process; its error output ends the benchmark if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-W", "ignore", *words], env=environment,
-                          capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *words], env=environment, capture_output=True, text=True
+    )
     seconds = time.perf_counter() - start
     if done.returncode:
         raise SystemExit(f"{' '.join(words)}\n{done.stderr}")
@@ -54,10 +55,17 @@ def command(words: list[str]) -> float:
 def board(out: Path, models: list[str], seeds: int, jobs: int, args: Any) -> float:
     """Seconds of a board of its own."""
     options = {
-        "models": ",".join(models), "dataset": choose_dataset(args.data_path, args.dataset),
-        "data_path": args.data_path, "seeds": seeds, "jobs": jobs, "epochs": args.epochs,
-        "stopping_step": args.epochs, "out": out, "use_gpu": False, "threads": 1,
-    }  # fmt: skip
+        "models": ",".join(models),
+        "dataset": choose_dataset(args.data_path, args.dataset),
+        "data_path": args.data_path,
+        "seeds": seeds,
+        "jobs": jobs,
+        "epochs": args.epochs,
+        "stopping_step": args.epochs,
+        "out": out,
+        "use_gpu": False,
+        "threads": 1,
+    }
     words = [f"--{key}={value}" for key, value in options.items()]
     program = str(ROOT / "run_recbole_enhance.py")
     return command([program, "leaderboard", "run", *words, "--quiet"])
@@ -72,8 +80,10 @@ def compare_jobs(folder: Path, args: Any) -> float:
             best[jobs] = min(seconds, best.get(jobs, np.inf))
             print(f"round {number + 1}: jobs={jobs}: {seconds:.1f} s", file=sys.stderr)
     cores = os.cpu_count() or 1
-    print(f"\n{len(args.models) * args.seeds} cells of {args.epochs} epochs on {args.dataset}, "
-          f"{cores} cores, fastest of {args.rounds}\n")  # fmt: skip
+    print(
+        f"\n{len(args.models) * args.seeds} cells of {args.epochs} epochs on {args.dataset}, "
+        f"{cores} cores, fastest of {args.rounds}\n"
+    )
     print("| jobs | s | times faster |\n|---|---|---|")
     for jobs, seconds in best.items():
         print(f"| {jobs} | {seconds:.1f} | {best[1] / seconds:.2f} |")
@@ -113,8 +123,9 @@ def copy_run(
     report = json.loads((origin / "metrics.json").read_text())
     report["seed"] = seed
     for part in ("best_valid_result", "test_result"):
-        report[part] = {key: round(value * generator.normal(1, 0.02), 4)
-                        for key, value in report[part].items()}  # fmt: skip
+        report[part] = {
+            key: round(value * generator.normal(1, 0.02), 4) for key, value in report[part].items()
+        }
     (folder / "metrics.json").write_text(json.dumps(report))
 
 

@@ -105,13 +105,21 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     dataset = choose_dataset(args.data_path, "ml-100k" if args.quick else args.dataset)
-    options = {"data_path": args.data_path, "use_gpu": False, "show_progress": False, "topk": [K],
-               "metrics": ["NDCG"], "valid_metric": f"NDCG@{K}"}  # fmt: skip
+    options = {
+        "data_path": args.data_path,
+        "use_gpu": False,
+        "show_progress": False,
+        "topk": [K],
+        "metrics": ["NDCG"],
+        "valid_metric": f"NDCG@{K}",
+    }
     config = Config(model="BPR", dataset=dataset, config_dict=options)
     data = collect(config)
     users, n_items, n_categories = len(data["rec.items"]), *data["data.item_category"].shape
-    print(f"{dataset}: {users:,} users x {K} items, {n_items:,} items, {n_categories} categories, "
-          f"{torch.get_num_threads()} threads; fastest of {args.repeats}")  # fmt: skip
+    print(
+        f"{dataset}: {users:,} users x {K} items, {n_items:,} items, {n_categories} categories, "
+        f"{torch.get_num_threads()} threads; fastest of {args.repeats}"
+    )
     print("| metric | s | RecBole's, s | ratio |\n|---|---|---|---|")
     lines = []
     for cls in METRICS:

@@ -35,9 +35,12 @@ DETECTORS = ("dvr", "dvr_loss", "loss")
 BUDGET = {
     "ml-100k": {"train_batch_size": 2048, "epochs": 40, "eval_step": 2, "learning_rate": 0.002},
     "amazon-beauty": {
-        "train_batch_size": 5000, "epochs": 20, "eval_step": 5, "learning_rate": 0.005,
+        "train_batch_size": 5000,
+        "epochs": 20,
+        "eval_step": 5,
+        "learning_rate": 0.005,
     },
-}  # fmt: skip
+}
 STOPPING_STEP = 3
 
 
@@ -112,11 +115,18 @@ def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> dict
         ``noisy``, ``loss`` and, with DVR, ``value`` of each interaction; valid and test NDCG@20.
     """
     options = {
-        "model": model, "dataset": dataset, "data_path": args.data_path, "seed": seed,
-        "embedding_size": 64, "show_progress": False, "stopping_step": STOPPING_STEP,
-        "eval_batch_size": 2**24, "metrics": ["NDCG", "Recall"], **BUDGET[dataset],
+        "model": model,
+        "dataset": dataset,
+        "data_path": args.data_path,
+        "seed": seed,
+        "embedding_size": 64,
+        "show_progress": False,
+        "stopping_step": STOPPING_STEP,
+        "eval_batch_size": 2**24,
+        "metrics": ["NDCG", "Recall"],
+        **BUDGET[dataset],
         **({"epochs": args.epochs} if args.epochs else {}),
-    }  # fmt: skip
+    }
     config = Config(config_dict=options, command_line=args.options if model == "DVR" else {})
     config["checkpoint_dir"] = "."
     init_seed(seed, config["reproducibility"])
@@ -134,9 +144,12 @@ def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> dict
     valid, _ = trainer.fit(train_data, valid_data)
     test = trainer.evaluate(test_data, show_progress=False)
     result = {
-        "noisy": noisy, "loss": recorder.mean(args.loss_epochs), "epochs": len(trainer.history),
-        "valid": float(valid), "test": test["ndcg@20"],
-    }  # fmt: skip
+        "noisy": noisy,
+        "loss": recorder.mean(args.loss_epochs),
+        "epochs": len(trainer.history),
+        "valid": float(valid),
+        "test": test["ndcg@20"],
+    }
     if model == "DVR":
         result["value"] = trainer.values.clone()
     return result
@@ -166,10 +179,13 @@ def summary(rows: list[dict[str, float]], key: str) -> tuple[float, float]:
 def report(dataset: str, rows: list[dict[str, float]], share: float) -> list[str]:
     """Markdown lines of one dataset."""
     lines = [
-        "", f"{dataset}: {share:.0%} of the training positives replaced; mean ± standard deviation "
-        f"over {len(rows)} seeds.", "",
-        "| detector | AUC | average precision |", "|---|---|---|",
-    ]  # fmt: skip
+        "",
+        f"{dataset}: {share:.0%} of the training positives replaced; mean ± standard deviation "
+        f"over {len(rows)} seeds.",
+        "",
+        "| detector | AUC | average precision |",
+        "|---|---|---|",
+    ]
     for name in DETECTORS:
         cells = ["{:.3f} ± {:.3f}".format(*summary(rows, f"{m}_{name}")) for m in ("auc", "ap")]
         lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -235,10 +251,15 @@ def main() -> None:
     if args.out:
         Path(args.out).with_suffix(".md").write_text(text, encoding="utf-8")
     for dataset, rows in results["datasets"].items():
-        numbers = {f"{m}_{name}": summary(rows, f"{m}_{name}")[0]
-                   for m in ("auc", "ap") for name in ("dvr", "loss")}  # fmt: skip
-        print(f"benchmark=noise_detection dataset={dataset} "
-              + " ".join(f"{key}={value:.3f}" for key, value in numbers.items()))  # fmt: skip
+        numbers = {
+            f"{m}_{name}": summary(rows, f"{m}_{name}")[0]
+            for m in ("auc", "ap")
+            for name in ("dvr", "loss")
+        }
+        print(
+            f"benchmark=noise_detection dataset={dataset} "
+            + " ".join(f"{key}={value:.3f}" for key, value in numbers.items())
+        )
 
 
 if __name__ == "__main__":

@@ -120,27 +120,35 @@ def main(argv: list[str] | None = None) -> None:
     steppers = [Stepper(name, dataset, args.data_path) for name in cases]
     rounds = take_turns(steppers, args.rounds, 6 if args.quick else args.seconds)
     fastest = {stepper.name: min(stepper.seconds) for stepper in steppers}
-    print(f"\n{dataset}: {steppers[0].rows:,} training rows; batches of 512 (BPR: 2,048), "
-          f"{torch.get_num_threads()} threads; {rounds} rounds of {STEPS} steps")  # fmt: skip
+    print(
+        f"\n{dataset}: {steppers[0].rows:,} training rows; batches of 512 (BPR: 2,048), "
+        f"{torch.get_num_threads()} threads; {rounds} rounds of {STEPS} steps"
+    )
     print("| case | step, ms: median | fastest | ratio |")
     print("|---|---|---|---|")
     for stepper in steppers:
         ratio = fastest[stepper.name] / fastest[CASES[stepper.name].against]
         median = statistics.median(stepper.seconds)
-        print(f"| {stepper.name} | {1e3 * median:.2f} | {1e3 * fastest[stepper.name]:.2f} "
-              f"| {ratio:.2f} |")  # fmt: skip
+        print(
+            f"| {stepper.name} | {1e3 * median:.2f} | {1e3 * fastest[stepper.name]:.2f} "
+            f"| {ratio:.2f} |"
+        )
     step = fastest["RER-CER"] / fastest["CER"]
 
     steps, repeat = (20, 2) if args.quick else (150, 3)
     model = steppers[0].trainer.model
     together, alone, difference = search_speed(model, args.pairs, 10, steps, repeat)
     speedup = alone / together
-    print(f"\nCounterfactual search of {args.pairs:,} pairs, {steps} steps: "
-          f"{1e3 * together:.3f} ms per pair at once, {1e3 * alone:.1f} ms one by one; "
-          f"the first pair differs by {difference:.1e}")  # fmt: skip
+    print(
+        f"\nCounterfactual search of {args.pairs:,} pairs, {steps} steps: "
+        f"{1e3 * together:.3f} ms per pair at once, {1e3 * alone:.1f} ms one by one; "
+        f"the first pair differs by {difference:.1e}"
+    )
     kept = step <= MAX_STEP_RATIO and speedup >= MIN_SPEEDUP
-    print(f"target (step {MAX_STEP_RATIO:g}x, search {MIN_SPEEDUP:g}x): "
-          f"{'kept' if kept else 'missed'}")  # fmt: skip
+    print(
+        f"target (step {MAX_STEP_RATIO:g}x, search {MIN_SPEEDUP:g}x): "
+        f"{'kept' if kept else 'missed'}"
+    )
     print(f"benchmark=rer step_ratio={step:.2f} search_speedup={speedup:.0f}")
 
 

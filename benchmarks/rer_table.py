@@ -33,33 +33,58 @@ from recbole_enhance.storage.run_folder import METRICS, RunFolder
 
 LAMBDAS, EPSILONS = (0.01, 0.1, 0.5, 0.9), (0.25, 0.5, 0.75, 1.0)
 AMAZON = {"dataset": "amazon-cellphones", "variant": "paper"}
-PROTOCOL = {"pairs": "auto", "truth": "positive", "topk": 5, "features": 5, "negatives": 100,
-            "quiet": True}  # fmt: skip
+PROTOCOL = {
+    "pairs": "auto",
+    "truth": "positive",
+    "topk": 5,
+    "features": 5,
+    "negatives": 100,
+    "quiet": True,
+}
 ATTACKS = {
-    "cer": {"targets": ("features", "params", "own", "random"), "budgets": (0.25, 0.5, 1.0),
-            "param_budgets": (0.0025, 0.005)},
-    "efm": {"targets": ("features", "params", "own", "random"), "budgets": (0.5,),
-            "param_budgets": (0.05, 0.1, 0.25)},
+    "cer": {
+        "targets": ("features", "params", "own", "random"),
+        "budgets": (0.25, 0.5, 1.0),
+        "param_budgets": (0.0025, 0.005),
+    },
+    "efm": {
+        "targets": ("features", "params", "own", "random"),
+        "budgets": (0.5,),
+        "param_budgets": (0.05, 0.1, 0.25),
+    },
     "apr": {"targets": ("params", "random"), "budgets": (), "param_budgets": (0.01, 0.02, 0.05)},
-}  # fmt: skip
-APR = {"model": "RER", "backbone": "BPR", "rer_target": "params", "rer_combine": "additive",
-       "rer_lambda": 1.0, "rer_norm": "l2"}  # fmt: skip
+}
+APR = {
+    "model": "RER",
+    "backbone": "BPR",
+    "rer_target": "params",
+    "rer_combine": "additive",
+    "rer_lambda": 1.0,
+    "rer_norm": "l2",
+}
 VANILLA = "vanilla"
 
 
 def cells_of(part, args):
     """Rows of a part: name -> options."""
     if part == "apr":
-        common = {"dataset": "ml-100k", "epochs": args.apr_epochs, "eval_step": 2,
-                  "stopping_step": 4}  # fmt: skip
+        common = {
+            "dataset": "ml-100k",
+            "epochs": args.apr_epochs,
+            "eval_step": 2,
+            "stopping_step": 4,
+        }
         cells = {}
         for rate in args.apr_rates:
             cells[f"BPR lr {rate:g}"] = {**common, "model": "BPR", "learning_rate": rate}
             for eps in args.apr_eps:
                 cells[f"APR lr {rate:g} eps {eps:g}"] = {
-                    **common, **APR, "learning_rate": rate, "rer_eps": eps,
+                    **common,
+                    **APR,
+                    "learning_rate": rate,
+                    "rer_eps": eps,
                     "rer_start_epoch": args.apr_start,
-                }  # fmt: skip
+                }
         return cells
     model = "EFM" if part == "efm" else "CER"
     common = {**AMAZON, "data_path": args.data_path}
@@ -71,8 +96,12 @@ def cells_of(part, args):
     cells = {VANILLA: {**common, "model": model}}
     for lam, eps in pairs:
         cells[f"lambda {lam:g}, eps {eps:g}"] = {
-            **common, "model": "RER", "backbone": model, "rer_lambda": lam, "rer_eps": eps,
-        }  # fmt: skip
+            **common,
+            "model": "RER",
+            "backbone": model,
+            "rer_lambda": lam,
+            "rer_eps": eps,
+        }
     return cells
 
 
@@ -92,9 +121,14 @@ def measure(part, name, path, seed):
     if part != "apr" and not (path / "baselines.json").is_file():
         run = load_run(path)
         files.write_json("baselines.json", baselines(run, make_protocol(run)))
-    common = {"row": name, "seed": seed, "pairs": report["pairs"],
-              "epochs": metrics["epochs_run"], "best_epoch": metrics["best_epoch"],
-              "seconds_per_epoch": metrics["train_seconds_per_epoch"]}  # fmt: skip
+    common = {
+        "row": name,
+        "seed": seed,
+        "pairs": report["pairs"],
+        "epochs": metrics["epochs_run"],
+        "best_epoch": metrics["best_epoch"],
+        "seconds_per_epoch": metrics["train_seconds_per_epoch"],
+    }
     if part == "apr":
         common["test_ndcg@10"] = metrics["test_result"]["ndcg@10"]
         common["test_recall@10"] = metrics["test_result"]["recall@10"]
@@ -127,21 +161,44 @@ def cell(rows, name, seeds, attack, budget, metric, against=None):
 
 def markdown(header, body):
     """Lines of a Markdown table."""
-    return ["| " + " | ".join(header) + " |", "|---" * len(header) + "|",
-            *("| " + " | ".join(line) + " |" for line in body)]  # fmt: skip
+    return [
+        "| " + " | ".join(header) + " |",
+        "|---" * len(header) + "|",
+        *("| " + " | ".join(line) + " |" for line in body),
+    ]
 
 
 def main_table(rows, names, seeds, attack, budget):
     """One line per row: clean, attacked, stability, and the price."""
-    header = ["row", "NDCG@5", "F1 clean", f"F1 {attack} {budget:g}", "relative drop", "Jaccard",
-              "Jaccard of others", "coverage", "PN", "PS", "NDCG@5 attacked",
-              "s/epoch"]  # fmt: skip
+    header = [
+        "row",
+        "NDCG@5",
+        "F1 clean",
+        f"F1 {attack} {budget:g}",
+        "relative drop",
+        "Jaccard",
+        "Jaccard of others",
+        "coverage",
+        "PN",
+        "PS",
+        "NDCG@5 attacked",
+        "s/epoch",
+    ]
     body = []
     for name in names:
         clean, hit = ("clean", 0.0), (attack, budget)
-        columns = [(*clean, "ndcg"), (*clean, "f1"), (*hit, "f1"), (*hit, "f1_drop"),
-                   (*hit, "jaccard"), (*clean, "jaccard_others"), (*clean, "coverage"),
-                   (*clean, "pn"), (*clean, "ps"), (*hit, "ndcg")]  # fmt: skip
+        columns = [
+            (*clean, "ndcg"),
+            (*clean, "f1"),
+            (*hit, "f1"),
+            (*hit, "f1_drop"),
+            (*hit, "jaccard"),
+            (*clean, "jaccard_others"),
+            (*clean, "coverage"),
+            (*clean, "pn"),
+            (*clean, "ps"),
+            (*hit, "ndcg"),
+        ]
         seconds = [value(rows, name, seed, "clean", 0.0, "seconds_per_epoch") for seed in seeds]
         texts = [cell(rows, name, seeds, *column, VANILLA) for column in columns]
         body.append([name, *texts, f"{statistics.mean(seconds):.2f}"])
@@ -173,8 +230,11 @@ def baseline_table(folders):
 
 def command(part, args):
     """The command line that makes this table, without the machine's own folders."""
-    words = ["python benchmarks/rer_table.py", f"--part={part}",
-             f"--seeds {' '.join(map(str, args.seeds))}"]  # fmt: skip
+    words = [
+        "python benchmarks/rer_table.py",
+        f"--part={part}",
+        f"--seeds {' '.join(map(str, args.seeds))}",
+    ]
     if part == "cer":
         words.append(f"--epochs={args.epochs}")
     if part in ("cer", "selected"):
@@ -183,9 +243,12 @@ def command(part, args):
     if args.suffix:
         words.append(f"--suffix={args.suffix}")
     if part == "apr":
-        words += [f"--apr_epochs={args.apr_epochs}", f"--apr_start={args.apr_start}",
-                  f"--apr_rates {' '.join(f'{x:g}' for x in args.apr_rates)}",
-                  f"--apr_eps {' '.join(f'{x:g}' for x in args.apr_eps)}"]  # fmt: skip
+        words += [
+            f"--apr_epochs={args.apr_epochs}",
+            f"--apr_start={args.apr_start}",
+            f"--apr_rates {' '.join(f'{x:g}' for x in args.apr_rates)}",
+            f"--apr_eps {' '.join(f'{x:g}' for x in args.apr_eps)}",
+        ]
     return " ".join(words)
 
 
@@ -201,17 +264,34 @@ def write_feature_part(part, rows, folders, args):
     names = list(folders)
     attack, budget = ("params", 0.1) if part == "efm" else ("features", 0.5)
     shown = [n for n in names if n in (VANILLA, "lambda 0.5, eps 0.25", "lambda 0.5, eps 0.5")]
-    metrics = {"f1": "F1", "f1_drop": "relative drop", "f1_explained": "F1 of explained",
-               "jaccard": "Jaccard", "rbo": "rank-biased overlap", "coverage": "coverage",
-               "ndcg": "NDCG@5", "list_jaccard": "Jaccard of lists"}  # fmt: skip
+    metrics = {
+        "f1": "F1",
+        "f1_drop": "relative drop",
+        "f1_explained": "F1 of explained",
+        "jaccard": "Jaccard",
+        "rbo": "rank-biased overlap",
+        "coverage": "coverage",
+        "ndcg": "NDCG@5",
+        "list_jaccard": "Jaccard of lists",
+    }
     return [
-        f"# RER: part {part} on amazon-cellphones (users >= 10, items >= 2)", "",
-        f"`{command(part, args)}`", "", CAPTION.format(seeds=len(args.seeds)), "",
-        *main_table(rows, names, args.seeds, attack, budget), "",
-        "Every attack:", "", *attack_table(rows, shown, args.seeds, metrics), "",
-        "F1 of explanations that need no model, on the pairs of the row:", "",
-        *baseline_table({name: folders[name] for name in shown}), "",
-    ]  # fmt: skip
+        f"# RER: part {part} on amazon-cellphones (users >= 10, items >= 2)",
+        "",
+        f"`{command(part, args)}`",
+        "",
+        CAPTION.format(seeds=len(args.seeds)),
+        "",
+        *main_table(rows, names, args.seeds, attack, budget),
+        "",
+        "Every attack:",
+        "",
+        *attack_table(rows, shown, args.seeds, metrics),
+        "",
+        "F1 of explanations that need no model, on the pairs of the row:",
+        "",
+        *baseline_table({name: folders[name] for name in shown}),
+        "",
+    ]
 
 
 def write_apr(rows, chosen, args):
@@ -223,16 +303,22 @@ def write_apr(rows, chosen, args):
     ]
     metrics = {"ndcg": "NDCG@5", "list_jaccard": "Jaccard of lists", "ndcg_drop": "relative drop"}
     return [
-        "# Adversarial personalised ranking (RER over BPR, parameters) on ml-100k", "",
-        f"`{command('apr', args)}`", "",
+        "# Adversarial personalised ranking (RER over BPR, parameters) on ml-100k",
+        "",
+        f"`{command('apr', args)}`",
+        "",
         f"Test, mean ± standard deviation over {len(args.seeds)} seeds. Of the learning rates "
         "(the same for both) and eps above, chosen on validation NDCG@20 with the first "
         f"seed: {'; '.join(chosen)}. Adversarial from epoch {args.apr_start} on. All items ranked, "
-        "no attack; p of a paired t-test over seeds:", "",
-        *markdown(["row", *tested.values()], clean), "",
-        "Among 100 sampled negatives, under attacks on the parameters:", "",
-        *attack_table(rows, chosen, args.seeds, metrics), "",
-    ]  # fmt: skip
+        "no attack; p of a paired t-test over seeds:",
+        "",
+        *markdown(["row", *tested.values()], clean),
+        "",
+        "Among 100 sampled negatives, under attacks on the parameters:",
+        "",
+        *attack_table(rows, chosen, args.seeds, metrics),
+        "",
+    ]
 
 
 def run_part(part, args):
@@ -245,8 +331,9 @@ def run_part(part, args):
             path = train(part, name, cells[name], seeds[0], args)
             tried[name] = RunFolder.open(path).read_json(METRICS)["best_valid_score"]
             print(f"{name}: valid {tried[name]:.4f}", flush=True)
-        names = [max((n for n in tried if n.startswith(kind)), key=tried.get)
-                 for kind in ("BPR", "APR")]  # fmt: skip
+        names = [
+            max((n for n in tried if n.startswith(kind)), key=tried.get) for kind in ("BPR", "APR")
+        ]
     rows, folders = [], {name: [] for name in names}
     for seed, name in tqdm([(s, n) for s in seeds for n in names], desc=part, disable=None):
         path = train(part, name, cells[name], seed, args)
@@ -271,8 +358,12 @@ def run_part(part, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--part", choices=["cer", "selected", "efm", "apr"], nargs="+",
-                        default=["cer", "selected", "efm", "apr"])  # fmt: skip
+    parser.add_argument(
+        "--part",
+        choices=["cer", "selected", "efm", "apr"],
+        nargs="+",
+        default=["cer", "selected", "efm", "apr"],
+    )
     parser.add_argument("--data_path", default="../shared/dataset")
     parser.add_argument("--seeds", nargs="+", type=int, default=[2020, 2021, 2022])
     parser.add_argument("--lambdas", nargs="+", type=float, default=list(LAMBDAS))

@@ -36,10 +36,15 @@ def trained(args, seed):
     """The run of a seed, trained if it is not there."""
     path = Path(args.out, args.dataset, f"{args.backbone}-{seed}")
     options = {
-        "model": "RVRec", "backbone": args.backbone, "dataset": args.dataset, "seed": seed,
-        "epochs": args.epochs, "eval_step": args.eval_step, "stopping_step": 3,
+        "model": "RVRec",
+        "backbone": args.backbone,
+        "dataset": args.dataset,
+        "seed": seed,
+        "epochs": args.epochs,
+        "eval_step": args.eval_step,
+        "stopping_step": 3,
         "learning_rate": args.learning_rate,
-    }  # fmt: skip
+    }
     if args.dataset != "ml-100k":
         options["data_path"] = args.data_path
     run_or_read(path, options)
@@ -71,9 +76,15 @@ def paired(name, ours, theirs, other):
     """One line: means, difference, and p of a t-test over users."""
     change = (ours - theirs).numpy()
     p = stats.ttest_1samp(change, 0).pvalue if change.std() > 0 else float("nan")
-    return {"measure": name, "users": len(change), "best coalition": ours.mean().item(),
-            "against": other, "control": theirs.mean().item(),
-            "difference": change.mean(), "p": p}  # fmt: skip
+    return {
+        "measure": name,
+        "users": len(change),
+        "best coalition": ours.mean().item(),
+        "against": other,
+        "control": theirs.mean().item(),
+        "difference": change.mean(),
+        "p": p,
+    }
 
 
 @torch.no_grad()
@@ -90,8 +101,10 @@ def faithfulness(model, tables, users, history, target, generator):
         return scores_with(model, tables, users, weights, history.item, target)
 
     full, bare = score(history.weights), score(torch.zeros_like(history.weights))
-    controls = {"a random run of equal length": random_run(history, n, generator) & there,
-                "as many items of most weight": heaviest(history, n) & there}  # fmt: skip
+    controls = {
+        "a random run of equal length": random_run(history, n, generator) & there,
+        "as many items of most weight": heaviest(history, n) & there,
+    }
     rows = []
     for name, mask in controls.items():
         loss = [full - score(without_coalition(history.weights, m)) for m in (chosen, mask)]
@@ -124,9 +137,14 @@ def curves(model, tables, users, history, target, values, size, generator):
             gone = (rank < (n_coalitions * step / STEPS).round().long().unsqueeze(1)) & there
             kept = score(without_coalition(history.weights, gone))
             come = score(without_coalition(history.weights, there & ~gone))
-            lines.append({"order": name, "share of coalitions": step / STEPS,
-                          "deletion": ((kept - bare).mean() / lift).item(),
-                          "insertion": ((come - bare).mean() / lift).item()})  # fmt: skip
+            lines.append(
+                {
+                    "order": name,
+                    "share of coalitions": step / STEPS,
+                    "deletion": ((kept - bare).mean() / lift).item(),
+                    "insertion": ((come - bare).mean() / lift).item(),
+                }
+            )
     return lines
 
 
@@ -145,8 +163,12 @@ def purity(history, categories, generator):
     theirs = (alike & drawn).sum(1)[some] / per_user[some]
     if not some.any():
         return []
-    row = paired("neighbours in a coalition that share a category", ours.float(), theirs.float(),
-                 "as many neighbours at random")  # fmt: skip
+    row = paired(
+        "neighbours in a coalition that share a category",
+        ours.float(),
+        theirs.float(),
+        "as many neighbours at random",
+    )
     return [row]
 
 
@@ -159,9 +181,13 @@ def agreement(first, second):
     chance = by_chance[0] * by_chance[1] + (1 - by_chance[0]) * (1 - by_chance[1])
     union = (first["best"] | second["best"]).sum(1).clamp(min=1)
     jaccard = ((first["best"] & second["best"]).sum(1) / union).mean().item()
-    correlations = [np.corrcoef(a[:n], b[:n])[0, 1]
-                    for a, b, n in zip(first["weights"].numpy(), second["weights"].numpy(),
-                                       first["lengths"].tolist()) if n > 2]  # fmt: skip
+    correlations = [
+        np.corrcoef(a[:n], b[:n])[0, 1]
+        for a, b, n in zip(
+            first["weights"].numpy(), second["weights"].numpy(), first["lengths"].tolist()
+        )
+        if n > 2
+    ]
     return same, chance, jaccard, float(np.nanmean(correlations))
 
 
@@ -199,12 +225,18 @@ def examine(run, args, generator):
         rows += purity(history, categories, generator)
     best = values.masked_fill(size == 0, float("-inf")).argmax(1)
     there = torch.arange(history.item.shape[1]) < history.lengths.unsqueeze(1)
-    state = {"ids": history.ids, "lengths": history.lengths, "weights": history.weights,
-             "best": (history.ids == best.unsqueeze(1)) & there}  # fmt: skip
+    state = {
+        "ids": history.ids,
+        "lengths": history.lengths,
+        "weights": history.weights,
+        "best": (history.ids == best.unsqueeze(1)) & there,
+    }
     n_coalitions = (size > 0).sum(1).float()
-    about = {"alpha": model.rvrec.alpha.item(),
-             "coalition size": (history.lengths / n_coalitions).mean().item(),
-             "supported": (values.amax(1) > 0).float().mean().item()}  # fmt: skip
+    about = {
+        "alpha": model.rvrec.alpha.item(),
+        "coalition size": (history.lengths / n_coalitions).mean().item(),
+        "supported": (values.amax(1) > 0).float().mean().item(),
+    }
     return rows, lines, state, about
 
 
@@ -213,34 +245,62 @@ def write(args, tables, lines, stability, abouts):
     results = Path(args.results)
     results.mkdir(parents=True, exist_ok=True)
     name = f"rvrec_explanations_{args.dataset}"
-    text = [f"# Faithfulness of RVRec's explanations on {args.dataset}", "",
-            f"`{command(args)}`", "",
-            f"{args.backbone}, {args.users} users at most with 3 items or more, the first "
-            "recommended item of each; one row per seed; p of a paired t-test over users.", "",
-            "| seed | measure | users | best coalition | control | control's value | difference "
-            "| p |", "|---" * 8 + "|"]  # fmt: skip
+    text = [
+        f"# Faithfulness of RVRec's explanations on {args.dataset}",
+        "",
+        f"`{command(args)}`",
+        "",
+        f"{args.backbone}, {args.users} users at most with 3 items or more, the first "
+        "recommended item of each; one row per seed; p of a paired t-test over users.",
+        "",
+        "| seed | measure | users | best coalition | control | control's value | difference | p |",
+        "|---" * 8 + "|",
+    ]
     for seed, rows in tables.items():
-        text += [f"| {seed} | {r['measure']} | {r['users']} | {r['best coalition']:.4f} | "
-                 f"{r['against']} | {r['control']:.4f} | {r['difference']:+.4f} | {r['p']:.1e} |"
-                 for r in rows]  # fmt: skip
-    text += ["", "| seed | weight of histories, alpha | mean coalition size | users whose best "
-             "coalition adds something |", "|---|---|---|---|"]  # fmt: skip
-    text += [f"| {seed} | {a['alpha']:.3f} | {a['coalition size']:.2f} | {a['supported']:.1%} |"
-             for seed, a in abouts.items()]  # fmt: skip
+        text += [
+            f"| {seed} | {r['measure']} | {r['users']} | {r['best coalition']:.4f} | "
+            f"{r['against']} | {r['control']:.4f} | {r['difference']:+.4f} | {r['p']:.1e} |"
+            for r in rows
+        ]
+    text += [
+        "",
+        "| seed | weight of histories, alpha | mean coalition size | users whose best "
+        "coalition adds something |",
+        "|---|---|---|---|",
+    ]
+    text += [
+        f"| {seed} | {a['alpha']:.3f} | {a['coalition size']:.2f} | {a['supported']:.1%} |"
+        for seed, a in abouts.items()
+    ]
     if stability:
-        text += ["", "| seeds | gates that agree | by chance | Jaccard of best coalitions | "
-                 "correlation of weights |", "|---|---|---|---|---|"]  # fmt: skip
-        text += [f"| {a}, {b} | {s[0]:.1%} | {s[1]:.1%} | {s[2]:.3f} | {s[3]:.3f} |"
-                 for (a, b), s in stability.items()]  # fmt: skip
-    deletion = {o: np.mean([r["deletion"] for r in lines if r["order"] == o])
-                for o in ("best first", "random order")}  # fmt: skip
-    insertion = {o: np.mean([r["insertion"] for r in lines if r["order"] == o])
-                 for o in ("best first", "random order")}  # fmt: skip
-    text += ["", "Area under the curves, as shares of what the history adds: deletion (lower is "
-             "more faithful) "
-             + ", ".join(f"{o} {v:.3f}" for o, v in deletion.items())
-             + "; insertion (higher) "
-             + ", ".join(f"{o} {v:.3f}" for o, v in insertion.items()) + ".", ""]  # fmt: skip
+        text += [
+            "",
+            "| seeds | gates that agree | by chance | Jaccard of best coalitions | "
+            "correlation of weights |",
+            "|---|---|---|---|---|",
+        ]
+        text += [
+            f"| {a}, {b} | {s[0]:.1%} | {s[1]:.1%} | {s[2]:.3f} | {s[3]:.3f} |"
+            for (a, b), s in stability.items()
+        ]
+    deletion = {
+        o: np.mean([r["deletion"] for r in lines if r["order"] == o])
+        for o in ("best first", "random order")
+    }
+    insertion = {
+        o: np.mean([r["insertion"] for r in lines if r["order"] == o])
+        for o in ("best first", "random order")
+    }
+    text += [
+        "",
+        "Area under the curves, as shares of what the history adds: deletion (lower is "
+        "more faithful) "
+        + ", ".join(f"{o} {v:.3f}" for o, v in deletion.items())
+        + "; insertion (higher) "
+        + ", ".join(f"{o} {v:.3f}" for o, v in insertion.items())
+        + ".",
+        "",
+    ]
     (results / f"{name}.md").write_text("\n".join(text), encoding="utf-8")
     with open(results / f"{name}_curves.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
@@ -250,10 +310,14 @@ def write(args, tables, lines, stability, abouts):
 
 
 def command(args):
-    words = ["python benchmarks/rvrec_explanations.py", f"--dataset={args.dataset}",
-             f"--backbone={args.backbone}", f"--epochs={args.epochs}",
-             f"--learning_rate={args.learning_rate}",
-             f"--seeds {' '.join(map(str, args.seeds))}"]  # fmt: skip
+    words = [
+        "python benchmarks/rvrec_explanations.py",
+        f"--dataset={args.dataset}",
+        f"--backbone={args.backbone}",
+        f"--epochs={args.epochs}",
+        f"--learning_rate={args.learning_rate}",
+        f"--seeds {' '.join(map(str, args.seeds))}",
+    ]
     return " ".join(words)
 
 
@@ -281,14 +345,17 @@ def main():
         tables[seed] = rows
         lines += [{"seed": seed, **line} for line in curve]
         print(f"seed {seed}: {abouts[seed]}", flush=True)
-    stability = {(a, b): agreement(states[a], states[b])
-                 for a, b in itertools.combinations(args.seeds, 2)}  # fmt: skip
+    stability = {
+        (a, b): agreement(states[a], states[b]) for a, b in itertools.combinations(args.seeds, 2)
+    }
     deletion, insertion = write(args, tables, lines, stability, abouts)
     first = [rows[0] for rows in tables.values()]
     ours, control = (np.mean([r[k] for r in first]) for k in ("best coalition", "control"))
-    print(f"benchmark=rvrec_explanations dataset={args.dataset} deletion={ours:.4f} "
-          f"random_run={control:.4f} auc_deletion={deletion['best first']:.3f} "
-          f"auc_insertion={insertion['best first']:.3f}")  # fmt: skip
+    print(
+        f"benchmark=rvrec_explanations dataset={args.dataset} deletion={ours:.4f} "
+        f"random_run={control:.4f} auc_deletion={deletion['best first']:.3f} "
+        f"auc_insertion={insertion['best first']:.3f}"
+    )
 
 
 if __name__ == "__main__":

@@ -30,9 +30,14 @@ MAX_EXACT, MAX_HARD, MAX_MB, MAX_INFERENCE = 4.0, 2.0, 2000, 1.0
 def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: for each line ``step`` or ``sort`` on stdin, run it and print what it took."""
     run = assembled(
-        threads, dataset=dataset, data_path=data_path, train_batch_size=BATCH, embedding_size=64,
-        quiet=True, **CASES[case],
-    )  # fmt: skip
+        threads,
+        dataset=dataset,
+        data_path=data_path,
+        train_batch_size=BATCH,
+        embedding_size=64,
+        quiet=True,
+        **CASES[case],
+    )
     trainer, model = run.trainer, run.trainer.model
     trainer.log_epoch = dict  # of an epoch, not of a step
     batches = [batch for batch in run.train_data if len(batch) == BATCH][:STEPS]
@@ -55,8 +60,11 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
         return STEPS
 
     counts = torch.bincount(run.train_data._dataset.inter_feat[model.USER_ID])[1:].float()
-    about = {"rows": len(run.train_data._dataset), "mean": counts.mean().item(),
-             "parameters": sum(p.numel() for p in model.parameters())}  # fmt: skip
+    about = {
+        "rows": len(run.train_data._dataset),
+        "mean": counts.mean().item(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
     serve(turn, about)
 
 
@@ -89,31 +97,45 @@ def main() -> None:
         worker.close()
 
     about, plain = workers[0].about, workers[0]
-    print(f"\n{dataset}: {about['rows']:,} training rows, {about['mean']:.1f} for a user; "
-          f"batch {BATCH:,}, BPR of 64 numbers, H = 20; {about['threads']} threads, "
-          f"{rounds} rounds")  # fmt: skip
-    print("| case | parameters | step, ms: median | fastest | ratio | first full sort, ms "
-          "| next ones, ms | ratio | peak, MB |")  # fmt: skip
+    print(
+        f"\n{dataset}: {about['rows']:,} training rows, {about['mean']:.1f} for a user; "
+        f"batch {BATCH:,}, BPR of 64 numbers, H = 20; {about['threads']} threads, "
+        f"{rounds} rounds"
+    )
+    print(
+        "| case | parameters | step, ms: median | fastest | ratio | first full sort, ms "
+        "| next ones, ms | ratio | peak, MB |"
+    )
     print("|---|---|---|---|---|---|---|---|---|")
     ratios = {}
     for worker in workers:
         ratios[worker.case] = worker.fastest("step") / plain.fastest("step")
         sort = worker.fastest("sort") / plain.fastest("sort")
         ratios[worker.case, "sort"] = sort
-        print(f"| {worker.case} | {worker.about['parameters']:,} "
-              f"| {1000 * worker.median('step'):.2f} | {1000 * worker.fastest('step'):.2f} "
-              f"| {ratios[worker.case]:.2f} | {1000 * worker.fastest('tables'):.0f} "
-              f"| {1000 * worker.fastest('sort'):.1f} | {sort:.2f} "
-              f"| {worker.peak_mb:.0f} |")  # fmt: skip
+        print(
+            f"| {worker.case} | {worker.about['parameters']:,} "
+            f"| {1000 * worker.median('step'):.2f} | {1000 * worker.fastest('step'):.2f} "
+            f"| {ratios[worker.case]:.2f} | {1000 * worker.fastest('tables'):.0f} "
+            f"| {1000 * worker.fastest('sort'):.1f} | {sort:.2f} "
+            f"| {worker.peak_mb:.0f} |"
+        )
     peak = next(worker.peak_mb for worker in workers if worker.case == "exact, H=50")
     exact, hard, sort = ratios["exact"], ratios["hard"], ratios["exact", "sort"]
-    told = [("exact", exact <= MAX_EXACT), ("hard", hard <= MAX_HARD), ("H=50", peak < MAX_MB),
-            ("inference", sort <= MAX_INFERENCE)]  # fmt: skip
-    print(f"targets (exact {MAX_EXACT:g}x, hard {MAX_HARD:g}x, H=50 below {MAX_MB:,} MB, inference "
-          f"{MAX_INFERENCE:g}x): "
-          + ", ".join(f"{name} {'kept' if kept else 'missed'}" for name, kept in told))  # fmt: skip
-    print(f"benchmark=rvrec_step exact_ratio={exact:.2f} hard_ratio={hard:.2f} h50_mb={peak:.0f} "
-          f"inference_ratio={sort:.2f}")  # fmt: skip
+    told = [
+        ("exact", exact <= MAX_EXACT),
+        ("hard", hard <= MAX_HARD),
+        ("H=50", peak < MAX_MB),
+        ("inference", sort <= MAX_INFERENCE),
+    ]
+    print(
+        f"targets (exact {MAX_EXACT:g}x, hard {MAX_HARD:g}x, H=50 below {MAX_MB:,} MB, inference "
+        f"{MAX_INFERENCE:g}x): "
+        + ", ".join(f"{name} {'kept' if kept else 'missed'}" for name, kept in told)
+    )
+    print(
+        f"benchmark=rvrec_step exact_ratio={exact:.2f} hard_ratio={hard:.2f} h50_mb={peak:.0f} "
+        f"inference_ratio={sort:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -37,8 +37,14 @@ ABLATIONS = {
 EXTRA = {"hard": {"rvrec_gate_mode": "hard"}, "sampled": {"rvrec_gate_mode": "sampled"}}
 ARMS = {PLAIN: {}, FULL: {}, **ABLATIONS, **EXTRA}
 OPTIONS = {"ProtoMF": {}, "TransGNN": {}}
-WATCHED = ("rvrec_sigma_user", "rvrec_sigma_item", "rvrec_sigma_user_degree", "rvrec_alpha",
-           "rvrec_gate_moved", "rvrec_coalition_size")  # fmt: skip
+WATCHED = (
+    "rvrec_sigma_user",
+    "rvrec_sigma_item",
+    "rvrec_sigma_user_degree",
+    "rvrec_alpha",
+    "rvrec_gate_moved",
+    "rvrec_coalition_size",
+)
 NOTE = """Test, mean ± standard deviation over seeds. In brackets the change against the same
 backbone, and p of a paired t-test over seeds (few seeds: little power). Learning rate of backbone
 and RVRec chosen on validation with the first seed from {rates}; ablations take RVRec's."""
@@ -70,11 +76,18 @@ def run_cell(cell, args):
     backbone, arm, rate, seed = cell
     path = folder_of(cell, args)
     options = {
-        "model": backbone if arm == PLAIN else "RVRec", "dataset": args.dataset, "seed": seed,
-        "epochs": args.epochs, "eval_step": args.eval_step,
-        "stopping_step": args.stopping_step, "learning_rate": rate,
-        "train_batch_size": args.batch, **OPTIONS.get(backbone, {}), **ARMS[arm], **args.options,
-    }  # fmt: skip
+        "model": backbone if arm == PLAIN else "RVRec",
+        "dataset": args.dataset,
+        "seed": seed,
+        "epochs": args.epochs,
+        "eval_step": args.eval_step,
+        "stopping_step": args.stopping_step,
+        "learning_rate": rate,
+        "train_batch_size": args.batch,
+        **OPTIONS.get(backbone, {}),
+        **ARMS[arm],
+        **args.options,
+    }
     if arm != PLAIN:
         options["backbone"] = backbone
     if args.variant:
@@ -88,24 +101,35 @@ def run_cell(cell, args):
     with open(path / HISTORY, encoding="utf-8") as file:
         last = list(csv.DictReader(file))[report["best_epoch"]]
     if not known:
-        print(f"{path.name}: valid {report['best_valid_score']:.4f}, best epoch "
-              f"{report['best_epoch']} of {report['epochs_run']}, "
-              f"{time.perf_counter() - start:.0f} s", flush=True)  # fmt: skip
+        print(
+            f"{path.name}: valid {report['best_valid_score']:.4f}, best epoch "
+            f"{report['best_epoch']} of {report['epochs_run']}, "
+            f"{time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
     return {
-        "backbone": backbone, "arm": arm, "learning_rate": rate, "seed": seed,
+        "backbone": backbone,
+        "arm": arm,
+        "learning_rate": rate,
+        "seed": seed,
         "valid": report["best_valid_score"],
         **{name: report["test_result"][name] for name in args.metrics},
-        "best_epoch": report["best_epoch"], "epochs_run": report["epochs_run"],
+        "best_epoch": report["best_epoch"],
+        "epochs_run": report["epochs_run"],
         "seconds_per_epoch": report["train_seconds_per_epoch"],
-        "parameters": report["parameters"], **{name: last.get(name, "") for name in WATCHED},
-    }  # fmt: skip
+        "parameters": report["parameters"],
+        **{name: last.get(name, "") for name in WATCHED},
+    }
 
 
 def best_rate(rows, backbone, arm, args):
     """The learning rate with the best validation of the first seed; None before all are run."""
     arm = arm if tuned(arm) else FULL
-    found = {row["learning_rate"]: row["valid"] for row in rows
-             if (row["backbone"], row["arm"], row["seed"]) == (backbone, arm, args.seeds[0])}
+    found = {
+        row["learning_rate"]: row["valid"]
+        for row in rows
+        if (row["backbone"], row["arm"], row["seed"]) == (backbone, arm, args.seeds[0])
+    }
     complete = set(found) >= set(args.learning_rates)
     return max(found, key=found.get) if complete else None
 
@@ -129,8 +153,11 @@ def wanted(rows, args):
 def chosen(rows, backbone, arm, args):
     """Seed -> row, of the chosen learning rate."""
     rate = best_rate(rows, backbone, arm, args)
-    return {row["seed"]: row for row in rows
-            if (row["backbone"], row["arm"], row["learning_rate"]) == (backbone, arm, rate)}
+    return {
+        row["seed"]: row
+        for row in rows
+        if (row["backbone"], row["arm"], row["learning_rate"]) == (backbone, arm, rate)
+    }
 
 
 def cell_text(mine, plain, metric):
@@ -149,9 +176,11 @@ def cell_text(mine, plain, metric):
 
 
 def main_table(rows, args):
-    lines = [f"| backbone | row | seeds | rate | {' | '.join(args.metrics)} | s/epoch | "
-             "sigma user, item | alpha | gates moved | coalition size |",
-             "|---" * (9 + len(args.metrics)) + "|"]  # fmt: skip
+    lines = [
+        f"| backbone | row | seeds | rate | {' | '.join(args.metrics)} | s/epoch | "
+        "sigma user, item | alpha | gates moved | coalition size |",
+        "|---" * (9 + len(args.metrics)) + "|",
+    ]
     for backbone in args.backbones:
         plain = chosen(rows, backbone, PLAIN, args)
         for arm in (PLAIN, FULL, *args.arms):
@@ -166,10 +195,16 @@ def main_table(rows, args):
                 return ", ".join(f"{statistics.mean(m):.3f}" for m in means if m) or "-"
 
             cells = [cell_text(mine, plain, metric) for metric in args.metrics]
-            watched = [told(*WATCHED[:2]), told("rvrec_alpha"), told("rvrec_gate_moved"),
-                       told("rvrec_coalition_size")]  # fmt: skip
-            lines.append(f"| {backbone} | {arm} | {len(mine)} | {one['learning_rate']} | "
-                         f"{' | '.join(cells)} | {cost:.1f} | {' | '.join(watched)} |")  # fmt: skip
+            watched = [
+                told(*WATCHED[:2]),
+                told("rvrec_alpha"),
+                told("rvrec_gate_moved"),
+                told("rvrec_coalition_size"),
+            ]
+            lines.append(
+                f"| {backbone} | {arm} | {len(mine)} | {one['learning_rate']} | "
+                f"{' | '.join(cells)} | {cost:.1f} | {' | '.join(watched)} |"
+            )
     return lines
 
 
@@ -196,8 +231,10 @@ def per_user(cells, metric, args):
 
 def density_table(rows, args):
     metric = args.valid_metric
-    lines = ["| backbone | row | interactions | users | backbone alone | row | change | 95 % | p |",
-             "|---" * 9 + "|"]  # fmt: skip
+    lines = [
+        "| backbone | row | interactions | users | backbone alone | row | change | 95 % | p |",
+        "|---" * 9 + "|",
+    ]
     counts = None
     for backbone in args.backbones:
         plain = chosen(rows, backbone, PLAIN, args)
@@ -207,8 +244,10 @@ def density_table(rows, args):
             if not seeds:
                 continue
             counts = interactions(args) if counts is None else counts
-            values = [per_user([(backbone, a, r[s]["learning_rate"], s) for s in seeds], metric,
-                               args) for a, r in ((PLAIN, plain), (arm, mine))]  # fmt: skip
+            values = [
+                per_user([(backbone, a, r[s]["learning_rate"], s) for s in seeds], metric, args)
+                for a, r in ((PLAIN, plain), (arm, mine))
+            ]
             both = pd.concat(values, axis=1, keys=["plain", "mine"], join="inner")
             n = counts.reindex(both.index)
             buckets = pd.qcut(n, 4, labels=False, duplicates="drop")
@@ -254,11 +293,23 @@ def write(rows, missing, args):
     note = NOTE.format(rates=" and ".join(map(str, args.learning_rates)))
     for suffix, title, text, lines in (
         ("", "RVRec against its backbone", note, main_table(rows, args)),
-        ("_density", "RVRec by density of the history",
-         DENSITY_NOTE.format(metric=args.valid_metric), density_table(rows, args)),
-    ):  # fmt: skip
-        text = [f"# {title} on {args.dataset}", "", f"`{command(args)}`", "", text, "", *lines,
-                *lost]  # fmt: skip
+        (
+            "_density",
+            "RVRec by density of the history",
+            DENSITY_NOTE.format(metric=args.valid_metric),
+            density_table(rows, args),
+        ),
+    ):
+        text = [
+            f"# {title} on {args.dataset}",
+            "",
+            f"`{command(args)}`",
+            "",
+            text,
+            "",
+            *lines,
+            *lost,
+        ]
         Path(results, f"{name}{suffix}.md").write_text("\n".join(text), encoding="utf-8")
 
 
@@ -300,14 +351,23 @@ def main():
     while True:
         cells = list(wanted(rows, args))
         late = args.minutes and time.perf_counter() - start > 60 * args.minutes
-        cell = next((c for c in cells if c[2] is not None and c not in args.done
-                     and not (late and not finished(c, args))), None)  # fmt: skip
+        cell = next(
+            (
+                c
+                for c in cells
+                if c[2] is not None and c not in args.done and not (late and not finished(c, args))
+            ),
+            None,
+        )
         if cell is None:
             break
         rows.append(run_cell(cell, args))
         args.done.append(cell)
-        missing = [" ".join(map(str, c[:2])) + f" seed {c[3]}" for c in wanted(rows, args)
-                   if c not in args.done]  # fmt: skip
+        missing = [
+            " ".join(map(str, c[:2])) + f" seed {c[3]}"
+            for c in wanted(rows, args)
+            if c not in args.done
+        ]
         write(rows, missing, args)
     print(f"benchmark=rvrec_table dataset={args.dataset} cells={len(rows)} of={len(cells)}")
 

@@ -26,9 +26,14 @@ def work(case: str, model: str, dataset: str, data_path: str, length: int) -> No
     """One case, once: print what it took."""
     torch.set_num_threads(1)  # several wait for each other on a busy machine, at full CPU
     config = Config(
-        config_dict={"model": model, "dataset": dataset, "data_path": data_path,
-                     "MAX_ITEM_LIST_LENGTH": length, "show_progress": False}
-    )  # fmt: skip
+        config_dict={
+            "model": model,
+            "dataset": dataset,
+            "data_path": data_path,
+            "MAX_ITEM_LIST_LENGTH": length,
+            "show_progress": False,
+        }
+    )
     config["checkpoint_dir"] = "."
     init_seed(config["seed"], config["reproducibility"])
     built = CASES[case](config)
@@ -40,8 +45,17 @@ def work(case: str, model: str, dataset: str, data_path: str, length: int) -> No
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
     columns = built.inter_feat.interaction.values()
     held = sum(c.numel() * c.element_size() for c in columns) / 2**20
-    print(json.dumps({"seconds": seconds, "peak": after, "more": after - before, "held": held,
-                      "rows": len(built.inter_feat)}))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "peak": after,
+                "more": after - before,
+                "held": held,
+                "rows": len(built.inter_feat),
+            }
+        )
+    )
 
 
 def main() -> None:
@@ -61,27 +75,39 @@ def main() -> None:
         args.dataset, args.models, args.lengths, args.rounds = "ml-100k", ["SASRec"], [20], 2
     dataset = choose_dataset(args.data_path, args.dataset)
     last = []
-    print("| model | length | case | rows | s: fastest | peak, MB | above the data before, MB "
-          "| held, MB |")  # fmt: skip
+    print(
+        "| model | length | case | rows | s: fastest | peak, MB | above the data before, MB "
+        "| held, MB |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for model in args.models:
         for length in args.lengths:
             found = {case: [] for case in CASES}
             for _ in range(args.rounds):
                 for case in CASES:
-                    command = [sys.executable, __file__, f"--worker={case}", f"--models={model}",
-                               f"--dataset={dataset}", f"--data_path={args.data_path}",
-                               f"--lengths={length}"]  # fmt: skip
+                    command = [
+                        sys.executable,
+                        __file__,
+                        f"--worker={case}",
+                        f"--models={model}",
+                        f"--dataset={dataset}",
+                        f"--data_path={args.data_path}",
+                        f"--lengths={length}",
+                    ]
                     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
                     found[case].append(json.loads(out.splitlines()[-1]))
             best = {case: min(runs, key=lambda run: run["seconds"]) for case, runs in found.items()}
             for case, run in best.items():
-                print(f"| {model} | {length} | {case} | {run['rows']:,} | {run['seconds']:.2f} "
-                      f"| {run['peak']:.0f} | {run['more']:.0f} | {run['held']:.0f} |")  # fmt: skip
+                print(
+                    f"| {model} | {length} | {case} | {run['rows']:,} | {run['seconds']:.2f} "
+                    f"| {run['peak']:.0f} | {run['more']:.0f} | {run['held']:.0f} |"
+                )
             speedup = best["RecBole"]["seconds"] / best["ours"]["seconds"]
             memory = best["ours"]["more"] / max(best["RecBole"]["more"], 1)
-            last.append(f"benchmark=sequences dataset={dataset} model={model} length={length} "
-                        f"speedup={speedup:.1f} memory_ratio={memory:.2f}")  # fmt: skip
+            last.append(
+                f"benchmark=sequences dataset={dataset} model={model} length={length} "
+                f"speedup={speedup:.1f} memory_ratio={memory:.2f}"
+            )
     print("\n".join(["", *last]))
 
 

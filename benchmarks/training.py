@@ -74,9 +74,14 @@ def floor(model: Any, dataset: Any, layers: int) -> Callable[[], None]:
 def work(case: str, name: str, dataset: str, data_path: str, threads: int) -> None:
     """One case: an epoch for each line on stdin."""
     config = settings(
-        threads, model=name, dataset=dataset, data_path=data_path, embedding_size=64,
-        train_batch_size=BATCH, fast=case != "recbole",
-    )  # fmt: skip
+        threads,
+        model=name,
+        dataset=dataset,
+        data_path=data_path,
+        embedding_size=64,
+        train_batch_size=BATCH,
+        fast=case != "recbole",
+    )
     init_seed(config["seed"], config["reproducibility"])
     prepare = data_preparation if case == "recbole" else prepare_data
     train_data, _, _ = prepare(config, create_dataset(config))
@@ -105,8 +110,12 @@ def work(case: str, name: str, dataset: str, data_path: str, threads: int) -> No
 def compare(dataset: str, model: str, args: argparse.Namespace) -> str:
     """Measure one model on one dataset, print its table, and return its last line."""
     cases = [case for case in CASES if case != "floor" or model in FLOORS]
-    common = [f"--dataset={dataset}", f"--model={model}", f"--data_path={args.data_path}",
-              f"--threads={args.threads}"]  # fmt: skip
+    common = [
+        f"--dataset={dataset}",
+        f"--model={model}",
+        f"--data_path={args.data_path}",
+        f"--threads={args.threads}",
+    ]
     workers: dict[str, Worker] = {
         case: Worker(__file__, case, [f"--worker={case}", *common]) for case in cases
     }
@@ -116,13 +125,17 @@ def compare(dataset: str, model: str, args: argparse.Namespace) -> str:
     for worker in workers.values():
         worker.close()
     about, ours = workers["ours"].about, workers["ours"].fastest("")
-    print(f"\n{model} on {dataset}: {about['rows']:,} training rows in {about['steps']} steps, "
-          f"{about['threads']} threads, {rounds} epochs each\n")  # fmt: skip
+    print(
+        f"\n{model} on {dataset}: {about['rows']:,} training rows in {about['steps']} steps, "
+        f"{about['threads']} threads, {rounds} epochs each\n"
+    )
     print("| case | s: median | fastest | ratio to ours | peak, MB |")
     print("|---|---|---|---|---|")
     for case, worker in workers.items():
-        print(f"| {TITLES[case]} | {worker.median(''):.2f} | {worker.fastest(''):.2f} "
-              f"| {worker.fastest('') / ours:.2f} | {worker.peak_mb:.0f} |")  # fmt: skip
+        print(
+            f"| {TITLES[case]} | {worker.median(''):.2f} | {worker.fastest(''):.2f} "
+            f"| {worker.fastest('') / ours:.2f} | {worker.peak_mb:.0f} |"
+        )
     speedup = workers["recbole"].fastest("") / ours
     over = f"{ours / workers['floor'].fastest(''):.2f}" if "floor" in workers else "-"
     if dataset == "amazon-beauty" and model in MIN_SPEEDUP:

@@ -55,9 +55,10 @@ def first_batches(loader: Any, number: int) -> list[Any]:
 
 
 def serve(
-    turn: Callable[[str], int], about: dict[str, Any],
+    turn: Callable[[str], int],
+    about: dict[str, Any],
     clock: Callable[[], float] = time.perf_counter,
-) -> None:  # fmt: skip
+) -> None:
     """Child's side: say what this case is, then take a turn for each line of stdin.
 
     Args:
@@ -90,9 +91,12 @@ class Worker:
         # RecBole's log goes to stderr, which nobody reads before the end: a file cannot fill up.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._errors, text=True,
-        )  # fmt: skip
+            [sys.executable, script, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
         self.about: dict[str, Any] = {}
         self.seconds: dict[str, list[float]] = {}
         self.peak_mb = 0.0

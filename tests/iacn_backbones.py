@@ -20,14 +20,21 @@ from recbole_enhance.testing.worlds import TOY, write_toy
 RESULTS = Path(__file__).parents[1] / "results"
 STEPS, DELTA = 6, 0.3
 SMALL = {
-    "hidden_size": 16, "inner_size": 32, "mlp_hidden_size": [16, 16], "n_layers": 1,
-    "embedding_size": 8, "layers": 1, "block_num": 1, "cin_layer_size": [8, 8],
-}  # fmt: skip
+    "hidden_size": 16,
+    "inner_size": 32,
+    "mlp_hidden_size": [16, 16],
+    "n_layers": 1,
+    "embedding_size": 8,
+    "layers": 1,
+    "block_num": 1,
+    "cin_layer_size": [8, 8],
+}
 OWN = {
-    "FDSA": {"selected_features": ["genres"]}, "GRU4RecF": {"selected_features": ["genres"]},
+    "FDSA": {"selected_features": ["genres"]},
+    "GRU4RecF": {"selected_features": ["genres"]},
     "SASRecF": {"selected_features": ["genres"]},
     "FEARec": {"n_layers": 2},
-}  # fmt: skip
+}
 PROPERTIES = Path(recbole.__file__).parent / "properties" / "model"
 
 
@@ -38,10 +45,18 @@ def options_of(folder, backbone, **options):
     world = {k: v for k, v in TOY.items() if k not in ("metrics", "valid_metric", "topk")}
     world.pop("embedding_size")
     return {
-        **world, **small, **OWN.get(backbone, {}), "model": "IaCN", "backbone": backbone,
-        "data_path": str(folder), "item_category_field": None, "show_progress": False,
-        "MAX_ITEM_LIST_LENGTH": 10, "train_batch_size": 100, **options,
-    }  # fmt: skip
+        **world,
+        **small,
+        **OWN.get(backbone, {}),
+        "model": "IaCN",
+        "backbone": backbone,
+        "data_path": str(folder),
+        "item_category_field": None,
+        "show_progress": False,
+        "MAX_ITEM_LIST_LENGTH": 10,
+        "train_batch_size": 100,
+        **options,
+    }
 
 
 def built(options, plain=False):
@@ -99,8 +114,10 @@ def examine(folder, backbone):
     linear = (
         torch.allclose(main, DELTA * only_main, rtol=1e-4, atol=1e-5 * scale[0])
         and torch.allclose(auxiliary, (1 - DELTA) * only_auxiliary, rtol=1e-4, atol=1e-5 * scale[1])
-        and not no_main.any() and not no_auxiliary.any() and min(scale) > 0
-    )  # fmt: skip
+        and not no_main.any()
+        and not no_auxiliary.any()
+        and min(scale) > 0
+    )
     fields = run.trainer.model._iacn_fields
     kind = "CE"
     if fields["negative"] in batch:
@@ -112,10 +129,14 @@ def examine(folder, backbone):
         p.numel() for p in plain.trainer.model.parameters()
     )
     return {
-        "backbone": backbone, "loss": kind, "same": same and moved, "linear": linear,
+        "backbone": backbone,
+        "loss": kind,
+        "same": same and moved,
+        "linear": linear,
         "size": f"{size} of {run.trainer.model.iacn_table[0].embedding_dim}",
-        "extra": extra, "square": extra == size**2,
-    }  # fmt: skip
+        "extra": extra,
+        "square": extra == size**2,
+    }
 
 
 def main():

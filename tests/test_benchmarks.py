@@ -66,9 +66,7 @@ def test_evaluation_ends_with_ratios(tmp_path):
 @pytest.mark.slow
 def test_training_ends_with_ratios(tmp_path):
     lines = quick_lines("training", f"--data_path={tmp_path}")
-    pattern = (
-        rf"benchmark=training dataset=ml-100k model=BPR speedup={NUMBER} over_floor={NUMBER}"
-    )
+    pattern = rf"benchmark=training dataset=ml-100k model=BPR speedup={NUMBER} over_floor={NUMBER}"
     speedup, over_floor = map(float, re.fullmatch(pattern, lines[-1]).groups())
     assert speedup > 0
     assert over_floor > 0
@@ -90,9 +88,21 @@ def test_the_table_of_rer_continues_and_is_written(tmp_path):
     data = ROOT.parent / "shared" / "dataset"
     if not (data / "amazon-cellphones").is_dir():
         pytest.skip("needs amazon-cellphones in ../shared/dataset, beside the checkout")
-    options = ["--part", "cer", "--seeds", "1", "2", "--epochs=2", "--lambdas", "0.5",
-               "--epsilons", "0.5", f"--data_path={data}", f"--out={tmp_path / 'runs'}",
-               f"--results={tmp_path}"]  # fmt: skip
+    options = [
+        "--part",
+        "cer",
+        "--seeds",
+        "1",
+        "2",
+        "--epochs=2",
+        "--lambdas",
+        "0.5",
+        "--epsilons",
+        "0.5",
+        f"--data_path={data}",
+        f"--out={tmp_path / 'runs'}",
+        f"--results={tmp_path}",
+    ]
     first, second = run("rer_table", *options), run("rer_table", *options)
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout  # finished cells are read
@@ -132,9 +142,20 @@ def test_sequences_ends_with_what_was_won():
 
 @pytest.mark.slow
 def test_the_tables_of_iacn_continue_and_say_what_is_missing(tmp_path):
-    options = ["--dataset=ml-100k", "--seeds", "1", "2", "--epochs=1", "--tables", "interest",
-               "--backbones", "WideDeep", "--user_inter_num_interval=[0,40]",
-               f"--out={tmp_path / 'runs'}", f"--results={tmp_path}"]  # fmt: skip
+    options = [
+        "--dataset=ml-100k",
+        "--seeds",
+        "1",
+        "2",
+        "--epochs=1",
+        "--tables",
+        "interest",
+        "--backbones",
+        "WideDeep",
+        "--user_inter_num_interval=[0,40]",
+        f"--out={tmp_path / 'runs'}",
+        f"--results={tmp_path}",
+    ]
     first, second = run("iacn_table", *options), run("iacn_table", *options)
     assert first.returncode == second.returncode == 0, first.stderr
     assert second.stdout.splitlines()[-1] == "2 cells of 2"
@@ -173,9 +194,21 @@ def test_the_pages_hold_the_tables_that_the_benchmarks_wrote():
 
 @pytest.mark.slow
 def test_the_table_of_dvr_continues_and_is_written(tmp_path):
-    options = ["--backbones", "BPR", "--rewards", "ndcg@20", "--seeds", "1", "2", "--epochs=1",
-               "--eval_step=1", "--learning_rates", "0.01", f"--out={tmp_path / 'runs'}",
-               f"--results={tmp_path}"]  # fmt: skip
+    options = [
+        "--backbones",
+        "BPR",
+        "--rewards",
+        "ndcg@20",
+        "--seeds",
+        "1",
+        "2",
+        "--epochs=1",
+        "--eval_step=1",
+        "--learning_rates",
+        "0.01",
+        f"--out={tmp_path / 'runs'}",
+        f"--results={tmp_path}",
+    ]
     first, second = run("dvr_table", *options), run("dvr_table", *options)
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout  # finished cells are read

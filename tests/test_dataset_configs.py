@@ -50,8 +50,13 @@ def combinations(name):
 
 def test_there_is_a_file_for_each_dataset():
     assert set(FILES) == {
-        "ml-100k", "amazon-beauty", "amazon-cds", "amazon-cellphones", "lastfm", "gowalla",
-    }  # fmt: skip
+        "ml-100k",
+        "amazon-beauty",
+        "amazon-cds",
+        "amazon-cellphones",
+        "lastfm",
+        "gowalla",
+    }
 
 
 @every_file

@@ -34,10 +34,13 @@ def test_each_row_of_a_board_passes_the_checks_of_a_run(path, tmp_path):
     assert len(resolve(board)) == len(board.rows) * len(board.seeds)
 
 
-@pytest.mark.parametrize(("name", "backbones"), [
-    ("dvr_table2_ml-100k", ("BPR", "NeuMF", "LightGCN", "MultiGCCF")),
-    ("amazon-beauty", ("BPR", "LightGCN")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "backbones"),
+    [
+        ("dvr_table2_ml-100k", ("BPR", "NeuMF", "LightGCN", "MultiGCCF")),
+        ("amazon-beauty", ("BPR", "LightGCN")),
+    ],
+)
 def test_the_boards_of_table_2_hold_all_methods_over_each_backbone(name, backbones):
     (path,) = [board for board in BOARDS if board.stem == name]
     rows = list(rows_of(load_yaml(path)))
@@ -51,6 +54,9 @@ def test_the_boards_of_table_2_hold_all_methods_over_each_backbone(name, backbon
 
 def test_the_rewards_of_tables_3_and_4_are_on_amazon_beauty():
     (path,) = [board for board in BOARDS if board.stem == "amazon-beauty"]
-    rewards = {o["dvr_reward"] for model, under, o in rows_of(load_yaml(path))
-               if (model, under) == ("DVR", "BPR")}  # fmt: skip
+    rewards = {
+        o["dvr_reward"]
+        for model, under, o in rows_of(load_yaml(path))
+        if (model, under) == ("DVR", "BPR")
+    }
     assert rewards >= {"cc@20", "ild@20", "gini@20"}

@@ -20,8 +20,18 @@ def wheel(tmp_path_factory):
     skip = shutil.ignore_patterns(".*", "runs", "build", "dist", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, source, ignore=skip)
     out = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", str(source), "--no-deps",
-               "--no-build-isolation", "-q", "-w", str(out)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        str(source),
+        "--no-deps",
+        "--no-build-isolation",
+        "-q",
+        "-w",
+        str(out),
+    ]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return next(out.glob("*.whl"))
 
@@ -35,8 +45,7 @@ def test_the_wheel_holds_the_whole_tree(wheel):
         for p in (ROOT / folder).rglob("*.yaml")
     }
     templates = {
-        str(p.relative_to(ROOT))
-        for p in (ROOT / "recbole_enhance/leaderboard/templates").iterdir()
+        str(p.relative_to(ROOT)) for p in (ROOT / "recbole_enhance/leaderboard/templates").iterdir()
     }
     assert modules
     assert yaml
@@ -52,16 +61,24 @@ def test_an_installed_wheel_finds_its_yaml(wheel, tmp_path):
         "sys.exit(main(['config', 'show', '--model=DVR', '--dataset=ml-100k', '--origin']))"
     )
     shown = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert shown.startswith(str(tmp_path / "site"))
     assert "dvr_gamma = 1000.0  # enhancer/DVR.yaml" in shown
     code = code.replace("--model=DVR", "--model=RER")
     shown = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={"PYTHONPATH": str(tmp_path / "site")},
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     assert "rer_eps = 0.5  # enhancer/RER.yaml" in shown
     assert "cf_steps = 150  # model/CER.yaml" in shown
     assert "item_category_field = class  # dataset_configs/ml-100k.yaml" in shown

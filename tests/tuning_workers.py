@@ -97,8 +97,11 @@ def rows(out="out"):
 
 def values(out="out"):
     """What each trial tried and got, without those that were lost."""
-    return sorted((r["value"], r["learning_rate"], r["embedding_size"]) for r in rows(out)
-                  if r["state"] != "lost")  # fmt: skip
+    return sorted(
+        (r["value"], r["learning_rate"], r["embedding_size"])
+        for r in rows(out)
+        if r["state"] != "lost"
+    )
 
 
 def check_each_once(trials, out="out"):

@@ -63,8 +63,17 @@ doctor       show versions, what was mended for them, and what cannot run here
 Options nest with dots: --eval_args.mode=uni100 keeps split and order.
 """
 FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
-_VERBS = ("run", "config", "attack", "explain", "leaderboard", "reproduce", "tune", "list",
-          "doctor")  # fmt: skip
+_VERBS = (
+    "run",
+    "config",
+    "attack",
+    "explain",
+    "leaderboard",
+    "reproduce",
+    "tune",
+    "list",
+    "doctor",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,13 +27,19 @@ _PACKAGES = (
 )
 # Left as they are, since mending them would move the numbers of a plain RecBole model.
 _FAULTS = (
-    ("Pop", "counts an item once per batch and epoch, however often the batch holds it, and the "
-     "negatives drawn with it: its scores depend on train_batch_size, epochs and "
-     "train_neg_sample_args, and are no counts of interactions (pop.py:47); "
-     "--train_batch_size=1 --epochs=1 --train_neg_sample_args=None counts them"),
-    ("Random", "draws one list for all users of an evaluation batch, so its numbers depend on "
-     "eval_batch_size (random.py:42)"),
-)  # fmt: skip
+    (
+        "Pop",
+        "counts an item once per batch and epoch, however often the batch holds it, and the "
+        "negatives drawn with it: its scores depend on train_batch_size, epochs and "
+        "train_neg_sample_args, and are no counts of interactions (pop.py:47); "
+        "--train_batch_size=1 --epochs=1 --train_neg_sample_args=None counts them",
+    ),
+    (
+        "Random",
+        "draws one list for all users of an evaluation batch, so its numbers depend on "
+        "eval_batch_size (random.py:42)",
+    ),
+)
 _CORE = ("config", "data", "evaluator", "model", "trainer", "utils")
 
 

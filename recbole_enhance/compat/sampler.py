@@ -30,9 +30,13 @@ def popularity_of_training() -> bool:
 
     @functools.wraps(create)
     def create_from_training(
-        dataset: Any, built_datasets: Sequence[Any], distribution: str, repeatable: bool,
-        alpha: float = 1.0, base_sampler: Any = None,
-    ) -> Any:  # fmt: skip
+        dataset: Any,
+        built_datasets: Sequence[Any],
+        distribution: str,
+        repeatable: bool,
+        alpha: float = 1.0,
+        base_sampler: Any = None,
+    ) -> Any:
         if distribution == "popularity" and not repeatable:
             _refuse_users_of_everything(built_datasets)
         if base_sampler is not None:  # an evaluation's; the training sampler is a copy with tables

@@ -162,9 +162,7 @@ def default_load_col(
     return {"inter": chosen + [name for name in optional if name in columns]}
 
 
-def suffixes(
-    load_col: Mapping[str, Any] | None, splits: Sequence[str] | None = None
-) -> list[str]:
+def suffixes(load_col: Mapping[str, Any] | None, splits: Sequence[str] | None = None) -> list[str]:
     """List the files that a run reads.
 
     Args:

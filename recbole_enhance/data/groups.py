@@ -74,9 +74,13 @@ def user_groups(config: Any, dataset: Any, lengths: Tensor) -> Groups:
 def _of_column(config: Any, dataset: Any, field: str) -> tuple[list[str], Tensor]:
     path = Path(config["data_path"], f"{config['dataset']}.user")
     table = pd.read_csv(
-        path, sep=config["field_separator"], dtype=str, keep_default_na=False,
-        encoding=config["encoding"], engine="python",
-    )  # fmt: skip
+        path,
+        sep=config["field_separator"],
+        dtype=str,
+        keep_default_na=False,
+        encoding=config["encoding"],
+        engine="python",
+    )
     table.columns = [name.partition(":")[0] for name in table.columns]
     table = table.drop_duplicates(dataset.uid_field).set_index(dataset.uid_field)[field]
     tokens = dataset.id2token(dataset.uid_field, np.arange(dataset.user_num))

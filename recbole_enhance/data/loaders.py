@@ -136,9 +136,11 @@ class FastTrainLoader(TrainDataLoader):
         if self.samples and not (self.dynamic or self._sampler.per_batch):
             # In the order of the rows, which are the users': their look-ups stay in the cache.
             negatives = self._sampler.draw(
-                features[self.uid_field], features[self.iid_field], self.neg_sample_num,
+                features[self.uid_field],
+                features[self.iid_field],
+                self.neg_sample_num,
                 self.generator,
-            )  # fmt: skip
+            )
         order = torch.arange(rows)
         if self.shuffle:
             order = torch.randperm(rows, generator=self.generator)
@@ -305,4 +307,3 @@ class LabelledLoader:
     def __iter__(self) -> Iterator[Interaction]:
         for index in torch.arange(len(self.rows)).split(self.step):
             yield join(self.dataset, take(self.rows, index))
-

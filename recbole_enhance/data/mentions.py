@@ -99,9 +99,13 @@ def item_feature_matrix(
 
 
 def truth_matrix(
-    mentions: Mentions, user: Tensor, item: Tensor, n_items: int, n_features: int,
+    mentions: Mentions,
+    user: Tensor,
+    item: Tensor,
+    n_items: int,
+    n_features: int,
     positive_only: bool = True,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Features that the reviews of the pairs mention: what an explanation is compared with.
 
     Args:

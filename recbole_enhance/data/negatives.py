@@ -117,9 +117,13 @@ class NegativeSampler:
     per_batch = False
 
     def __init__(
-        self, dataset: Any, distribution: str, alpha: float = 1.0, repeatable: bool = False,
+        self,
+        dataset: Any,
+        distribution: str,
+        alpha: float = 1.0,
+        repeatable: bool = False,
         weights: Tensor | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if distribution not in DISTRIBUTIONS:
             raise ValueError(
                 f"train_neg_sample_args.distribution={distribution}: one of "

@@ -109,9 +109,15 @@ class AdaptiveSampler:
     per_batch = True
 
     def __init__(
-        self, model: Any, used: UserLists, mode: str, lam: float, interval: int,
-        rejects: bool = True, pool: int = 200,
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        used: UserLists,
+        mode: str,
+        lam: float,
+        interval: int,
+        rejects: bool = True,
+        pool: int = 200,
+    ) -> None:
         self.model, self.used, self.mode = model, used, mode
         self.n = used.n_items - 1
         self.share, self.interval, self.rejects, self.pool = lam, interval, rejects, pool
@@ -201,11 +207,13 @@ class AdaptiveSampler:
         if not self.rejects:
             return propose(torch.arange(len(users)))
         items, rounds = draw(
-            len(users), propose, lambda rows, items: self.used.holds(users[rows], items),
+            len(users),
+            propose,
+            lambda rows, items: self.used.holds(users[rows], items),
             lambda rows: outside(
                 self.used, users[rows], lambda at: self.law(users[rows[at]]), generator
             ),
-        )  # fmt: skip
+        )
         self.rounds.append(rounds)
         return items
 
@@ -286,9 +294,14 @@ class AOBPRTrainer(SamplingTrainer):
         interval = config["aobpr_refresh"] or max(1, math.ceil(n * math.log(n) / draws))
         self.uniform = NegativeSampler(loader._dataset, "uniform")
         self.sampler = AdaptiveSampler(
-            self.model, UserLists.of_datasets([loader._dataset]), config["aobpr_mode"],
-            config["aobpr_lambda"], interval, config["aobpr_reject"], config["aobpr_pool"],
-        )  # fmt: skip
+            self.model,
+            UserLists.of_datasets([loader._dataset]),
+            config["aobpr_mode"],
+            config["aobpr_lambda"],
+            interval,
+            config["aobpr_reject"],
+            config["aobpr_pool"],
+        )
 
     def choose_sampler(self, loader: FastTrainLoader, epoch: int) -> None:
         """Uniform in the warm-up: the orders of random vectors say nothing."""

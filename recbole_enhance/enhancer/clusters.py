@@ -97,9 +97,11 @@ class ClusterSampler:
             return self.weights * (self.cluster == cluster[rows].unsqueeze(1))
 
         items, self.rounds = draw(
-            len(users), propose, lambda rows, items: self.used.holds(users[rows], items),
+            len(users),
+            propose,
+            lambda rows, items: self.used.holds(users[rows], items),
             lambda rows: outside(self.used, users[rows], lambda at: law(rows[at]), generator),
-        )  # fmt: skip
+        )
         return torch.empty_like(items).index_copy_(0, order, items).view(num, -1)
 
     def log_q(self, users: Tensor, items: Tensor) -> Tensor:

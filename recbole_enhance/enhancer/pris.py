@@ -147,8 +147,11 @@ def check(config: Any) -> None:
     if config["pris_proposal"].startswith("cluster"):
         refuse_without_factors(config, f"pris_proposal={config['pris_proposal']}")
     if config["pris_negatives"] == 1:
-        logger.warning("pris_negatives=1: a single weight is 1, so this is BPR with negatives of "
-                       "pris_proposal=%s", config["pris_proposal"])  # fmt: skip
+        logger.warning(
+            "pris_negatives=1: a single weight is 1, so this is BPR with negatives of "
+            "pris_proposal=%s",
+            config["pris_proposal"],
+        )
 
 
 PRIS = Enhancer(

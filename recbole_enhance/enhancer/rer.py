@@ -29,9 +29,30 @@ from recbole_enhance.training.trainer import EnhancedTrainer
 
 TARGETS, COMBINATIONS, MASKS = ("features", "params"), ("convex", "additive"), ("all", "mentioned")
 # General recommenders that `params` trains; tests run them all.
-BACKBONES = ("BPR", "CER", "ConvNCF", "DGCF", "DMF", "EFM", "ENMF", "FISM", "GCMC", "LINE",
-             "LightGCN", "MultiGCCF", "NAIS", "NCL", "NGCF", "NNCF", "NeuMF", "ProtoMF", "SGL",
-             "SimpleX", "SpectralCF", "TransGNN")  # fmt: skip
+BACKBONES = (
+    "BPR",
+    "CER",
+    "ConvNCF",
+    "DGCF",
+    "DMF",
+    "EFM",
+    "ENMF",
+    "FISM",
+    "GCMC",
+    "LINE",
+    "LightGCN",
+    "MultiGCCF",
+    "NAIS",
+    "NCL",
+    "NGCF",
+    "NNCF",
+    "NeuMF",
+    "ProtoMF",
+    "SGL",
+    "SimpleX",
+    "SpectralCF",
+    "TransGNN",
+)
 
 
 class _Loss(nn.Module):
@@ -67,9 +88,13 @@ class FeatureAttack(NamedTuple):
 
 
 def adversarial_features(
-    model: FeatureAwareRecommender, interaction: Any, eps: float, norm: str = "linf",
-    steps: int = 1, mask: str = "all",
-) -> FeatureAttack:  # fmt: skip
+    model: FeatureAwareRecommender,
+    interaction: Any,
+    eps: float,
+    norm: str = "linf",
+    steps: int = 1,
+    mask: str = "all",
+) -> FeatureAttack:
     r"""Attack the features of a batch's items.
 
     .. math:: Y' = \mathrm{clip}_{[0, N]}(Y + \epsilon \, \mathrm{sign}(\nabla_Y L(X, Y)))
@@ -111,9 +136,14 @@ def adversarial_features(
 
 
 def adversarial_parameters(
-    loss: Callable[[Any], Any], model: nn.Module, names: list[str], interaction: Any, eps: float,
-    norm: str = "linf", steps: int = 1,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    loss: Callable[[Any], Any],
+    model: nn.Module,
+    names: list[str],
+    interaction: Any,
+    eps: float,
+    norm: str = "linf",
+    steps: int = 1,
+) -> tuple[Tensor, Tensor]:
     r"""Loss of a batch, and the loss at :math:`\Theta + \epsilon \, g / \|g\|`.
 
     The stored parameters are never touched: the model is called with others in their place, and
@@ -249,9 +279,10 @@ def check(config: Any) -> None:
             )
         return
     own = not model_class.__module__.startswith("recbole.")
-    if not (name in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL)) or config[
-        "MODEL_INPUT_TYPE"
-    ] == InputType.LISTWISE:
+    if (
+        not (name in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL))
+        or config["MODEL_INPUT_TYPE"] == InputType.LISTWISE
+    ):
         raise ValueError(
             f"backbone={name}: rer_target=params trains on (user, item, negative) or (user, item, "
             f"label) by one loss; backbones that work: {', '.join(BACKBONES)}"

@@ -55,10 +55,12 @@ def read_per_user(path: Path) -> pd.DataFrame:
     try:
         header = pd.read_csv(path, nrows=0).columns
         table = pd.read_csv(
-            path, index_col=0, dtype={name: str if n == 0 else np.float64
-                                      for n, name in enumerate(header)},
-            keep_default_na=False, na_values={name: [""] for name in header[1:]},
-        )  # fmt: skip
+            path,
+            index_col=0,
+            dtype={name: str if n == 0 else np.float64 for n, name in enumerate(header)},
+            keep_default_na=False,
+            na_values={name: [""] for name in header[1:]},
+        )
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(f"{path}: not a table of users ({one_line(error)})") from error
     if table.index.has_duplicates:

@@ -51,9 +51,17 @@ from recbole_enhance.options.read import (
 logger = logging.getLogger("recbole_enhance")
 COMMAND_LINE = "command line"
 # Options that RecBole reads but no YAML of it names.
-_UNNAMED_OPTIONS = ("model", "dataset", "convert_token_to_onehot", "encoding",
-                    "tail_ratio", "token_num_threshold", "save_step", "reg_weight",
-                    "pretrain_epochs")  # fmt: skip
+_UNNAMED_OPTIONS = (
+    "model",
+    "dataset",
+    "convert_token_to_onehot",
+    "encoding",
+    "tail_ratio",
+    "token_num_threshold",
+    "save_step",
+    "reg_weight",
+    "pretrain_epochs",
+)
 _EVAL_BATCH_SIZE = 4096  # RecBole's
 _SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
 
@@ -364,8 +372,9 @@ class Config(RecBoleConfig):
         if others:
             others &= set().union(*map(_options_of, named))
         if others:
-            logger.info("%s: %s left out, no option of %s", origin, ", ".join(sorted(others)),
-                        self.model)  # fmt: skip
+            logger.info(
+                "%s: %s left out, no option of %s", origin, ", ".join(sorted(others)), self.model
+            )
         return {key: value for key, value in options.items() if key not in others}
 
     # ---- RecBole's own steps ---------------------------------------------------------------
@@ -434,9 +443,13 @@ class Config(RecBoleConfig):
         if str(values["eval_args"].get("order")) == "TO":
             required.append(values["TIME_FIELD"])
         self._inter_columns = atomic.check_columns(
-            folder, self.dataset, values["load_col"], required, splits=splits,
+            folder,
+            self.dataset,
+            values["load_col"],
+            required,
+            splits=splits,
             separator=values["field_separator"],
-        )  # fmt: skip
+        )
 
     def _init_device(self) -> None:
         if not self.final_config_dict["use_gpu"]:

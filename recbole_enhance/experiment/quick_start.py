@@ -144,9 +144,7 @@ def load_run(run_dir: str | Path, model_class: str | type | None = None) -> Run:
     return run
 
 
-def _saved_config(
-    folder: RunFolder, given: str | type | None = None, **options: Any
-) -> Config:
+def _saved_config(folder: RunFolder, given: str | type | None = None, **options: Any) -> Config:
     """The settings in a run folder, which are data: what they name is not imported."""
     option, recorded = folder.backbone()
     if given is not None:
@@ -206,8 +204,13 @@ def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
             hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
             folder.write_environment(hashes)
         _, train_data, valid_data, test_data, trainer = assemble(config, folder, seconds)
-        logger.info("%s on %s, seed %d%s", config["label"], config["dataset"], config["seed"],
-                    f", writing {folder.path}" if folder else "")  # fmt: skip
+        logger.info(
+            "%s on %s, seed %d%s",
+            config["label"],
+            config["dataset"],
+            config["seed"],
+            f", writing {folder.path}" if folder else "",
+        )
         show_progress = config["show_progress"] and not config["quiet"]
         with _timed(seconds, "fit"):
             score, valid_result = trainer.fit(train_data, valid_data, show_progress=show_progress)
@@ -277,8 +280,9 @@ def _report(
         "train_seconds_per_epoch": round(sum(per_epoch) / len(per_epoch), 4) if per_epoch else None,
         "peak_memory_mb": round(resources.peak_mb(), 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)
-        if config["device"].type == "cuda" else None,
-    }  # fmt: skip
+        if config["device"].type == "cuda"
+        else None,
+    }
 
 
 @contextlib.contextmanager

@@ -28,8 +28,16 @@ REPORT = "reproduce.json"
 FOLDER = "reproduced"  # below the run, where no board takes it for a run of its own
 EXACT, ELSEWHERE = 0.0, 0.01  # tolerance in the surroundings of the run, and in other ones
 _PARTS = {"valid": "best_valid_result", "test": "test_result"}
-_OPTIONS = ("tolerance", "run_dir", "threads", "data_path", "use_gpu", "gpu_id", "model",
-            "backbone")  # fmt: skip
+_OPTIONS = (
+    "tolerance",
+    "run_dir",
+    "threads",
+    "data_path",
+    "use_gpu",
+    "gpu_id",
+    "model",
+    "backbone",
+)
 # What must be equal for numbers to be equal to the last bit.
 _SURROUNDINGS = ("python", "versions", "cpu_threads", "gpu")
 
@@ -81,8 +89,11 @@ def main(words: Sequence[str]) -> int:
     own = [options[key] for key in ("backbone", "model") if ":" in options.get(key, "")]
     if own:
         sys.path.insert(0, os.getcwd())
-    read = {key: parse_value(key, options.pop(key)) for key in ("tolerance", "threads")
-            if key in options}  # fmt: skip
+    read = {
+        key: parse_value(key, options.pop(key))
+        for key in ("tolerance", "threads")
+        if key in options
+    }
     into = options.pop("run_dir", None)
     report = reproduce(places[0], into, options=options, quiet=quiet, **read)
     if not quiet:
@@ -179,8 +190,9 @@ def _compare_users(before: Path, after: Path) -> list[Line]:
         nobody = np.isnan(first) & np.isnan(second)
         gap[nobody] = 0.0
         known = None if np.isnan(gap).any() else float(gap.mean())  # somebody has a value once only
-        lines.append(Line("per user", metric, _mean(first), _mean(second), known,
-                          int((gap != 0).sum())))  # fmt: skip
+        lines.append(
+            Line("per user", metric, _mean(first), _mean(second), known, int((gap != 0).sum()))
+        )
     return lines
 
 

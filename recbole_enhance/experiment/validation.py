@@ -16,8 +16,15 @@ from recbole_enhance.options.read import nearest
 
 # RecBole would unpickle these files, and so run whatever code is in them.
 _PICKLES = ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders")
-_POSITIVE = ("train_batch_size", "eval_batch_size", "learning_rate", "embedding_size",
-             "eval_memory_mb", "MAX_ITEM_LIST_LENGTH", "k")  # fmt: skip
+_POSITIVE = (
+    "train_batch_size",
+    "eval_batch_size",
+    "learning_rate",
+    "embedding_size",
+    "eval_memory_mb",
+    "MAX_ITEM_LIST_LENGTH",
+    "k",
+)
 # RecBole computes these, or overwrites them without a word.
 _COMPUTED = {
     "device": "use_gpu and gpu_id choose it",
@@ -28,12 +35,31 @@ _ONE_OF = {
     "state": ("debug", "info", "warning", "error", "critical"),
     "rm_dup_inter": ("first", "last", "none"),
 }
-_WHOLE = ("epochs", "eval_step", "stopping_step", "seed", "train_batch_size", "eval_batch_size",
-          "embedding_size", "worker", "metric_decimal_place", "loss_decimal_place",
-          "MAX_ITEM_LIST_LENGTH", "k")  # fmt: skip
-_NOT_NEGATIVE = ("epochs", "eval_step", "stopping_step", "metric_decimal_place",
-                 "loss_decimal_place", "worker", "weight_decay", "reg_weight",
-                 "shrink")  # fmt: skip
+_WHOLE = (
+    "epochs",
+    "eval_step",
+    "stopping_step",
+    "seed",
+    "train_batch_size",
+    "eval_batch_size",
+    "embedding_size",
+    "worker",
+    "metric_decimal_place",
+    "loss_decimal_place",
+    "MAX_ITEM_LIST_LENGTH",
+    "k",
+)
+_NOT_NEGATIVE = (
+    "epochs",
+    "eval_step",
+    "stopping_step",
+    "metric_decimal_place",
+    "loss_decimal_place",
+    "worker",
+    "weight_decay",
+    "reg_weight",
+    "shrink",
+)
 # What a metric may need, and the option that gives it.
 _NEEDED_OPTIONS = {"categories": "item_category_field", "groups": "group_fields"}
 _TEXT = ("dataset", "variant", "run_dir", "data_path", "item_category_field")

@@ -24,12 +24,28 @@ from recbole_enhance.storage.run_folder import RunFolder
 
 JSON, CSV, PLOT = "attack.json", "attack.csv", "attack.html"
 _DEFAULTS: dict[str, Any] = {
-    "targets": DEFAULT_TARGETS, "budgets": (), "param_budgets": (), "pairs": "auto",
-    "truth": "positive", "topk": 5, "features": 5, "negatives": 100, "quiet": False,
-}  # fmt: skip
+    "targets": DEFAULT_TARGETS,
+    "budgets": (),
+    "param_budgets": (),
+    "pairs": "auto",
+    "truth": "positive",
+    "topk": 5,
+    "features": 5,
+    "negatives": 100,
+    "quiet": False,
+}
 _PROTOCOL = ("pairs", "truth", "topk", "features", "negatives")
-_SHOWN = ("ndcg", "list_jaccard", "f1", "f1_drop", "jaccard", "jaccard_others",
-          "coverage", "pn", "ps")  # fmt: skip
+_SHOWN = (
+    "ndcg",
+    "list_jaccard",
+    "f1",
+    "f1_drop",
+    "jaccard",
+    "jaccard_others",
+    "coverage",
+    "pn",
+    "ps",
+)
 
 
 def main(words: Sequence[str]) -> int:
@@ -79,9 +95,12 @@ def attack_run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
     )
     n_pairs = 0 if protocol.pairs is None else len(protocol.pairs.user)
     with tqdm(
-        total=n_pairs * (1 + len(attacks)) or None, desc=f"attack {folder.name}", unit="pair",
-        disable=True if options["quiet"] else None, dynamic_ncols=True,
-    ) as bar:  # fmt: skip
+        total=n_pairs * (1 + len(attacks)) or None,
+        desc=f"attack {folder.name}",
+        unit="pair",
+        disable=True if options["quiet"] else None,
+        dynamic_ncols=True,
+    ) as bar:
         rows = run_attacks(run, attacks, protocol, bar.update)
     report = {
         "run": folder.name,

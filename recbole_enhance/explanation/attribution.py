@@ -81,9 +81,12 @@ def histories_of(model: Any, tables: Tables, users: Tensor) -> Histories:
     longest = model.rvrec.longest
     ids = game.coalition_ids(weighted.logits > 0, chains.lengths)
     return Histories(
-        padded(chains, chains.item, longest), chains.lengths, ids, weighted.logits.sigmoid(),
+        padded(chains, chains.item, longest),
+        chains.lengths,
+        ids,
+        weighted.logits.sigmoid(),
         padded(chains, weighted.weights, longest),
-    )  # fmt: skip
+    )
 
 
 def padded(chains: Chains, values: Tensor, longest: int) -> Tensor:
@@ -165,8 +168,9 @@ def attribute(
 
     def score(weights: Tensor) -> Tensor:
         many = len(weights)
-        return scores_with(model, tables, user.expand(many), weights, item.expand(many, -1),
-                           target.expand(many))  # fmt: skip
+        return scores_with(
+            model, tables, user.expand(many), weights, item.expand(many, -1), target.expand(many)
+        )
 
     ends = score(torch.cat([torch.zeros_like(w), w]))
     removal = ends[1] - score(without_coalition(w.expand(K, -1), members))
@@ -178,9 +182,12 @@ def attribute(
         size = members.sum(1)
         kappa = model.rvrec.prototypes.kappa
         values = game.coalition_values(
-            members.to(a.dtype) @ a, a.sum().expand(K), size, torch.full_like(size, n),
+            members.to(a.dtype) @ a,
+            a.sum().expand(K),
+            size,
+            torch.full_like(size, n),
             game.coalition_tables(n, kappa),
-        )  # fmt: skip
+        )
         phi = (model.rvrec.alpha * values).float()
     else:
 

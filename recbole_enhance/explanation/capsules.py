@@ -15,8 +15,12 @@ from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL = "capsules.jsonl"
 _DEFAULTS: dict[str, Any] = {
-    "users": (), "rows": 5, "topk": 3, "title": "auto", "quiet": False,
-}  # fmt: skip
+    "users": (),
+    "rows": 5,
+    "topk": 3,
+    "title": "auto",
+    "quiet": False,
+}
 
 
 def main(words: Sequence[str]) -> int:
@@ -66,8 +70,9 @@ def explanations(
     if model.iacn.routing == "normal":  # the noise of this seed, not of where training stopped
         model.iacn.generator = torch.Generator().manual_seed(run.config["seed"])
     routed = model.interests(rows)
-    listed = torch.cat([rows[dataset.iid_field].unsqueeze(1),
-                        _best(model, dataset, rows, topk)], dim=1)  # fmt: skip
+    listed = torch.cat(
+        [rows[dataset.iid_field].unsqueeze(1), _best(model, dataset, rows, topk)], dim=1
+    )
     attention = _answers(model, routed, listed)
     history = rows[dataset.iid_field + run.config["LIST_SUFFIX"]]
     tokens, names = names_of(run, title, torch.cat([history.flatten(), listed.flatten()]))
@@ -79,22 +84,33 @@ def explanations(
         used = int(routed.used[row].sum())
         weights = routed.weights[row, :, :used]
         answers = [
-            {"item": tokens[item], "title": names[item],
-             **_share("attention", attention[row, place, :used])}
+            {
+                "item": tokens[item],
+                "title": names[item],
+                **_share("attention", attention[row, place, :used]),
+            }
             for place, item in enumerate(listed[row].tolist())
-        ]  # fmt: skip
-        lines.append({
-            "user": str(user),
-            "history": [
-                {"item": tokens[item], "title": names[item], **_share("weights", weights[place])}
-                for place, item in enumerate(history[row].tolist()) if item > 0
-            ],
-            "columns": [
-                {"column": name, **_share("weights", weights[history.shape[1] + place])}
-                for place, name in enumerate(columns)
-            ],
-            "recommended": answers[1:], "target": answers[0],
-        })  # fmt: skip
+        ]
+        lines.append(
+            {
+                "user": str(user),
+                "history": [
+                    {
+                        "item": tokens[item],
+                        "title": names[item],
+                        **_share("weights", weights[place]),
+                    }
+                    for place, item in enumerate(history[row].tolist())
+                    if item > 0
+                ],
+                "columns": [
+                    {"column": name, **_share("weights", weights[history.shape[1] + place])}
+                    for place, name in enumerate(columns)
+                ],
+                "recommended": answers[1:],
+                "target": answers[0],
+            }
+        )
     return lines
 
 
@@ -144,8 +160,10 @@ def told(line: dict[str, Any]) -> str:
     Args:
         line: See :func:`explanations`.
     """
-    entries = [*((e["capsule"], e["title"]) for e in line["history"]),
-               *((e["capsule"], e["column"]) for e in line["columns"])]  # fmt: skip
+    entries = [
+        *((e["capsule"], e["title"]) for e in line["history"]),
+        *((e["capsule"], e["column"]) for e in line["columns"]),
+    ]
     answers = [*(("recommended", a) for a in line["recommended"]), ("test item", line["target"])]
     capsules = [
         f"  capsule {n}: {'; '.join(name for c, name in entries if c == n)}"

@@ -87,13 +87,18 @@ def explanations(
             if score == float("-inf"):  # he has nearly everything
                 continue
             found = attribute(model, tables, ids[row : row + 1], one, item.view(1))
-            lines.append({
-                "user": str(user), "item": names[0][int(item)], "title": names[1][int(item)],
-                "rank": rank + 1, "score": score,
-                **_entry(model, one, found, names, score),
-                "uncertainty": _uncertainty(model, tables, ids[row], item),
-                "meta": _meta(model, one, ids[row], tables),
-            })  # fmt: skip
+            lines.append(
+                {
+                    "user": str(user),
+                    "item": names[0][int(item)],
+                    "title": names[1][int(item)],
+                    "rank": rank + 1,
+                    "score": score,
+                    **_entry(model, one, found, names, score),
+                    "uncertainty": _uncertainty(model, tables, ids[row], item),
+                    "meta": _meta(model, one, ids[row], tables),
+                }
+            )
     return lines
 
 
@@ -131,15 +136,21 @@ def _entry(
     coalitions = []
     for k, value in enumerate(found.additive.tolist()):
         places = [t for t in range(n) if ids[t] == k]
-        coalitions.append({
-            "id": k, "items": [tokens[item[t]] for t in places],
-            "titles": [titles[item[t]] for t in places],
-            "positions": [t + 1 for t in places], "size": len(places), "value_additive": value,
-            "value_shapley": None if found.shapley is None else found.shapley[k].item(),
-            "value_removal": found.removal[k].item(),
-            "gate_p": [round(p[t], 4) for t in places[:-1]],
-            "item_values": found.items[places].tolist(), "weights": [w[t] for t in places],
-        })  # fmt: skip
+        coalitions.append(
+            {
+                "id": k,
+                "items": [tokens[item[t]] for t in places],
+                "titles": [titles[item[t]] for t in places],
+                "positions": [t + 1 for t in places],
+                "size": len(places),
+                "value_additive": value,
+                "value_shapley": None if found.shapley is None else found.shapley[k].item(),
+                "value_removal": found.removal[k].item(),
+                "gate_p": [round(p[t], 4) for t in places[:-1]],
+                "item_values": found.items[places].tolist(),
+                "weights": [w[t] for t in places],
+            }
+        )
     coalitions.sort(key=lambda c: -c["value_additive"])
     total = found.base + sum(c["value_additive"] for c in coalitions)
     return {
@@ -160,9 +171,10 @@ def _sentence(coalitions: list[dict[str, Any]], alpha: float) -> dict[str, Any]:
     joined = " and ".join([", ".join(titles[:-1]), titles[-1]] if len(titles) > 1 else titles)
     together = " together" if len(titles) > 1 else ""
     return {
-        "coalition": best["id"], "share": best["value_additive"] / positive,
+        "coalition": best["id"],
+        "share": best["value_additive"] / positive,
         "text": f"Recommended because you liked {joined}{together}.",
-    }  # fmt: skip
+    }
 
 
 def _uncertainty(model: Any, tables: Tables, user: Tensor, item: Tensor) -> Any:
@@ -175,18 +187,23 @@ def _uncertainty(model: Any, tables: Tables, user: Tensor, item: Tensor) -> Any:
     sigma, tau = network.users.deviation(e), network.items.deviation(f)
     mu, nu = network.users.mean(e), network.items.mean(f)
     distance = wasserstein2_squared(mu, sigma, nu, tau).sqrt()
-    return {"sigma_user": sigma.mean().item(), "sigma_item": tau.mean().item(),
-            "w2_user_item": distance.item()}  # fmt: skip
+    return {
+        "sigma_user": sigma.mean().item(),
+        "sigma_item": tau.mean().item(),
+        "w2_user_item": distance.item(),
+    }
 
 
 def _meta(model: Any, history: Histories, user: Tensor, tables: Tables) -> dict[str, Any]:
     prototypes = model.rvrec.prototypes
     return {
-        "game": "additive" if tables.linear else "coalitions", "kappa": prototypes.kappa,
-        "alpha": model.rvrec.alpha.item(), "partition": "p>0.5",
+        "game": "additive" if tables.linear else "coalitions",
+        "kappa": prototypes.kappa,
+        "alpha": model.rvrec.alpha.item(),
+        "partition": "p>0.5",
         "hist_used": int(history.lengths[0]),
         "hist_total": int(model.rvrec.histories.counts[user]),
-    }  # fmt: skip
+    }
 
 
 def told(line: dict[str, Any]) -> str:

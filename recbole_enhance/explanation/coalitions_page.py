@@ -36,10 +36,12 @@ def page(label: str, dataset: str, lines: Sequence[dict[str, Any]]) -> str:
     """
     name = escape(f"{label} on {dataset}")
     parts = [
-        "<!doctype html>", '<html lang="en"><head><meta charset="utf-8">',
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
         f"<title>{name}: explanations</title><style>{_STYLE}</style></head><body>",
-        f"<h1>Why these items? {name}</h1>", f"<p>{_HOW}</p>",
-    ]  # fmt: skip
+        f"<h1>Why these items? {name}</h1>",
+        f"<p>{_HOW}</p>",
+    ]
     for user, entries in groupby(lines, key=lambda line: line["user"]):
         parts.append(f"<h2>User {escape(user)}</h2>")
         parts += [_entry(line) for line in entries]
@@ -52,8 +54,10 @@ def _entry(line: dict[str, Any]) -> str:
     spread = line["uncertainty"]
     sigma = ""
     if spread:
-        sigma = (f" sigma of the user {spread['sigma_user']:.3f}, of the item "
-                 f"{spread['sigma_item']:.3f}, W2 {spread['w2_user_item']:.3f};")  # fmt: skip
+        sigma = (
+            f" sigma of the user {spread['sigma_user']:.3f}, of the item "
+            f"{spread['sigma_item']:.3f}, W2 {spread['w2_user_item']:.3f};"
+        )
     open_ = " open" if line["rank"] == 1 else ""
     return (
         f"<details{open_}><summary><b>{line['rank']}. {escape(line['title'])}</b>"
@@ -72,14 +76,14 @@ def _table(coalitions: list[dict[str, Any]], best: Any, base: float) -> str:
         '<th class="n">removal</th><th class="n">joined with p</th></tr>',
         f'<tr><td>(the user\'s own vector)</td><td></td><td class="n">{base:+.4f}</td>'
         '<td class="n"></td><td class="n"></td></tr>',
-    ]  # fmt: skip
+    ]
     for c in coalitions:
         value = c["value_additive"]
         width = round(100 * abs(value) / largest)
         titles = "<br>".join(escape(title) for title in c["titles"])
         p = ", ".join(f"{p:.2f}" for p in c["gate_p"])
         rows.append(
-            f'<tr{" class=best" if c["id"] == best else ""}><td>{titles}</td>'
+            f"<tr{' class=best' if c['id'] == best else ''}><td>{titles}</td>"
             f'<td><span class="bar{" minus" if value < 0 else ""}" style="width:{width}px"></span>'
             f'</td><td class="n">{value:+.4f}</td><td class="n">{c["value_removal"]:+.4f}</td>'
             f'<td class="n">{p}</td></tr>'

@@ -20,11 +20,26 @@ from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL, JSON = "explanations.jsonl", "explanations.json"
 _DEFAULTS: dict[str, Any] = {
-    "pairs": "auto", "truth": "positive", "topk": 5, "features": 5, "negatives": 100,
-    "show": 5, "quiet": False,
-}  # fmt: skip
-_SHOWN = ("precision", "recall", "f1", "f1_explained", "feature_ndcg", "coverage", "size", "pn",
-          "ps", "f_ns")  # fmt: skip
+    "pairs": "auto",
+    "truth": "positive",
+    "topk": 5,
+    "features": 5,
+    "negatives": 100,
+    "show": 5,
+    "quiet": False,
+}
+_SHOWN = (
+    "precision",
+    "recall",
+    "f1",
+    "f1_explained",
+    "feature_ndcg",
+    "coverage",
+    "size",
+    "pn",
+    "ps",
+    "f_ns",
+)
 _SENTENCES = {
     "CER": "{item} would not be in the list of {user} if it did worse on {features}",
     "EFM": "{user} might like {item}, which does well on {features}",
@@ -58,9 +73,12 @@ def main(words: Sequence[str]) -> int:
     )
     assert protocol.pairs is not None
     with tqdm(
-        total=len(protocol.pairs.user), desc="explain", unit="pair",
-        disable=True if options["quiet"] else None, dynamic_ncols=True,
-    ) as bar:  # fmt: skip
+        total=len(protocol.pairs.user),
+        desc="explain",
+        unit="pair",
+        disable=True if options["quiet"] else None,
+        dynamic_ncols=True,
+    ) as bar:
         measured = measure(model, protocol, bar.update)
     rows = {run.config["label"]: summary(measured), **baselines(run, protocol)}
     lines = explanations(run, protocol, measured)
@@ -118,8 +136,10 @@ def explanations(run: Any, protocol: Protocol, measured: Measured) -> list[dict[
 
 def _print(run: Any, rows: dict[str, Any], lines: list[dict[str, Any]], show: int) -> None:
     shown = [key for key in _SHOWN if any(key in row for row in rows.values())]
-    print(f"{run.config['label']} on {run.config['dataset']}: {len(lines)} pairs explained; "
-          "a missing explanation counts 0")  # fmt: skip
+    print(
+        f"{run.config['label']} on {run.config['dataset']}: {len(lines)} pairs explained; "
+        "a missing explanation counts 0"
+    )
     body = [[name, *(row.get(key) for key in shown)] for name, row in rows.items()]
     print(table(["explanation", *shown], body))
     for line in [line for line in lines if line["sentence"]][:show]:

@@ -45,9 +45,7 @@ class Pairs(NamedTuple):
     item: Tensor
 
 
-def draw_candidates(
-    known: Any, test: Any, n_items: int, n_negatives: int, seed: int
-) -> Candidates:  # fmt: skip
+def draw_candidates(known: Any, test: Any, n_items: int, n_negatives: int, seed: int) -> Candidates:
     """Draw negatives once per user, as CountER evaluates.
 
     They depend on the data, the split and the seed, not on the model: runs to be compared rank the
@@ -81,9 +79,13 @@ def draw_candidates(
 
 
 def _negatives(
-    users: Tensor, taken_user: Tensor, taken_item: Tensor, n_items: int, n: int,
+    users: Tensor,
+    taken_user: Tensor,
+    taken_item: Tensor,
+    n_items: int,
+    n: int,
     generator: torch.Generator,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Items that the users do not know, without repetition. Shape: ``(users, n)``."""
     luck = torch.rand(len(users), n_items, generator=generator)
     at = torch.searchsorted(users, taken_user).clamp(max=len(users) - 1)
@@ -127,8 +129,10 @@ def score_candidates(model: Any, candidates: Candidates, chunk: int | None = Non
         if hasattr(model, "score_pairs"):
             scores = model.score_pairs(users, items)
         else:
-            batch = {model.USER_ID: users.repeat_interleave(items.shape[1]),
-                     model.ITEM_ID: items.flatten()}  # fmt: skip
+            batch = {
+                model.USER_ID: users.repeat_interleave(items.shape[1]),
+                model.ITEM_ID: items.flatten(),
+            }
             scores = model.predict(Interaction(batch)).reshape(items.shape)
         rows.append(scores.float().cpu())
     return torch.cat(rows).masked_fill(~candidates.valid, -torch.inf)

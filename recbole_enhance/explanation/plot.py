@@ -5,8 +5,12 @@ from html import escape
 from typing import Any
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_NAMES = {"f1": "F1 of explanations", "jaccard": "Jaccard with clean explanations",
-          "ndcg": "NDCG of lists", "list_jaccard": "Jaccard with clean lists"}  # fmt: skip
+_NAMES = {
+    "f1": "F1 of explanations",
+    "jaccard": "Jaccard with clean explanations",
+    "ndcg": "NDCG of lists",
+    "list_jaccard": "Jaccard with clean lists",
+}
 
 
 def quality_against_budget(reports: Sequence[dict[str, Any]]) -> str:
@@ -27,8 +31,13 @@ def quality_against_budget(reports: Sequence[dict[str, Any]]) -> str:
     if "f1" not in columns:
         columns = ["ndcg", "list_jaccard"]
     titles = [f"{_NAMES[m]}, attack on {t}" for t in targets for m in columns]
-    figure = make_subplots(rows=len(targets), cols=len(columns), subplot_titles=titles,
-                           vertical_spacing=0.16, horizontal_spacing=0.06)  # fmt: skip
+    figure = make_subplots(
+        rows=len(targets),
+        cols=len(columns),
+        subplot_titles=titles,
+        vertical_spacing=0.16,
+        horizontal_spacing=0.06,
+    )
     names = _distinct_names(reports)
     for number, (report, name) in enumerate(zip(reports, names)):
         for i, target in enumerate(targets):
@@ -39,15 +48,20 @@ def quality_against_budget(reports: Sequence[dict[str, Any]]) -> str:
                         continue
                     figure.add_trace(
                         graph_objects.Scatter(
-                            x=[x for x, _ in points], y=[y for _, y in points],
+                            x=[x for x, _ in points],
+                            y=[y for _, y in points],
                             name=escape(f"{name}{' (random control)' if random else ''}"),
-                            legendgroup=f"{name}{random}", showlegend=(i, j) == (0, 0),
+                            legendgroup=f"{name}{random}",
+                            showlegend=(i, j) == (0, 0),
                             mode="lines+markers",
-                            line={"color": _COLOURS[number % len(_COLOURS)],
-                                  "dash": "dot" if random else "solid"},
+                            line={
+                                "color": _COLOURS[number % len(_COLOURS)],
+                                "dash": "dot" if random else "solid",
+                            },
                         ),
-                        row=i + 1, col=j + 1,
-                    )  # fmt: skip
+                        row=i + 1,
+                        col=j + 1,
+                    )
     _label_axes(figure, targets, columns)
     return figure.to_html(full_html=True, include_plotlyjs=True)
 
@@ -61,10 +75,12 @@ def _label_axes(figure: Any, targets: list[str], columns: list[str]) -> None:
             figure.update_yaxes(rangemode="tozero", row=i + 1, col=j + 1)
     figure.update_layout(
         title="Quality under attack; pairs fixed from each run's clean model",
-        template="plotly_white", width=430 * len(columns) + 60, height=380 * len(targets) + 160,
+        template="plotly_white",
+        width=430 * len(columns) + 60,
+        height=380 * len(targets) + 160,
         legend={"orientation": "h", "yanchor": "top", "y": -0.22 / len(targets)},
         margin={"l": 60, "r": 30, "t": 90, "b": 40},
-    )  # fmt: skip
+    )
 
 
 def _points(rows: list[dict[str, Any]], target: str, metric: str, random: bool) -> list:
@@ -79,7 +95,8 @@ def _distinct_names(reports: Sequence[dict[str, Any]]) -> list[str]:
     """Labels of the runs, with the folder's name where a label stands twice."""
     labels = [report["label"] for report in reports]
     return [
-        f"{report['label']} {report['run']}" if labels.count(report["label"]) > 1
+        f"{report['label']} {report['run']}"
+        if labels.count(report["label"]) > 1
         else report["label"]
         for report in reports
-    ]  # fmt: skip
+    ]

@@ -74,9 +74,12 @@ def measure(model: Any, protocol: Protocol, progress: Any = None) -> Measured:
     pairs, device = protocol.pairs, model.item_feature_matrix.device
     margin = margins(scores, protocol.topk)[pairs.row]
     found = model.explain(
-        pairs.user.to(device), pairs.item.to(device), margin.to(device), seed=protocol.seed,
+        pairs.user.to(device),
+        pairs.item.to(device),
+        margin.to(device),
+        seed=protocol.seed,
         progress=progress,
-    )  # fmt: skip
+    )
     ranking, weight = found.ranking.cpu(), found.weight.cpu()
     values = judge(ranking, protocol.truth, protocol.n_features)
     values.update(necessity_and_sufficiency(model, protocol, found.mask))
@@ -188,9 +191,12 @@ def baselines(run: Any, protocol: Protocol) -> dict[str, dict[str, float]]:
     count = torch.bincount(run.train_data._dataset.mentions.feature, minlength=model.n_features)
     generator = torch.Generator().manual_seed(protocol.seed)
     weights = (
-        count.double().expand(x.shape).clone(), x, y, x * y,
+        count.double().expand(x.shape).clone(),
+        x,
+        y,
+        x * y,
         torch.rand(x.shape, generator=generator) * (x > 0),
-    )  # fmt: skip
+    )
     rows = {}
     for name, weight in zip(BASELINES, weights):
         ranking = ranked(weight, weight > 0)[:, : protocol.n_features]

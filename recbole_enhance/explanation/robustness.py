@@ -70,9 +70,13 @@ class Gradients(NamedTuple):
 
 
 def make_protocol(
-    run: Any, topk: int = 5, n_features: int = 5, pairs: str | None = None,
-    truth: str = "positive", negatives: int = 100,
-) -> Protocol:  # fmt: skip
+    run: Any,
+    topk: int = 5,
+    n_features: int = 5,
+    pairs: str | None = None,
+    truth: str = "positive",
+    negatives: int = 100,
+) -> Protocol:
     """Fix candidates, pairs and truth of a run from its clean model.
 
     Args:
@@ -183,18 +187,21 @@ def attacked(model: Any, attack: Attack, gradients: Gradients, seed: int) -> Ite
     else:
         change = {
             name: random_signs(g.shape, attack.budget, generator)
-            if attack.random else attack.budget * g.sign()
+            if attack.random
+            else attack.budget * g.sign()
             for name, g in (gradients.own if attack.target == "own" else gradients.params).items()
-        }  # fmt: skip
+        }
         block = moved_parameters(model, change)
     with block:
         yield
 
 
 def plan(
-    run: Any, targets: Sequence[str], budgets: Sequence[float] | None,
+    run: Any,
+    targets: Sequence[str],
+    budgets: Sequence[float] | None,
     param_budgets: Sequence[float] | None,
-) -> list[Attack]:  # fmt: skip
+) -> list[Attack]:
     """Attacks of a run.
 
     Args:
@@ -220,9 +227,11 @@ def plan(
     ways = (False, True) if "random" in targets else (False,)
     return [
         Attack(kind, size, way)
-        for kind in kinds for way in ways for size in sizes[kind]
+        for kind in kinds
+        for way in ways
+        for size in sizes[kind]
         if not (way and kind == "own")
-    ]  # fmt: skip
+    ]
 
 
 def run_attacks(

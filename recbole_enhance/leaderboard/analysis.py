@@ -31,10 +31,22 @@ COST: dict[str, str] = {
 }
 # Decides no number, or stands in the protocol.
 _NOT_TRAINING = (
-    *VOLATILE, "eval_batch_size", "eval_memory_mb", "metrics", "load_col", "eval_args", "model",
-    "backbone", "dataset", "variant", "dataset_save_path", "dataloaders_save_path", "save_dataset",
-    "save_dataloaders", "valid_metric_bigger",
-)  # fmt: skip
+    *VOLATILE,
+    "eval_batch_size",
+    "eval_memory_mb",
+    "metrics",
+    "load_col",
+    "eval_args",
+    "model",
+    "backbone",
+    "dataset",
+    "variant",
+    "dataset_save_path",
+    "dataloaders_save_path",
+    "save_dataset",
+    "save_dataloaders",
+    "valid_metric_bigger",
+)
 _DECIMALS = 4  # as RecBole rounds: rows that print alike are equal
 
 
@@ -148,8 +160,18 @@ def analyse(table: Table, collected: Collected) -> Analysis:
     best = {m.key: best_rows([row.mean(m.key) for row in rows], m.direction) for m in measures}
     here = table.dataset, str(table.variant or "")
     failed = [cell for cell in collected.failed if (cell.dataset, cell.variant or "") == here]
-    return Analysis(table, rows, measures, main, comparisons, alone, best,
-                    _ranking(rows, main, users), repeated, failed)  # fmt: skip
+    return Analysis(
+        table,
+        rows,
+        measures,
+        main,
+        comparisons,
+        alone,
+        best,
+        _ranking(rows, main, users),
+        repeated,
+        failed,
+    )
 
 
 def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]]:
@@ -182,8 +204,16 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
             training = json.loads(text)
             said = ", ".join(f"{key}={plain(training.get(key))}" for key in differing)
             runs = tuple(by_seed[seed] for seed in sorted(by_seed))
-            rows.append(_row(label, "; ".join(filter(None, (name, said))), runs, training,
-                             collected, families))  # fmt: skip
+            rows.append(
+                _row(
+                    label,
+                    "; ".join(filter(None, (name, said))),
+                    runs,
+                    training,
+                    collected,
+                    families,
+                )
+            )
     return rows, repeated
 
 
@@ -288,9 +318,13 @@ def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
 
 
 def _row(
-    label: str, name: str, runs: tuple[Run, ...], training: Mapping[str, Any],
-    collected: Collected, families: Mapping[str, str],
-) -> Row:  # fmt: skip
+    label: str,
+    name: str,
+    runs: tuple[Run, ...],
+    training: Mapping[str, Any],
+    collected: Collected,
+    families: Mapping[str, str],
+) -> Row:
     report = runs[0].report
     results = [_results(run) for run in runs]
     keys = dict.fromkeys(key for result in results for key in result)
@@ -299,8 +333,19 @@ def _row(
     enhancer = report.get("enhancer")
     family = "method" if enhancer else families.get(backbone.lower(), "other")
     parts = runs[0].place.split("/")
-    return Row(label, name, enhancer, backbone, family, runs, values, {}, _cost(runs), training,
-               collected.tuning.get("/".join(parts[1:-1])))  # fmt: skip
+    return Row(
+        label,
+        name,
+        enhancer,
+        backbone,
+        family,
+        runs,
+        values,
+        {},
+        _cost(runs),
+        training,
+        collected.tuning.get("/".join(parts[1:-1])),
+    )
 
 
 def _results(run: Run) -> dict[str, float]:
@@ -327,8 +372,9 @@ def _filled(row: Row, measures: Sequence[Measure]) -> Row:
             reasons[m.key] = "the run was not explained, or its model explains nothing"
         elif not known:
             measured = any(m.key in run.report["test_result"] for run in row.runs)
-            reasons[m.key] = ("no user has a value" if measured
-                              else "not among the metrics of the run")  # fmt: skip
+            reasons[m.key] = (
+                "no user has a value" if measured else "not among the metrics of the run"
+            )
     return row._replace(results=results, reasons=reasons)
 
 
@@ -337,10 +383,11 @@ def _cost(runs: Sequence[Run]) -> dict[str, float]:
     cost = {}
     for key in COST:
         found = [
-            (run.report.get("seconds") or {}).get("fit") if key == "fit_seconds"
+            (run.report.get("seconds") or {}).get("fit")
+            if key == "fit_seconds"
             else run.report.get(key)
             for run in runs
-        ]  # fmt: skip
+        ]
         numbers = [float(value) for value in found if isinstance(value, (int, float))]
         cost[key] = float(np.mean(numbers)) if numbers else np.nan
     return cost
@@ -352,9 +399,7 @@ def _main(table: Table, measures: Sequence[Measure]) -> Measure:
     return next((m for m in measures if m.key == wanted), measures[0])
 
 
-def _ranking(
-    rows: Sequence[Row], main: Measure, users: Users
-) -> tuple[list[Row], Ranking] | None:
+def _ranking(rows: Sequence[Row], main: Measure, users: Users) -> tuple[list[Row], Ranking] | None:
     with_users = [row for row in rows if users.has(row, main.key)]
     if len(with_users) < 3:
         return None
@@ -372,9 +417,10 @@ def _training(run: Run, table: Table) -> dict[str, Any]:
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = sorted({key for setting in settings for key in setting})
     return [
-        key for key in keys
+        key
+        for key in keys
         if len({json.dumps(setting.get(key), default=str) for setting in settings}) > 1
-    ]  # fmt: skip
+    ]
 
 
 def _families() -> dict[str, str]:

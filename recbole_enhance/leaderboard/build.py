@@ -40,8 +40,10 @@ def build(folder: str | Path, quiet: bool = False) -> list[Path]:
     drawn = [plots.plots(a, _file_name(texts.table_title(a))) for a in analyses]
     contents: dict[str, bytes] = {
         f"{PLOTS}/{plot.name}.{suffix}": content
-        for of_table in drawn for plot in of_table for suffix, content in plot.files.items()
-    }  # fmt: skip
+        for of_table in drawn
+        for plot in of_table
+        for suffix, content in plot.files.items()
+    }
     words = {
         "board.md": texts.markdown(analyses, collected),
         "board.csv": texts.board_csv(analyses),

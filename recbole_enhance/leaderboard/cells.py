@@ -129,8 +129,9 @@ def _resolve_row(
     """The settings of a row on a dataset, what leads to them, and what this row does not know."""
     of_dataset = dict(board.datasets)[dataset]
     options = overlay(board.options, of_dataset, row.options, board.last, best)
-    options.update({"model": row.model, "dataset": dataset, "seed": board.seeds[0]},
-                   show_progress=False)  # fmt: skip
+    options.update(
+        {"model": row.model, "dataset": dataset, "seed": board.seeds[0]}, show_progress=False
+    )
     if row.backbone:
         options["backbone"] = row.backbone
     refused: dict[str, UnknownOptionError] = {}
@@ -165,14 +166,22 @@ def _cells_of_row(
     folder = board.out.absolute() / CELLS / dataset / row_folder(label, row.name)
     return [
         Cell(
-            path=folder / str(seed), row=number, name=row.name, label=label,
-            enhancer=config["enhancer"], backbone=config["backbone"], dataset=dataset,
-            variant=config["variant"], seed=seed, options={**options, "seed": seed},
+            path=folder / str(seed),
+            row=number,
+            name=row.name,
+            label=label,
+            enhancer=config["enhancer"],
+            backbone=config["backbone"],
+            dataset=dataset,
+            variant=config["variant"],
+            seed=seed,
+            options={**options, "seed": seed},
             config_files=tuple(os.path.abspath(file) for file in row.config_files),
-            own_class=config.own_class, recorded={**recorded, "seed": seed},
+            own_class=config.own_class,
+            recorded={**recorded, "seed": seed},
         )
         for seed in board.seeds
-    ]  # fmt: skip
+    ]
 
 
 def row_folder(label: str, name: str | None) -> str:
@@ -190,9 +199,10 @@ def refuse_changed(cells: Sequence[Cell]) -> None:
         if (cell.path / FAILURE).is_file():
             continue  # what failed is run again
         refuse_changed_options(
-            cell.path, cell.recorded,
+            cell.path,
+            cell.recorded,
             "take another --out, give the row a name, or remove that folder",
-        )  # fmt: skip
+        )
 
 
 # ---- one cell ----------------------------------------------------------------------------------
@@ -250,8 +260,10 @@ def _finish(cell: Cell) -> None:
         if not cell.finished:
             _clear(cell.path)
     if not cell.finished:
-        run_recbole_enhance(config_file_list=list(cell.config_files),
-                            config_dict={**cell.options, "run_dir": str(cell.path)})  # fmt: skip
+        run_recbole_enhance(
+            config_file_list=list(cell.config_files),
+            config_dict={**cell.options, "run_dir": str(cell.path)},
+        )
 
 
 def record_failure(cell: Cell, reason: str, keep: bool = False) -> None:

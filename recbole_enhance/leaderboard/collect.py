@@ -120,9 +120,11 @@ def groups(run: Run) -> pd.DataFrame | None:
     numbers = ("mean", "ci_low", "ci_high")
     try:
         table = pd.read_csv(
-            path, dtype={"field": str, "group": str, "metric": str}, keep_default_na=False,
+            path,
+            dtype={"field": str, "group": str, "metric": str},
+            keep_default_na=False,
             na_values={name: ["", "nan"] for name in numbers},
-        )  # fmt: skip
+        )
         return table[["field", "group", "users", "metric", *numbers]].astype({"mean": float})
     except (ValueError, KeyError, OSError) as error:
         raise ValueError(f"{path}: not a table of groups ({one_line(error)})") from error
@@ -177,10 +179,13 @@ def _failure(folder: Path, place: str) -> Left:
         label = f"{label} ({content['name']})"
     variant = content.get("variant")
     return Left(
-        place, label, str(content.get("dataset") or guess[0]),
-        None if variant is None else str(variant), content.get("seed", guess[2]),
+        place,
+        label,
+        str(content.get("dataset") or guess[0]),
+        None if variant is None else str(variant),
+        content.get("seed", guess[2]),
         one_line(content.get("reason") or "no reason was left"),
-    )  # fmt: skip
+    )
 
 
 def _unfinished(folder: Path, place: str) -> Left:
@@ -190,8 +195,14 @@ def _unfinished(folder: Path, place: str) -> Left:
     model, backbone = options["model"], options.get("backbone")
     label = f"{model}-{backbone}" if backbone not in (None, model) else str(model)
     variant = options.get("variant")
-    return Left(place, label, str(options["dataset"]), None if variant is None else str(variant),
-                options.get("seed"), "not finished")  # fmt: skip
+    return Left(
+        place,
+        label,
+        str(options["dataset"]),
+        None if variant is None else str(variant),
+        options.get("seed"),
+        "not finished",
+    )
 
 
 def _place_says(place: str) -> tuple[str, str, str]:

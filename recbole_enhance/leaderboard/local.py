@@ -50,9 +50,13 @@ def run_here(
 
 
 def _parallel(
-    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], chosen: Sequence[int],
-    begun: set[int], jobs: int, threads: int,
-) -> Iterator[tuple[int, Any]]:  # fmt: skip
+    function: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    chosen: Sequence[int],
+    begun: set[int],
+    jobs: int,
+    threads: int,
+) -> Iterator[tuple[int, Any]]:
     from joblib import Parallel, delayed, parallel_config
 
     def calls() -> Iterator[Any]:
@@ -62,8 +66,9 @@ def _parallel(
 
     with parallel_config(backend="loky", inner_max_num_threads=threads):
         # One at a time to each process: cells take long, and none shall wait in a dead one.
-        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1,
-                        pre_dispatch="n_jobs")  # fmt: skip
+        pool = Parallel(
+            n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs"
+        )
         results = pool(calls())
     try:
         yield from results

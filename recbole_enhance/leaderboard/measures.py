@@ -41,8 +41,17 @@ _EXPLANATIONS: dict[str, str] = {
     "f_ns": "Harmonic mean of PN and PS.",
 }
 _EXPLAIN = "explain:"
-_DIVERSITY_FIRST = ("ild", "categorycoverage", "categoryentropy", "embeddingild", "itemcoverage",
-                    "shannonentropy", "aplt", "epc", "giniindex")  # fmt: skip
+_DIVERSITY_FIRST = (
+    "ild",
+    "categorycoverage",
+    "categoryentropy",
+    "embeddingild",
+    "itemcoverage",
+    "shannonentropy",
+    "aplt",
+    "epc",
+    "giniindex",
+)
 
 
 class Measure(NamedTuple):

@@ -24,30 +24,52 @@ _COMPARISON = (
     ("Difference", "descending", False, "Method minus backbone, in the metric's own sign."),
     ("Percent", "descending", False, "The difference in percent of the backbone's value."),
     ("95 % over seeds", "descending", False, "Student's interval of the difference over seeds."),
-    ("p, t (Holm)", "ascending", False, "Paired t-test over users on seed-averaged values, "
-     "two-sided, after Holm's correction over the table."),
+    (
+        "p, t (Holm)",
+        "ascending",
+        False,
+        "Paired t-test over users on seed-averaged values, "
+        "two-sided, after Holm's correction over the table.",
+    ),
     ("p, Wilcoxon (Holm)", "ascending", False, "Signed-rank test over users, after Holm."),
     ("p, t (BH)", "ascending", False, "The t-test after Benjamini and Hochberg."),
     ("p, seeds (Holm)", "ascending", False, "Paired t-test over seeds, after Holm."),
-    ("d_z", "descending", False, "Cohen's effect size: mean over standard deviation of the users' "
-     "differences. 0.2 is small, 0.5 medium, 0.8 large."),
+    (
+        "d_z",
+        "descending",
+        False,
+        "Cohen's effect size: mean over standard deviation of the users' "
+        "differences. 0.2 is small, 0.5 medium, 0.8 large.",
+    ),
     ("r", "descending", False, "Rank-biserial correlation, the effect size of Wilcoxon's test."),
     ("Win / tie / loss", "descending", False, "Users for whom the method is better, equal, worse."),
-)  # fmt: skip
+)
 _GLOSSARY = (
-    ("±", "Standard deviation over seeds. Where the split is drawn, each seed has a split of its "
-     "own, the same for all rows."),
+    (
+        "±",
+        "Standard deviation over seeds. Where the split is drawn, each seed has a split of its "
+        "own, the same for all rows.",
+    ),
     ("Marks", wording.LEGEND),
-    ("Over users", "Each user's values are averaged over the seeds that method and backbone "
-     "share, and compared in pairs: a paired t-test and Wilcoxon's signed-rank test, both "
-     "two-sided. Users with a value in one of the two only are left out and counted."),
-    ("Over seeds", "The difference of the two means for each seed, with Student's 95 % interval. "
-     "It says whether training again would give the same; few seeds make it wide."),
-    ("Holm, BH", "All comparisons of a table are one family for each kind of test. Holm bounds the "
-     "chance of one false finding, Benjamini and Hochberg the share of false ones."),
+    (
+        "Over users",
+        "Each user's values are averaged over the seeds that method and backbone "
+        "share, and compared in pairs: a paired t-test and Wilcoxon's signed-rank test, both "
+        "two-sided. Users with a value in one of the two only are left out and counted.",
+    ),
+    (
+        "Over seeds",
+        "The difference of the two means for each seed, with Student's 95 % interval. "
+        "It says whether training again would give the same; few seeds make it wide.",
+    ),
+    (
+        "Holm, BH",
+        "All comparisons of a table are one family for each kind of test. Holm bounds the "
+        "chance of one false finding, Benjamini and Hochberg the share of false ones.",
+    ),
     ("Smaller is better", "Turns wins, best places and colours round, never a difference's sign."),
     (DASH, "There is no value; point at it for the reason."),
-)  # fmt: skip
+)
 
 
 def html_page(
@@ -65,9 +87,12 @@ def html_page(
     from plotly.offline import get_plotlyjs
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("recbole_enhance.leaderboard"), autoescape=True,
-        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+        loader=jinja2.PackageLoader("recbole_enhance.leaderboard"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     tables = [_table(n, *both) for n, both in enumerate(zip(analyses, drawn), start=1)]
     cuts = sorted({m.k for a in analyses for m in a.measures if m.k})
     present = {m.family for a in analyses for m in a.measures}
@@ -76,24 +101,34 @@ def html_page(
         models["failed"] = None
     repeated = [cell for a in analyses for cell in a.repeated]
     return environment.get_template("board.html.j2").render(
-        version=__version__, tables=tables, summary=_summary(analyses, collected),
-        models=list(models), cuts=cuts, cut=next((a.main.k for a in analyses if a.main.k), 0),
-        families=[*((key, name) for key, name in FAMILIES.items() if key in present),
-                  ("cost", "Cost")],
-        legend=wording.LEGEND, glossary=_GLOSSARY,
+        version=__version__,
+        tables=tables,
+        summary=_summary(analyses, collected),
+        models=list(models),
+        cuts=cuts,
+        cut=next((a.main.k for a in analyses if a.main.k), 0),
+        families=[
+            *((key, name) for key, name in FAMILIES.items() if key in present),
+            ("cost", "Cost"),
+        ],
+        legend=wording.LEGEND,
+        glossary=_GLOSSARY,
         comparison_heads=[
             {"title": title, "first": first, "text": text, "tip": tip, "left": n < 3}
             for n, (title, first, text, tip) in enumerate(_COMPARISON)
         ],
         left=[*collected.failed, *collected.unfinished, *repeated],
         plotly_js=Markup(get_plotlyjs()),  # the library itself, no data of ours
-    )  # fmt: skip
+    )
 
 
 def _summary(analyses: Sequence[Analysis], collected: Collected) -> str:
     rows = sum(len(a.rows) for a in analyses)
-    said = [_count(len(analyses), "table"), _count(rows, "row"),
-            _count(len(collected.runs), "finished run")]  # fmt: skip
+    said = [
+        _count(len(analyses), "table"),
+        _count(rows, "row"),
+        _count(len(collected.runs), "finished run"),
+    ]
     if collected.failed:
         said.append(f"{len(collected.failed)} failed")
     if collected.unfinished:
@@ -111,38 +146,46 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> dict[str, Any]:
     runs = [(row, run) for row in a.rows for run in row.runs]
     identifier = f"table-{number}"
     return {
-        "id": identifier, "title": texts.table_title(a), "digest": a.table.digest,
+        "id": identifier,
+        "title": texts.table_title(a),
+        "digest": a.table.digest,
         "summary": f"{_count(len(a.rows), 'row')}, {_count(len(runs), 'run')}, seeds "
-                   f"{', '.join(map(str, seeds))}. Validation selected by "
-                   f"{a.table.protocol.get('valid_metric')}; rows are in order of {a.main.title} "
-                   "unless the board gives another.",
+        f"{', '.join(map(str, seeds))}. Validation selected by "
+        f"{a.table.protocol.get('valid_metric')}; rows are in order of {a.main.title} "
+        "unless the board gives another.",
         "families": [
             {"key": key, "title": title, "columns": sum(m.family == key for m in a.measures)}
-            for key, title in FAMILIES.items() if any(m.family == key for m in a.measures)
+            for key, title in FAMILIES.items()
+            if any(m.family == key for m in a.measures)
         ],
         "measures": [_column(a, n, m) for n, m in enumerate(a.measures)],
         "costs": [{"title": texts.COST_TITLES[key], "tip": COST[key]} for key in costs],
         "rows": [_row(a, n, row, costs, verdicts) for n, row in enumerate(a.rows)],
         "without": texts.without_runs(a),
-        "verdicts": [_comparison(c) for c in a.comparisons], "verdict_line": _verdict_line(a),
+        "verdicts": [_comparison(c) for c in a.comparisons],
+        "verdict_line": _verdict_line(a),
         "alone": [{"title": title, "reason": reason} for title, reason in a.alone.items()],
         "plots": [{**p._asdict(), "id": f"{identifier}-plot-{n}"} for n, p in enumerate(drawn)],
         "protocol": [(k, plain(v)) for k, v in a.table.protocol.items() if v is not None],
         "unset": ", ".join(k for k, v in a.table.protocol.items() if v is None),
         "protocol_line": "Runs stand in one table only if all of this is the same. "
-                         "The hash is the SHA-256 of it, first 12 digits.",
+        "The hash is the SHA-256 of it, first 12 digits.",
         "training": [_training(a, row) for row in a.rows],
-        "versions": _versions(a), "runs": [_run(row, run) for row, run in runs],
-    }  # fmt: skip
+        "versions": _versions(a),
+        "runs": [_run(row, run) for row, run in runs],
+    }
 
 
 def _column(a: Analysis, place: int, m: Measure) -> dict[str, Any]:
     side = "Larger" if m.direction > 0 else "Smaller"
     starts = place == 0 or a.measures[place - 1].family != m.family
     return {
-        **m._asdict(), "arrow": m.arrow, "tip": f"{m.about} {side} is better.", "starts": starts,
+        **m._asdict(),
+        "arrow": m.arrow,
+        "tip": f"{m.about} {side} is better.",
+        "starts": starts,
         "first": "descending" if m.direction > 0 else "ascending",
-    }  # fmt: skip
+    }
 
 
 def _row(
@@ -154,27 +197,37 @@ def _row(
     ]
     over = row.backbone if row.enhancer and not row.label.endswith(row.backbone) else ""
     return {
-        "title": row.title, "label": row.label, "name": row.name, "family": row.family,
-        "over": over, "text": f"{row.title} {row.family}".lower(), "n": len(row.runs),
-        "seeds": f"Seeds {', '.join(map(str, row.seeds))}", "cells": cells,
+        "title": row.title,
+        "label": row.label,
+        "name": row.name,
+        "family": row.family,
+        "over": over,
+        "text": f"{row.title} {row.family}".lower(),
+        "n": len(row.runs),
+        "seeds": f"Seeds {', '.join(map(str, row.seeds))}",
+        "cells": cells,
         "costs": [
-            {"value": _value(row.cost[key]), "text": wording.cost(key, row.cost[key]),
-             "tip": "not measured" if math.isnan(row.cost[key]) else ""}
+            {
+                "value": _value(row.cost[key]),
+                "text": wording.cost(key, row.cost[key]),
+                "tip": "not measured" if math.isnan(row.cost[key]) else "",
+            }
             for key in costs
         ],
-    }  # fmt: skip
+    }
 
 
-def _cell(
-    a: Analysis, place: int, row: Row, number: int, m: Measure, found: Any
-) -> dict[str, Any]:
+def _cell(a: Analysis, place: int, row: Row, number: int, m: Measure, found: Any) -> dict[str, Any]:
     best, second = a.best[m.key]
     level = "best" if place in best else "second" if place in second else ""
     starts = number == 0 or a.measures[number - 1].family != m.family
     mean, deviation = row.mean(m.key), row.deviation(m.key)
     reason = row.reasons.get(m.key, "")
     return {
-        "family": m.family, "k": m.k, "value": _value(mean), "place": level,
+        "family": m.family,
+        "k": m.k,
+        "value": _value(mean),
+        "place": level,
         "classes": " ".join(filter(None, (level, "first" if starts else ""))),
         "mean": wording.number(mean),
         "spread": "" if math.isnan(deviation) else wording.number(deviation, mean),
@@ -182,20 +235,24 @@ def _cell(
         "mark": wording.MARKS[found.verdict] if found else "",
         "side": found.verdict.split(" ")[0] if found else "",
         "tip": "\n".join(filter(None, (reason, _tip(found) if found else ""))),
-    }  # fmt: skip
+    }
 
 
 def _tip(c: Comparison) -> str:
-    lines = [f"{c.row.title} against {c.base.title}, {c.measure.title}: {wording.difference(c)} "
-             f"({wording.percent(c.percent)})",
-             f"95 % over {_count(c.seeds.n, 'seed')}: {wording.interval(c)}"]  # fmt: skip
+    lines = [
+        f"{c.row.title} against {c.base.title}, {c.measure.title}: {wording.difference(c)} "
+        f"({wording.percent(c.percent)})",
+        f"95 % over {_count(c.seeds.n, 'seed')}: {wording.interval(c)}",
+    ]
     if c.users is None:
         p = wording.p_value(c.corrected["seeds_holm"])
         return "\n".join([*lines, f"No values by user. Over seeds: p = {p} (Holm)"])
     t, w = (wording.p_value(c.corrected[f"{kind}_holm"]) for kind in ("t", "wilcoxon"))
-    lines += [f"Over {c.users.users:,} users: p = {t} (t, Holm), {w} (Wilcoxon, Holm)",
-              f"d_z {wording.signed(c.users.d_z)}, wins {c.users.win}, ties {c.users.tie}, losses "
-              f"{c.users.loss}"]  # fmt: skip
+    lines += [
+        f"Over {c.users.users:,} users: p = {t} (t, Holm), {w} (Wilcoxon, Holm)",
+        f"d_z {wording.signed(c.users.d_z)}, wins {c.users.win}, ties {c.users.tie}, losses "
+        f"{c.users.loss}",
+    ]
     if c.users.dropped:
         lines.append(f"{c.users.dropped} users have a value in one of the two only")
     return "\n".join(lines)
@@ -211,26 +268,39 @@ def _comparison(c: Comparison) -> dict[str, Any]:
         (c.value, wording.number(c.value), ""),
         (c.base_value, wording.number(c.base_value), ""),
         (c.seeds.mean, f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(), ""),
-        (c.percent, wording.percent(c.percent),
-         "the backbone's value is 0" if math.isnan(c.percent) else ""),
+        (
+            c.percent,
+            wording.percent(c.percent),
+            "the backbone's value is 0" if math.isnan(c.percent) else "",
+        ),
         (c.seeds.low, wording.interval(c), one_seed),
-        *((p[key], wording.p_value(p[key]), no_users)
-          for key in ("t_holm", "wilcoxon_holm", "t_bh")),
+        *(
+            (p[key], wording.p_value(p[key]), no_users)
+            for key in ("t_holm", "wilcoxon_holm", "t_bh")
+        ),
         (p["seeds_holm"], wording.p_value(p["seeds_holm"]), one_seed),
-        *((value, wording.signed(value), no_users) for value in
-          ((users.d_z, users.rank_biserial) if users else (nan, nan))),
-        (users.win - users.loss if users else nan,
-         f"{users.win} / {users.tie} / {users.loss}" if users else DASH, no_users),
-    ]  # fmt: skip
+        *(
+            (value, wording.signed(value), no_users)
+            for value in ((users.d_z, users.rank_biserial) if users else (nan, nan))
+        ),
+        (
+            users.win - users.loss if users else nan,
+            f"{users.win} / {users.tie} / {users.loss}" if users else DASH,
+            no_users,
+        ),
+    ]
     return {
-        "row": c.row.title, "base": c.base.title, "metric": f"{c.measure.title} {c.measure.arrow}",
-        "family": c.measure.family, "k": c.measure.k,
+        "row": c.row.title,
+        "base": c.base.title,
+        "metric": f"{c.measure.title} {c.measure.arrow}",
+        "family": c.measure.family,
+        "k": c.measure.k,
         "text": f"{c.row.title} {c.row.family}".lower(),
         "cells": [
             {"value": _value(value), "text": text, "tip": tip, "side": side if n in (2, 3) else ""}
             for n, (value, text, tip) in enumerate(cells)
         ],
-    }  # fmt: skip
+    }
 
 
 def _verdict_line(a: Analysis) -> str:
@@ -251,8 +321,13 @@ def _training(a: Analysis, row: Row) -> dict[str, str]:
     if base is not None:
         same = base.training
         differs = {k: v for k, v in row.training.items() if k not in same or same[k] != v}
-    said = {"title": row.title, "tuning": "no tuning on record: the options as given",
-            "space": "", "best": "", "differs": _options(differs)}  # fmt: skip
+    said = {
+        "title": row.title,
+        "tuning": "no tuning on record: the options as given",
+        "space": "",
+        "best": "",
+        "differs": _options(differs),
+    }
     if row.tuning is not None:
         said.update(_tuning(row.tuning))
     return said
@@ -273,8 +348,11 @@ def _tuning(tuning: Mapping[str, Any]) -> dict[str, str]:
         chosen = best.get("options", chosen)
         if isinstance(best.get("value"), (int, float)):
             said.append(f"best: trial {best.get('number')}, value {wording.number(best['value'])}")
-    return {"tuning": ", ".join(filter(None, said)), "space": _options(tuning.get("space")),
-            "best": _options(chosen)}  # fmt: skip
+    return {
+        "tuning": ", ".join(filter(None, said)),
+        "space": _options(tuning.get("space")),
+        "best": _options(chosen),
+    }
 
 
 def _options(options: Any) -> str:
@@ -291,16 +369,25 @@ def _run(row: Row, run: Any) -> dict[str, Any]:
     has_score = isinstance(score, (int, float)) and math.isfinite(score)
     none = "the run was not validated: the last epoch counts"
     return {
-        "title": row.title, "seed": run.seed, "epoch": DASH if epoch is None else epoch,
+        "title": row.title,
+        "seed": run.seed,
+        "epoch": DASH if epoch is None else epoch,
         "epoch_why": none if epoch is None else "",
         "score": wording.number(float(score)) if has_score else DASH,
         "score_why": "" if has_score else none,
         "commit": commit[:10].rstrip("+") + dirty,
-        "machine": ", ".join(filter(None, (
-            f"{machine['cpu_threads']} CPU threads" if machine.get("cpu_threads") else "",
-            str(machine.get("gpu") or "")))) or DASH,
+        "machine": ", ".join(
+            filter(
+                None,
+                (
+                    f"{machine['cpu_threads']} CPU threads" if machine.get("cpu_threads") else "",
+                    str(machine.get("gpu") or ""),
+                ),
+            )
+        )
+        or DASH,
         "command": f"recbole-enhance reproduce {run.place}",
-    }  # fmt: skip
+    }
 
 
 def _versions(a: Analysis) -> str:

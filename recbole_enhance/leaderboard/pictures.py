@@ -10,10 +10,17 @@ import numpy as np
 # Okabe, Ito: told apart by colour-blind readers, on white and on black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 _STYLE: Any = {
-    "svg.hashsalt": "recbole_enhance", "svg.fonttype": "path", "font.size": 9,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
-    "axes.axisbelow": True, "savefig.bbox": "tight", "savefig.dpi": 150,
-}  # fmt: skip
+    "svg.hashsalt": "recbole_enhance",
+    "svg.fonttype": "path",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "axes.axisbelow": True,
+    "savefig.bbox": "tight",
+    "savefig.dpi": 150,
+}
 
 
 def label_places(points: np.ndarray, lengths: Sequence[int]) -> list[tuple[int, int]]:
@@ -77,11 +84,13 @@ def layout(x: str, y: str, height: int) -> dict[str, Any]:
     """What plotly draws around the data; colours come from the page."""
     axis = {"automargin": True, "zeroline": False}
     return {
-        "height": height, "margin": {"l": 56, "r": 24, "t": 24, "b": 48},
+        "height": height,
+        "margin": {"l": 56, "r": 24, "t": 24, "b": 48},
         "xaxis": {**axis, "title": {"text": escaped(x)}},
         "yaxis": {**axis, "title": {"text": escaped(y)}},
-        "legend": {"orientation": "h", "y": 1.08}, "hovermode": "closest",
-    }  # fmt: skip
+        "legend": {"orientation": "h", "y": 1.08},
+        "hovermode": "closest",
+    }
 
 
 def escaped(text: str) -> str:

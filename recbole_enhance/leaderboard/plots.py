@@ -97,8 +97,13 @@ def _trade_off(analysis: Analysis, name: str) -> Plot | None:
         f"{y.arrow} is better. No other row beats those on the line in both. Grey lines lead from "
         "a backbone to the method over it."
     )
-    return Plot(name, title, about, _trade_off_plotly(points, steps, x, y),
-                files(_draw_trade_off, points, steps, x, y))  # fmt: skip
+    return Plot(
+        name,
+        title,
+        about,
+        _trade_off_plotly(points, steps, x, y),
+        files(_draw_trade_off, points, steps, x, y),
+    )
 
 
 def _is_step(base: _Point, method: _Point, analysis: Analysis) -> bool:
@@ -120,30 +125,51 @@ def _line_of_front(points: Sequence[_Point]) -> list[_Point]:
 
 
 def _draw_trade_off(
-    figure: Any, points: Sequence[_Point], steps: Sequence[tuple[_Point, _Point]],
-    x: Measure, y: Measure,
-) -> None:  # fmt: skip
+    figure: Any,
+    points: Sequence[_Point],
+    steps: Sequence[tuple[_Point, _Point]],
+    x: Measure,
+    y: Measure,
+) -> None:
     figure.set_size_inches(6.4, 4.4)
     axes = figure.add_subplot()
     colours = _colours([point.row for point in points])
     for base, method in steps:
-        axes.annotate("", (method.x, method.y), (base.x, base.y),
-                      arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 5,
-                                  "shrinkB": 5})  # fmt: skip
+        axes.annotate(
+            "",
+            (method.x, method.y),
+            (base.x, base.y),
+            arrowprops={"arrowstyle": "->", "color": "0.6", "shrinkA": 5, "shrinkB": 5},
+        )
     front = _line_of_front(points)
-    axes.plot([p.x for p in front], [p.y for p in front], "--", color="0.35", lw=1,
-              label="Pareto front")  # fmt: skip
+    axes.plot(
+        [p.x for p in front], [p.y for p in front], "--", color="0.35", lw=1, label="Pareto front"
+    )
     for point in points:
         colour = colours[point.row.backbone]
-        axes.errorbar(point.x, point.y, point.y_error, point.x_error, color=colour, lw=0.8,
-                      marker="D" if point.row.enhancer else "o", ms=6 if point.front else 5,
-                      mfc=colour if point.front else "white")  # fmt: skip
+        axes.errorbar(
+            point.x,
+            point.y,
+            point.y_error,
+            point.x_error,
+            color=colour,
+            lw=0.8,
+            marker="D" if point.row.enhancer else "o",
+            ms=6 if point.front else 5,
+            mfc=colour if point.front else "white",
+        )
         if len(points) > _MOST_NAMES and not point.front:
             continue
         right, up = point.label
-        axes.annotate(plain(point.row.title), (point.x, point.y), (6 * right, 5 * up),
-                      textcoords="offset points", fontsize=8, ha="left" if right > 0 else "right",
-                      va="bottom" if up > 0 else "top")  # fmt: skip
+        axes.annotate(
+            plain(point.row.title),
+            (point.x, point.y),
+            (6 * right, 5 * up),
+            textcoords="offset points",
+            fontsize=8,
+            ha="left" if right > 0 else "right",
+            va="bottom" if up > 0 else "top",
+        )
     axes.set_xlabel(f"{plain(x.title)} {x.arrow}")
     axes.set_ylabel(f"{plain(y.title)} {y.arrow}")
     axes.margins(0.12)
@@ -155,31 +181,51 @@ def _trade_off_plotly(
 ) -> dict[str, Any]:
     colours = _colours([point.row for point in points])
     data: list[dict[str, Any]] = [
-        {"type": "scatter", "mode": "lines", "x": [a.x, b.x], "y": [a.y, b.y], "hoverinfo": "skip",
-         "line": {"color": "#999999", "width": 1}, "showlegend": False}
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [a.x, b.x],
+            "y": [a.y, b.y],
+            "hoverinfo": "skip",
+            "line": {"color": "#999999", "width": 1},
+            "showlegend": False,
+        }
         for a, b in steps
-    ]  # fmt: skip
+    ]
     front = _line_of_front(points)
     data.append(
-        {"type": "scatter", "mode": "lines", "x": [p.x for p in front], "y": [p.y for p in front],
-         "line": {"color": "#888888", "dash": "dash", "width": 1.5}, "name": "Pareto front",
-         "hoverinfo": "skip"}
-    )  # fmt: skip
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": [p.x for p in front],
+            "y": [p.y for p in front],
+            "line": {"color": "#888888", "dash": "dash", "width": 1.5},
+            "name": "Pareto front",
+            "hoverinfo": "skip",
+        }
+    )
     for p in points:
         colour = colours[p.row.backbone]
         symbol = ("diamond" if p.row.enhancer else "circle") + ("" if p.front else "-open")
         data.append(
-            {"type": "scatter", "mode": "markers+text", "x": [p.x], "y": [p.y],
-             "text": [escaped(p.row.title)], "showlegend": False,
-             "textposition": ("top " if p.label[1] > 0 else "bottom ")
-                             + ("right" if p.label[0] > 0 else "left"),
-             "name": escaped(p.row.title), "cliponaxis": False,
-             "marker": {"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2}},
-             "error_x": {"array": [p.x_error], "color": colour, "thickness": 1, "width": 3},
-             "error_y": {"array": [p.y_error], "color": colour, "thickness": 1, "width": 3},
-             "hovertemplate": f"%{{text}}<br>{escaped(x.title)} %{{x:.4f}}<br>"
-                              f"{escaped(y.title)} %{{y:.4f}}<extra></extra>"}
-        )  # fmt: skip
+            {
+                "type": "scatter",
+                "mode": "markers+text",
+                "x": [p.x],
+                "y": [p.y],
+                "text": [escaped(p.row.title)],
+                "showlegend": False,
+                "textposition": ("top " if p.label[1] > 0 else "bottom ")
+                + ("right" if p.label[0] > 0 else "left"),
+                "name": escaped(p.row.title),
+                "cliponaxis": False,
+                "marker": {"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2}},
+                "error_x": {"array": [p.x_error], "color": colour, "thickness": 1, "width": 3},
+                "error_y": {"array": [p.y_error], "color": colour, "thickness": 1, "width": 3},
+                "hovertemplate": f"%{{text}}<br>{escaped(x.title)} %{{x:.4f}}<br>"
+                f"{escaped(y.title)} %{{y:.4f}}<extra></extra>",
+            }
+        )
     return {"data": data, "layout": layout(f"{x.title} {x.arrow}", f"{y.title} {y.arrow}", 440)}
 
 
@@ -201,10 +247,12 @@ def _groups(analysis: Analysis) -> list[_Groups]:
         groups = list(dict.fromkeys(part["group"]))
         over_seeds = part.groupby(["row", "group"], sort=False)["mean"].agg(["mean", "std"])
         means, deviations = (
-            over_seeds[column].unstack().reindex(range(len(analysis.rows)), columns=groups)
+            over_seeds[column]
+            .unstack()
+            .reindex(range(len(analysis.rows)), columns=groups)
             .to_numpy(float)
             for column in ("mean", "std")
-        )  # fmt: skip
+        )
         found.append(_Groups(str(field), groups, means, np.nan_to_num(deviations)))
     return found
 
@@ -234,27 +282,42 @@ def _bars(analysis: Analysis, found: _Groups, name: str) -> Plot | None:
         about += " Level 1 are the users with the fewest training interactions."
     title = f"{analysis.main.title} by {found.field}"
     data = [
-        {"type": "bar", "name": escaped(group), "x": [escaped(t) for t in titles],
-         "y": _listed(means[:, n]), "marker": {"color": COLOURS[n % len(COLOURS)]},
-         "error_y": {"array": _listed(deviations[:, n]), "thickness": 1, "width": 3}}
+        {
+            "type": "bar",
+            "name": escaped(group),
+            "x": [escaped(t) for t in titles],
+            "y": _listed(means[:, n]),
+            "marker": {"color": COLOURS[n % len(COLOURS)]},
+            "error_y": {"array": _listed(deviations[:, n]), "thickness": 1, "width": 3},
+        }
         for n, group in enumerate(found.groups)
-    ]  # fmt: skip
+    ]
     axes = {**layout("", analysis.main.title, 380), "barmode": "group"}
     drawn = files(_draw_bars, titles, found.groups, means, deviations, analysis.main.title)
     return Plot(name, title, about, {"data": data, "layout": axes}, drawn)
 
 
 def _draw_bars(
-    figure: Any, titles: Sequence[str], groups: Sequence[str], means: np.ndarray,
-    deviations: np.ndarray, metric: str,
-) -> None:  # fmt: skip
+    figure: Any,
+    titles: Sequence[str],
+    groups: Sequence[str],
+    means: np.ndarray,
+    deviations: np.ndarray,
+    metric: str,
+) -> None:
     figure.set_size_inches(max(5.0, 1.0 * len(titles)), 3.6)
     axes = figure.add_subplot()
     width = 0.8 / len(groups)
     for n, group in enumerate(groups):
-        axes.bar(np.arange(len(titles)) + (n - (len(groups) - 1) / 2) * width, means[:, n], width,
-                 yerr=deviations[:, n], color=COLOURS[n % len(COLOURS)], label=plain(group),
-                 error_kw={"lw": 0.8})  # fmt: skip
+        axes.bar(
+            np.arange(len(titles)) + (n - (len(groups) - 1) / 2) * width,
+            means[:, n],
+            width,
+            yerr=deviations[:, n],
+            color=COLOURS[n % len(COLOURS)],
+            label=plain(group),
+            error_kw={"lw": 0.8},
+        )
     axes.set_xticks(range(len(titles)), [plain(t) for t in titles], rotation=30, ha="right")
     axes.set_ylabel(plain(metric))
     axes.grid(axis="x", visible=False)
@@ -275,19 +338,29 @@ def _critical_difference(analysis: Analysis, name: str) -> Plot | None:
     )
     order = np.argsort(result.ranks, kind="stable")[::-1]
     data = [
-        {"type": "scatter", "mode": "markers", "showlegend": False,
-         "x": [float(result.ranks[n]) for n in order],
-         "y": [escaped(rows[n].title) for n in order],
-         "error_x": {"array": [result.distance / 2] * len(order), "thickness": 2, "width": 6},
-         "marker": {"size": 10, "color": COLOURS[0]},
-         "hovertemplate": "%{y}: %{x:.3f}<extra></extra>"}
-    ]  # fmt: skip
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "showlegend": False,
+            "x": [float(result.ranks[n]) for n in order],
+            "y": [escaped(rows[n].title) for n in order],
+            "error_x": {"array": [result.distance / 2] * len(order), "thickness": 2, "width": 6},
+            "marker": {"size": 10, "color": COLOURS[0]},
+            "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
+        }
+    ]
     axes = layout("average rank; bars that do not meet differ", "", 120 + 34 * len(order))
     axes["yaxis"]["type"] = "category"
-    drawn = files(_draw_ranks, [row.title for row in rows], result.ranks, result.distance,
-                   result.groups)  # fmt: skip
-    return Plot(name, f"Critical differences, {analysis.main.title}", about,
-                {"data": data, "layout": axes}, drawn)  # fmt: skip
+    drawn = files(
+        _draw_ranks, [row.title for row in rows], result.ranks, result.distance, result.groups
+    )
+    return Plot(
+        name,
+        f"Critical differences, {analysis.main.title}",
+        about,
+        {"data": data, "layout": axes},
+        drawn,
+    )
 
 
 def _p(value: float) -> str:
@@ -295,9 +368,12 @@ def _p(value: float) -> str:
 
 
 def _draw_ranks(
-    figure: Any, titles: Sequence[str], ranks: np.ndarray, distance: float,
+    figure: Any,
+    titles: Sequence[str],
+    ranks: np.ndarray,
+    distance: float,
     groups: Sequence[tuple[int, ...]],
-) -> None:  # fmt: skip
+) -> None:
     """Demšar's diagram: best on the left, names on both sides, bars join what does not differ."""
     order = np.argsort(ranks, kind="stable")
     half = (len(order) + 1) // 2
@@ -317,8 +393,13 @@ def _draw_ranks(
     axes.text(low + distance, 0.75, f"  CD = {distance:.3f}", va="center", fontsize=8)
     for place, group in enumerate(groups):
         ends = ranks[list(group)]
-        axes.plot([ends.min(), ends.max()], [-0.28 * (place + 1)] * 2, color="black", lw=3.5,
-                  solid_capstyle="round")  # fmt: skip
+        axes.plot(
+            [ends.min(), ends.max()],
+            [-0.28 * (place + 1)] * 2,
+            color="black",
+            lw=3.5,
+            solid_capstyle="round",
+        )
     for place, n in enumerate(order):
         left = place < half
         level = place if left else len(order) - 1 - place
@@ -326,8 +407,14 @@ def _draw_ranks(
         y = -bars - 0.35 * (level + 1)
         axes.plot([ranks[n], ranks[n], edge], [0, y, y], color="0.4", lw=0.8)
         text = f"{plain(titles[n])} ({ranks[n]:.2f})"
-        axes.text(edge, y, f"{text} " if left else f" {text}", va="center", fontsize=8,
-                  ha="right" if left else "left")  # fmt: skip
+        axes.text(
+            edge,
+            y,
+            f"{text} " if left else f" {text}",
+            va="center",
+            fontsize=8,
+            ha="right" if left else "left",
+        )
 
 
 def _listed(values: np.ndarray) -> list[float | None]:

@@ -12,13 +12,34 @@ from typing import Any, NamedTuple
 from recbole_enhance.leaderboard.collect import Run
 
 # Which rows of the files are interactions, and which column means what.
-_DATA = ("benchmark_filename", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "RATING_FIELD",
-         "LABEL_FIELD", "unload_col", "unused_col", "additional_feat_suffix", "rm_dup_inter",
-         "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval",
-         "item_inter_num_interval", "threshold")  # fmt: skip
+_DATA = (
+    "benchmark_filename",
+    "USER_ID_FIELD",
+    "ITEM_ID_FIELD",
+    "TIME_FIELD",
+    "RATING_FIELD",
+    "LABEL_FIELD",
+    "unload_col",
+    "unused_col",
+    "additional_feat_suffix",
+    "rm_dup_inter",
+    "val_interval",
+    "filter_inter_by_user_or_item",
+    "user_inter_num_interval",
+    "item_inter_num_interval",
+    "threshold",
+)
 _EVALUATION = ("topk", "mask_history", "repeatable", "valid_metric", "item_category_field")
-_METRICS = ("group_fields", "group_metric", "activity_groups", "item_tail_share",
-            "calibration_alpha", "score_link", "tail_ratio", "metric_decimal_place")  # fmt: skip
+_METRICS = (
+    "group_fields",
+    "group_metric",
+    "activity_groups",
+    "item_tail_share",
+    "calibration_alpha",
+    "score_link",
+    "tail_ratio",
+    "metric_decimal_place",
+)
 _SAMPLED = ("uni", "pop")
 # Columns that only a model reads: EFM and CER have them loaded (data/mentions.py).
 _OF_A_MODEL = ("feature_field", "sentiment_field")
@@ -45,9 +66,11 @@ def protocol_of(run: Run) -> dict[str, Any]:
     """
     options = run.options
     protocol: dict[str, Any] = {
-        "dataset": run.report["dataset"], "variant": run.report.get("variant"),
-        "data_sha256": _hashes(run), "load_col.inter": _columns(options),
-    }  # fmt: skip
+        "dataset": run.report["dataset"],
+        "variant": run.report.get("variant"),
+        "data_sha256": _hashes(run),
+        "load_col.inter": _columns(options),
+    }
     protocol.update({key: options.get(key) for key in _DATA})
     arguments = options.get("eval_args")
     arguments = arguments if isinstance(arguments, Mapping) else {}

@@ -149,9 +149,12 @@ def _write_spec(board: Board, cells: Sequence[Cell]) -> None:
 
 
 def _run_cells(
-    board: Board, cells: Sequence[Cell], untuned: dict[tuple[int, str], str], engine: Engine,
+    board: Board,
+    cells: Sequence[Cell],
+    untuned: dict[tuple[int, str], str],
+    engine: Engine,
     quiet: bool,
-) -> list[Outcome]:  # fmt: skip
+) -> list[Outcome]:
     """Run what is not finished; outcomes in the order of the cells."""
     outcomes: dict[int, Outcome] = {}
     for number, cell in enumerate(cells):
@@ -177,13 +180,12 @@ def _run_cells(
 
 def _bar(total: int, unit: str, quiet: bool, initial: int = 0) -> Any:
     # disable=None: where there is no terminal, one line per cell says the same
-    return tqdm(total=total, initial=initial, unit=unit, disable=True if quiet else None,
-                dynamic_ncols=True)  # fmt: skip
+    return tqdm(
+        total=total, initial=initial, unit=unit, disable=True if quiet else None, dynamic_ncols=True
+    )
 
 
-def _show(
-    bar: Any, cell: Cell, outcome: Outcome, outcomes: dict[int, Outcome], total: int
-) -> None:
+def _show(bar: Any, cell: Cell, outcome: Outcome, outcomes: dict[int, Outcome], total: int) -> None:
     failed = sum(other.status == FAILED for other in outcomes.values())
     bar.set_description_str(f"{cell.title} on {cell.dataset}, seed {cell.seed}", refresh=False)
     bar.set_postfix_str(f"{len(outcomes) - failed} finished, {failed} failed", refresh=False)
@@ -209,11 +211,16 @@ def summary(cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
         rows.setdefault((cell.dataset, cell.title), []).append((cell, outcome))
     width = max(len(title) for _, title in rows) + 2
     wide = max(len(dataset) for dataset, _ in rows) + 2
-    lines = [f"{'dataset':<{wide}}{'model':<{width}}{'seeds':>6}{'failed':>8}  "
-             f"{'metric':<14}{'valid':>17}{'test':>17}"]  # fmt: skip
+    lines = [
+        f"{'dataset':<{wide}}{'model':<{width}}{'seeds':>6}{'failed':>8}  "
+        f"{'metric':<14}{'valid':>17}{'test':>17}"
+    ]
     for (dataset, title), members in rows.items():
-        reports = [RunFolder.open(cell.path).read_json(METRICS)
-                   for cell, outcome in members if outcome.status != FAILED]  # fmt: skip
+        reports = [
+            RunFolder.open(cell.path).read_json(METRICS)
+            for cell, outcome in members
+            if outcome.status != FAILED
+        ]
         metric = str(members[0][0].recorded["valid_metric"]).lower()
         line = f"{dataset:<{wide}}{title:<{width}}{len(reports):>6}{len(members) - len(reports):>8}"
         line += f"  {metric:<14}"
@@ -286,9 +293,13 @@ def _tune_rows(
 
 
 def tune_row(
-    options: dict[str, Any], config_files: Sequence[str], folder: Path, arguments: dict[str, Any],
-    threads: int, driver: int | None = None,
-) -> tuple[dict[str, Any] | None, str]:  # fmt: skip
+    options: dict[str, Any],
+    config_files: Sequence[str],
+    folder: Path,
+    arguments: dict[str, Any],
+    threads: int,
+    driver: int | None = None,
+) -> tuple[dict[str, Any] | None, str]:
     """Tune one row; a failure is returned, not raised.
 
     Args:

@@ -12,15 +12,30 @@ from recbole_enhance.options.read import MERGED, load_yaml, nearest, parse_value
 
 FIRST_SEED = 2020  # RecBole's own
 _MAX_COUNT = 100  # a larger number of seeds is a seed that was meant
-_KEYS = ("name", "out", "datasets", "models", "seeds", "options", "jobs", "threads", "tune",
-         "cluster")  # fmt: skip
+_KEYS = (
+    "name",
+    "out",
+    "datasets",
+    "models",
+    "seeds",
+    "options",
+    "jobs",
+    "threads",
+    "tune",
+    "cluster",
+)
 _ROW_KEYS = ("model", "backbone", "name", "options", "config_files", "tune", "space")
 _DATASET_KEYS = ("dataset", "options")
 # Options that the board itself sets, and where they belong.
 _ELSEWHERE = {
-    "model": "models", "backbone": "models", "dataset": "datasets", "seed": "seeds",
-    "run_dir": "out", "config_files": "a row of models", "resume": "nothing: boards resume",
-}  # fmt: skip
+    "model": "models",
+    "backbone": "models",
+    "dataset": "datasets",
+    "seed": "seeds",
+    "run_dir": "out",
+    "config_files": "a row of models",
+    "resume": "nothing: boards resume",
+}
 _NAME = re.compile(r"[A-Za-z0-9][\w.+=-]*")
 
 
@@ -212,8 +227,9 @@ def _row(entry: Any, from_file: bool) -> Row:
         raise ValueError(f"models={entry}: a name is expected, or a mapping with model: NAME")
     for key in entry:
         if key not in _ROW_KEYS:
-            raise ValueError(f"models: {entry['model']}: {key}: unknown key"
-                             f"{nearest(str(key), _ROW_KEYS)}")  # fmt: skip
+            raise ValueError(
+                f"models: {entry['model']}: {key}: unknown key{nearest(str(key), _ROW_KEYS)}"
+            )
     model, backbone = split_pair(entry["model"])
     if backbone is not None and entry.get("backbone") is not None:
         raise ValueError(f"models={entry['model']}: backbone={entry['backbone']} is given too")
@@ -233,8 +249,9 @@ def _row(entry: Any, from_file: bool) -> Row:
     if not isinstance(entry.get("tune", True), bool):
         raise ValueError(f"models: {title}: tune={entry['tune']}: true or false is expected")
     options = _options(f"models: {title}: options", entry.get("options"))
-    return Row(model, backbone, name, options, tuple(files), entry.get("tune", True),
-               entry.get("space"))  # fmt: skip
+    return Row(
+        model, backbone, name, options, tuple(files), entry.get("tune", True), entry.get("space")
+    )
 
 
 def _datasets(datasets: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -247,8 +264,9 @@ def _datasets(datasets: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
         name = mapping.get("dataset")
         for key in mapping:
             if key not in _DATASET_KEYS:
-                raise ValueError(f"datasets={entry}: {key}: unknown key"
-                                 f"{nearest(str(key), _DATASET_KEYS)}")  # fmt: skip
+                raise ValueError(
+                    f"datasets={entry}: {key}: unknown key{nearest(str(key), _DATASET_KEYS)}"
+                )
         if name is None or isinstance(name, (dict, list)):
             raise ValueError(f"datasets={entry}: a name, or a mapping with dataset and options")
         if str(name) in found:
@@ -318,8 +336,9 @@ def _options(where: str, options: Any) -> dict[str, Any]:
         raise ValueError(f"{where}={options}: a mapping of run options is expected")
     for key in options:
         if key in _ELSEWHERE:
-            raise ValueError(f"{where}: {key}: no option of a board; it belongs in "
-                             f"{_ELSEWHERE[key]}")  # fmt: skip
+            raise ValueError(
+                f"{where}: {key}: no option of a board; it belongs in {_ELSEWHERE[key]}"
+            )
     return dict(options)
 
 

@@ -71,11 +71,13 @@ def seed_average(method: np.ndarray, backbone: np.ndarray) -> tuple[np.ndarray, 
     count = both.sum(axis=0)
     averages = [
         np.divide(
-            np.where(both, values, 0.0).sum(axis=0), count,
-            out=np.full(count.shape, np.nan), where=count > 0,
+            np.where(both, values, 0.0).sum(axis=0),
+            count,
+            out=np.full(count.shape, np.nan),
+            where=count > 0,
         )
         for values in (method, backbone)
-    ]  # fmt: skip
+    ]
     return averages[0], averages[1]
 
 
@@ -111,10 +113,16 @@ def user_test(method: np.ndarray, backbone: np.ndarray, direction: int) -> UserT
     difference = difference[~np.isnan(difference)]
     t, p_t = paired_t(difference)
     return UserTest(
-        len(difference), dropped, float(difference.mean()) if len(difference) else np.nan,
-        t, p_t, wilcoxon(difference), cohen_dz(difference), rank_biserial(difference),
+        len(difference),
+        dropped,
+        float(difference.mean()) if len(difference) else np.nan,
+        t,
+        p_t,
+        wilcoxon(difference),
+        cohen_dz(difference),
+        rank_biserial(difference),
         *win_tie_loss(difference, direction),
-    )  # fmt: skip
+    )
 
 
 def paired_t(difference: np.ndarray) -> tuple[float, float]:

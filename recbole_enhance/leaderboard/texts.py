@@ -17,23 +17,73 @@ from recbole_enhance.leaderboard.wording import DASH, MINUS
 from recbole_enhance.options.read import one_line
 
 COST_TITLES: dict[str, str] = {
-    "train_seconds_per_epoch": "s/epoch", "epochs_run": "epochs", "fit_seconds": "training s",
-    "parameters": "parameters", "peak_memory_mb": "memory, MB", "peak_gpu_memory_mb": "GPU, MB",
-}  # fmt: skip
+    "train_seconds_per_epoch": "s/epoch",
+    "epochs_run": "epochs",
+    "fit_seconds": "training s",
+    "parameters": "parameters",
+    "peak_memory_mb": "memory, MB",
+    "peak_gpu_memory_mb": "GPU, MB",
+}
 _TEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    DASH: "--", "±": r"$\pm$", MINUS: "$-$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
-    "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$", "△": r"$\triangle$",
-    "▽": r"$\triangledown$", "∞": r"$\infty$", "<": r"$<$", ">": r"$>$",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    DASH: "--",
+    "±": r"$\pm$",
+    MINUS: "$-$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "▲": r"$\blacktriangle$",
+    "▼": r"$\blacktriangledown$",
+    "△": r"$\triangle$",
+    "▽": r"$\triangledown$",
+    "∞": r"$\infty$",
+    "<": r"$<$",
+    ">": r"$>$",
+}
 SIGNIFICANCE = (
-    "dataset", "variant", "protocol", "row", "backbone", "metric", "family", "better", "value",
-    "backbone_value", "difference", "percent", "seeds", "ci_low", "ci_high", "users", "dropped",
-    "user_difference", "t", "p_t", "p_t_holm", "p_t_bh", "p_wilcoxon", "p_wilcoxon_holm",
-    "p_wilcoxon_bh", "d_z", "rank_biserial", "win", "tie", "loss", "p_seeds", "p_seeds_holm",
-    "p_seeds_bh", "verdict",
-)  # fmt: skip
+    "dataset",
+    "variant",
+    "protocol",
+    "row",
+    "backbone",
+    "metric",
+    "family",
+    "better",
+    "value",
+    "backbone_value",
+    "difference",
+    "percent",
+    "seeds",
+    "ci_low",
+    "ci_high",
+    "users",
+    "dropped",
+    "user_difference",
+    "t",
+    "p_t",
+    "p_t_holm",
+    "p_t_bh",
+    "p_wilcoxon",
+    "p_wilcoxon_holm",
+    "p_wilcoxon_bh",
+    "d_z",
+    "rank_biserial",
+    "win",
+    "tie",
+    "loss",
+    "p_seeds",
+    "p_seeds_holm",
+    "p_seeds_bh",
+    "verdict",
+)
 
 
 def table_title(analysis: Analysis) -> str:
@@ -63,8 +113,13 @@ def without_runs(analysis: Analysis) -> list[Left]:
 
 def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
     """``board.md``."""
-    lines = ["# Leaderboard", "", "Written by `recbole-enhance leaderboard build`; [the "
-             "page](index.html) has the plots, the statistics and the commands.", ""]  # fmt: skip
+    lines = [
+        "# Leaderboard",
+        "",
+        "Written by `recbole-enhance leaderboard build`; [the "
+        "page](index.html) has the plots, the statistics and the commands.",
+        "",
+    ]
     for analysis in analyses:
         lines += [f"## {_md(table_title(analysis))}", "", _MD_CAPTION, ""]
         for family, title in FAMILIES.items():
@@ -74,9 +129,17 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
         lines += ["### Cost", "", *_md_cost(analysis), ""]
         if analysis.comparisons or analysis.alone:
             lines += ["### Against the backbone", "", *_md_comparisons(analysis), ""]
-        lines += ["### Protocol", "", f"Hash `{analysis.table.digest}`.", "",
-                  *_md_table(["option", "value"], [[key, f"`{plain(value)}`"]
-                   for key, value in analysis.table.protocol.items()]), ""]  # fmt: skip
+        lines += [
+            "### Protocol",
+            "",
+            f"Hash `{analysis.table.digest}`.",
+            "",
+            *_md_table(
+                ["option", "value"],
+                [[key, f"`{plain(value)}`"] for key, value in analysis.table.protocol.items()],
+            ),
+            "",
+        ]
     left = [*collected.failed, *collected.unfinished, *(c for a in analyses for c in a.repeated)]
     if left:
         rows = [[c.dataset, c.label, str(c.seed), c.place, c.reason] for c in left]
@@ -106,9 +169,11 @@ def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
     notes = _md_missing(analysis, columns)
     notes += [f"{_md(c.label)}: failed, {_md(c.reason)}." for c in without_runs(analysis)]
     header = ["row", "seeds", *(f"{m.title} {m.arrow}" for m in columns)]
-    return _md_table(header, rows, escape=False) + ([""] if notes else []) + [
-        f"- {note}" for note in notes
-    ]  # fmt: skip
+    return (
+        _md_table(header, rows, escape=False)
+        + ([""] if notes else [])
+        + [f"- {note}" for note in notes]
+    )
 
 
 def _md_missing(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
@@ -121,27 +186,45 @@ def _md_missing(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
                 titles.setdefault(row.reasons[m.key], []).append(m.title)
         for reason, metrics in titles.items():
             alike.setdefault((", ".join(metrics), reason), []).append(_md(row.title))
-    return [f"{metrics} of {', '.join(rows)}: {reason}."
-            for (metrics, reason), rows in alike.items()]  # fmt: skip
+    return [
+        f"{metrics} of {', '.join(rows)}: {reason}." for (metrics, reason), rows in alike.items()
+    ]
 
 
 def _md_cost(analysis: Analysis) -> list[str]:
     keys = costs(analysis)
-    rows = [[row.title, *(wording.cost(key, row.cost[key]) for key in keys)]
-            for row in analysis.rows]  # fmt: skip
+    rows = [
+        [row.title, *(wording.cost(key, row.cost[key]) for key in keys)] for row in analysis.rows
+    ]
     return _md_table(["row", *(COST_TITLES[key] for key in keys)], rows)
 
 
 def _md_comparisons(analysis: Analysis) -> list[str]:
     rows = [
-        [c.row.title, c.base.title, f"{c.measure.title} {c.measure.arrow}",
-         f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(),
-         wording.percent(c.percent), wording.interval(c), *_tests(c)]
+        [
+            c.row.title,
+            c.base.title,
+            f"{c.measure.title} {c.measure.arrow}",
+            f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(),
+            wording.percent(c.percent),
+            wording.interval(c),
+            *_tests(c),
+        ]
         for c in analysis.comparisons
-    ]  # fmt: skip
-    header = ["row", "backbone", "metric", "difference", "percent", "95 % over seeds",
-              "p t (Holm)", "p Wilcoxon (Holm)", "p seeds (Holm)", "d_z",
-              "win / tie / loss"]  # fmt: skip
+    ]
+    header = [
+        "row",
+        "backbone",
+        "metric",
+        "difference",
+        "percent",
+        "95 % over seeds",
+        "p t (Holm)",
+        "p Wilcoxon (Holm)",
+        "p seeds (Holm)",
+        "d_z",
+        "win / tie / loss",
+    ]
     lines = _md_table(header, rows) if rows else []
     notes = [f"- {_md(title)}: not compared, {_md(why)}." for title, why in analysis.alone.items()]
     return lines + ([""] if lines and notes else []) + notes
@@ -152,9 +235,12 @@ def _tests(c: Comparison) -> list[str]:
     if c.users is None:
         return [DASH, DASH, p(c.corrected["seeds_holm"]), DASH, DASH]
     return [
-        p(c.corrected["t_holm"]), p(c.corrected["wilcoxon_holm"]), p(c.corrected["seeds_holm"]),
-        wording.signed(c.users.d_z), f"{c.users.win} / {c.users.tie} / {c.users.loss}",
-    ]  # fmt: skip
+        p(c.corrected["t_holm"]),
+        p(c.corrected["wilcoxon_holm"]),
+        p(c.corrected["seeds_holm"]),
+        wording.signed(c.users.d_z),
+        f"{c.users.win} / {c.users.tie} / {c.users.loss}",
+    ]
 
 
 def _md_table(
@@ -188,11 +274,17 @@ def latex(analyses: Sequence[Analysis]) -> str:
             if not columns:
                 continue
             name = f"{table_title(analysis)}: {title.lower()}"
-            lines += ["", r"\begin{table}", r"\centering",
-                      rf"\caption{{{_tex(name)}, protocol {analysis.table.digest}.}}",
-                      rf"\begin{{tabular}}{{lr{'l' * len(columns)}}}", r"\toprule",
-                      " & ".join(["Row", "Seeds", *(_tex(f"{m.title} {m.arrow}") for m in columns)])
-                      + r" \\", r"\midrule"]  # fmt: skip
+            lines += [
+                "",
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{_tex(name)}, protocol {analysis.table.digest}.}}",
+                rf"\begin{{tabular}}{{lr{'l' * len(columns)}}}",
+                r"\toprule",
+                " & ".join(["Row", "Seeds", *(_tex(f"{m.title} {m.arrow}") for m in columns)])
+                + r" \\",
+                r"\midrule",
+            ]
             for place, row in enumerate(analysis.rows):
                 cells = [_tex(row.title), str(len(row.runs))]
                 for m in columns:
@@ -219,9 +311,24 @@ def _tex(text: str) -> str:
 def board_csv(analyses: Sequence[Analysis]) -> str:
     """``board.csv``: a line for each row and metric."""
     header = [
-        "dataset", "variant", "protocol", "row", "label", "name", "method", "backbone", "metric",
-        "family", "better", "seeds", "mean", "std", "place", "reason", *COST,
-    ]  # fmt: skip
+        "dataset",
+        "variant",
+        "protocol",
+        "row",
+        "label",
+        "name",
+        "method",
+        "backbone",
+        "metric",
+        "family",
+        "better",
+        "seeds",
+        "mean",
+        "std",
+        "place",
+        "reason",
+        *COST,
+    ]
     lines = []
     for a in analyses:
         head = [a.table.dataset, a.table.variant, a.table.digest]
@@ -229,13 +336,38 @@ def board_csv(analyses: Sequence[Analysis]) -> str:
             for m in a.measures:
                 best, second = a.best[m.key]
                 lines.append(
-                    [*head, row.title, row.label, row.name, row.enhancer, row.backbone, m.key,
-                     m.family, _side(m), len(row.runs), row.mean(m.key), row.deviation(m.key),
-                     "best" if place in best else "second" if place in second else "",
-                     row.reasons.get(m.key, ""), *row.cost.values()]
-                )  # fmt: skip
-        lines += [[*head, c.label, *[None] * 7, 0, None, None, "", f"failed: {c.reason}",
-                   *[None] * len(COST)] for c in without_runs(a)]  # fmt: skip
+                    [
+                        *head,
+                        row.title,
+                        row.label,
+                        row.name,
+                        row.enhancer,
+                        row.backbone,
+                        m.key,
+                        m.family,
+                        _side(m),
+                        len(row.runs),
+                        row.mean(m.key),
+                        row.deviation(m.key),
+                        "best" if place in best else "second" if place in second else "",
+                        row.reasons.get(m.key, ""),
+                        *row.cost.values(),
+                    ]
+                )
+        lines += [
+            [
+                *head,
+                c.label,
+                *[None] * 7,
+                0,
+                None,
+                None,
+                "",
+                f"failed: {c.reason}",
+                *[None] * len(COST),
+            ]
+            for c in without_runs(a)
+        ]
     return _csv(header, lines)
 
 
@@ -251,15 +383,33 @@ def significance(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:
         for c in a.comparisons:
             users: Mapping[str, Any] = c.users._asdict() if c.users else {}
             values: list[Any] = [
-                a.table.dataset, a.table.variant, a.table.digest, c.row.title, c.base.title,
-                c.measure.key, c.measure.family, _side(c.measure), c.value, c.base_value,
-                c.seeds.mean, c.percent, c.seeds.n, c.seeds.low, c.seeds.high,
+                a.table.dataset,
+                a.table.variant,
+                a.table.digest,
+                c.row.title,
+                c.base.title,
+                c.measure.key,
+                c.measure.family,
+                _side(c.measure),
+                c.value,
+                c.base_value,
+                c.seeds.mean,
+                c.percent,
+                c.seeds.n,
+                c.seeds.low,
+                c.seeds.high,
                 *(users.get(key) for key in ("users", "dropped", "mean", "t", "p_t")),
-                c.corrected["t_holm"], c.corrected["t_bh"], users.get("p_wilcoxon"),
-                c.corrected["wilcoxon_holm"], c.corrected["wilcoxon_bh"],
+                c.corrected["t_holm"],
+                c.corrected["t_bh"],
+                users.get("p_wilcoxon"),
+                c.corrected["wilcoxon_holm"],
+                c.corrected["wilcoxon_bh"],
                 *(users.get(key) for key in ("d_z", "rank_biserial", "win", "tie", "loss")),
-                c.seeds.p, c.corrected["seeds_holm"], c.corrected["seeds_bh"], c.verdict,
-            ]  # fmt: skip
+                c.seeds.p,
+                c.corrected["seeds_holm"],
+                c.corrected["seeds_bh"],
+                c.verdict,
+            ]
             lines.append(dict(zip(SIGNIFICANCE, values)))
     return lines
 
@@ -270,36 +420,51 @@ def board_json(analyses: Sequence[Analysis], collected: Collected) -> str:
     content = {
         "tables": [
             {
-                "dataset": a.table.dataset, "variant": a.table.variant,
-                "protocol_sha256": a.table.digest, "protocol": a.table.protocol,
+                "dataset": a.table.dataset,
+                "variant": a.table.variant,
+                "protocol_sha256": a.table.digest,
+                "protocol": a.table.protocol,
                 "main_metric": a.main.key,
                 "metrics": [{**m._asdict(), "direction": _side(m)} for m in a.measures],
                 "rows": [_json_row(a, place, row) for place, row in enumerate(a.rows)],
                 "against_backbone": [line for line in lines if line["protocol"] == a.table.digest],
-                "not_compared": a.alone, "ranking": _json_ranking(a),
+                "not_compared": a.alone,
+                "ranking": _json_ranking(a),
             }
             for a in analyses
         ],
         "failed": [c._asdict() for c in collected.failed],
         "unfinished": [c._asdict() for c in collected.unfinished],
         "repeated": [c._asdict() for a in analyses for c in a.repeated],
-    }  # fmt: skip
+    }
     return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _json_row(a: Analysis, place: int, row: Row) -> dict[str, Any]:
     return {
-        "row": row.title, "label": row.label, "name": row.name, "method": row.enhancer,
-        "backbone": row.backbone, "model_family": row.family, "seeds": row.seeds,
+        "row": row.title,
+        "label": row.label,
+        "name": row.name,
+        "method": row.enhancer,
+        "backbone": row.backbone,
+        "model_family": row.family,
+        "seeds": row.seeds,
         "folders": [run.place for run in row.runs],
         "results": {
-            m.key: {"mean": row.mean(m.key), "std": row.deviation(m.key),
-                    "values": row.results[m.key].tolist(), "best": place in a.best[m.key][0],
-                    "second": place in a.best[m.key][1], "reason": row.reasons.get(m.key)}
+            m.key: {
+                "mean": row.mean(m.key),
+                "std": row.deviation(m.key),
+                "values": row.results[m.key].tolist(),
+                "best": place in a.best[m.key][0],
+                "second": place in a.best[m.key][1],
+                "reason": row.reasons.get(m.key),
+            }
             for m in a.measures
         },
-        "cost": dict(row.cost), "training": dict(row.training), "tuning": row.tuning,
-    }  # fmt: skip
+        "cost": dict(row.cost),
+        "training": dict(row.training),
+        "tuning": row.tuning,
+    }
 
 
 def _json_ranking(a: Analysis) -> dict[str, Any] | None:
@@ -307,11 +472,13 @@ def _json_ranking(a: Analysis) -> dict[str, Any] | None:
         return None
     rows, result = a.ranking
     return {
-        "metric": a.main.key, "users": result.users, "critical_difference": result.distance,
+        "metric": a.main.key,
+        "users": result.users,
+        "critical_difference": result.distance,
         "p_friedman": result.p_friedman,
         "ranks": {row.title: float(rank) for row, rank in zip(rows, result.ranks)},
         "alike": [[rows[n].title for n in group] for group in result.groups],
-    }  # fmt: skip
+    }
 
 
 def _side(m: Measure) -> str:

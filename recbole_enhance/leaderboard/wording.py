@@ -7,8 +7,12 @@ from recbole_enhance.leaderboard.measures import Measure
 
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 MARKS: dict[str, str] = {
-    "better": "▲", "worse": "▼", "better maybe": "△", "worse maybe": "▽", "": "",
-}  # fmt: skip
+    "better": "▲",
+    "worse": "▼",
+    "better maybe": "△",
+    "worse maybe": "▽",
+    "": "",
+}
 LEGEND = (
     "▲ better, ▼ worse than the backbone: p < 0.05 after Holm's correction over the table, and the "
     "95 % interval over seeds does not hold 0. △ ▽: the test over users finds it, but the interval "

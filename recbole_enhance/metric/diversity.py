@@ -265,7 +265,6 @@ def calibration(
     return torch.cat(divergences)
 
 
-
 class _Spread:
     """One unit of each item, spread evenly over its categories; of padding, nothing."""
 
@@ -313,9 +312,7 @@ def _users_per_chunk(cells: int) -> int:
     return max(1, _MAX_CELLS // max(1, cells))
 
 
-def _bags(
-    rows: Tensor, items: Tensor, n_users: int, step: int
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _bags(rows: Tensor, items: Tensor, n_users: int, step: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Give the items of every ``step`` users: one after the other, and where each user's begin."""
     items = items[rows.argsort(stable=True)]
     counts = torch.bincount(rows, minlength=n_users)

@@ -66,9 +66,7 @@ def exposure_ratio(items: Tensor, item_group: Tensor, n_groups: int) -> Tensor:
     return mean.min() / mean.max() if len(mean) > 1 else mean.new_tensor(float("nan"))
 
 
-def popularity_rsp(
-    items: Tensor, history_i: Tensor, item_group: Tensor, n_groups: int
-) -> Tensor:
+def popularity_rsp(items: Tensor, history_i: Tensor, item_group: Tensor, n_groups: int) -> Tensor:
     r"""Ranking-based statistical parity of groups of items (PopRSP with head and tail).
 
     .. math:: \mathrm{RSP@k} = \frac{\mathrm{std}_g P(R@k|g)}{\mathrm{mean}_g P(R@k|g)}, \qquad

@@ -78,9 +78,7 @@ def activity_groups(lengths: Tensor, n_groups: int) -> tuple[list[str], Tensor]:
     return labels, codes
 
 
-def group_statistics(
-    values: Tensor, codes: Tensor, n_groups: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def group_statistics(values: Tensor, codes: Tensor, n_groups: int) -> tuple[Tensor, Tensor, Tensor]:
     """Count, mean and variance of a per-user metric in each group.
 
     Args:
@@ -372,9 +370,7 @@ def _sums_by_item(
     return count[groups][:, present], total[groups][:, present]
 
 
-def _welch(
-    count: Tensor, mean: Tensor, error: Tensor, confidence: float
-) -> tuple[float, float]:
+def _welch(count: Tensor, mean: Tensor, error: Tensor, confidence: float) -> tuple[float, float]:
     """Difference of two means, and half of its interval by Welch and Satterthwaite."""
     freedom = error.sum() ** 2 / (error**2 / (count - 1)).sum()
     freedom = freedom.nan_to_num(1.0)  # two variances of 0 leave no doubt, whatever the freedom

@@ -11,8 +11,14 @@ from recbole_enhance.metric.base import POSITIVES, ListMetric
 
 LINKS = ("sigmoid", "identity")
 _POPULARITY_GROUPS = 2  # head and tail
-_SCORES = ("rec.users", "rec.positive_u", "rec.positive_i", "rec.positive_score",
-           "data.num_items", "data.user_group")  # fmt: skip
+_SCORES = (
+    "rec.users",
+    "rec.positive_u",
+    "rec.positive_i",
+    "rec.positive_score",
+    "data.num_items",
+    "data.user_group",
+)
 
 
 class _OverFields(ListMetric):
@@ -48,9 +54,11 @@ class GroupGap(_OverFields):
     def comparison(self, data: Any, k: int) -> Callable[[Tensor, int], Tensor]:
         """Compare the groups' means of the accuracy metric."""
         n = ranking.count_positives(
-            data["rec.positive_u"], data["rec.positive_i"], len(data["rec.items"]),
+            data["rec.positive_u"],
+            data["rec.positive_i"],
+            len(data["rec.items"]),
             data["data.num_items"],
-        )  # fmt: skip
+        )
         values = self.accuracy(base.relevant(data, k), n)
         return lambda codes, n_groups: self.function(values, codes, n_groups)
 
@@ -162,10 +170,13 @@ class PopREO(ListMetric):
         """Variation of the groups' recall."""
         return float(
             exposure.popularity_reo(
-                base.top(data, k), base.relevant(data, k), data["rec.positive_i"],
-                data["data.item_group"], _POPULARITY_GROUPS,
+                base.top(data, k),
+                base.relevant(data, k),
+                data["rec.positive_i"],
+                data["data.item_group"],
+                _POPULARITY_GROUPS,
             )
-        )  # fmt: skip
+        )
 
 
 class PopRSP(ListMetric):
@@ -178,6 +189,4 @@ class PopRSP(ListMetric):
         """Variation of the groups' chance to be recommended."""
         _, past = base.history(data)
         group = data["data.item_group"]
-        return float(
-            exposure.popularity_rsp(base.top(data, k), past, group, _POPULARITY_GROUPS)
-        )
+        return float(exposure.popularity_rsp(base.top(data, k), past, group, _POPULARITY_GROUPS))

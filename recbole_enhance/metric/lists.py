@@ -81,9 +81,7 @@ class Calibration(UserMetric):
     def per_user(self, data: Any, k: int) -> Tensor:
         """Divergence from the history's distribution. Shape: ``(users,)``."""
         categories = data["data.item_category"]
-        return diversity.calibration(
-            base.top(data, k), *base.history(data), categories, self.alpha
-        )
+        return diversity.calibration(base.top(data, k), *base.history(data), categories, self.alpha)
 
 
 class ItemCoverage(ListMetric):
@@ -207,6 +205,4 @@ class Serendipity(UserMetric):
 
     def per_user(self, data: Any, k: int) -> Tensor:
         """Mean surprise of the hits. Shape: ``(users,)``."""
-        return novelty.serendipity(
-            base.top(data, k), base.relevant(data, k), base.popularity(data)
-        )
+        return novelty.serendipity(base.top(data, k), base.relevant(data, k), base.popularity(data))

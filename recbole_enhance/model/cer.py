@@ -36,9 +36,13 @@ class CER(FeatureAwareRecommender):
         self.user_mask = config["cf_user_mask"]
         self.chunk = config["cf_chunk"]
         self.settings = Search(
-            config["cf_steps"], config["cf_learning_rate"], config["cf_lambda"],
-            config["cf_gamma"], config["cf_alpha"], self.feature_scale,
-        )  # fmt: skip
+            config["cf_steps"],
+            config["cf_learning_rate"],
+            config["cf_lambda"],
+            config["cf_gamma"],
+            config["cf_alpha"],
+            self.feature_scale,
+        )
 
         # The first layer in two halves, so that the user's is computed once per user.
         self.user_layer = nn.Linear(self.n_features, sizes[0])
@@ -65,9 +69,7 @@ class CER(FeatureAwareRecommender):
     def _cells_per_pair(self) -> int:
         return self.n_features + self.user_layer.out_features
 
-    def logits(
-        self, user: Tensor, item_features: Tensor, keep: Tensor | None = None
-    ) -> Tensor:
+    def logits(self, user: Tensor, item_features: Tensor, keep: Tensor | None = None) -> Tensor:
         """Scores before the sigmoid, of users ``(B,)`` and features ``(B, F)`` or ``(B, C, F)``."""
         half = self.user_layer(self.user_feature_matrix[user])
         if item_features.dim() == 3:
@@ -90,9 +92,12 @@ class CER(FeatureAwareRecommender):
         return loss
 
     def score_pairs(
-        self, user: Tensor, item: Tensor, item_features: Tensor | None = None,
+        self,
+        user: Tensor,
+        item: Tensor,
+        item_features: Tensor | None = None,
         keep: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """See :class:`FeatureAwareRecommender`; scores are in (0, 1)."""
         if item_features is None and keep is None and item.dim() == 2:
             every = self.item_layer(self.item_feature_matrix)  # once per item, not per pair
@@ -103,9 +108,14 @@ class CER(FeatureAwareRecommender):
         return torch.sigmoid(self.logits(user, item_features, keep))
 
     def explain(
-        self, user: Tensor, item: Tensor, margin: Tensor,
-        item_features: Tensor | None = None, seed: int = 0, progress: Any = None,
-    ) -> Explanation:  # fmt: skip
+        self,
+        user: Tensor,
+        item: Tensor,
+        margin: Tensor,
+        item_features: Tensor | None = None,
+        seed: int = 0,
+        progress: Any = None,
+    ) -> Explanation:
         """Features whose weakening takes the item off the list, most weakened first."""
         y = self.item_features(item) if item_features is None else item_features
         allowed = self.user_feature_matrix[user] > 0

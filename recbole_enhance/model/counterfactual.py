@@ -57,9 +57,13 @@ def apply_change(y: Tensor, delta: Tensor, mask: Tensor, scale: float) -> Tensor
 
 
 def search(
-    score: Callable[[Tensor], Tensor], y: Tensor, mask: Tensor, margin: Tensor, start: Tensor,
+    score: Callable[[Tensor], Tensor],
+    y: Tensor,
+    mask: Tensor,
+    margin: Tensor,
+    start: Tensor,
     settings: Search,
-) -> Counterfactual:  # fmt: skip
+) -> Counterfactual:
     r"""Minimise every pair's own loss by gradient descent, all pairs in one tensor.
 
     .. math:: \|\Delta\|_2 + \gamma \|\Delta\|_1

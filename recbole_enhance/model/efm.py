@@ -115,9 +115,12 @@ class EFM(FeatureAwareRecommender):
         return loss
 
     def score_pairs(
-        self, user: Tensor, item: Tensor, item_features: Tensor | None = None,
+        self,
+        user: Tensor,
+        item: Tensor,
+        item_features: Tensor | None = None,
         keep: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         r"""The paper's ranking score.
 
         .. math:: R_{ui} = \alpha \frac{\sum_{f \in C_u} \hat X_{uf} \hat Y_{if}}{k N}
@@ -145,9 +148,14 @@ class EFM(FeatureAwareRecommender):
 
     @torch.no_grad()
     def explain(
-        self, user: Tensor, item: Tensor, margin: Tensor,
-        item_features: Tensor | None = None, seed: int = 0, progress: Any = None,
-    ) -> Explanation:  # fmt: skip
+        self,
+        user: Tensor,
+        item: Tensor,
+        margin: Tensor,
+        item_features: Tensor | None = None,
+        seed: int = 0,
+        progress: Any = None,
+    ) -> Explanation:
         """Features that the user cares for, by how well the item does on them."""
         u1, u2, v = self._explicit(user, item)
         mask = self._cared(u1 @ v.T) > 0

@@ -101,9 +101,12 @@ class FeatureAwareRecommender(GeneralRecommender):
         return self.loss_of(interaction)(item_features)
 
     def score_pairs(
-        self, user: Tensor, item: Tensor, item_features: Tensor | None = None,
+        self,
+        user: Tensor,
+        item: Tensor,
+        item_features: Tensor | None = None,
         keep: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Scores of pairs.
 
         Args:
@@ -118,9 +121,14 @@ class FeatureAwareRecommender(GeneralRecommender):
         raise NotImplementedError
 
     def explain(
-        self, user: Tensor, item: Tensor, margin: Tensor,
-        item_features: Tensor | None = None, seed: int = 0, progress: Any = None,
-    ) -> Explanation:  # fmt: skip
+        self,
+        user: Tensor,
+        item: Tensor,
+        margin: Tensor,
+        item_features: Tensor | None = None,
+        seed: int = 0,
+        progress: Any = None,
+    ) -> Explanation:
         """Explain recommendations.
 
         Args:

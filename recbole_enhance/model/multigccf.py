@@ -122,9 +122,13 @@ class MultiGCCF(TableRecommender):
         )
 
     def enhancer_loss(
-        self, U_score: Tensor, I_score: Tensor, interaction: Any,  # noqa: N803
-        U: Tensor | None = None, I: Tensor | None = None,  # noqa: E741, N803
-    ) -> Tensor:  # fmt: skip
+        self,
+        U_score: Tensor,
+        I_score: Tensor,
+        interaction: Any,
+        U: Tensor | None = None,
+        I: Tensor | None = None,
+    ) -> Tensor:
         r"""BPR with both penalties.
 
         .. math:: L = L_{BPR} + \lambda \|\Theta\|^2

@@ -123,11 +123,13 @@ class ProtoMF(TableRecommender):
         self.variant, self.criterion = config["protomf_variant"], config["protomf_loss"]
         n_user, n_item = config["protomf_user_prototypes"], config["protomf_item_prototypes"]
         self.user_weights = (
-            config["protomf_user_proto_weight"], config["protomf_user_batch_weight"]
-        )  # lambda_1, lambda_2  # fmt: skip
+            config["protomf_user_proto_weight"],
+            config["protomf_user_batch_weight"],
+        )  # lambda_1, lambda_2
         self.item_weights = (
-            config["protomf_item_proto_weight"], config["protomf_item_batch_weight"]
-        )  # lambda_3, lambda_4  # fmt: skip
+            config["protomf_item_proto_weight"],
+            config["protomf_item_batch_weight"],
+        )  # lambda_3, lambda_4
         self.n_user = n_user if self.variant != "i" else 0  # L_u
         self.n_item = n_item if self.variant != "u" else 0  # L_t
 
@@ -163,7 +165,7 @@ class ProtoMF(TableRecommender):
         """The base tables u and t, before prototypes."""
         return self.user_embedding.weight, self.item_embedding.weight
 
-    def enhancer_head(self, U: Tensor, I: Tensor) -> Tables:  # noqa: E741, N803
+    def enhancer_head(self, U: Tensor, I: Tensor) -> Tables:
         """Rows [u* ; W_u u] and [W_t t ; t*]. Shape: ``(n_users, D)`` and ``(n_items, D)``."""
         if self.variant == "u":
             return shifted_cosine(U, self.user_prototypes), I
@@ -174,9 +176,13 @@ class ProtoMF(TableRecommender):
         return torch.cat(users, dim=1), torch.cat(items, dim=1)
 
     def enhancer_loss(
-        self, U_score: Tensor, I_score: Tensor, interaction: Any,  # noqa: N803
-        U: Tensor | None = None, I: Tensor | None = None,  # noqa: E741, N803
-    ) -> Tensor:  # fmt: skip
+        self,
+        U_score: Tensor,
+        I_score: Tensor,
+        interaction: Any,
+        U: Tensor | None = None,
+        I: Tensor | None = None,
+    ) -> Tensor:
         r"""Loss of recommendation and the four regularisers.
 
         .. math:: L = L_{rec} + \lambda_1 R_{P^u \to U} + \lambda_2 R_{U \to P^u}
@@ -229,13 +235,11 @@ _ALLOWED = {
     "protomf_variant": one_of(VARIANTS),
     "protomf_loss": one_of(LOSSES),
     "protomf_negative_distribution": one_of(DISTRIBUTIONS),
-    **{
-        f"protomf_{name}": WHOLE
-        for name in ("user_prototypes", "item_prototypes", "negatives")
-    },
+    **{f"protomf_{name}": WHOLE for name in ("user_prototypes", "item_prototypes", "negatives")},
     **{
         f"protomf_{side}_{of}_weight": (not_negative, "a number of at least 0")
-        for side in ("user", "item") for of in ("proto", "batch")
+        for side in ("user", "item")
+        for of in ("proto", "batch")
     },
     "embedding_size": WHOLE,
-}  # fmt: skip
+}

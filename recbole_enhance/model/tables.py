@@ -32,14 +32,18 @@ class TableRecommender(GeneralRecommender):
         """Tables that a method may change. Shape: ``(n_users, d)`` and ``(n_items, d)``."""
         raise NotImplementedError
 
-    def enhancer_head(self, U: Tensor, I: Tensor) -> Tables:  # noqa: E741, N803
+    def enhancer_head(self, U: Tensor, I: Tensor) -> Tables:
         """Tables whose rows' dot products are the scores, of those of :meth:`enhancer_tables`."""
         return U, I
 
     def enhancer_loss(
-        self, U_score: Tensor, I_score: Tensor, interaction: Any,  # noqa: N803
-        U: Tensor | None = None, I: Tensor | None = None,  # noqa: E741, N803
-    ) -> Tensor:  # fmt: skip
+        self,
+        U_score: Tensor,
+        I_score: Tensor,
+        interaction: Any,
+        U: Tensor | None = None,
+        I: Tensor | None = None,
+    ) -> Tensor:
         """The model's loss, its own regularisers included, on given tables.
 
         Args:

@@ -198,9 +198,13 @@ class TransGNN(TableRecommender):
         return self._split(total)
 
     def enhancer_loss(
-        self, U_score: Tensor, I_score: Tensor, interaction: Any,  # noqa: N803
-        U: Tensor | None = None, I: Tensor | None = None,  # noqa: E741, N803
-    ) -> Tensor:  # fmt: skip
+        self,
+        U_score: Tensor,
+        I_score: Tensor,
+        interaction: Any,
+        U: Tensor | None = None,
+        I: Tensor | None = None,
+    ) -> Tensor:
         """BPR on the given tables, and the mean squared length of the batch's rows of E_0."""
         user, positive, negative = triplet(self, interaction)
         u = embedding(user, U_score)

@@ -16,8 +16,16 @@ Layer = tuple[str, Mapping[str, Any]]  # where the options stand, and the option
 # RecBole replaces them whole, and so silently changes the protocol.
 MERGED = ("eval_args", "train_neg_sample_args")
 # Names and separators, not numbers: a dataset may be called 007.
-_TEXT = ("model", "dataset", "backbone", "variant", "run_dir", "data_path", "field_separator",
-         "seq_separator")  # fmt: skip
+_TEXT = (
+    "model",
+    "dataset",
+    "backbone",
+    "variant",
+    "run_dir",
+    "data_path",
+    "field_separator",
+    "seq_separator",
+)
 _INTERVAL = re.compile(r"^[\[(][^,\[\]()]*,[^,\[\]()]*[\])]$")  # RecBole's "[5,inf)"
 
 

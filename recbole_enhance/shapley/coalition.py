@@ -214,9 +214,7 @@ def sums_of_runs(a: Tensor, runs: Runs) -> Tensor:
     return so_far.flatten().index_select(0, runs.last) - before.index_select(0, runs.first)
 
 
-def expected_item_values(
-    chance: Tensor, phi: Tensor, runs: Runs, shape: tuple[int, int]
-) -> Tensor:
+def expected_item_values(chance: Tensor, phi: Tensor, runs: Runs, shape: tuple[int, int]) -> Tensor:
     r"""Expected value of the coalition that holds a player, shared equally, times n.
 
     .. math:: \Phi_t = n \sum_{s \le t \le e} P[s, e] \, \phi(s, e) / c(s, e)

@@ -44,8 +44,11 @@ def lock_file(path: Path, what: str) -> Any:
             file.close()
             raise LockedError(f"{what}: another process is running in this folder") from None
         except OSError as error:  # some network file systems lock nothing
-            logger.warning("%s: cannot be locked (%s): see that no second process uses it",
-                           what, error.strerror)  # fmt: skip
+            logger.warning(
+                "%s: cannot be locked (%s): see that no second process uses it",
+                what,
+                error.strerror,
+            )
             return file
         # Between opening and locking, the process before may have removed its file.
         if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):

@@ -33,9 +33,22 @@ LOCK = ".lock"
 HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
 _TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
-VOLATILE = ("seed", "data_path", "run_dir", "quiet", "show_progress", "state", "gpu_id", "worker",
-             "use_gpu", "log_tensorboard", "log_wandb", "wandb_project", "checkpoint_dir",
-             "save_recs")  # fmt: skip
+VOLATILE = (
+    "seed",
+    "data_path",
+    "run_dir",
+    "quiet",
+    "show_progress",
+    "state",
+    "gpu_id",
+    "worker",
+    "use_gpu",
+    "log_tensorboard",
+    "log_wandb",
+    "wandb_project",
+    "checkpoint_dir",
+    "save_recs",
+)
 _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
 logger = logging.getLogger("recbole_enhance")
 
@@ -339,8 +352,12 @@ def git_commit() -> str | None:
     try:
         describe = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return describe.stdout.strip()

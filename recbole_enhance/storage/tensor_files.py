@@ -30,9 +30,7 @@ def out_of_memory(error: Exception) -> bool:
     return known or "allocate memory" in str(error)
 
 
-def load_tensors(
-    path: Path, label: str, device: Any, run: str | None = None
-) -> dict[str, Any]:
+def load_tensors(path: Path, label: str, device: Any, run: str | None = None) -> dict[str, Any]:
     """Read a model or checkpoint without running code from it.
 
     Args:

@@ -95,8 +95,13 @@ def write_feature_toy(folder, name="reviews", seed=0, per_user=16):
 
 def feature_toy_options(folder, model="CER", **options):
     """Options of a short run on the planted reviews."""
-    return {**FEATURE_TOY, "data_path": str(folder), "model": model, "show_progress": False,
-            **options}  # fmt: skip
+    return {
+        **FEATURE_TOY,
+        "data_path": str(folder),
+        "model": model,
+        "show_progress": False,
+        **options,
+    }
 
 
 def assemble(options):

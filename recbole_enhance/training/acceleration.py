@@ -83,9 +83,13 @@ class Rows(NamedTuple):
         faster than its sparse ones.
         """
         return embedding_bag(
-            self.column, dense.contiguous(), self.start, mode="sum", per_sample_weights=self.value,
+            self.column,
+            dense.contiguous(),
+            self.start,
+            mode="sum",
+            per_sample_weights=self.value,
             include_last_offset=True,
-        )  # fmt: skip
+        )
 
 
 class CompressedGraph:

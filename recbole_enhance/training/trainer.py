@@ -130,10 +130,13 @@ class EnhancedTrainer(Trainer):
 
         steps = len(train_data)
         with tqdm(
-            total=self.epochs * steps, initial=self.start_epoch * steps,
+            total=self.epochs * steps,
+            initial=self.start_epoch * steps,
             disable=None if show_progress else True,  # None: where there is no terminal
-            unit="step", desc=self.config["label"], dynamic_ncols=True,
-        ) as self._bar:  # fmt: skip
+            unit="step",
+            desc=self.config["label"],
+            dynamic_ncols=True,
+        ) as self._bar:
             hook = self.optimizer.register_step_post_hook(lambda *_: self._bar.update())
             try:
                 return super().fit(train_data, valid_data, verbose, True, False, end_of_epoch)
@@ -180,9 +183,13 @@ class EnhancedTrainer(Trainer):
         if self.folder is not None:
             self.folder.save_tensors(
                 MODEL,
-                {"label": self.config["label"], "run": run_key(self.config), "epoch": epoch,
-                 **self._best},
-            )  # fmt: skip
+                {
+                    "label": self.config["label"],
+                    "run": run_key(self.config),
+                    "epoch": epoch,
+                    **self._best,
+                },
+            )
         if not self._validates and epoch >= 0:
             self._end_epoch(epoch)
 
@@ -192,8 +199,10 @@ class EnhancedTrainer(Trainer):
         told = []
         if self._validates:
             score = row.get(f"valid_{self.valid_metric}", math.nan)
-            told = [f"{self.valid_metric} {score:.4f}",
-                    f"best {self.best_valid_score:.4f} in epoch {self.best_epoch}"]  # fmt: skip
+            told = [
+                f"{self.valid_metric} {score:.4f}",
+                f"best {self.best_valid_score:.4f} in epoch {self.best_epoch}",
+            ]
         if self._bar is not None:
             self._bar.set_postfix_str(", ".join(told))
         if self._bar is None or self._bar.disable:

@@ -13,8 +13,12 @@ from recbole_enhance.tuning.space import Space
 from recbole_enhance.tuning.study import REASON, SharedStudy, is_lost
 
 BEST, TRIALS, TUNING, PAGE = "best.yaml", "trials.csv", "tuning.json", "tuning.html"
-_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
-           TrialState.RUNNING: "running"}  # fmt: skip
+_STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+}
 _LOST = "its process ended before it did; its options were run again"
 
 
@@ -27,8 +31,9 @@ def best_trial(trials: Sequence[FrozenTrial], maximize: bool) -> FrozenTrial | N
     """The complete trial with the best value, the earliest of several; None if there is none."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     sign = -1.0 if maximize else 1.0
-    return min(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number),
-               default=None)  # fmt: skip
+    return min(
+        complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None
+    )
 
 
 def write(out: Path, study: SharedStudy, space: Space, facts: Mapping[str, Any]) -> None:
@@ -51,12 +56,14 @@ def write(out: Path, study: SharedStudy, space: Space, facts: Mapping[str, Any])
         {
             **facts["names"],
             **{key: value for key, value in facts.items() if key != "names"},
-            "trials": {"asked": study.budget,
-                       **{name: states.count(name) for name in (*_STATES.values(), "lost")}},
-            "best": best and {"number": best.number, "value": best.value,
-                              "options": options_of(best, space)},
+            "trials": {
+                "asked": study.budget,
+                **{name: states.count(name) for name in (*_STATES.values(), "lost")},
+            },
+            "best": best
+            and {"number": best.number, "value": best.value, "options": options_of(best, space)},
         },
-    )  # fmt: skip
+    )
     if best is not None:
         options = {**facts["names"], **options_of(best, space)}
         head = (
@@ -75,8 +82,14 @@ def _row(trial: FrozenTrial, space: Space) -> list[Any]:
     reason = _LOST if is_lost(trial) else trial.user_attrs.get(REASON, "")
     options = options_of(trial, space)
     value = "" if trial.value is None else trial.value
-    return [trial.number, _state(trial), value, *(options.get(k, "") for k in space), seconds,
-            reason]  # fmt: skip
+    return [
+        trial.number,
+        _state(trial),
+        value,
+        *(options.get(k, "") for k in space),
+        seconds,
+        reason,
+    ]
 
 
 def table(study: SharedStudy, space: Space, facts: Mapping[str, Any], top: int = 5) -> str:
@@ -86,8 +99,10 @@ def table(study: SharedStudy, space: Space, facts: Mapping[str, Any], top: int =
     complete.sort(key=lambda t: ((t.value or 0.0) * (-1 if maximize else 1), t.number))
     rows = [["trial", facts["metric"], *space]]
     for trial in complete[:top]:
-        cells = [f"{v:.6g}" if isinstance(v, float) else str(v)
-                 for v in options_of(trial, space).values()]  # fmt: skip
+        cells = [
+            f"{v:.6g}" if isinstance(v, float) else str(v)
+            for v in options_of(trial, space).values()
+        ]
         rows.append([str(trial.number), f"{trial.value:.4f}", *cells])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
@@ -108,7 +123,9 @@ def write_page(out: Path, study: SharedStudy, metric: str) -> None:
             figures.append(charts.plot_slice(study.study, target_name=metric))
         except (ValueError, RuntimeError, ImportError) as error:  # too few trials for a model
             logger.info("%s without importances: %s", PAGE, error)
-    parts = [figure.to_html(full_html=False, include_plotlyjs=number == 0)
-             for number, figure in enumerate(figures)]  # fmt: skip
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs=number == 0)
+        for number, figure in enumerate(figures)
+    ]
     page = "<!DOCTYPE html><html><head><meta charset='utf-8'><title>Tuning</title></head><body>"
     RunFolder(out, fresh=False).write_text(PAGE, page + "\n".join(parts) + "</body></html>\n")

@@ -148,8 +148,10 @@ def parse(content: Mapping[str, Any], where: str) -> Space:
             )
         kind, values = next(iter(said.items()))
         if kind not in KINDS:
-            raise ValueError(f"{where}: {name}: {kind}: one of {', '.join(KINDS)} is expected"
-                             + nearest(str(kind), KINDS))  # fmt: skip
+            raise ValueError(
+                f"{where}: {name}: {kind}: one of {', '.join(KINDS)} is expected"
+                + nearest(str(kind), KINDS)
+            )
         space[name] = _parameter(str(name), kind, values, where)
     return space
 
@@ -179,8 +181,10 @@ def parse_hyper(text: str, where: str) -> Space:
         at = f"{where}, line {number}"
         words = line.split(None, 2)
         if len(words) < 3 or words[1] not in _HYPER_KINDS:
-            raise ValueError(f"{at}: OPTION {'|'.join(_HYPER_KINDS)} VALUES is expected, "
-                             f"not {line.strip()[:60]!r}")  # fmt: skip
+            raise ValueError(
+                f"{at}: OPTION {'|'.join(_HYPER_KINDS)} VALUES is expected, "
+                f"not {line.strip()[:60]!r}"
+            )
         name, kind, values = words
         if name in space:
             raise ValueError(f"{at}: {name} stands twice")
@@ -251,9 +255,7 @@ def _refuse_bad_choices(values: Sequence[Any], at: str) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    )
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _label(value: Any) -> Any:
@@ -294,8 +296,13 @@ def refuse_bad_options(
     Raises:
         ValueError: If an option is unknown, belongs to data or evaluation, or has no such value.
     """
-    protocol = {*_FIXED, *general_arguments, *evaluation_arguments, *dataset_arguments,
-                *load_yaml(resource_dir("properties") / "overall.yaml")} - set(_FREE)  # fmt: skip
+    protocol = {
+        *_FIXED,
+        *general_arguments,
+        *evaluation_arguments,
+        *dataset_arguments,
+        *load_yaml(resource_dir("properties") / "overall.yaml"),
+    } - set(_FREE)
     for name, parameter in space.items():
         if name.split(".")[0] in protocol:
             raise ValueError(

@@ -35,8 +35,11 @@ except ImportError:  # Windows
 HEARTBEAT, GRACE = 30, 300  # seconds; a machine that is gone is noticed after GRACE
 _POLL = 0.5
 _ATTEMPTS = 5
-_CONNECT = {"sqlite": {"timeout": 120}, "postgresql": {"connect_timeout": 10},
-            "mysql": {"connect_timeout": 10}}  # fmt: skip
+_CONNECT = {
+    "sqlite": {"timeout": 120},
+    "postgresql": {"connect_timeout": 10},
+    "mysql": {"connect_timeout": 10},
+}
 _AT_WORK: set[str] = set()  # the studies that this process has open
 STARTUP = 10  # trials at random before TPE has enough to learn from
 PRUNE_AFTER, PRUNE_FROM_EPOCH = 5, 5  # complete trials; epochs that each trial may have
@@ -63,9 +66,15 @@ class SharedStudy:
     """
 
     def __init__(
-        self, url: str, name: str, about: Mapping[str, Any], maximize: bool, budget: int,
-        seed: int, pruner: str,
-    ) -> None:  # fmt: skip
+        self,
+        url: str,
+        name: str,
+        about: Mapping[str, Any],
+        maximize: bool,
+        budget: int,
+        seed: int,
+        pruner: str,
+    ) -> None:
         self.budget, self.seed = budget, seed
         self._token = uuid.uuid4().hex[:8]
         _AT_WORK.add(self._token)
@@ -79,9 +88,12 @@ class SharedStudy:
             self._storage = _open(url, parsed)
             with _quiet():
                 self.study = optuna.create_study(
-                    storage=self._storage, study_name=name, load_if_exists=True,
-                    direction="maximize" if maximize else "minimize", pruner=_pruner(pruner),
-                )  # fmt: skip
+                    storage=self._storage,
+                    study_name=name,
+                    load_if_exists=True,
+                    direction="maximize" if maximize else "minimize",
+                    pruner=_pruner(pruner),
+                )
             self._refuse_other(name, dict(about))
 
     def _refuse_other(self, name: str, about: dict[str, Any]) -> None:
@@ -147,8 +159,9 @@ class SharedStudy:
             seed=_mix(self.seed, draw), n_startup_trials=STARTUP, constant_liar=True
         )
         trial = optuna.Trial(self.study, frozen._trial_id)
-        trial.set_user_attr(_WORKER, f"{_machine()}:{os.getpid()}:{_started(os.getpid())}:"
-                                     f"{self._token}")  # fmt: skip
+        trial.set_user_attr(
+            _WORKER, f"{_machine()}:{os.getpid()}:{_started(os.getpid())}:{self._token}"
+        )
         return trial
 
     def _draw(self, frozen: FrozenTrial) -> int:
@@ -290,9 +303,11 @@ def _open(url: str, parsed: sqlalchemy.engine.URL) -> RDBStorage:
         try:
             with _quiet():
                 return RDBStorage(
-                    url, engine_kwargs={"connect_args": connect}, heartbeat_interval=HEARTBEAT,
+                    url,
+                    engine_kwargs={"connect_args": connect},
+                    heartbeat_interval=HEARTBEAT,
                     grace_period=GRACE,
-                )  # fmt: skip
+                )
         except sqlalchemy.exc.DBAPIError as error:
             # Another process made the same table at the same moment; next time it is there.
             raced = re.search("already exists|duplicate", str(error.orig), re.I)

@@ -37,8 +37,9 @@ def main(words: Sequence[str]) -> int:
     options: dict[str, Any] = dict(parse_argv(words))
     said = [load_yaml(name).get("quiet") for name in split_files(options)[0]]
     quiet = parse_flag("quiet", options.pop("quiet", str(True in said)))
-    own = {key: options.pop(key) for key in ("space", "storage", "study", "pruner")
-           if key in options}  # fmt: skip
+    own = {
+        key: options.pop(key) for key in ("space", "storage", "study", "pruner") if key in options
+    }
     trials, jobs = (_whole(options, key, default) for key, default in (("trials", 20), ("jobs", 1)))
     out = options.pop("out", None)
     if any(":" in str(options.get(key, "")) for key in ("model", "backbone")):
@@ -198,8 +199,11 @@ def _about(config: Config, space: spaces.Space, pruner: str) -> dict[str, Any]:
 
 def _names(config: Config) -> dict[str, Any]:
     """Model, backbone and dataset for ``best.yaml``; files name no code of the user's."""
-    keys = ("model", "backbone", "dataset", "variant") if config["enhancer"] else (
-        "model", "dataset", "variant")  # fmt: skip
+    keys = (
+        ("model", "backbone", "dataset", "variant")
+        if config["enhancer"]
+        else ("model", "dataset", "variant")
+    )
     names = {key: config.options[key] for key in keys}
     return {key: v for key, v in names.items() if v is not None and ":" not in str(v)}
 
@@ -247,8 +251,10 @@ def _search(
             best = report.best_trial(trials, plan.maximize)
             if best is None:
                 reasons = [t.user_attrs[REASON] for t in trials if REASON in t.user_attrs]
-                raise ValueError(f"tune: none of {plan.budget} trials was completed; the last "
-                                 f"failed: {(reasons or ['unknown'])[-1]}")  # fmt: skip
+                raise ValueError(
+                    f"tune: none of {plan.budget} trials was completed; the last "
+                    f"failed: {(reasons or ['unknown'])[-1]}"
+                )
             if page:
                 report.write_page(plan.out, study, facts["metric"])
             if not quiet:
@@ -267,9 +273,13 @@ def _bar(
     from recbole_enhance.tuning import report
 
     with tqdm(
-        total=plan.budget, initial=min(study.finished(), plan.budget), unit="trial",
-        desc=f"tune {facts['label']}", disable=True if quiet else None, dynamic_ncols=True,
-    ) as bar:  # fmt: skip
+        total=plan.budget,
+        initial=min(study.finished(), plan.budget),
+        unit="trial",
+        desc=f"tune {facts['label']}",
+        disable=True if quiet else None,
+        dynamic_ncols=True,
+    ) as bar:
         before = -1
 
         def show() -> None:

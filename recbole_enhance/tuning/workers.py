@@ -56,13 +56,12 @@ class Plan:
 
     def open(self) -> Any:
         """Connect to the study."""
-        return SharedStudy(self.url, self.study, self.about, self.maximize, self.budget, self.seed,
-                           self.pruner)  # fmt: skip
+        return SharedStudy(
+            self.url, self.study, self.about, self.maximize, self.budget, self.seed, self.pruner
+        )
 
 
-def work(
-    plan: Plan, study: Any, show: Callable[[], None], parent: int | None = None
-) -> None:
+def work(plan: Plan, study: Any, show: Callable[[], None], parent: int | None = None) -> None:
     """Run trials until none of the budget is left, here or elsewhere."""
     while True:
         trial = study.claim()

@@ -53,11 +53,15 @@ def test_resume_of_a_finished_run_reads_it(options):
     assert (status, second) == (0, first)
 
 
-@pytest.mark.parametrize("error", [
-    MemoryError("Unable to allocate 9 TiB"),
-    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-    torch.cuda.OutOfMemoryError("CUDA out of memory"),
-], ids=lambda error: type(error).__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 9 TiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_want_of_memory_is_one_line(options, monkeypatch, error):
     def build(*_):
         raise error
@@ -74,8 +78,13 @@ def test_a_metric_without_a_value_is_a_dash_then_and_later(toy):
     shutil.copytree(toy / "toy", folder)
     users = (folder / "toy.user").read_text()
     (folder / "toy.user").write_text(users.replace("\tM", "\tF"))
-    given = {**TOY, "data_path": str(folder.parent), "epochs": 1, "metrics": ["NDCG", "GroupGap"],
-             "group_fields": ["gender"]}  # fmt: skip
+    given = {
+        **TOY,
+        "data_path": str(folder.parent),
+        "epochs": 1,
+        "metrics": ["NDCG", "GroupGap"],
+        "group_fields": ["gender"],
+    }
     given["load_col"] = {**given["load_col"], "user": ["user_id", "gender"]}
     Path("alike.yaml").write_text(yaml.safe_dump(given))
     status, first, err = call("--model=BPR", "--config_files=alike.yaml", "--run_dir=a")
@@ -142,8 +151,10 @@ def test_a_reader_that_has_seen_enough(tmp_path):
     )
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", script, str(Path(__file__).parents[2])],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     process.stdout.close()
     assert process.stderr.read() == ""
     assert process.wait() == 141
@@ -159,8 +170,14 @@ def test_list_names_methods_and_models():
 
 def test_config_show_tells_where_values_come_from(options):
     Path("mine.yaml").write_text("epochs: 7\n")
-    status, out, _ = call("config", "show", "--model=DVR", "--config_files=toy.yaml,mine.yaml",
-                          "--origin", "--eval_args.mode=uni50")  # fmt: skip
+    status, out, _ = call(
+        "config",
+        "show",
+        "--model=DVR",
+        "--config_files=toy.yaml,mine.yaml",
+        "--origin",
+        "--eval_args.mode=uni50",
+    )
     assert status == 0
     lines = dict(line.split(" = ", 1) for line in out.splitlines())
     assert lines["epochs"] == "7  # mine.yaml"

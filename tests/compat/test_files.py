@@ -63,9 +63,15 @@ def test_our_model_files_start_the_models_that_read_files(toy):
     small = {"embedding_size": 64, "epochs": 1}
     bpr = run_toy(toy, "BPR", **small)
     file = str(Path(bpr["run_dir"], "model.pt"))
-    config = Config(config_dict=toy_options(
-        toy, "ConvNCF", embedding_size=64, train_method="after_pretrain", pre_model_path=file,
-    ))  # fmt: skip
+    config = Config(
+        config_dict=toy_options(
+            toy,
+            "ConvNCF",
+            embedding_size=64,
+            train_method="after_pretrain",
+            pre_model_path=file,
+        )
+    )
     train, _, _ = data_preparation(config, create_dataset(config))
     model = config.model_class(config, train.dataset)
     expected = torch.load(file, weights_only=True)["state_dict"]["user_embedding.weight"]
@@ -82,9 +88,15 @@ def test_two_stages_fit_together(toy, capfd, monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])  # pytest's raise at ract.py:76
     file = None
     for stage, following in (("actor_pretrain", True), ("critic_pretrain", True), ("finetune", 0)):
-        options = {"train_stage": stage, "pretrain_epochs": 1, "save_step": 1, "epochs": 1,
-                   "train_neg_sample_args": None, "pre_model_path": file or "",
-                   "metrics_k": 20}  # fmt: skip
+        options = {
+            "train_stage": stage,
+            "pretrain_epochs": 1,
+            "save_step": 1,
+            "epochs": 1,
+            "train_neg_sample_args": None,
+            "pre_model_path": file or "",
+            "metrics_k": 20,
+        }
         result = run_toy(toy, "RaCT", **options)
         if following:
             file = str(Path(result["run_dir"], "RaCT-toy-1.pth"))
@@ -96,8 +108,14 @@ def test_two_stages_fit_together(toy, capfd, monkeypatch):
 
 
 def test_s3rec_goes_on_from_its_first_stage(toy):
-    options = {"item_attribute": "genres", "pretrain_epochs": 1, "save_step": 1,
-               "n_layers": 1, "hidden_size": 8, "inner_size": 8}  # fmt: skip
+    options = {
+        "item_attribute": "genres",
+        "pretrain_epochs": 1,
+        "save_step": 1,
+        "n_layers": 1,
+        "hidden_size": 8,
+        "inner_size": 8,
+    }
     file = Path(run_toy(toy, "S3Rec", **options)["run_dir"], "S3Rec-toy-1.pth")
     options.update(train_stage="finetune", pre_model_path=str(file), epochs=1)
     assert run_toy(toy, "S3Rec", saved=False, **options)["best_valid_result"]

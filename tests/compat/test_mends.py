@@ -33,9 +33,16 @@ from scipy.sparse import dok_matrix
 from recbole_enhance.compat import files, mends
 
 # These repair RecBole's own code, so no version of another package makes them superfluous.
-ALWAYS = {"anomaly_mode", "collector_struct", "knowledge_loader_dataset", "download_barrier",
-          "known_warnings", "popularity_of_training", "weights_only_files",
-          "pretrained_checkpoint"}  # fmt: skip
+ALWAYS = {
+    "anomaly_mode",
+    "collector_struct",
+    "knowledge_loader_dataset",
+    "download_barrier",
+    "known_warnings",
+    "popularity_of_training",
+    "weights_only_files",
+    "pretrained_checkpoint",
+}
 SINE = "recbole.model.sequential_recommender.sine"
 MENDS = {*ALWAYS, "numpy_aliases", "dok_matrix_update", "grad_scaler"}
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
@@ -209,10 +216,14 @@ class TestAnomalyMode:
         print(torch.is_anomaly_enabled())
     """
 
-    @pytest.mark.parametrize(("before", "first", "after"), [
-        (False, "", "False"), (True, "", "True"),  # the user's own wish stays
-        (False, "mends.numpy_aliases(); import recbole.model.sequential_recommender", "False"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("before", "first", "after"),
+        [
+            (False, "", "False"),
+            (True, "", "True"),  # the user's own wish stays
+            (False, "mends.numpy_aliases(); import recbole.model.sequential_recommender", "False"),
+        ],
+    )
     def test_importing_a_sequential_model_does_not_switch_it_on(self, before, first, after):
         code = self.CODE.format(before=before, first=first)
         assert python("if True:" + code).strip() == after
@@ -531,17 +542,33 @@ class TestGradScaler:
 
 class TestKnownWarnings:
     MESSAGES = (
-        (FutureWarning, "A value is trying to be set on a copy of a DataFrame or Series through "
-         "chained assignment using an inplace method.\nThe", "recbole.data.dataset.dataset"),
-        (FutureWarning, "using <built-in function len> in Series.agg cannot aggregate and has been",
-         "recbole.data.dataset.sequential_dataset"),
-        (UserWarning, "torch.sparse.SparseTensor(indices, values, shape, *, device=) is deprecated",
-         "recbole.model.general_recommender.lightgcn"),
-        (UserWarning, "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please",
-         "recbole.model.general_recommender.dmf"),
-        (RuntimeWarning, "divide by zero encountered in power",
-         "recbole.model.knowledge_aware_recommender.kgin"),
-    )  # fmt: skip
+        (
+            FutureWarning,
+            "A value is trying to be set on a copy of a DataFrame or Series through "
+            "chained assignment using an inplace method.\nThe",
+            "recbole.data.dataset.dataset",
+        ),
+        (
+            FutureWarning,
+            "using <built-in function len> in Series.agg cannot aggregate and has been",
+            "recbole.data.dataset.sequential_dataset",
+        ),
+        (
+            UserWarning,
+            "torch.sparse.SparseTensor(indices, values, shape, *, device=) is deprecated",
+            "recbole.model.general_recommender.lightgcn",
+        ),
+        (
+            UserWarning,
+            "Creating a tensor from a list of numpy.ndarrays is extremely slow. Please",
+            "recbole.model.general_recommender.dmf",
+        ),
+        (
+            RuntimeWarning,
+            "divide by zero encountered in power",
+            "recbole.model.knowledge_aware_recommender.kgin",
+        ),
+    )
 
     @pytest.fixture
     def heard(self, as_shipped):
@@ -583,9 +610,18 @@ class TestKnownWarnings:
             # As Python starts: deprecations are for developers, the rest is shown.
             warnings.simplefilter("ignore", DeprecationWarning)
             mends.apply()
-            run = built(model, train_neg_sample_args=None if model == "MultiVAE" else {
-                "distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False,
-                "candidate_num": 0})  # fmt: skip
+            run = built(
+                model,
+                train_neg_sample_args=None
+                if model == "MultiVAE"
+                else {
+                    "distribution": "uniform",
+                    "sample_num": 1,
+                    "alpha": 1.0,
+                    "dynamic": False,
+                    "candidate_num": 0,
+                },
+            )
             trainer = run.trainer()
             trainer.fit(run.train, run.valid, saved=False)
             trainer.evaluate(run.test, load_best_model=False)

@@ -99,9 +99,13 @@ def test_a_user_of_every_training_item_is_refused_and_does_not_hang(tmp_path):
     leave_out = {"split": {"LS": "test_only"}, "order": "TO", "mode": "pop5"}
     with pytest.raises(ValueError, match=r"popularity: a user has all 9 items of the training"):
         loaders(
-            tmp_path, "BPR", train_neg_sample_args=POPULAR, eval_args=leave_out,
-            load_col=None, item_category_field=None,
-        )  # fmt: skip
+            tmp_path,
+            "BPR",
+            train_neg_sample_args=POPULAR,
+            eval_args=leave_out,
+            load_col=None,
+            item_category_field=None,
+        )
 
 
 def test_it_is_done_once():

@@ -29,8 +29,13 @@ def groups(folder, fields, lengths=(0, 5, 1, 1, 7)):
     dataset = SimpleNamespace(
         uid_field="user_id", user_num=5, id2token=lambda field, ids: tokens[ids]
     )
-    config = {**OPTIONS, "group_fields": fields, "activity_groups": 2, "data_path": str(folder),
-              "dataset": "world"}  # fmt: skip
+    config = {
+        **OPTIONS,
+        "group_fields": fields,
+        "activity_groups": 2,
+        "data_path": str(folder),
+        "dataset": "world",
+    }
     return user_groups(config, dataset, torch.tensor(lengths))
 
 
@@ -85,9 +90,16 @@ def test_a_metric_without_what_it_needs_is_refused(toy, metric, option, message)
 
 
 def test_fairness_on_ml_100k_leaves_its_table():
-    options = {"model": "BPR", "dataset": "ml-100k", "epochs": 1, "show_progress": False,
-               "metrics": ["NDCG", "GroupGap"], "group_fields": ["gender", "age"], "topk": [10],
-               "valid_metric": "NDCG@10"}  # fmt: skip
+    options = {
+        "model": "BPR",
+        "dataset": "ml-100k",
+        "epochs": 1,
+        "show_progress": False,
+        "metrics": ["NDCG", "GroupGap"],
+        "group_fields": ["gender", "age"],
+        "topk": [10],
+        "valid_metric": "NDCG@10",
+    }
     result = run_recbole_enhance(config_dict=options)
     with open(Path(result["run_dir"], "groups.csv"), newline="") as file:
         rows = list(csv.DictReader(file))

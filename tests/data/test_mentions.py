@@ -31,8 +31,10 @@ entries = st.lists(
 
 def table(rows):
     columns = list(zip(*rows)) or [(), (), (), ()]
-    return Mentions(*(torch.tensor(c, dtype=torch.long) for c in columns[:3]),
-                    torch.tensor(columns[3], dtype=torch.float))  # fmt: skip
+    return Mentions(
+        *(torch.tensor(c, dtype=torch.long) for c in columns[:3]),
+        torch.tensor(columns[3], dtype=torch.float),
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,8 +76,9 @@ def test_the_order_of_interactions_does_not_matter(rows, random):
 
 
 @settings(max_examples=60, deadline=None)
-@given(entries, st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), max_size=8),
-       st.booleans())  # fmt: skip
+@given(
+    entries, st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), max_size=8), st.booleans()
+)
 def test_truth_equals_a_loop(rows, pairs, positive):
     user, item = (torch.tensor([p[i] for p in pairs], dtype=torch.long) for i in (0, 1))
     truth = truth_matrix(table(rows), user, item, 6, 3, positive)
@@ -89,8 +92,9 @@ def test_the_splits_carry_their_own_mentions_and_no_wide_columns(reviews):
     total = 0
     for loader in loaders:
         dataset = loader._dataset
-        pairs = set(zip(dataset.inter_feat["user_id"].tolist(),
-                        dataset.inter_feat["item_id"].tolist()))  # fmt: skip
+        pairs = set(
+            zip(dataset.inter_feat["user_id"].tolist(), dataset.inter_feat["item_id"].tolist())
+        )
         total += len(dataset.mentions.user)
         assert set(zip(dataset.mentions.user.tolist(), dataset.mentions.item.tolist())) <= pairs
         assert "feature" not in dataset.inter_feat.columns
@@ -118,8 +122,12 @@ def test_nothing_of_test_and_validation_rows_reaches_x_and_y(tmp_path):
     held = set()
     for loader in loaders[1:]:
         data = loader._dataset
-        held |= set(zip(data.id2token("user_id", data.inter_feat["user_id"]),
-                        data.id2token("item_id", data.inter_feat["item_id"])))  # fmt: skip
+        held |= set(
+            zip(
+                data.id2token("user_id", data.inter_feat["user_id"]),
+                data.id2token("item_id", data.inter_feat["item_id"]),
+            )
+        )
     header, *lines = path.read_text().splitlines()
     changed = []
     for line in lines:
@@ -139,8 +147,12 @@ def test_item_attributes_stand_in_and_ratings_give_the_tone(toy):
     assert trainer.config["feature_source"] == "item_attribute"
     assert sorted(dataset.feature_names) == ["g0", "g1", "g2", "g3", "new", "old"]
     found = dataset.mentions
-    row = {(u, i): r for u, i, r in zip(*(dataset.inter_feat[c].tolist()
-                                          for c in ("user_id", "item_id", "rating")))}  # fmt: skip
+    row = {
+        (u, i): r
+        for u, i, r in zip(
+            *(dataset.inter_feat[c].tolist() for c in ("user_id", "item_id", "rating"))
+        )
+    }
     for u, i, s in zip(found.user.tolist(), found.item.tolist(), found.sentiment.tolist()):
         assert s == (1 if row[u, i] >= 4 else -1)
     assert len(found.user) == 2 * len(dataset.inter_feat)  # a genre and an age each

@@ -19,9 +19,13 @@ def part(users, items, n_users, n_items):
     users, items = torch.tensor(users), torch.tensor(items)
     matrix = coo_matrix((np.ones(len(users)), (users, items)), (n_users, n_items))
     return SimpleNamespace(
-        item_num=n_items, user_num=n_users, iid_field="item_id", uid_field="user_id",
-        inter_feat={"user_id": users, "item_id": items}, inter_matrix=lambda form: matrix,
-    )  # fmt: skip
+        item_num=n_items,
+        user_num=n_users,
+        iid_field="item_id",
+        uid_field="user_id",
+        inter_feat={"user_id": users, "item_id": items},
+        inter_matrix=lambda form: matrix,
+    )
 
 
 @pytest.fixture(scope="module")

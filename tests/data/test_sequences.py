@@ -42,8 +42,9 @@ def assert_the_same(options):
 def test_toy_columns_are_recboles(toy, model, longest):
     own = {"selected_features": ["genres"]} if model == "FDSA" else {}
     world = {k: TOY[k] for k in ("dataset", "load_col")}
-    ours = assert_the_same({**world, **own, "data_path": str(toy), "model": model,
-                            "MAX_ITEM_LIST_LENGTH": longest})  # fmt: skip
+    ours = assert_the_same(
+        {**world, **own, "data_path": str(toy), "model": model, "MAX_ITEM_LIST_LENGTH": longest}
+    )
     assert ours["item_id_list"].shape[1] == longest
 
 
@@ -53,18 +54,27 @@ def test_numbers_sequences_and_numerical_columns_are_recboles(tmp_path, model):
     folder = tmp_path / "odd"
     folder.mkdir()
     with open(folder / "odd.inter", "w") as file:
-        file.write("user_id:token\titem_id:token\ttimestamp:float\tprice:float\ttags:token_seq"
-                   "\tmarks:float_seq\n")  # fmt: skip
+        file.write(
+            "user_id:token\titem_id:token\ttimestamp:float\tprice:float\ttags:token_seq"
+            "\tmarks:float_seq\n"
+        )
         for _ in range(200):
             tags = " ".join(f"t{t}" for t in rng.integers(5, size=rng.integers(1, 4)))
             marks = " ".join(str(x) for x in rng.integers(9, size=rng.integers(1, 4)))
-            file.write(f"u{rng.integers(9)}\ti{rng.integers(20)}\t{rng.integers(50)}"
-                       f"\t{rng.random():.3f}\t{tags}\t{marks}\n")  # fmt: skip
+            file.write(
+                f"u{rng.integers(9)}\ti{rng.integers(20)}\t{rng.integers(50)}"
+                f"\t{rng.random():.3f}\t{tags}\t{marks}\n"
+            )
     ours = assert_the_same(
-        {"dataset": "odd", "data_path": str(tmp_path), "model": model, "MAX_ITEM_LIST_LENGTH": 4,
-         "numerical_features": ["price"], "load_col": {"inter": [
-             "user_id", "item_id", "timestamp", "price", "tags", "marks"]}}
-    )  # fmt: skip
+        {
+            "dataset": "odd",
+            "data_path": str(tmp_path),
+            "model": model,
+            "MAX_ITEM_LIST_LENGTH": 4,
+            "numerical_features": ["price"],
+            "load_col": {"inter": ["user_id", "item_id", "timestamp", "price", "tags", "marks"]},
+        }
+    )
     assert ours["price_list"].shape[1:] == (4, 2)
     assert ours["tags_list"].dim() == ours["marks_list"].dim() == 3
 

@@ -37,9 +37,7 @@ def test_lloyd_ends_where_scikit_learn_does(n, k, d, seed):
 @pytest.mark.parametrize("seed", range(3))
 def test_its_start_is_as_good_as_scikit_learns(seed):
     points = blobs(400, 8, 4, 1.5, seed)
-    ours = [
-        inertia(points, kmeans(points, 8, torch.Generator().manual_seed(s))) for s in range(10)
-    ]
+    ours = [inertia(points, kmeans(points, 8, torch.Generator().manual_seed(s))) for s in range(10)]
     theirs = [
         KMeans(8, init="k-means++", n_init=1, random_state=s).fit(points.numpy()).inertia_
         for s in range(10)

@@ -56,9 +56,13 @@ def test_examples():
 def test_one_uniform_negative_is_the_backbone_bit_for_bit(toy, backbone, detach):
     plain = trained(toy, without_method(backbone))
     ours = trained(
-        toy, "PRIS", backbone=backbone, pris_negatives=1, pris_proposal="uniform",
+        toy,
+        "PRIS",
+        backbone=backbone,
+        pris_negatives=1,
+        pris_proposal="uniform",
         pris_detach=detach,
-    )  # fmt: skip
+    )
     assert_equal_bit_for_bit(plain, ours)
 
 
@@ -69,9 +73,13 @@ def test_unweighted_is_bpr_with_several_negatives_bit_for_bit(toy, backbone):
         toy, backbone, train_batch_size=3 * 128, train_neg_sample_args={"sample_num": 3}
     )
     ours = trained(
-        toy, "PRIS", backbone=backbone, pris_negatives=3, pris_proposal="uniform",
+        toy,
+        "PRIS",
+        backbone=backbone,
+        pris_negatives=3,
+        pris_proposal="uniform",
         pris_weighted=False,
-    )  # fmt: skip
+    )
     assert_equal_bit_for_bit(plain, ours)
 
 
@@ -159,9 +167,7 @@ def test_the_popular_proposals_follow_their_conditional_law(generator, mode):
 @pytest.mark.parametrize("proposal", PROPOSALS)
 def test_batches_hold_the_log_probability_of_their_negatives(toy, proposal):
     options = {"pris_proposal": proposal, "epochs": 2, **CLUSTERS}
-    trainer, (train, valid, _) = assemble(
-        toy_options(toy, "PRIS", show_progress=False, **options)
-    )
+    trainer, (train, valid, _) = assemble(toy_options(toy, "PRIS", show_progress=False, **options))
     trainer.fit(train, valid)
     sizes = []
     for batch in train:
@@ -180,8 +186,10 @@ def test_clusters_start_in_the_second_epoch(toy):
     first = trained(toy, "PRIS", epochs=1, **options)
     popular = trained(toy, "PRIS", epochs=1, pris_popularity=2)
     assert_equal_bit_for_bit(first, popular)
-    second, popular = (trained(toy, "PRIS", epochs=2, **{**options, "pris_proposal": proposal})[1]
-                       for proposal in ("cluster-popular", "popular"))  # fmt: skip
+    second, popular = (
+        trained(toy, "PRIS", epochs=2, **{**options, "pris_proposal": proposal})[1]
+        for proposal in ("cluster-popular", "popular")
+    )
     assert any(not torch.equal(second[name], popular[name]) for name in second)
 
 
@@ -202,8 +210,10 @@ def test_a_single_negative_is_warned_of(toy, caplog):
     with caplog.at_level(logging.WARNING, "recbole_enhance"):
         run_toy(toy, "PRIS", saved=False, pris_negatives=1, epochs=1)
     warnings = [r.message for r in caplog.records if r.levelno == logging.WARNING]
-    assert warnings == ["pris_negatives=1: a single weight is 1, so this is BPR with negatives of "
-                        "pris_proposal=popular"]  # fmt: skip
+    assert warnings == [
+        "pris_negatives=1: a single weight is 1, so this is BPR with negatives of "
+        "pris_proposal=popular"
+    ]
 
 
 def test_more_clusters_than_items_are_refused(toy):

@@ -80,9 +80,7 @@ def test_the_attack_raises_the_loss_of_every_batch(reviews, backbone, steps):
     trainer, loaders = on(reviews, backbone=backbone)
     trainer.fit(*loaders[:2])
     for batch in batches(loaders):
-        clean, attacked, features, _ = adversarial_features(
-            trainer.model, batch, 0.5, steps=steps
-        )
+        clean, attacked, features, _ = adversarial_features(trainer.model, batch, 0.5, steps=steps)
         assert torch.allclose(attacked, trainer.model.calculate_loss(batch, features))
         assert attacked > clean
 
@@ -167,8 +165,9 @@ def test_the_gain_over_parameters_is_the_first_order_one(toy, backbone, norm):
 
 
 def test_no_budget_is_the_clean_loss(toy):
-    trainer, loaders = assemble(toy_options(toy, "RER", backbone="BPR", rer_target="params",
-                                            show_progress=False))  # fmt: skip
+    trainer, loaders = assemble(
+        toy_options(toy, "RER", backbone="BPR", rer_target="params", show_progress=False)
+    )
     batch, model = next(iter(loaders[0])), trainer.model
     clean, attacked = adversarial_parameters(model.calculate_loss, model, trainer.names, batch, 0.0)
     assert torch.equal(clean, attacked)
@@ -176,8 +175,9 @@ def test_no_budget_is_the_clean_loss(toy):
 
 @pytest.mark.parametrize("steps", [2, 5])
 def test_more_steps_attack_harder(toy, steps):
-    trainer, loaders = assemble(toy_options(toy, "RER", backbone="BPR", rer_target="params",
-                                            show_progress=False))  # fmt: skip
+    trainer, loaders = assemble(
+        toy_options(toy, "RER", backbone="BPR", rer_target="params", show_progress=False)
+    )
     model = trainer.model
     for batch in batches(loaders)[:3]:
         loss = model.calculate_loss
@@ -225,9 +225,10 @@ def test_neutral_is_the_backbone_bit_for_bit(toy, reviews, backbone, options):
     else:
         plain = final_state(toy_options(toy, backbone, show_progress=False))
         neutral = final_state(
-            toy_options(toy, "RER", backbone=backbone, rer_target="params", show_progress=False,
-                        **options)
-        )  # fmt: skip
+            toy_options(
+                toy, "RER", backbone=backbone, rer_target="params", show_progress=False, **options
+            )
+        )
     assert neutral[0] == plain[0]
     for name, tensor in plain[1].items():
         assert torch.equal(neutral[1][name], tensor), name
@@ -257,10 +258,16 @@ def test_it_starts_when_told_and_logs_both_losses(reviews):
 
 @pytest.mark.parametrize(
     "options",
-    [{"rer_steps": 3}, {"rer_norm": "l2"}, {"rer_mask": "mentioned"}, {"rer_target": "params"},
-     {"rer_combine": "additive", "rer_lambda": 2.0}, {"rer_target": "params", "rer_steps": 2}],
+    [
+        {"rer_steps": 3},
+        {"rer_norm": "l2"},
+        {"rer_mask": "mentioned"},
+        {"rer_target": "params"},
+        {"rer_combine": "additive", "rer_lambda": 2.0},
+        {"rer_target": "params", "rer_steps": 2},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_variant_trains_and_differs_from_the_backbone(reviews, options):
     plain = final_state(feature_toy_options(reviews, "CER"))
     trained = final_state(feature_toy_options(reviews, "RER", **{"rer_eps": 0.1, **options}))
@@ -284,10 +291,21 @@ def test_training_lowers_the_attacked_loss(reviews):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("rer_lambda", -0.1), ("rer_lambda", 1.5), ("rer_eps", -1), ("rer_target", "feature"),
-     ("rer_norm", "l1"), ("rer_steps", 0), ("rer_combine", "sum"), ("rer_mask", "some"),
-     ("rer_start_epoch", -1), ("rer_start_epoch", 0.5), ("rer_params", "("), ("rer_params", 3)],
-)  # fmt: skip
+    [
+        ("rer_lambda", -0.1),
+        ("rer_lambda", 1.5),
+        ("rer_eps", -1),
+        ("rer_target", "feature"),
+        ("rer_norm", "l1"),
+        ("rer_steps", 0),
+        ("rer_combine", "sum"),
+        ("rer_mask", "some"),
+        ("rer_start_epoch", -1),
+        ("rer_start_epoch", 0.5),
+        ("rer_params", "("),
+        ("rer_params", 3),
+    ],
+)
 def test_options_out_of_range_are_refused(reviews, option, value):
     with pytest.raises(ValueError, match=f"{option}={value}".replace("(", r"\(")):
         Config(config_dict=feature_toy_options(reviews, "RER", **{option: value}))

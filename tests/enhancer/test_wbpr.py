@@ -123,8 +123,9 @@ def test_it_is_bpr_with_recboles_popular_negatives(toy, backbone):
 
 
 def test_several_negatives_keep_the_count_of_train_neg_sample_args(toy):
-    plain = trained(toy, "BPR", train_neg_sample_args={"distribution": "popularity",
-                                                       "sample_num": 3})  # fmt: skip
+    plain = trained(
+        toy, "BPR", train_neg_sample_args={"distribution": "popularity", "sample_num": 3}
+    )
     ours = trained(toy, "WBPR", train_neg_sample_args={"sample_num": 3})
     assert_equal_bit_for_bit(plain, ours)
 

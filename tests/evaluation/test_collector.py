@@ -37,10 +37,17 @@ def options_of(toy, model, mode, metrics, **options):
     own = {**MODELS.get(model, {})}
     own["eval_args"] = {**own.get("eval_args", {}), "mode": mode}
     return toy_options(
-        toy, model,
-        **{"show_progress": False, "metrics": metrics, "metric_decimal_place": 12,
-           "valid_metric": "NDCG@5" if "NDCG" in metrics else "AUC", **own, **options},
-    )  # fmt: skip
+        toy,
+        model,
+        **{
+            "show_progress": False,
+            "metrics": metrics,
+            "metric_decimal_place": 12,
+            "valid_metric": "NDCG@5" if "NDCG" in metrics else "AUC",
+            **own,
+            **options,
+        },
+    )
 
 
 def two_trainers(toy, model, mode, metrics, **options):
@@ -95,9 +102,7 @@ def test_values_are_recboles(toy, model, mode, metrics, more):
 def test_the_batch_size_does_not_matter(toy, model):
     results = []
     for size in (1, 500, 10**6):
-        config = Config(
-            config_dict=options_of(toy, model, "full", RANKING, eval_batch_size=size)
-        )
+        config = Config(config_dict=options_of(toy, model, "full", RANKING, eval_batch_size=size))
         config["checkpoint_dir"] = "."
         init_seed(0, True)
         train, valid, _ = prepare_data(config, create_dataset(config))
@@ -204,9 +209,15 @@ def test_users_with_several_rows_are_averaged(toy):
 
 def test_value_metrics_alone_leave_no_lists(toy):
     result = run_toy(
-        toy, "FM", metrics=["AUC"], valid_metric="AUC", threshold={"rating": 4}, save_recs=True,
-        eval_args={"mode": "labeled"}, train_neg_sample_args=None,
-    )  # fmt: skip
+        toy,
+        "FM",
+        metrics=["AUC"],
+        valid_metric="AUC",
+        threshold={"rating": 4},
+        save_recs=True,
+        eval_args={"mode": "labeled"},
+        train_neg_sample_args=None,
+    )
     assert set(result["test_result"]) == {"auc"}
     assert not list(Path(result["run_dir"]).glob("*.csv.gz"))
 

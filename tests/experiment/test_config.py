@@ -103,8 +103,11 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"eval_args": {"mode": 5}}, r"eval_args.mode=5: full"),
         ("BPR", {"eval_args": {"mode": ["full"]}}, r"eval_args.mode=\['full'\]: full"),
         ("BPR", {"eval_args": {"mode": {}}}, r"eval_args.mode={}: valid and test"),
-        ("BPR", {"eval_args": {"mode": {"vaild": "full"}}},
-         r"eval_args.mode.vaild: unknown option; did you mean valid"),
+        (
+            "BPR",
+            {"eval_args": {"mode": {"vaild": "full"}}},
+            r"eval_args.mode.vaild: unknown option; did you mean valid",
+        ),
         ("BPR", {"eval_args": {"mode": {"test": "all"}}}, r"eval_args.mode.test=all: full"),
         ("BPR", {"stopping_step": -1}, r"stopping_step=-1: must not be below 0"),
         ("BPR", {"eval_step": -3}, r"eval_step=-3: must not be below 0"),
@@ -197,13 +200,21 @@ def test_bad_input_is_refused_in_one_line(toy, model, options, message):
 
 @pytest.mark.parametrize(
     ("model", "options"),
-    [("MultiVAE", {"train_neg_sample_args": None}), ("ItemKNN", {"train_neg_sample_args": None}),
-     ("Pop", {"train_neg_sample_args": None}), ("SASRec", {}), ("DIN", {}),
-     ("FM", {"threshold": {"rating": 4}}),
-     ("FM", {"LABEL_FIELD": "rating"}),
-     ("FM", {"train_neg_sample_args": {"distribution": "uniform"}, "eval_args": {"mode": "uni5"}}),
-     ("NeuMF", {"train_neg_sample_args": None, "threshold": {"rating": 4}})],
-)  # fmt: skip
+    [
+        ("MultiVAE", {"train_neg_sample_args": None}),
+        ("ItemKNN", {"train_neg_sample_args": None}),
+        ("Pop", {"train_neg_sample_args": None}),
+        ("SASRec", {}),
+        ("DIN", {}),
+        ("FM", {"threshold": {"rating": 4}}),
+        ("FM", {"LABEL_FIELD": "rating"}),
+        (
+            "FM",
+            {"train_neg_sample_args": {"distribution": "uniform"}, "eval_args": {"mode": "uni5"}},
+        ),
+        ("NeuMF", {"train_neg_sample_args": None, "threshold": {"rating": 4}}),
+    ],
+)
 def test_models_that_need_no_labels_or_have_them_are_taken(toy, model, options):
     if model in ("FM", "DIN"):
         options = {"metrics": ["AUC"], "valid_metric": "AUC", **options}

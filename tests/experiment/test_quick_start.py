@@ -42,8 +42,20 @@ from recbole_enhance.testing.worlds import TOY, run_toy, toy_options, write_toy
 from recbole_enhance.training.trainer import EnhancedTrainer, make_trainer
 
 ROOT = Path(__file__).parents[2]
-BASELINES = ("BPR", "NeuMF", "LightGCN", "NGCF", "SGL", "MultiVAE", "SASRec", "GRU4Rec", "DIN",
-             "WideDeep", "FM", "DeepFM")  # fmt: skip
+BASELINES = (
+    "BPR",
+    "NeuMF",
+    "LightGCN",
+    "NGCF",
+    "SGL",
+    "MultiVAE",
+    "SASRec",
+    "GRU4Rec",
+    "DIN",
+    "WideDeep",
+    "FM",
+    "DeepFM",
+)
 FILES = {
     "config.yaml",
     "env.json",
@@ -74,11 +86,17 @@ def plain_recbole(model, dataset, options, monkeypatch):
 
 
 PROTOCOL = {
-    "epochs": 2, "metrics": ["Recall", "NDCG", "MRR", "MAP", "Hit", "Precision"],
-    "topk": [10, 20], "valid_metric": "NDCG@20",
-    "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user",
-                  "mode": "full"},
-}  # fmt: skip
+    "epochs": 2,
+    "metrics": ["Recall", "NDCG", "MRR", "MAP", "Hit", "Precision"],
+    "topk": [10, 20],
+    "valid_metric": "NDCG@20",
+    "eval_args": {
+        "split": {"RS": [0.8, 0.1, 0.1]},
+        "order": "RO",
+        "group_by": "user",
+        "mode": "full",
+    },
+}
 
 
 EXACT = {"fast": False, "quiet": True}
@@ -86,8 +104,10 @@ EXACT = {"fast": False, "quiet": True}
 
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "NeuMF", "MultiVAE"])
 def test_a_plain_model_equals_recbole_to_the_last_digit(model, monkeypatch):
-    load = {"load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]},
-            "item_category_field": None}  # fmt: skip
+    load = {
+        "load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]},
+        "item_category_field": None,
+    }
     protocol = {**PROTOCOL, "epochs": 1 if model == "NeuMF" else 2}
     ours = run_recbole_enhance(model, "ml-100k", config_dict={**protocol, **load, **EXACT})
     theirs = plain_recbole(model, "ml-100k", {**protocol, "eval_batch_size": 200_000}, monkeypatch)
@@ -132,8 +152,9 @@ def test_files_of_tensors_load_safely(finished):
         assert torch.load(finished / name, weights_only=True)["label"] == "DVR-BPR"
 
 
-@pytest.mark.parametrize("model", ["DVR", "MultiVAE", "SASRec", "ItemKNN", "EASE", "DIN", "DIEN",
-                                   "FDSA", "GRU4RecF"])  # fmt: skip
+@pytest.mark.parametrize(
+    "model", ["DVR", "MultiVAE", "SASRec", "ItemKNN", "EASE", "DIN", "DIEN", "FDSA", "GRU4RecF"]
+)
 def test_a_saved_run_is_its_model(toy, model):
     features = {"selected_features": ["genres"]} if model in ("FDSA", "GRU4RecF") else {}
     # All items: candidates of uni100 are drawn anew.
@@ -175,9 +196,15 @@ def interrupt(monkeypatch, epoch, error, place):
 @pytest.mark.parametrize("place", ["_train_epoch", "_end_epoch"])
 @pytest.mark.parametrize(
     ("model", "options"),
-    [("BPR", {}), ("DVR", {}), ("DVR", {"dvr_weighting": "sample", "dvr_network": "slot"}),
-     ("SASRec", {"MAX_ITEM_LIST_LENGTH": 5, "epochs": 4}), ("MultiVAE", {}), ("RecVAE", {})],
-)  # fmt: skip
+    [
+        ("BPR", {}),
+        ("DVR", {}),
+        ("DVR", {"dvr_weighting": "sample", "dvr_network": "slot"}),
+        ("SASRec", {"MAX_ITEM_LIST_LENGTH": 5, "epochs": 4}),
+        ("MultiVAE", {}),
+        ("RecVAE", {}),
+    ],
+)
 def test_resume_equals_an_uninterrupted_run(toy, monkeypatch, model, options, place):
     options = {"epochs": 5, "eval_args": {"mode": "uni10"} if model == "BPR" else {}, **options}
     whole = run_toy(toy, model, **options)
@@ -387,14 +414,22 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_resume(toy, tmp_path):
         "run_dir": "stopped",
     }
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump(options))
-    command = [sys.executable, str(ROOT / "run_recbole_enhance.py"), "--model=DVR",
-               "--config_files=toy.yaml",
-               "--dvr_reward=ndcg@5"]  # fmt: skip
+    command = [
+        sys.executable,
+        str(ROOT / "run_recbole_enhance.py"),
+        "--model=DVR",
+        "--config_files=toy.yaml",
+        "--dvr_reward=ndcg@5",
+    ]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path,
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
         # A background job of a shell ignores the signal, and so would its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "stopped" / CHECKPOINT).exists() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -444,9 +479,11 @@ def test_ready_made_splits_run_and_resume(toy, tmp_path, monkeypatch):
         (folder / f"parts.{split}.inter").write_text("\n".join([header, *part]) + "\n")
     (folder / "parts.item").write_text((toy / "toy" / "toy.item").read_text())
     options = {
-        "dataset": "parts", "data_path": str(tmp_path / "data"), "run_dir": "run",
+        "dataset": "parts",
+        "data_path": str(tmp_path / "data"),
+        "run_dir": "run",
         "benchmark_filename": ["train", "valid", "test"],
-    }  # fmt: skip
+    }
     with monkeypatch.context() as patch:
         interrupt(patch, 1, KeyboardInterrupt(), "_train_epoch")
         with pytest.raises(KeyboardInterrupt):
@@ -454,13 +491,14 @@ def test_ready_made_splits_run_and_resume(toy, tmp_path, monkeypatch):
     resumed = resume_run("run")
     hashes = json.loads(Path("run", "env.json").read_text())["data_sha256"]
     assert set(hashes) == {f"parts.{s}.inter" for s in ("train", "valid", "test")} | {"parts.item"}
-    assert resumed["test_result"] == run_toy(toy, "BPR", **{**options, "run_dir": None})[
-        "test_result"
-    ]
+    assert (
+        resumed["test_result"] == run_toy(toy, "BPR", **{**options, "run_dir": None})["test_result"]
+    )
 
 
 def test_a_tracker_that_says_no_is_one_line(toy, monkeypatch):
     """What wandb does where nobody has logged in."""
+
     def refuse(**kwargs):
         raise RuntimeError("api_key not configured (no-tty)")
 
@@ -561,11 +599,25 @@ def test_torch_says_why_it_cannot_write(toy, tmp_path):
         "from recbole_enhance.cli.main import main; sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, "--model=BPR", "--config_files=toy.yaml",
-         "--embedding_size=512", "--run_dir=run", "--quiet"],
-        capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            script,
+            "--model=BPR",
+            "--config_files=toy.yaml",
+            "--embedding_size=512",
+            "--run_dir=run",
+            "--quiet",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert process.returncode == 2
-    assert re.fullmatch(r"recbole-enhance: error: .*File too large: 'run/model.pt'\n",
-                        process.stderr)  # fmt: skip
+    assert re.fullmatch(
+        r"recbole-enhance: error: .*File too large: 'run/model.pt'\n", process.stderr
+    )
     assert not (tmp_path / "run").exists()

@@ -62,7 +62,9 @@ def test_numbers_that_are_not_those_of_the_run_are_told(run):
     status, out, _ = call("run", "--run_dir=again")
     assert status == 1
     assert [line.split()[:2] for line in out.splitlines() if "beyond" in line] == [
-        ["test", "ndcg@5"], ["per", "user"]]  # fmt: skip
+        ["test", "ndcg@5"],
+        ["per", "user"],
+    ]
     assert "not reproduced: 2 numbers differ" in out
     lines = json.loads(Path("again/reproduce.json").read_text())["lines"]
     (users,) = [line for line in lines if line["differing"]]

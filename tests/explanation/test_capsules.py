@@ -28,7 +28,7 @@ def titled(tmp_path_factory, toy):
     (folder / "toy.inter").write_bytes((toy / "toy" / "toy.inter").read_bytes())
     lines = (toy / "toy" / "toy.item").read_text().splitlines()
     rows = [f"{lines[0]}\tmovie_title:token_seq"]
-    rows += [f"{line}\tThe {line.split()[0]} \"story\"" for line in lines[1:]]
+    rows += [f'{line}\tThe {line.split()[0]} "story"' for line in lines[1:]]
     (folder / "toy.item").write_text("\n".join(rows) + "\n")
     return folder.parent
 
@@ -38,11 +38,16 @@ def a_run(folder, backbone, run_dir, **options):
     return Path(run_recbole_enhance(config_dict=options)["run_dir"])
 
 
-@pytest.mark.parametrize(("backbone", "options"), [
-    ("DIN", {}), ("DIEN", {}), ("WideDeep", {"iacn_use_user_id": True}),
-    ("SASRec", {"iacn_interest": "attention", "iacn_aux_init_scale": 1.0}),
-    ("BERT4Rec", {"iacn_routing": "normal"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("backbone", "options"),
+    [
+        ("DIN", {}),
+        ("DIEN", {}),
+        ("WideDeep", {"iacn_use_user_id": True}),
+        ("SASRec", {"iacn_interest": "attention", "iacn_aux_init_scale": 1.0}),
+        ("BERT4Rec", {"iacn_routing": "normal"}),
+    ],
+)
 def test_explain_says_in_titles_what_goes_where(titled, tmp_path, backbone, options):
     folder = a_run(titled, backbone, tmp_path / backbone, **options)
     status, out, err = call("explain", folder, "--rows=3", "--topk=2")

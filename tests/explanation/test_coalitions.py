@@ -79,8 +79,11 @@ def test_nothing_recommended_is_already_known(folder, lines):
     run = load_run(folder)
     for part in (run.train_data._dataset, run.valid_data._dataset):
         rows = part.inter_feat
-        pairs = set(zip(part.id2token("user_id", rows["user_id"]),
-                        part.id2token("item_id", rows["item_id"])))  # fmt: skip
+        pairs = set(
+            zip(
+                part.id2token("user_id", rows["user_id"]), part.id2token("item_id", rows["item_id"])
+            )
+        )
         assert not pairs & {(line["user"], line["item"]) for line in lines}
 
 
@@ -197,12 +200,15 @@ def test_titles_come_from_the_item_file(folder, capsys):
     assert "coalitions.html" in shown
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--users=nobody"], "users=nobody: no such user in toy"),
-    (["--k=0"], "k=0: a whole number above 0 is expected"),
-    (["--topk=3"], "--topk: unknown option"),
-    (["--title=director"], "title=director: toy.item has the columns item_id, genres"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--users=nobody"], "users=nobody: no such user in toy"),
+        (["--k=0"], "k=0: a whole number above 0 is expected"),
+        (["--topk=3"], "--topk: unknown option"),
+        (["--title=director"], "title=director: toy.item has the columns item_id, genres"),
+    ],
+)
 def test_bad_options_are_told(folder, capsys, words, message):
     assert cli.main(["explain", str(folder), *words]) == 2
     assert message in capsys.readouterr().err
@@ -219,10 +225,18 @@ def test_runs_without_explanations_are_told(toy, tmp_path, capsys):
 
 def test_a_run_without_peo_has_no_uncertainty_but_reasons(toy, tmp_path):
     run_recbole_enhance(
-        config_dict={**TOY, "data_path": str(toy), "model": "RVRec", "backbone": "LightGCN",
-                     "rvrec_peo": False, "epochs": 2, "run_dir": str(tmp_path / "run"),
-                     "learning_rate": 0.02, "show_progress": False},
-    )  # fmt: skip
+        config_dict={
+            **TOY,
+            "data_path": str(toy),
+            "model": "RVRec",
+            "backbone": "LightGCN",
+            "rvrec_peo": False,
+            "epochs": 2,
+            "run_dir": str(tmp_path / "run"),
+            "learning_rate": 0.02,
+            "show_progress": False,
+        },
+    )
     assert cli.main(["explain", str(tmp_path / "run"), "--rows=1", "--k=2", "--quiet"]) == 0
     text = (tmp_path / "run" / "coalitions.jsonl").read_text()
     for line in map(json.loads, text.splitlines()):

@@ -35,8 +35,9 @@ def runs(tmp_path_factory):
     folder = write_feature_toy(tmp_path_factory.mktemp("reviews"))
     found = {}
     for name in ("CER", "EFM", "BPR"):
-        options = feature_toy_options(folder, name, epochs=8, quiet=True,
-                                      run_dir=str(folder / name))  # fmt: skip
+        options = feature_toy_options(
+            folder, name, epochs=8, quiet=True, run_dir=str(folder / name)
+        )
         found[name] = run_recbole_enhance(config_dict=options)["run_dir"]
     return found
 
@@ -136,9 +137,13 @@ def test_the_plan_pairs_each_attack_with_its_control(runs):
     run = load_run(runs["CER"])
     found = plan(run, ("features", "params", "random"), (0.5,), (0.1, 0.2))
     assert [(a.name, a.budget) for a in found] == [
-        ("features", 0.5), ("random features", 0.5), ("params", 0.1), ("params", 0.2),
-        ("random params", 0.1), ("random params", 0.2),
-    ]  # fmt: skip
+        ("features", 0.5),
+        ("random features", 0.5),
+        ("params", 0.1),
+        ("params", 0.2),
+        ("random params", 0.1),
+        ("random params", 0.2),
+    ]
 
 
 def test_pairs_and_truth_are_those_of_the_clean_model(runs):
@@ -221,9 +226,16 @@ def test_the_defence_holds_on_real_reviews(tmp_path):
         pytest.skip("needs amazon-cellphones in ../shared/dataset, beside the checkout")
     drops, jaccards, randoms = {}, {}, {}
     for model in ("CER", "RER"):
-        options = {"model": model, "dataset": "amazon-cellphones", "variant": "paper",
-                   "data_path": str(REAL), "epochs": 15, "eval_step": 0, "quiet": True,
-                   "run_dir": str(tmp_path / model)}  # fmt: skip
+        options = {
+            "model": model,
+            "dataset": "amazon-cellphones",
+            "variant": "paper",
+            "data_path": str(REAL),
+            "epochs": 15,
+            "eval_step": 0,
+            "quiet": True,
+            "run_dir": str(tmp_path / model),
+        }
         run = load_run(run_recbole_enhance(config_dict=options)["run_dir"])
         attacks = [Attack("features", 0.5, random) for random in (False, True)]
         _, hit, control = robustness.run_attacks(run, attacks, make_protocol(run))

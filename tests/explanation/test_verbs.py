@@ -32,20 +32,34 @@ def runs(tmp_path_factory):
 
 
 def test_attack_writes_a_table_json_csv_and_one_plot_of_all_runs(runs):
-    status, out, _ = call("attack", runs["CER"], runs["RER"], "--budgets=0.5,1", "--targets",
-                          "features,random", "--pairs=test")  # fmt: skip
+    status, out, _ = call(
+        "attack",
+        runs["CER"],
+        runs["RER"],
+        "--budgets=0.5,1",
+        "--targets",
+        "features,random",
+        "--pairs=test",
+    )
     assert status == 0
     assert "CER on reviews, seed 2020" in out
     assert "RER-CER on reviews, seed 2020" in out
     for name in ("CER", "RER"):
         report = json.loads(Path(runs[name], "attack.json").read_text())
         assert [(r["target"], r["budget"]) for r in report["rows"]] == [
-            ("clean", 0.0), ("features", 0.5), ("features", 1.0),
-            ("random features", 0.5), ("random features", 1.0),
-        ]  # fmt: skip
+            ("clean", 0.0),
+            ("features", 0.5),
+            ("features", 1.0),
+            ("random features", 0.5),
+            ("random features", 1.0),
+        ]
         assert report["protocol"] == {
-            "pairs": "test", "truth": "positive", "topk": 5, "features": 5, "negatives": 100,
-        }  # fmt: skip
+            "pairs": "test",
+            "truth": "positive",
+            "topk": 5,
+            "features": 5,
+            "negatives": 100,
+        }
         rows = list(csv.DictReader(Path(runs[name], "attack.csv").read_text().splitlines()))
         assert [row["target"] for row in rows] == [r["target"] for r in report["rows"]]
         for row in report["rows"][1:]:
@@ -53,7 +67,7 @@ def test_attack_writes_a_table_json_csv_and_one_plot_of_all_runs(runs):
     page = Path(runs["CER"], "attack.html").read_text()
     assert not Path(runs["RER"], "attack.html").exists()
     assert "RER-CER (random control)" in page
-    assert "src=\"http" not in page  # works without a network
+    assert 'src="http' not in page  # works without a network
 
 
 def test_attacks_of_other_models_and_quiet(runs):
@@ -120,8 +134,10 @@ def test_bad_input_is_one_line_and_status_2(runs, argv, message):
 
 
 def test_names_in_the_plot_are_escaped():
-    rows = [{"target": "clean", "budget": 0.0, "ndcg": 0.2},
-            {"target": "params", "budget": 0.1, "ndcg": 0.1, "list_jaccard": 0.5}]  # fmt: skip
+    rows = [
+        {"target": "clean", "budget": 0.0, "ndcg": 0.2},
+        {"target": "params", "budget": 0.1, "ndcg": 0.1, "list_jaccard": 0.5},
+    ]
     report = {"label": "</script><b>", "run": "a", "rows": rows}
     page = quality_against_budget([report, report])
     assert "</script><b>" not in page

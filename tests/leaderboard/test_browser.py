@@ -14,15 +14,23 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 MISSING = [
     name
     for name, there in (
-        ("chromium", CHROMIUM), ("chromedriver", DRIVER),
+        ("chromium", CHROMIUM),
+        ("chromedriver", DRIVER),
         ("selenium", importlib.util.find_spec("selenium")),
     )
     if not there
-]  # fmt: skip
+]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
-FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update",
-         "--disable-sync")  # fmt: skip
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 
 
@@ -47,9 +55,15 @@ def folder(tmp_path_factory):
     board = make_board(tmp_path_factory.mktemp("board"))
     for seed in (2020, 2021):
         results = {"recall@10": 0.05, "arp@10": 1.0, "ild@10": 0.1}
-        make_run(board, "DVR-x", seed, results, place=f"runs/{seed}",
-                 options={"group_fields": ["gender"]},
-                 report={"label": HOSTILE, "backbone": HOSTILE, "enhancer": None})  # fmt: skip
+        make_run(
+            board,
+            "DVR-x",
+            seed,
+            results,
+            place=f"runs/{seed}",
+            options={"group_fields": ["gender"]},
+            report={"label": HOSTILE, "backbone": HOSTILE, "enhancer": None},
+        )
     failed = board / "cells/toy/NeuMF/1"
     failed.mkdir(parents=True)
     (failed / "failure.json").write_text(
@@ -80,11 +94,14 @@ def names(page):
 
 
 def cells(page, title):
-    place = page.execute_script("return [...arguments[0].parentElement.children]"
-                                ".indexOf(arguments[0])", column(page, title))  # fmt: skip
+    place = page.execute_script(
+        "return [...arguments[0].parentElement.children].indexOf(arguments[0])", column(page, title)
+    )
     rows = find(page, ".results tbody tr:not(.failed)")
-    return [row.find_elements("css selector", "th, td")[place].get_attribute("data-value")
-            for row in rows]  # fmt: skip
+    return [
+        row.find_elements("css selector", "th, td")[place].get_attribute("data-value")
+        for row in rows
+    ]
 
 
 def test_a_click_sorts_best_first_and_a_second_the_other_way(page):
@@ -95,8 +112,9 @@ def test_a_click_sorts_best_first_and_a_second_the_other_way(page):
             assert column(page, title).get_attribute("aria-sort") == said
             values = [float(value) for value in cells(page, title) if value]
             assert values == sorted(values, reverse=said == "descending")
-    sorted_by = [th for th in find(page, ".results th[aria-sort]")
-                 if th.get_attribute("aria-sort") != "none"]  # fmt: skip
+    sorted_by = [
+        th for th in find(page, ".results th[aria-sort]") if th.get_attribute("aria-sort") != "none"
+    ]
     assert len(sorted_by) == 1
 
 
@@ -190,8 +208,11 @@ def test_no_word_in_the_console_and_no_request(page):
     page.refresh()
     assert page.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    asked = {m["params"]["request"]["url"] for m in messages
-             if m["method"] == "Network.requestWillBeSent"}  # fmt: skip
+    asked = {
+        m["params"]["request"]["url"]
+        for m in messages
+        if m["method"] == "Network.requestWillBeSent"
+    }
     asked = {url for url in asked if not url.startswith(("chrome", "about:"))}  # an empty tab
     assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]
     assert any(url.endswith("index.html") for url in asked)

@@ -57,12 +57,19 @@ def test_the_board_gives_the_order(tmp_path):
 def test_settings_that_differ_never_share_a_row(tmp_path):
     for rate in (0.1, 0.2):
         for seed in (1, 2):
-            make_run(tmp_path, seed=seed, results={"recall@10": rate}, name=None,
-                     options={"learning_rate": rate}, place=f"runs/{rate}/{seed}")  # fmt: skip
+            make_run(
+                tmp_path,
+                seed=seed,
+                results={"recall@10": rate},
+                name=None,
+                options={"learning_rate": rate},
+                place=f"runs/{rate}/{seed}",
+            )
     (table,) = analysed(tmp_path)
     assert [(row.title, row.seeds) for row in table.rows] == [
-        ("BPR (learning_rate=0.2)", [1, 2]), ("BPR (learning_rate=0.1)", [1, 2])
-    ]  # fmt: skip
+        ("BPR (learning_rate=0.2)", [1, 2]),
+        ("BPR (learning_rate=0.1)", [1, 2]),
+    ]
 
 
 def test_a_repeated_run_counts_once_and_is_listed(tmp_path):
@@ -87,8 +94,10 @@ def test_a_missing_value_has_a_reason(tmp_path):
     make_run(tmp_path, "Pop", 1, {"recall@10": 0.2, "ild@10": 0.5, "arp@10": 9.0})
     make_run(tmp_path, "Pop", 2, {"recall@10": 0.2, "ild@10": 0.5})
     rows = {row.label: row for row in analysed(tmp_path)[0].rows}
-    assert rows["BPR"].reasons == {"ild@10": "no user has a value",
-                                   "arp@10": "not among the metrics of the run"}  # fmt: skip
+    assert rows["BPR"].reasons == {
+        "ild@10": "no user has a value",
+        "arp@10": "not among the metrics of the run",
+    }
     assert rows["Pop"].reasons == {"arp@10": "1 of 2 seeds have a value"}
 
 
@@ -98,8 +107,10 @@ def test_rows_that_miss_metrics_for_one_reason_share_a_line(tmp_path):
     make_run(tmp_path, "EASE", 1, {"recall@10": 0.2, "ild@10": 0.5, "ndcg@10": 0.3})
     build(tmp_path, quiet=True)
     notes = [x for x in (tmp_path / "board.md").read_text().splitlines() if "no user has" in x]
-    assert sorted(notes) == ["- ILD@10 of BPR, Pop: no user has a value.",
-                             "- NDCG@10 of BPR, Pop: no user has a value."]  # fmt: skip
+    assert sorted(notes) == [
+        "- ILD@10 of BPR, Pop: no user has a value.",
+        "- NDCG@10 of BPR, Pop: no user has a value.",
+    ]
 
 
 def test_a_run_without_validation_is_no_trouble(tmp_path):
@@ -125,8 +136,9 @@ def test_a_method_is_compared_with_its_own_backbone(board):
     (table,) = analysed(board)
     pairs = {(c.row.title, c.base.title) for c in table.comparisons}
     assert pairs == {("DVR-BPR", "BPR"), ("DVR-LightGCN", "LightGCN")}
-    first = next(c for c in table.comparisons if c.measure.key == "recall@10"
-                 and c.row.title == "DVR-BPR")  # fmt: skip
+    first = next(
+        c for c in table.comparisons if c.measure.key == "recall@10" and c.row.title == "DVR-BPR"
+    )
     assert first.seeds.mean == pytest.approx(first.value - first.base_value)
     assert first.percent == pytest.approx(100 * first.seeds.mean / first.base_value)
     assert first.seeds.mean == pytest.approx(0.15, abs=0.02)
@@ -205,8 +217,13 @@ def test_which_backbone_a_method_is_held_against(tmp_path, plain, base, reason):
     make_run(tmp_path, "DVR-BPR", name="tuned", results={"recall@10": 0.2})
     make_run(tmp_path, "LightGCN", results={"recall@10": 0.2})
     for n, name in enumerate(plain):
-        make_run(tmp_path, "BPR", name=name, results={"recall@10": 0.1 * n},
-                 options={"learning_rate": float(n)})  # fmt: skip
+        make_run(
+            tmp_path,
+            "BPR",
+            name=name,
+            results={"recall@10": 0.1 * n},
+            options={"learning_rate": float(n)},
+        )
     (table,) = analysed(tmp_path)
     assert [c.base.title for c in table.comparisons] == ([base] if base else [])
     assert table.alone.get("DVR-BPR (tuned)", "") == reason
@@ -262,11 +279,13 @@ def test_the_ranks_take_the_seeds_that_all_rows_have(tmp_path):
 
 def test_directions_are_those_of_the_metrics():
     for key, title, family, direction in (
-        ("ndcg@5", "NDCG@5", "accuracy", 1), ("logloss", "LogLoss", "accuracy", -1),
-        ("arp@5", "ARP@5", "diversity", -1), ("ild@5", "ILD@5", "diversity", 1),
-        ("groupgap@5", "GroupGap@5", "fairness", -1), ("exposureratio@5", "ExposureRatio@5",
-                                                       "fairness", 1),
-    ):  # fmt: skip
+        ("ndcg@5", "NDCG@5", "accuracy", 1),
+        ("logloss", "LogLoss", "accuracy", -1),
+        ("arp@5", "ARP@5", "diversity", -1),
+        ("ild@5", "ILD@5", "diversity", 1),
+        ("groupgap@5", "GroupGap@5", "fairness", -1),
+        ("exposureratio@5", "ExposureRatio@5", "fairness", 1),
+    ):
         m = measures.measure(key)
         assert (m.title, m.family, m.direction) == (title, family, direction)
         assert m.about.endswith(".")
@@ -291,8 +310,11 @@ def test_a_build_writes_every_page_and_the_plots(board):
     names = {path.relative_to(board).as_posix() for path in files}
     assert set(PAGES) <= names
     plots = {name for name in names if name.startswith("plots/")}
-    assert plots == {f"plots/toy-{kind}.{suffix}" for kind in ("tradeoff", "groups-1", "ranks")
-                     for suffix in ("png", "svg")}  # fmt: skip
+    assert plots == {
+        f"plots/toy-{kind}.{suffix}"
+        for kind in ("tradeoff", "groups-1", "ranks")
+        for suffix in ("png", "svg")
+    }
     assert not list(board.rglob("*.tmp"))
 
 
@@ -309,8 +331,10 @@ def test_plots_of_a_table_that_is_gone_go_too(tmp_path):
         (tmp_path / "plots" / name).write_text("x")
     build(tmp_path, quiet=True)
     assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == [
-        "mine.png", "toy-tradeoff.png", "toy-tradeoff.svg"
-    ]  # fmt: skip
+        "mine.png",
+        "toy-tradeoff.png",
+        "toy-tradeoff.svg",
+    ]
 
 
 def test_an_error_leaves_the_earlier_pages(tmp_path):
@@ -334,8 +358,12 @@ def test_nothing_is_written_through_a_link(tmp_path):
 
 
 def test_a_dataset_with_slashes_writes_inside(tmp_path):
-    make_run(tmp_path, results={"recall@10": 0.1, "ild@10": 0.5}, dataset="../../evil",
-             place="cells/evil/BPR/1")  # fmt: skip
+    make_run(
+        tmp_path,
+        results={"recall@10": 0.1, "ild@10": 0.5},
+        dataset="../../evil",
+        place="cells/evil/BPR/1",
+    )
     for path in build(tmp_path, quiet=True):
         assert tmp_path in path.resolve().parents
 
@@ -418,13 +446,23 @@ def test_the_page_asks_no_host(board):
 
 def test_names_are_data_in_every_page(tmp_path):
     hostile = "<script>alert(1)</script>"
-    make_run(tmp_path, place="runs/1", results={"recall@10": 0.1, "ild@10": 0.5},
-             users={"recall@10": [0.1, 0.2]}, report={"label": hostile, "backbone": hostile},
-             groups=[[hostile, hostile, 2, "recall@10", 0.1, 0, 1]],
-             options={"val_interval": hostile})  # fmt: skip
-    make_run(tmp_path, place="runs/2", label="DVR-x", report={
-        "label": f"DVR-{hostile}", "backbone": hostile}, results={"recall@10": 0.2, "ild@10": 0.5},
-        options={"val_interval": hostile})  # fmt: skip
+    make_run(
+        tmp_path,
+        place="runs/1",
+        results={"recall@10": 0.1, "ild@10": 0.5},
+        users={"recall@10": [0.1, 0.2]},
+        report={"label": hostile, "backbone": hostile},
+        groups=[[hostile, hostile, 2, "recall@10", 0.1, 0, 1]],
+        options={"val_interval": hostile},
+    )
+    make_run(
+        tmp_path,
+        place="runs/2",
+        label="DVR-x",
+        report={"label": f"DVR-{hostile}", "backbone": hostile},
+        results={"recall@10": 0.2, "ild@10": 0.5},
+        options={"val_interval": hostile},
+    )
     build(tmp_path, quiet=True)
     page = (tmp_path / "index.html").read_text()
     assert "<script>alert" not in page

@@ -55,15 +55,25 @@ class Cluster:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         log = open(f"{words[0]}-{len(self.processes)}.log", "w")  # noqa: SIM115
         process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "dask", *words], env=environment,
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            [sys.executable, "-W", "ignore", "-m", "dask", *words],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
         self.processes.append(process)
         return process
 
     def worker(self, threads=1):
-        return self.start("worker", self.address, f"--nthreads={threads}", "--nworkers=1",
-                          "--no-nanny", "--no-dashboard", "--host=127.0.0.1")  # fmt: skip
+        return self.start(
+            "worker",
+            self.address,
+            f"--nthreads={threads}",
+            "--nworkers=1",
+            "--no-nanny",
+            "--no-dashboard",
+            "--host=127.0.0.1",
+        )
 
     def wait(self, workers=0):
         from distributed import Client
@@ -139,8 +149,10 @@ def test_a_killed_worker_loses_no_cell_and_none_is_finished_twice(toy, cluster):
     alone = [word.replace("--out=board", "--out=alone") for word in given]
     assert call(*alone, "--threads=1")[0] == 0
     for path in finished:
-        one, other = ((p / "per_user.csv.gz").read_bytes()
-                      for p in (path.parent, Path("alone", *path.parent.parts[1:])))  # fmt: skip
+        one, other = (
+            (p / "per_user.csv.gz").read_bytes()
+            for p in (path.parent, Path("alone", *path.parent.parts[1:]))
+        )
         assert one == other
 
 

@@ -25,8 +25,13 @@ def test_a_board_is_read_in_a_fixed_order(tmp_path):
     assert places == sorted(places)
     assert len(places) == 10
     assert found.failed == found.unfinished == []
-    assert {run.label for run in found.runs} == {"Pop", "BPR", "DVR-BPR", "LightGCN",
-                                                 "DVR-LightGCN"}  # fmt: skip
+    assert {run.label for run in found.runs} == {
+        "Pop",
+        "BPR",
+        "DVR-BPR",
+        "LightGCN",
+        "DVR-LightGCN",
+    }
 
 
 def test_a_users_own_folder_of_runs_will_do(tmp_path):
@@ -103,11 +108,14 @@ def test_a_folder_that_is_no_board(tmp_path):
         ("metrics.json", "{", "not JSON"),
         ("metrics.json", "[1]", "a mapping is expected"),
         ("metrics.json", "{}", "metrics.json has no test_result"),
-        ("metrics.json", '{"test_result": {"a": "<b>"}, "label": "B", "dataset": "t", "seed": 1}',
-         "a result that is no number"),
+        (
+            "metrics.json",
+            '{"test_result": {"a": "<b>"}, "label": "B", "dataset": "t", "seed": 1}',
+            "a result that is no number",
+        ),
         ("env.json", "nonsense", "not JSON"),
     ],
-)  # fmt: skip
+)
 def test_a_run_folder_that_is_not_one(tmp_path, name, content, says):
     path = make_run(tmp_path, results={"recall@10": 0.1}) / name
     path.unlink()
@@ -152,8 +160,15 @@ def tables(folder):
 
 def test_training_is_no_part_of_the_protocol(tmp_path):
     make_run(tmp_path, results={"recall@10": 0.1})
-    other = {"learning_rate": 0.1, "epochs": 300, "train_neg_sample_args": None, "eval_step": 0,
-             "data_path": "/elsewhere", "metrics": ["Recall"], "eval_batch_size": 9}  # fmt: skip
+    other = {
+        "learning_rate": 0.1,
+        "epochs": 300,
+        "train_neg_sample_args": None,
+        "eval_step": 0,
+        "data_path": "/elsewhere",
+        "metrics": ["Recall"],
+        "eval_batch_size": 9,
+    }
     make_run(tmp_path, "DVR-BPR", results={"recall@10": 0.1}, options=other)
     (table,) = tables(tmp_path)
     assert len(table.runs) == 2
@@ -171,14 +186,18 @@ def test_training_is_no_part_of_the_protocol(tmp_path):
         ({"user_inter_num_interval": "[5,inf)"}, "user_inter_num_interval=null in"),
         ({"load_col": {"inter": ["user_id", "item_id", "rating"]}}, "load_col.inter="),
         ({"eval_args": {**OPTIONS["eval_args"], "order": "TO"}}, "eval_args.order=RO in"),
-        ({"eval_args": {**OPTIONS["eval_args"], "mode": {"valid": "full", "test": "uni100"}}},
-         "eval_args.mode="),
-        ({"eval_args": {**OPTIONS["eval_args"], "split": {"LS": "valid_and_test"}}},
-         "eval_args.split="),
+        (
+            {"eval_args": {**OPTIONS["eval_args"], "mode": {"valid": "full", "test": "uni100"}}},
+            "eval_args.mode=",
+        ),
+        (
+            {"eval_args": {**OPTIONS["eval_args"], "split": {"LS": "valid_and_test"}}},
+            "eval_args.split=",
+        ),
         ({"item_category_field": "genre"}, "item_category_field=class in"),
         ({"group_fields": ["gender"]}, "group_fields=null in"),
     ],
-)  # fmt: skip
+)
 def test_two_protocols_of_one_dataset_are_refused(tmp_path, options, says):
     make_run(tmp_path, results={"recall@10": 0.1})
     make_run(tmp_path, "DVR-BPR", results={"recall@10": 0.1}, options=options)
@@ -189,29 +208,49 @@ def test_two_protocols_of_one_dataset_are_refused(tmp_path, options, says):
 
 def test_other_data_of_the_same_name_are_another_protocol(tmp_path):
     make_run(tmp_path, results={"recall@10": 0.1})
-    make_run(tmp_path, seed=2021, results={"recall@10": 0.1},
-             hashes={**HASHES, "toy.inter": "d" * 64})  # fmt: skip
+    make_run(
+        tmp_path, seed=2021, results={"recall@10": 0.1}, hashes={**HASHES, "toy.inter": "d" * 64}
+    )
     assert "data_sha256=" in refused(tables, tmp_path)
 
 
 def test_datasets_and_variants_have_tables_of_their_own(tmp_path):
     make_run(tmp_path, results={"recall@10": 0.1})
     make_run(tmp_path, results={"recall@10": 0.1}, dataset="other", options={"topk": [50]})
-    make_run(tmp_path, seed=2021, results={"recall@10": 0.1}, place="cells/toy-paper/BPR/2021",
-             options={"variant": "paper", "threshold": {"rating": 3}})  # fmt: skip
+    make_run(
+        tmp_path,
+        seed=2021,
+        results={"recall@10": 0.1},
+        place="cells/toy-paper/BPR/2021",
+        options={"variant": "paper", "threshold": {"rating": 3}},
+    )
     found = tables(tmp_path)
-    assert [(t.dataset, t.variant) for t in found] == [("other", None), ("toy", None),
-                                                       ("toy", "paper")]  # fmt: skip
+    assert [(t.dataset, t.variant) for t in found] == [
+        ("other", None),
+        ("toy", None),
+        ("toy", "paper"),
+    ]
     assert len({t.digest for t in found}) == 3
 
 
 def test_columns_that_only_a_model_reads_are_no_other_protocol(tmp_path):
     """EFM and CER have the features of the reviews loaded."""
     make_run(tmp_path, results={"recall@10": 0.1})
-    make_run(tmp_path, "EFM", results={"recall@10": 0.1}, hashes={**HASHES, "toy.user": "e" * 64},
-             options={"feature_field": "feature", "sentiment_field": "sentiment", "eval_step": 0,
-                      "load_col": {"inter": ["user_id", "item_id", "feature", "sentiment"],
-                                   "item": ["item_id", "class"]}})  # fmt: skip
+    make_run(
+        tmp_path,
+        "EFM",
+        results={"recall@10": 0.1},
+        hashes={**HASHES, "toy.user": "e" * 64},
+        options={
+            "feature_field": "feature",
+            "sentiment_field": "sentiment",
+            "eval_step": 0,
+            "load_col": {
+                "inter": ["user_id", "item_id", "feature", "sentiment"],
+                "item": ["item_id", "class"],
+            },
+        },
+    )
     assert len(tables(tmp_path)) == 1
 
 
@@ -219,11 +258,14 @@ def test_columns_that_only_a_model_reads_are_no_other_protocol(tmp_path):
     ("options", "split", "candidates"),
     [
         ({}, "the run's seed", "nothing is drawn"),
-        ({"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni100"}},
-         "nothing is drawn", "the run's seed"),
+        (
+            {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni100"}},
+            "nothing is drawn",
+            "the run's seed",
+        ),
         ({"benchmark_filename": ["a", "b", "c"]}, "the files are split", "nothing is drawn"),
     ],
-)  # fmt: skip
+)
 def test_what_a_seed_decides_is_said(tmp_path, options, split, candidates):
     make_run(tmp_path, results={"recall@10": 0.1}, options=options)
     said = tables(tmp_path)[0].protocol

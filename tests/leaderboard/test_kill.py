@@ -28,10 +28,13 @@ class Server:
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(Path(__file__).with_name("fork_server.py"))],
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             # What a shell starts in the background ignores it, and so would this.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )  # fmt: skip
+        )
         assert self.process.stdout.readline() == "ready\n"
 
     def start(self, *words):
@@ -57,9 +60,12 @@ def server():
 def spec(toy):
     options = {key: value for key, value in TOY.items() if key != "dataset"}
     content = {
-        "models": ["BPR", "LightGCN", "DVR:BPR"], "datasets": ["toy"], "seeds": 2, "threads": 1,
+        "models": ["BPR", "LightGCN", "DVR:BPR"],
+        "datasets": ["toy"],
+        "seeds": 2,
+        "threads": 1,
         "options": {**options, **SMALL_DVR, "epochs": 12, "data_path": str(toy)},
-    }  # fmt: skip
+    }
     Path("spec.yaml").write_text(yaml.safe_dump(content))
     return ["leaderboard", "run", "spec.yaml"]
 

@@ -49,10 +49,14 @@ def spec(toy):
     def write(models=("BPR", "DVR:BPR"), **changes):
         small = SMALL if "DVR" in str(models) else {}
         content = {
-            "out": "board", "models": list(models), "datasets": ["toy"], "seeds": 2, "threads": 1,
+            "out": "board",
+            "models": list(models),
+            "datasets": ["toy"],
+            "seeds": 2,
+            "threads": 1,
             "options": {**options, **small, "data_path": str(toy), **changes.pop("options", {})},
             **changes,
-        }  # fmt: skip
+        }
         Path("spec.yaml").write_text(yaml.safe_dump(content))
         return "spec.yaml"
 
@@ -94,7 +98,9 @@ def test_every_cell_is_a_run_folder_and_is_kept(spec):
     assert "(4 of 4)" in err
     assert "epoch 0" not in err
     assert [line.split()[:4] for line in out.splitlines()[1:]] == [
-        ["toy", "BPR", "2", "0"], ["toy", "DVR-BPR", "2", "0"]]  # fmt: skip
+        ["toy", "BPR", "2", "0"],
+        ["toy", "DVR-BPR", "2", "0"],
+    ]
     board = yaml.safe_load(Path("board/board.yaml").read_text())
     assert [row["label"] for row in board["rows"]] == ["BPR", "DVR-BPR"]
     assert load_run("board/cells/toy/DVR-BPR/2021").config["seed"] == 2021
@@ -149,11 +155,15 @@ def test_a_failed_cell_is_a_file_with_its_reason_and_the_rest_goes_on(spec):
     assert before.items() <= stamps().items()
 
 
-@pytest.mark.parametrize("error", [
-    OSError(28, "No space left on device"),
-    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
-    torch.cuda.OutOfMemoryError("CUDA out of memory"),
-], ids=lambda error: type(error).__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_any_exception_is_a_failure_and_a_full_disk_keeps_the_epochs(spec, monkeypatch, error):
     save = RunFolder.save_tensors
 
@@ -299,8 +309,10 @@ def test_bad_words_are_one_line(words, message):
 def test_an_option_that_some_rows_have_goes_to_those(spec):
     file = spec(["BPR", "DVR:BPR", {"model": "LightGCN", "options": {"n_layers": 1}}], seeds=1)
     assert call("run", file, "--quiet", "--epochs=1", "--dvr_gamma=7")[0] == 0
-    options = {p.parent.parent.name: yaml.safe_load(p.read_text())
-               for p in Path("board/cells").rglob("config.yaml")}  # fmt: skip
+    options = {
+        p.parent.parent.name: yaml.safe_load(p.read_text())
+        for p in Path("board/cells").rglob("config.yaml")
+    }
     assert options["DVR-BPR"]["dvr_gamma"] == 7
     assert "dvr_gamma" not in options["BPR"]
     assert options["LightGCN"]["n_layers"] == 1
@@ -382,8 +394,13 @@ def test_a_task_that_was_beside_the_killed_one_is_tried_again(tmp_path):
 def test_threads_are_shared_out(spec, monkeypatch):
     seen = []
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(run, "run_here", lambda f, tasks, jobs, threads: seen.append(
-        (jobs, threads, [task[1] for task in tasks])) or (x for x in ()))  # fmt: skip
+    monkeypatch.setattr(
+        run,
+        "run_here",
+        lambda f, tasks, jobs, threads: (
+            seen.append((jobs, threads, [task[1] for task in tasks])) or (x for x in ())
+        ),
+    )
     for words in ([], ["--jobs=3"], ["--jobs=20"], ["--jobs=2", "--threads=5"]):
         with run._engine(run_board_of(*words)) as engine:
             list(engine(None, [("cell",)]))
@@ -426,8 +443,12 @@ def tuner(monkeypatch):
 
 
 def test_rows_are_tuned_with_one_budget_on_the_first_seed(spec, tuner):
-    models = ["BPR", {"model": "DVR:BPR", "space": "mine.yaml", "name": "x"}, "LightGCN",
-              {"model": "Pop", "tune": False}]  # fmt: skip
+    models = [
+        "BPR",
+        {"model": "DVR:BPR", "space": "mine.yaml", "name": "x"},
+        "LightGCN",
+        {"model": "Pop", "tune": False},
+    ]
     file = spec(models, tune={"trials": 4, "storage": "sqlite:///s.db"}, seeds=[5, 6])
     assert call("run", file)[0] == 1
     assert [entry[2:] for entry in tuner] == [
@@ -438,9 +459,12 @@ def test_rows_are_tuned_with_one_budget_on_the_first_seed(spec, tuner):
     assert {entry[0]["seed"] for entry in tuner} == {5}
     place = Path("board/tuning/toy").absolute()
     assert [entry[1] for entry in tuner] == [place / x for x in ("BPR", "DVR-BPR-x", "LightGCN")]
-    rates = {str(p.parent.relative_to("board/cells/toy")):
-             yaml.safe_load(p.read_text()).get("learning_rate")
-             for p in Path("board/cells").rglob("config.yaml")}  # fmt: skip
+    rates = {
+        str(p.parent.relative_to("board/cells/toy")): yaml.safe_load(p.read_text()).get(
+            "learning_rate"
+        )
+        for p in Path("board/cells").rglob("config.yaml")
+    }
     assert rates["BPR/5"] == rates["BPR/6"] == 0.02
     assert rates["DVR-BPR-x/6"] == 0.05
     assert {"Pop/5", "Pop/6"} <= set(rates)

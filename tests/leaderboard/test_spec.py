@@ -35,16 +35,30 @@ def test_a_board_of_words_alone():
 
 
 def test_a_board_of_a_file_and_words_over_it():
-    rows = ["BPR", {"model": "DVR", "backbone": "BPR", "name": "ild", "space": "space.yaml",
-                    "options": {"dvr_reward": "ild@10"}, "config_files": "best.yaml"},
-            {"model": "Pop", "tune": False}]  # fmt: skip
+    rows = [
+        "BPR",
+        {
+            "model": "DVR",
+            "backbone": "BPR",
+            "name": "ild",
+            "space": "space.yaml",
+            "options": {"dvr_reward": "ild@10"},
+            "config_files": "best.yaml",
+        },
+        {"model": "Pop", "tune": False},
+    ]
     file = spec(
-        models=rows, seeds=[7, 5], options={"epochs": 9}, tune={"trials": 4}, threads=1,
+        models=rows,
+        seeds=[7, 5],
+        options={"epochs": 9},
+        tune={"trials": 4},
+        threads=1,
         datasets=["ml-100k", {"dataset": "toy", "options": {"topk": 5}}],
-    )  # fmt: skip
+    )
     board = read_board(file, {"out": "other", "tune.trials": "6", "tune.storage": "sqlite:///x"})
-    assert board.rows[1] == Row("DVR", "BPR", "ild", {"dvr_reward": "ild@10"}, ("best.yaml",),
-                                space="space.yaml")  # fmt: skip
+    assert board.rows[1] == Row(
+        "DVR", "BPR", "ild", {"dvr_reward": "ild@10"}, ("best.yaml",), space="space.yaml"
+    )
     assert not board.rows[2].tune
     assert board.datasets == (("ml-100k", {}), ("toy", {"topk": 5}))
     assert (board.seeds, board.out, board.threads) == ((7, 5), Path("other"), 1)
@@ -135,8 +149,17 @@ def test_a_method_before_the_colon_is_the_method_even_where_there_is_such_a_modu
     assert split_pair("DVR:mine:BPR") == ("DVR", "mine:BPR")
 
 
-KEYS = st.sampled_from(["topk", "epochs", "eval_args.mode", "eval_args.order", "eval_args.split",
-                        "load_col.inter", "load_col.item"])  # fmt: skip
+KEYS = st.sampled_from(
+    [
+        "topk",
+        "epochs",
+        "eval_args.mode",
+        "eval_args.order",
+        "eval_args.split",
+        "load_col.inter",
+        "load_col.item",
+    ]
+)
 LAYER = st.dictionaries(KEYS, st.integers(0, 9), max_size=4) | st.fixed_dictionaries(
     {"eval_args": st.dictionaries(st.sampled_from(["mode", "order"]), st.integers(0, 9))}
 )

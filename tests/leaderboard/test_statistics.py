@@ -94,8 +94,9 @@ def test_direction_turns_wins_round_and_nothing_else(difference, direction):
 @given(DIFFERENCES)
 def test_swapping_the_runs_swaps_the_signs(difference):
     zero = np.zeros_like(difference)
-    one, other = (statistics.user_test(*pair, 1) for pair in ((difference, zero),
-                                                              (zero, difference)))  # fmt: skip
+    one, other = (
+        statistics.user_test(*pair, 1) for pair in ((difference, zero), (zero, difference))
+    )
     assert one.p_t == other.p_t
     assert one.p_wilcoxon == pytest.approx(other.p_wilcoxon)
     assert (one.d_z, one.rank_biserial, one.win) == (-other.d_z, -other.rank_biserial, other.loss)
@@ -205,8 +206,11 @@ def test_nothing_to_correct():
 
 # ---- ranks -------------------------------------------------------------------------------------
 
-VALUES = arrays(np.float64, st.tuples(st.integers(2, 12), st.integers(3, 5)),
-                elements=st.integers(0, 3).map(float))  # fmt: skip
+VALUES = arrays(
+    np.float64,
+    st.tuples(st.integers(2, 12), st.integers(3, 5)),
+    elements=st.integers(0, 3).map(float),
+)
 
 
 @given(VALUES.filter(lambda v: any(len(set(row)) > 1 for row in v)), DIRECTIONS)
@@ -246,15 +250,22 @@ def test_the_critical_difference_is_that_of_demsars_table(k, q):
 def test_cliques_against_all_pairs(average, distance):
     groups = ranks.cliques(average, distance)
     joined = {frozenset((a, b)) for group in groups for a in group for b in group if a != b}
-    near = {frozenset((a, b)) for a in range(len(average)) for b in range(a)
-            if max(average[a], average[b]) <= min(average[a], average[b]) + distance}  # fmt: skip
+    near = {
+        frozenset((a, b))
+        for a in range(len(average))
+        for b in range(a)
+        if max(average[a], average[b]) <= min(average[a], average[b]) + distance
+    }
     assert joined == near
     assert not any(set(a) < set(b) for a in groups for b in groups)
 
 
-@given(arrays(np.float64, st.tuples(st.integers(1, 9), st.just(2)),
-              elements=st.integers(0, 3).map(float)),
-       st.tuples(DIRECTIONS, DIRECTIONS))  # fmt: skip
+@given(
+    arrays(
+        np.float64, st.tuples(st.integers(1, 9), st.just(2)), elements=st.integers(0, 3).map(float)
+    ),
+    st.tuples(DIRECTIONS, DIRECTIONS),
+)
 def test_the_pareto_front_against_a_loop(points, directions):
     good = points * directions
     expected = [
@@ -284,8 +295,9 @@ def simulated(rng, effect, seeds=3, users=400):
 def test_no_effect_is_found_once_in_twenty(test):
     rng = np.random.default_rng(2020)
     n = 200
-    found = sum(getattr(statistics.user_test(*simulated(rng, 0.0), 1), test) < 0.05
-                for _ in range(n))  # fmt: skip
+    found = sum(
+        getattr(statistics.user_test(*simulated(rng, 0.0), 1), test) < 0.05 for _ in range(n)
+    )
     low, high = stats.binom.ppf([0.005, 0.995], n, 0.05)
     assert low <= found <= high
 
@@ -306,10 +318,12 @@ def test_the_families_keep_what_they_promise():
     rng = np.random.default_rng(2022)
     holm_errs, bh_shares, found = 0, [], 0
     for _ in range(60):
-        p = np.array([
-            statistics.user_test(*simulated(rng, 0.08 if n < 4 else 0.0), 1).p_t
-            for n in range(20)
-        ])  # fmt: skip
+        p = np.array(
+            [
+                statistics.user_test(*simulated(rng, 0.08 if n < 4 else 0.0), 1).p_t
+                for n in range(20)
+            ]
+        )
         holm = statistics.corrected(p, "holm") < 0.05
         bh = statistics.corrected(p, "fdr_bh") < 0.05
         holm_errs += holm[4:].any()

@@ -56,9 +56,7 @@ def test_stability_equals_a_loop(a, b, p):
     want = sum(w * x for w, x in zip(weights, agreement)) / sum(weights) if depth else 1.0
     value = metric.rank_biased_overlap(ranking(a), ranking(b), p).item()
     assert value == pytest.approx(want)
-    assert value == pytest.approx(
-        metric.rank_biased_overlap(ranking(b), ranking(a), p).item()
-    )
+    assert value == pytest.approx(metric.rank_biased_overlap(ranking(b), ranking(a), p).item())
 
 
 @settings(max_examples=100, deadline=None)

@@ -121,9 +121,13 @@ def test_table_has_a_row_for_each_metric_and_group_and_one_gap_each():
     metrics = {"recall@5": torch.ones(4), "recall@10": torch.tensor([0.0, 1.0, 0.0, 1.0])}
     rows = group_table(metrics, "gender", torch.tensor([0, 1, 0, 1]), ["F", "M"])
     assert [(r.metric, r.group, r.mean) for r in rows] == [
-        ("recall@5", "F", 1.0), ("recall@5", "M", 1.0), ("recall@5", "gap: F - M", 0.0),
-        ("recall@10", "F", 0.0), ("recall@10", "M", 1.0), ("recall@10", "gap: M - F", 1.0),
-    ]  # fmt: skip
+        ("recall@5", "F", 1.0),
+        ("recall@5", "M", 1.0),
+        ("recall@5", "gap: F - M", 0.0),
+        ("recall@10", "F", 0.0),
+        ("recall@10", "M", 1.0),
+        ("recall@10", "gap: M - F", 1.0),
+    ]
     assert rows[2].ci_low == rows[2].ci_high == 0  # no spread leaves no doubt
     assert group_table({}, "gender", torch.tensor([0]), ["F"]) == []
 

@@ -111,9 +111,7 @@ def test_diversity_by_one_genre_each_is_half_of_the_hamming_distance(world):
 
 @pytest.mark.parametrize("k", [2, K])
 def test_diversity_by_embedding(world, k):
-    ours = diversity.embedding_distance(
-        world["items"][:, :k], torch.from_numpy(world["embedding"])
-    )
+    ours = diversity.embedding_distance(world["items"][:, :k], torch.from_numpy(world["embedding"]))
     distance = Distance(world["embedding"], cosine)
     agree(ours, IntraListDiversity(k, distance).calc_per_user(world["reco"]))
 

@@ -33,8 +33,13 @@ from recbole_enhance.options.paths import resource_dir
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 DEFAULTS = yaml.safe_load((resource_dir("properties") / "overall.yaml").read_text("utf-8"))
-CONFIG = {**DEFAULTS, "topk": [1, 2], "metric_decimal_place": 4, "group_metric": "Recall",
-          "tail_ratio": 0.25}  # fmt: skip
+CONFIG = {
+    **DEFAULTS,
+    "topk": [1, 2],
+    "metric_decimal_place": 4,
+    "group_metric": "Recall",
+    "tail_ratio": 0.25,
+}
 
 
 def struct(**values):
@@ -114,12 +119,13 @@ AT_2 = {
         bound((sigmoid(2) + 0.5) / 2, 0.5)
         + bound(0.5, (sigmoid(1) + sigmoid(3) + 0.5) / 3)
         + bound(0.5, (sigmoid(0) + 0.5) / 2)
-    ) / 3,
+    )
+    / 3,
     "tailexposure": (2 + D2) / (3 + 2 * D2),
     "exposureratio": (1 + D2) / (2 + D2),
     "popreo": (1 - 1 / 3) / (1 + 1 / 3),
     "poprsp": (1 - 3 / 5) / (1 + 3 / 5),
-}  # fmt: skip
+}
 every_metric = pytest.mark.parametrize("name", sorted(BY_NAME))
 
 
@@ -253,9 +259,17 @@ def test_keys_are_read_as_a_loop_reads_them(data):
 
 WORSE = ((1, 0), (1, 0), (1, 0))  # the most popular item for all, and nothing else
 BETTER_BY_LISTS = sorted(
-    set(BY_NAME) - {"calibration", "popreo", "groupgap", "groupmad", "nonparityunfairness",
-                    "differentialfairness", *(f"{kind}unfairness" for kind in ERRORS)}
-)  # fmt: skip
+    set(BY_NAME)
+    - {
+        "calibration",
+        "popreo",
+        "groupgap",
+        "groupmad",
+        "nonparityunfairness",
+        "differentialfairness",
+        *(f"{kind}unfairness" for kind in ERRORS),
+    }
+)
 
 
 @pytest.mark.parametrize("name", BETTER_BY_LISTS)
@@ -353,8 +367,12 @@ def test_importing_registers_nothing_and_registering_twice_changes_nothing():
 def test_the_names_are_different_and_none_of_recboles_but_the_repaired():
     assert len(BY_NAME) == len(METRICS)
     assert set(BY_NAME) & set(recbole_metrics.metrics_dict) == {
-        "itemcoverage", "giniindex", "shannonentropy", "averagepopularity", "tailpercentage",
-    }  # fmt: skip
+        "itemcoverage",
+        "giniindex",
+        "shannonentropy",
+        "averagepopularity",
+        "tailpercentage",
+    }
     for name in set(BY_NAME) & set(recbole_metrics.smaller_metrics):
         assert BY_NAME[name].smaller
 
@@ -375,8 +393,11 @@ def test_what_a_metric_requires():
     assert requirements_of("embeddingild") == {"embedding"}
     assert requirements_of("GroupGap") == requirements_of("OverUnfairness") == {"groups"}
     assert requirements_of("PopREO") == requirements_of("NDCG") == frozenset()
-    keys = {"categories": "data.item_category", "groups": "data.user_group",
-            "embedding": "data.item_embedding"}  # fmt: skip
+    keys = {
+        "categories": "data.item_category",
+        "groups": "data.user_group",
+        "embedding": "data.item_embedding",
+    }
     for cls in METRICS:
         assert cls.requires == {word for word, key in keys.items() if key in cls.metric_need}
 
@@ -416,8 +437,15 @@ def test_every_key_is_described_once_and_read_by_somebody():
 
 
 def test_every_option_is_on_the_page_with_its_default():
-    options = ("group_fields", "group_metric", "activity_groups", "item_tail_share",
-               "calibration_alpha", "score_link", "tail_ratio")  # fmt: skip
+    options = (
+        "group_fields",
+        "group_metric",
+        "activity_groups",
+        "item_tail_share",
+        "calibration_alpha",
+        "score_link",
+        "tail_ratio",
+    )
     for option in options:
         default = DEFAULTS[option]
         text = "~" if default is None else str(default)

@@ -33,10 +33,12 @@ def slow_search(score, y, mask, margin, start, settings):
     delta, best = start.clone(), (float("inf"), None, None)
     for _ in range(settings.steps):
         d = delta.clone().requires_grad_()
-        changed = torch.minimum(torch.maximum(d * mask, torch.tensor(-settings.scale)),
-                                torch.tensor(0.0))  # fmt: skip
-        changed = torch.minimum(torch.maximum(y + changed, torch.tensor(0.0)),
-                                torch.tensor(settings.scale))  # fmt: skip
+        changed = torch.minimum(
+            torch.maximum(d * mask, torch.tensor(-settings.scale)), torch.tensor(0.0)
+        )
+        changed = torch.minimum(
+            torch.maximum(y + changed, torch.tensor(0.0)), torch.tensor(settings.scale)
+        )
         s = score(changed.unsqueeze(0))[0]
         hinge = max(settings.alpha + s - margin, torch.tensor(0.0))
         loss = (d * d).sum().sqrt() + settings.l1_weight * d.abs().sum()
@@ -95,8 +97,9 @@ def test_an_item_already_below_needs_no_change():
 def test_no_pairs_are_no_trouble():
     score, y, mask, margin = world()
     none = slice(0, 0)
-    found = search(lambda c: score(c, none), y[none], mask[none], margin[none],
-                   torch.zeros(0, F), SETTINGS)  # fmt: skip
+    found = search(
+        lambda c: score(c, none), y[none], mask[none], margin[none], torch.zeros(0, F), SETTINGS
+    )
     assert found.delta.shape == (0, F)
 
 

@@ -39,8 +39,11 @@ def test_every_model_of_the_table_loads_by_name_in_any_case():
 def test_every_option_is_read_and_documented(name):
     path = resource_dir("properties") / "model" / f"{name}.yaml"
     package = Path(feature_aware.__file__).parents[1]
-    files = [package / "model" / f"{name.lower()}.py", package / "model" / "feature_aware.py",
-             package / "data" / "mentions.py"]  # fmt: skip
+    files = [
+        package / "model" / f"{name.lower()}.py",
+        package / "model" / "feature_aware.py",
+        package / "data" / "mentions.py",
+    ]
     text = "".join(file.read_text() for file in files)
     own = {key for key in load_yaml(path) if re.match(r"(cf|efm|feature|item_feature)_", key)}
     assert own
@@ -164,9 +167,18 @@ def test_the_chunk_of_the_search_does_not_matter(reviews):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("cf_steps", 0), ("cf_learning_rate", 0), ("cf_lambda", 0), ("cf_gamma", -1), ("cf_chunk", 0),
-     ("cf_alpha", -0.1), ("cf_threshold", -1), ("mlp_hidden_size", []), ("mlp_hidden_size", 5)],
-)  # fmt: skip
+    [
+        ("cf_steps", 0),
+        ("cf_learning_rate", 0),
+        ("cf_lambda", 0),
+        ("cf_gamma", -1),
+        ("cf_chunk", 0),
+        ("cf_alpha", -0.1),
+        ("cf_threshold", -1),
+        ("mlp_hidden_size", []),
+        ("mlp_hidden_size", 5),
+    ],
+)
 def test_cer_refuses_what_cannot_work(reviews, option, value):
     with pytest.raises(ValueError, match=f"{option}="):
         Config(config_dict=feature_toy_options(reviews, "CER", **{option: value}))

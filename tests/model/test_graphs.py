@@ -50,8 +50,13 @@ def test_mean_graph_is_the_loops(n, m, seed):
 
 
 @settings(max_examples=100, deadline=None)
-@given(n=st.integers(1, 9), m=st.integers(1, 9), seed=st.integers(0, 10**6),
-       k=st.integers(1, 12), chunk=st.integers(1, 10))  # fmt: skip
+@given(
+    n=st.integers(1, 9),
+    m=st.integers(1, 9),
+    seed=st.integers(0, 10**6),
+    k=st.integers(1, 12),
+    chunk=st.integers(1, 10),
+)
 def test_similarity_graph_is_the_loops(n, m, seed, k, chunk):
     dense, matrix = random_matrix(n, m, seed)
     got = similarity_graph(matrix, k, chunk).to_dense()

@@ -45,8 +45,10 @@ def test_a_layer_and_the_fusion_are_the_loops(n, m, d, seed):
         message = torch.tanh(mean)
         want = torch.tanh(torch.cat([own[u], message]) @ w)
         assert torch.allclose(h[u], want)
-        z = sum((own[v] @ one.similar.weight.T for v in range(n) if similar[u, v]),
-                torch.zeros(d).double())  # fmt: skip
+        z = sum(
+            (own[v] @ one.similar.weight.T for v in range(n) if similar[u, v]),
+            torch.zeros(d).double(),
+        )
         want = want + torch.tanh(z) + torch.tanh(own[u] @ one.skip.weight.T)
         assert torch.allclose(e[u], want)
     assert e.abs().max() <= 3
@@ -219,11 +221,15 @@ def test_dvr_under_equal_values_is_the_model_bit_for_bit(toy):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("multigccf_layers", 0), ("multigccf_neighbours", 0), ("multigccf_dropout", 1.0),
-        ("multigccf_dropout", -0.5), ("multigccf_reg_weight", -1.0),
-        ("multigccf_output_weight", -1.0), ("embedding_size", 0),
+        ("multigccf_layers", 0),
+        ("multigccf_neighbours", 0),
+        ("multigccf_dropout", 1.0),
+        ("multigccf_dropout", -0.5),
+        ("multigccf_reg_weight", -1.0),
+        ("multigccf_output_weight", -1.0),
+        ("embedding_size", 0),
     ],
-)  # fmt: skip
+)
 def test_it_refuses_what_cannot_work_in_one_line(toy, option, value):
     with pytest.raises(ValueError, match=rf"^{option}={value}: must [^\n]+$"):
         Config(config_dict=toy_options(toy, "MultiGCCF", **{option: value}))

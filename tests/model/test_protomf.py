@@ -137,13 +137,15 @@ def test_half_models_have_prototypes_on_one_side(toy, variant, width):
     users, items = model.forward()
     assert users.shape[1] == items.shape[1] == width
     if variant == "u":
-        assert torch.equal(users, shifted_cosine(model.user_embedding.weight,
-                                                 model.user_prototypes))  # fmt: skip
+        assert torch.equal(
+            users, shifted_cosine(model.user_embedding.weight, model.user_prototypes)
+        )
         assert items is model.item_embedding.weight
         assert not hasattr(model, "item_prototypes")
     else:
-        assert torch.equal(items, shifted_cosine(model.item_embedding.weight,
-                                                 model.item_prototypes))  # fmt: skip
+        assert torch.equal(
+            items, shifted_cosine(model.item_embedding.weight, model.item_prototypes)
+        )
         assert users is model.user_embedding.weight
         assert not hasattr(model, "user_prototypes")
 
@@ -153,9 +155,12 @@ def test_half_models_have_prototypes_on_one_side(toy, variant, width):
 def test_the_loss_is_its_parts_by_brute_force(toy, variant, loss, monkeypatch):
     weights = {"user_proto": 0.3, "user_batch": 0.5, "item_proto": 0.7, "item_batch": 1.1}
     model, loaders = proto(
-        toy, protomf_variant=variant, protomf_loss=loss, protomf_negatives=3,
+        toy,
+        protomf_variant=variant,
+        protomf_loss=loss,
+        protomf_negatives=3,
         **{f"protomf_{name}_weight": value for name, value in weights.items()},
-    )  # fmt: skip
+    )
     batch = next(iter(loaders[0]))
     drawn = []
     draw = protomf.ProtoMF._negatives
@@ -214,8 +219,11 @@ def test_drawn_negatives_are_no_positives_and_leave_other_randomness_alone(toy):
 
 
 def test_popular_negatives_are_popular(toy):
-    options = {"protomf_loss": "sampled_softmax", "protomf_negatives": 40,
-               "protomf_negative_distribution": "popularity"}  # fmt: skip
+    options = {
+        "protomf_loss": "sampled_softmax",
+        "protomf_negatives": 40,
+        "protomf_negative_distribution": "popularity",
+    }
     model, loaders = proto(toy, **options)
     counts = torch.bincount(loaders[0]._dataset.inter_feat["item_id"], minlength=model.n_items)
     drawn = torch.zeros(model.n_items)
@@ -235,13 +243,19 @@ def test_pair_loss_draws_nothing(toy):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("protomf_variant", "iu"), ("protomf_loss", "hinge"), ("protomf_user_prototypes", 0),
-        ("protomf_item_prototypes", 2.5), ("protomf_negatives", 0), ("embedding_size", 0),
-        ("protomf_negative_distribution", "zipf"), ("protomf_user_proto_weight", -1),
-        ("protomf_user_batch_weight", "much"), ("protomf_item_proto_weight", -0.1),
+        ("protomf_variant", "iu"),
+        ("protomf_loss", "hinge"),
+        ("protomf_user_prototypes", 0),
+        ("protomf_item_prototypes", 2.5),
+        ("protomf_negatives", 0),
+        ("embedding_size", 0),
+        ("protomf_negative_distribution", "zipf"),
+        ("protomf_user_proto_weight", -1),
+        ("protomf_user_batch_weight", "much"),
+        ("protomf_item_proto_weight", -0.1),
         ("protomf_item_batch_weight", None),
     ],
-)  # fmt: skip
+)
 def test_it_refuses_what_cannot_work_in_one_line(toy, option, value):
     with pytest.raises(ValueError, match=rf"^{option}={value}: [^\n]+$"):
         Config(config_dict=toy_options(toy, "ProtoMF", **{option: value}))

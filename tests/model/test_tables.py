@@ -22,14 +22,23 @@ from recbole_enhance.training.trainer import EnhancedTrainer
 CASES = {
     "ProtoMF": ("ProtoMF", {}),
     "U-ProtoMF": ("ProtoMF", {"protomf_variant": "u", "protomf_loss": "bce"}),
-    "I-ProtoMF": ("ProtoMF", {"protomf_variant": "i", "protomf_loss": "sampled_softmax",
-                              "protomf_negatives": 5, "protomf_item_prototypes": 8}),
+    "I-ProtoMF": (
+        "ProtoMF",
+        {
+            "protomf_variant": "i",
+            "protomf_loss": "sampled_softmax",
+            "protomf_negatives": 5,
+            "protomf_item_prototypes": 8,
+        },
+    ),
     "softmax": ("ProtoMF", {"protomf_loss": "sampled_softmax", "protomf_negatives": 4}),
     "MultiGCCF": ("MultiGCCF", {}),
     "TransGNN": ("TransGNN", {}),
-    "sampled": ("TransGNN", {"transgnn_variant": "sampled", "transgnn_neighbours": 5,
-                             "transgnn_reg_weight": 1e-3}),
-}  # fmt: skip
+    "sampled": (
+        "TransGNN",
+        {"transgnn_variant": "sampled", "transgnn_neighbours": 5, "transgnn_reg_weight": 1e-3},
+    ),
+}
 NAMES = sorted({name for name, _ in CASES.values()})
 
 
@@ -40,9 +49,7 @@ def case(request):
 
 def made(toy, case, **options):
     model, own = case
-    trainer, loaders = assemble(
-        toy_options(toy, model, show_progress=False, **{**own, **options})
-    )
+    trainer, loaders = assemble(toy_options(toy, model, show_progress=False, **{**own, **options}))
     return trainer.model, trainer, loaders
 
 

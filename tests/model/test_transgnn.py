@@ -27,8 +27,9 @@ def sampled(toy, k=5, **options):
 
 
 @settings(max_examples=60, deadline=None)
-@given(n=st.integers(2, 9), k=st.integers(1, 8), cells=st.integers(1, 90),
-       seed=st.integers(0, 10**6))  # fmt: skip
+@given(
+    n=st.integers(2, 9), k=st.integers(1, 8), cells=st.integers(1, 90), seed=st.integers(0, 10**6)
+)
 def test_nearest_rows_are_the_loops(n, k, cells, seed):
     k = min(k, n - 1)
     torch.manual_seed(seed)
@@ -38,14 +39,20 @@ def test_nearest_rows_are_the_loops(n, k, cells, seed):
     for u in range(1, n):
         cosine = {
             v: float(x[u] @ x[v]) / (float(x[u].norm()) * float(x[v].norm()))
-            for v in range(1, n) if v != u
-        }  # fmt: skip
+            for v in range(1, n)
+            if v != u
+        }
         assert found[u].tolist() == [u, *sorted(cosine, key=lambda v: -cosine[v])[: k - 1]]
 
 
 @settings(max_examples=40, deadline=None)
-@given(n=st.integers(1, 5), k=st.integers(1, 4), heads=st.integers(1, 3), c=st.integers(1, 3),
-       seed=st.integers(0, 10**6))  # fmt: skip
+@given(
+    n=st.integers(1, 5),
+    k=st.integers(1, 4),
+    heads=st.integers(1, 3),
+    c=st.integers(1, 3),
+    seed=st.integers(0, 10**6),
+)
 def test_attention_is_the_loops(n, k, heads, c, seed):
     torch.manual_seed(seed)
     q, key, v = (torch.randn(n, heads, c, dtype=torch.float64) for _ in range(3))
@@ -55,24 +62,29 @@ def test_attention_is_the_loops(n, k, heads, c, seed):
         for h in range(heads):
             logits = [float(q[node, h] @ key[j, h]) / math.sqrt(c) for j in among[node].tolist()]
             total = sum(math.exp(x) for x in logits)
-            want = sum(
-                math.exp(x) / total * v[j, h] for x, j in zip(logits, among[node].tolist())
-            )
+            want = sum(math.exp(x) / total * v[j, h] for x, j in zip(logits, among[node].tolist()))
             assert torch.allclose(found[node, h], want)
 
 
 def copied(layer, d, heads):
     """Torch's own layer, called as the released code calls its own, with the same parameters."""
     torchs = nn.TransformerEncoderLayer(d, heads, 4 * d, dropout=0.0, batch_first=False).double()
-    torchs.load_state_dict({
-        "self_attn.in_proj_weight": layer.input.weight, "self_attn.in_proj_bias": layer.input.bias,
-        "self_attn.out_proj.weight": layer.output.weight,
-        "self_attn.out_proj.bias": layer.output.bias,
-        "linear1.weight": layer.hidden.weight, "linear1.bias": layer.hidden.bias,
-        "linear2.weight": layer.back.weight, "linear2.bias": layer.back.bias,
-        "norm1.weight": layer.norm1.weight, "norm1.bias": layer.norm1.bias,
-        "norm2.weight": layer.norm2.weight, "norm2.bias": layer.norm2.bias,
-    })  # fmt: skip
+    torchs.load_state_dict(
+        {
+            "self_attn.in_proj_weight": layer.input.weight,
+            "self_attn.in_proj_bias": layer.input.bias,
+            "self_attn.out_proj.weight": layer.output.weight,
+            "self_attn.out_proj.bias": layer.output.bias,
+            "linear1.weight": layer.hidden.weight,
+            "linear1.bias": layer.hidden.bias,
+            "linear2.weight": layer.back.weight,
+            "linear2.bias": layer.back.bias,
+            "norm1.weight": layer.norm1.weight,
+            "norm1.bias": layer.norm1.bias,
+            "norm2.weight": layer.norm2.weight,
+            "norm2.bias": layer.norm2.bias,
+        }
+    )
     return torchs
 
 
@@ -135,10 +147,12 @@ def test_tables_are_the_equations_on_a_dense_graph(toy):
     total = e
     for _ in range(3):
         message = a @ e
-        e = torch.cat([
-            message[:n] + model.user_encoder(message[:n]),
-            message[n:] + model.item_encoder(message[n:]),
-        ])  # fmt: skip
+        e = torch.cat(
+            [
+                message[:n] + model.user_encoder(message[:n]),
+                message[n:] + model.item_encoder(message[n:]),
+            ]
+        )
         total = total + e
     users, items = model.enhancer_tables()
     assert torch.allclose(users, total[:n], atol=1e-4)
@@ -176,8 +190,11 @@ def test_the_loss_is_bpr_and_the_batchs_lengths(toy):
     for user, pos, neg in zip(batch["user_id"], batch["item_id"], batch["neg_item_id"]):
         margin = (users[user] @ (items[pos] - items[neg])).item()
         want -= math.log(1e-6 + 1 / (1 + math.exp(-margin)))
-        for row in (model.user_embedding.weight[user], model.item_embedding.weight[pos],
-                    model.item_embedding.weight[neg]):  # fmt: skip
+        for row in (
+            model.user_embedding.weight[user],
+            model.item_embedding.weight[pos],
+            model.item_embedding.weight[neg],
+        ):
             want += 0.1 * row.square().sum().item()
     assert model.calculate_loss(batch).item() == pytest.approx(want / len(batch), rel=1e-4)
 
@@ -239,11 +256,17 @@ def test_permuted_users_permute_the_layer(layer):
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("transgnn_variant", "paper"), ("transgnn_blocks", 0), ("transgnn_heads", 3),
-        ("transgnn_heads", 0), ("transgnn_neighbours", 0), ("transgnn_dropout", 1.0),
-        ("transgnn_dropout", -0.1), ("transgnn_reg_weight", -1.0), ("embedding_size", 0),
+        ("transgnn_variant", "paper"),
+        ("transgnn_blocks", 0),
+        ("transgnn_heads", 3),
+        ("transgnn_heads", 0),
+        ("transgnn_neighbours", 0),
+        ("transgnn_dropout", 1.0),
+        ("transgnn_dropout", -0.1),
+        ("transgnn_reg_weight", -1.0),
+        ("embedding_size", 0),
     ],
-)  # fmt: skip
+)
 def test_it_refuses_what_cannot_work_in_one_line(toy, option, value):
     with pytest.raises(ValueError, match=rf"^{option}={value}: must [^\n]+$"):
         Config(config_dict=toy_options(toy, "TransGNN", **{option: value}))

@@ -15,9 +15,17 @@ def test_both_ways_of_writing_an_option():
 
 
 @pytest.mark.parametrize(
-    "argv", [["epochs=3"], ["--epochs=3", "4"], ["--epochs=3", "--epochs=4"],
-             ["--=3"], ["--.=3"], ["--eval_args.=3"], ["--eval_args..mode=full"]],
-)  # fmt: skip
+    "argv",
+    [
+        ["epochs=3"],
+        ["--epochs=3", "4"],
+        ["--epochs=3", "--epochs=4"],
+        ["--=3"],
+        ["--.=3"],
+        ["--eval_args.=3"],
+        ["--eval_args..mode=full"],
+    ],
+)
 def test_words_that_are_no_option_are_refused(argv):
     with pytest.raises(ValueError, match=r"no option|given twice"):
         parse_argv(argv)
@@ -25,10 +33,20 @@ def test_words_that_are_no_option_are_refused(argv):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("3", 3), ("1e-3", 1e-3), ("5E2", 500.0), ("true", True), ("None", None), ("~", None),
-     ("[64, 32]", [64, 32]), ("{'RS':[0.8,0.1,0.1]}", {"RS": [0.8, 0.1, 0.1]}),
-     ("[5,inf)", "[5,inf)"), ("(0,3)", "(0,3)"), ("NDCG@20", "NDCG@20")],
-)  # fmt: skip
+    [
+        ("3", 3),
+        ("1e-3", 1e-3),
+        ("5E2", 500.0),
+        ("true", True),
+        ("None", None),
+        ("~", None),
+        ("[64, 32]", [64, 32]),
+        ("{'RS':[0.8,0.1,0.1]}", {"RS": [0.8, 0.1, 0.1]}),
+        ("[5,inf)", "[5,inf)"),
+        ("(0,3)", "(0,3)"),
+        ("NDCG@20", "NDCG@20"),
+    ],
+)
 def test_values_are_yaml(text, value):
     parsed = parse_value("key", text)
     assert parsed == value
@@ -91,10 +109,20 @@ def test_a_key_cannot_be_both_value_and_mapping():
 
 @pytest.mark.parametrize(
     "text",
-    ["a: [1", "- 1\n- 2", "a: !!python/object/apply:os.getcwd []", "a: 1\na: 2",
-     "a: {b: 1, b: 2}", "a: &a [*a]", "a: &a {b: *a}", "a: 1\n---\na: 2", "a:\tb: 1", "5: 1",
-     "a: " + "[" * 5000 + "]" * 5000],
-)  # fmt: skip
+    [
+        "a: [1",
+        "- 1\n- 2",
+        "a: !!python/object/apply:os.getcwd []",
+        "a: 1\na: 2",
+        "a: {b: 1, b: 2}",
+        "a: &a [*a]",
+        "a: &a {b: *a}",
+        "a: 1\n---\na: 2",
+        "a:\tb: 1",
+        "5: 1",
+        "a: " + "[" * 5000 + "]" * 5000,
+    ],
+)
 def test_bad_files_are_named(tmp_path, text):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ValueError, match=r"bad\.yaml"):

@@ -91,9 +91,12 @@ def test_a_coalition_of_nobody_is_worth_nothing():
 def test_all_runs_are_all_runs(lists):
     _, lengths = rows(*lists)
     runs = co.all_runs(lengths, LONGEST)
-    slow = [(b * LONGEST + s, b * LONGEST + e, e - s + 1, n)
-            for b, n in enumerate(lengths.tolist())
-            for e in range(n) for s in range(e + 1)]  # fmt: skip
+    slow = [
+        (b * LONGEST + s, b * LONGEST + e, e - s + 1, n)
+        for b, n in enumerate(lengths.tolist())
+        for e in range(n)
+        for s in range(e + 1)
+    ]
     assert list(zip(*(part.tolist() for part in runs))) == slow
 
 
@@ -163,8 +166,6 @@ def test_large_logits_are_the_hard_partition():
     torch.testing.assert_close(
         co.expected_item_values(P, phi, runs, (1, 6)), co.item_values(hard, size, ids, lengths)
     )
-
-
 
 
 def test_removal_is_the_games_loss():
@@ -248,17 +249,16 @@ def test_the_sampled_gradient_is_the_exact_one_on_average(generator):
     inside, size = co.sums_of_coalitions(a, ids, lengths)
     phi = co.centred_values(inside, size, lengths.unsqueeze(1).expand_as(size), tables)
     outcome = phi.square().sum(-1)
-    (gradient,) = torch.autograd.grad(
-        co.sampled_surrogate(p, joins, outcome, lengths).sum(), p
-    )
+    (gradient,) = torch.autograd.grad(co.sampled_surrogate(p, joins, outcome, lengths).sum(), p)
     exact_p = torch.sigmoid(logits).requires_grad_()
     runs = co.all_runs(lengths, LONGEST)
     values = co.centred_values(co.sums_of_runs(a, runs), runs.size, runs.players, tables)
     P = co.run_probabilities(torch.logit(exact_p), lengths, runs)
     (exact,) = torch.autograd.grad((P * values.square()).sum(), exact_p)
     torch.testing.assert_close(gradient, exact, atol=0.02, rtol=0.05)
-    torch.testing.assert_close(outcome.mean(0)[0], (P * values.square())[runs.first < 8].sum(),
-                               atol=0.02, rtol=0.05)  # fmt: skip
+    torch.testing.assert_close(
+        outcome.mean(0)[0], (P * values.square())[runs.first < 8].sum(), atol=0.02, rtol=0.05
+    )
 
 
 def test_what_stands_in_padding_changes_nothing(generator):

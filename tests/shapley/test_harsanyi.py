@@ -23,9 +23,12 @@ def make(kind, n, dim, n_blocks, seed, act_ratio=0.3):
 
 
 cases = given(
-    st.sampled_from(["slot", "content"]), st.integers(1, 8), st.integers(1, 4), st.integers(1, 3),
+    st.sampled_from(["slot", "content"]),
+    st.integers(1, 8),
+    st.integers(1, 4),
+    st.integers(1, 3),
     st.integers(0, 10_000),
-)  # fmt: skip
+)
 
 
 @settings(max_examples=60, deadline=None)

@@ -38,9 +38,11 @@ def taken(toy):
     folder.release()
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, "run", "123"], stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", HOLDER, "run", "123"],
+        stdout=subprocess.PIPE,
+        text=True,
         env={**os.environ, "PYTHONPATH": root},
-    )  # fmt: skip
+    )
     assert process.stdout.readline() == "locked\n"
     yield process
     process.kill()
@@ -157,10 +159,13 @@ def test_a_folder_whose_settings_name_no_model_is_told(toy):
         resume_run("run")
 
 
-@pytest.mark.parametrize("write", [
-    lambda folder: folder.save_tensors("full", {"weight": torch.zeros(10_000)}),
-    lambda folder: folder.write_text("full", "0" * 40_000),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: folder.save_tensors("full", {"weight": torch.zeros(10_000)}),
+        lambda folder: folder.write_text("full", "0" * 40_000),
+    ],
+)
 def test_a_file_that_does_not_fit_is_named_and_not_left(tmp_path, write):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))

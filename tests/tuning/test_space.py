@@ -20,8 +20,11 @@ FEATURES = ("CER", "EFM", "RER")
 SCALARS = st.one_of(
     st.integers(-(10**6), 10**6), st.floats(-1e6, 1e6), st.text(st.characters(codec="ascii"))
 )
-CHOICES = st.lists(st.one_of(SCALARS, st.lists(st.integers(1, 512), min_size=1, max_size=3)),
-                   min_size=1, max_size=5)  # fmt: skip
+CHOICES = st.lists(
+    st.one_of(SCALARS, st.lists(st.integers(1, 512), min_size=1, max_size=3)),
+    min_size=1,
+    max_size=5,
+)
 
 
 def draw(parameter, seed):
@@ -55,9 +58,11 @@ def test_a_range_is_drawn_within_its_ends(kind, ends, seed):
 
 
 @given(
-    low=st.integers(-50, 50), width=st.integers(1, 50), step=st.integers(1, 10),
+    low=st.integers(-50, 50),
+    width=st.integers(1, 50),
+    step=st.integers(1, 10),
     seed=st.integers(0, 99),
-)  # fmt: skip
+)
 def test_quniform_draws_multiples_of_its_step_as_hyperopt_does(low, width, step, seed):
     said = {"x": {"quniform": [low, low + width, step]}}
     if round(low / step) == round((low + width) / step):
@@ -95,8 +100,9 @@ def test_a_hyper_file_means_what_it_means_in_recbole():
 def test_a_hyper_file_is_known_by_its_first_line(name):
     Path(name).write_text("# mine\n\nlearning_rate choice [0.004,0.003]\nk quniform 1,3,1\n")
     assert spaces.plain(spaces.read(name)) == {
-        "learning_rate": {"choice": [0.004, 0.003]}, "k": {"quniform": [1, 3, 1]},
-    }  # fmt: skip
+        "learning_rate": {"choice": [0.004, 0.003]},
+        "k": {"quniform": [1, 3, 1]},
+    }
 
 
 def test_a_yaml_file_and_a_mapping_say_the_same():
@@ -107,9 +113,13 @@ def test_a_yaml_file_and_a_mapping_say_the_same():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("k: [1", "expected"), ("- k", "a mapping"), ("k: [1]\nk: [2]", "k stands twice"),
-     ("\xff", "cannot be read")],
-)  # fmt: skip
+    [
+        ("k: [1", "expected"),
+        ("- k", "a mapping"),
+        ("k: [1]\nk: [2]", "k stands twice"),
+        ("\xff", "cannot be read"),
+    ],
+)
 def test_a_file_that_is_no_space(content, message):
     Path("a.yaml").write_bytes(content.encode("latin-1"))
     with pytest.raises(ValueError, match=r"space=a\.yaml") as error:
@@ -183,13 +193,12 @@ def test_a_bad_entry_is_named(said, message):
 
 
 def test_size_counts_what_can_be_counted():
-    space = spaces.parse({"a": [1, 2, 3], "b": {"int": [0, 4]}, "c": {"quniform": [0, 1, 0.25]}},
-                         "here")  # fmt: skip
+    space = spaces.parse(
+        {"a": [1, 2, 3], "b": {"int": [0, 4]}, "c": {"quniform": [0, 1, 0.25]}}, "here"
+    )
     assert spaces.size(space) == 3 * 5 * 5
     assert spaces.size({}) == 1
     assert spaces.size(spaces.parse({"a": {"uniform": [0, 1]}}, "here")) == math.inf
-
-
 
 
 @pytest.mark.parametrize("name", sorted({*NAMED, "MultiDAE", "SLIMElastic"} - {"default"}))

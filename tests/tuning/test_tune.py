@@ -23,8 +23,11 @@ from recbole_enhance.tuning import tune, workers
 
 
 def search(toy, trials=3, out="out", model="BPR", space=SPACE, **keys):
-    said = {key: keys.pop(key) for key in list(keys) if key not in
-            ("storage", "study", "jobs", "pruner")}  # fmt: skip
+    said = {
+        key: keys.pop(key)
+        for key in list(keys)
+        if key not in ("storage", "study", "jobs", "pruner")
+    }
     return tune.tune(options(toy, model, **said), Path(out), trials, space, quiet=True, **keys)
 
 
@@ -60,8 +63,14 @@ def test_the_best_is_the_best_on_validation_and_a_run_of_it_scores_the_same(toy)
     best = search(toy)
     table, about = rows(), told()
     assert [row["state"] for row in table] == ["complete"] * 3
-    assert about["trials"] == {"asked": 3, "complete": 3, "pruned": 0, "failed": 0, "running": 0,
-                               "lost": 0}  # fmt: skip
+    assert about["trials"] == {
+        "asked": 3,
+        "complete": 3,
+        "pruned": 0,
+        "failed": 0,
+        "running": 0,
+        "lost": 0,
+    }
     scores = [float(row["value"]) for row in table]
     top = table[scores.index(max(scores))]
     assert about["best"]["number"] == int(top["number"])
@@ -128,9 +137,7 @@ class Untouchable:
 @pytest.mark.parametrize("model", ["BPR", "DVR", "EASE"])
 def test_no_trial_looks_at_the_test_data(toy, model, monkeypatch):
     prepare = quick_start.prepare_data
-    monkeypatch.setattr(
-        quick_start, "prepare_data", lambda *a: (*prepare(*a)[:2], Untouchable())
-    )
+    monkeypatch.setattr(quick_start, "prepare_data", lambda *a: (*prepare(*a)[:2], Untouchable()))
     with pytest.raises(AssertionError):
         run_toy(toy, "BPR", saved=False)  # a run does look
     space = {"reg_weight": [1.0, 10.0]} if model == "EASE" else SPACE

@@ -22,8 +22,19 @@ from recbole_enhance.enhancer.dvr.trainer import NETWORKS, DVRTrainer
 from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range, whole
 
 # General recommenders with one loss per sample and tables of users and items; tests run them all.
-BACKBONES = ("BPR", "DGCF", "LightGCN", "MultiGCCF", "NCL", "NGCF", "NNCF", "NeuMF", "ProtoMF",
-             "SpectralCF", "TransGNN")  # fmt: skip
+BACKBONES = (
+    "BPR",
+    "DGCF",
+    "LightGCN",
+    "MultiGCCF",
+    "NCL",
+    "NGCF",
+    "NNCF",
+    "NeuMF",
+    "ProtoMF",
+    "SpectralCF",
+    "TransGNN",
+)
 
 # Option -> what it must be, and how that is said.
 _ALLOWED: Allowed = {

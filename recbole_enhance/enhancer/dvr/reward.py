@@ -124,8 +124,11 @@ class Reward:
             }
         else:
             label = torch.cat([torch.ones(len(users)), torch.zeros(len(users))])
-            batch = {self.uid: users.repeat(2), self.iid: torch.cat([items, negatives]),
-                     self.config["LABEL_FIELD"]: label}  # fmt: skip
+            batch = {
+                self.uid: users.repeat(2),
+                self.iid: torch.cat([items, negatives]),
+                self.config["LABEL_FIELD"]: label,
+            }
         losses = model.calculate_loss(Interaction(batch).to(self.config["device"]))
         return float(sum(losses) if isinstance(losses, tuple) else losses)
 

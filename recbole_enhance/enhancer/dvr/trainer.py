@@ -130,9 +130,12 @@ class DVRTrainer(EnhancedTrainer):
         self.tot_item_num = train_data._dataset.item_num
         # Validation only: the reference's reward reads a sample of the test users.
         self.reward = Reward(
-            self.config["dvr_reward"], self.config, [train_data._dataset],
-            valid_data and valid_data._dataset, self._full_sort_batch_eval,
-        )  # fmt: skip
+            self.config["dvr_reward"],
+            self.config,
+            [train_data._dataset],
+            valid_data and valid_data._dataset,
+            self._full_sort_batch_eval,
+        )
         return super().fit(train_data, valid_data, *args, **kwargs)
 
     # ---- one epoch, one batch --------------------------------------------------------------
@@ -320,8 +323,16 @@ class DVRTrainer(EnhancedTrainer):
         folder.write_csv_gz("values.csv.gz", header, [*tokens, *numbers, self.seen.tolist()])
 
 
-_PLAIN_STATE = ("performance_scale", "reward_mean", "reward_square", "n_rewards", "score_steps",
-                "values", "probabilities", "seen")  # fmt: skip
+_PLAIN_STATE = (
+    "performance_scale",
+    "reward_mean",
+    "reward_square",
+    "n_rewards",
+    "score_steps",
+    "values",
+    "probabilities",
+    "seen",
+)
 
 
 def embedding_tables(model: Any) -> tuple[list[nn.Embedding], list[nn.Embedding]]:

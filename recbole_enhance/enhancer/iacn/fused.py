@@ -85,8 +85,15 @@ class FusedItemEmbedding(nn.Embedding):
 
     def forward(self, input: Tensor) -> Tensor:
         """Look rows up for the backbone."""
-        x = functional.embedding(input, self.raw, self.padding_idx, self.max_norm, self.norm_type,
-                        self.scale_grad_by_freq, self.sparse)  # fmt: skip
+        x = functional.embedding(
+            input,
+            self.raw,
+            self.padding_idx,
+            self.max_norm,
+            self.norm_type,
+            self.scale_grad_by_freq,
+            self.sparse,
+        )
         scale: float | Tensor = self.delta
         if self.delta != 1 and self.n_items < self.num_embeddings:
             scale = self._shares(input)

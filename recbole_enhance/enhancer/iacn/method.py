@@ -49,13 +49,47 @@ PROFILES = ("route", "concat", "none")
 LOSSES = ("auto", "sampled_softmax")
 # Models with one table of items; tests run them all, and docs/papers/iacn.md shows what they gave.
 BACKBONES = (
-    "DIN", "DIEN", "WideDeep",
-    "BERT4Rec", "CORE", "Caser", "FDSA", "FEARec", "FOSSIL", "GCSAN", "GRU4Rec", "GRU4RecF", "HGN",
-    "HRM", "LightSANs", "NARM", "NPE", "NextItNet", "RepeatNet", "SASRec", "SASRecF", "SHAN",
-    "SINE", "SRGNN", "STAMP", "TransRec",
-    "AFM", "AutoInt", "DCN", "DCNV2", "DSSM", "DeepFM", "EulerNet", "FM", "FNN", "FiGNN", "FwFM",
-    "NFM", "PNN", "xDeepFM",
-)  # fmt: skip
+    "DIN",
+    "DIEN",
+    "WideDeep",
+    "BERT4Rec",
+    "CORE",
+    "Caser",
+    "FDSA",
+    "FEARec",
+    "FOSSIL",
+    "GCSAN",
+    "GRU4Rec",
+    "GRU4RecF",
+    "HGN",
+    "HRM",
+    "LightSANs",
+    "NARM",
+    "NPE",
+    "NextItNet",
+    "RepeatNet",
+    "SASRec",
+    "SASRecF",
+    "SHAN",
+    "SINE",
+    "SRGNN",
+    "STAMP",
+    "TransRec",
+    "AFM",
+    "AutoInt",
+    "DCN",
+    "DCNV2",
+    "DSSM",
+    "DeepFM",
+    "EulerNet",
+    "FM",
+    "FNN",
+    "FiGNN",
+    "FwFM",
+    "NFM",
+    "PNN",
+    "xDeepFM",
+)
 _WHY_NOT = {
     "FFM": "its item vectors are one table per field",
     "LR": "it has no item vectors",
@@ -76,9 +110,7 @@ class InterestNetwork(nn.Module):
 
     item_logits: Tensor
 
-    def __init__(
-        self, config: Any, n_items: int, size: int, profile: UserProfile | None
-    ) -> None:
+    def __init__(self, config: Any, n_items: int, size: int, profile: UserProfile | None) -> None:
         super().__init__()
         self.K, self.size = config["iacn_capsules"], size
         self.iterations = config["iacn_iterations"]
@@ -128,8 +160,14 @@ class InterestNetwork(nn.Module):
         if hasattr(self, "queries"):
             routed = attend_to_items(u, mask, self.queries)
         else:
-            routed = route(u, mask, self._logits(history, mask), self.iterations, self.adaptive,
-                           self.stop_gradient)  # fmt: skip
+            routed = route(
+                u,
+                mask,
+                self._logits(history, mask),
+                self.iterations,
+                self.adaptive,
+                self.stop_gradient,
+            )
         if profile is not None and self.concatenates:
             p = profile.flatten(1).unsqueeze(1).expand(-1, self.K, -1)
             mixed = self.mix(torch.cat([routed.capsules, p], dim=-1))  # Eq. (10)
@@ -165,11 +203,12 @@ class InterestAware(_Backbone):
         super().__init__(config, dataset)  # the backbone as it is, with its own initialisation
         self.other_parameter_name: list[str] = []  # DIN's holds its tables: loading would part them
         self._iacn_fields = {
-            "user": config["USER_ID_FIELD"], "item": config["ITEM_ID_FIELD"],
+            "user": config["USER_ID_FIELD"],
+            "item": config["ITEM_ID_FIELD"],
             "history": config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"],
             "negative": config["NEG_PREFIX"] + config["ITEM_ID_FIELD"],
             "label": None if config["loss_type"] == "CE" else config["LABEL_FIELD"],
-        }  # fmt: skip
+        }
         self.iacn_delta, self.iacn_lambda = config["iacn_delta"], config["iacn_lambda"]
         self.iacn_loss, self.iacn_negatives = config["iacn_loss"], config["iacn_negatives"]
         negatives = config["train_neg_sample_args"]
@@ -220,8 +259,11 @@ class InterestAware(_Backbone):
         if self.training and labelled and times > 1 and n % times == 0:
             # Positives, then blocks of negatives with the same histories.
             first = self.iacn(self.iacn_table[0], history[: n // times], users[: n // times])
-            return Routed(first.capsules.repeat(times, 1, 1), first.weights.repeat(times, 1, 1),
-                          first.used.repeat(times, 1))  # fmt: skip
+            return Routed(
+                first.capsules.repeat(times, 1, 1),
+                first.weights.repeat(times, 1, 1),
+                first.used.repeat(times, 1),
+            )
         return self.iacn(self.iacn_table[0], history, users)
 
     def interest_loss(self, interaction: Any) -> Tensor:

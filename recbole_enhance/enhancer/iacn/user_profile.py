@@ -1,6 +1,5 @@
 """Vectors of users' columns."""
 
-
 import torch
 from torch import Tensor, nn
 

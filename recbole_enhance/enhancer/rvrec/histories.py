@@ -94,8 +94,9 @@ class Histories(nn.Module):
         if times is None:
             logger.warning(
                 "%s: no column %s is loaded; histories are in the order of the file",
-                dataset.dataset_name, dataset.time_field,
-            )  # fmt: skip
+                dataset.dataset_name,
+                dataset.time_field,
+            )
             times = columns.get(order_field)
         users, items = rows[dataset.uid_field], rows[dataset.iid_field]
         return cls(users, items, times, dataset.user_num, dataset.item_num)

@@ -85,12 +85,17 @@ class RVRecNetwork(nn.Module):
             self.items = GaussianHeads(size, hidden, self.floor, mean_head)
         if config["rvrec_msvr"]:
             self.prototypes = ShapleyPrototypes(
-                size, self.longest, config["rvrec_kappa"], config["rvrec_gate_mode"],
-                config["rvrec_gate_objective"], config["rvrec_gate_weight"],
-                config["rvrec_temperature"], config["rvrec_partitions"],
+                size,
+                self.longest,
+                config["rvrec_kappa"],
+                config["rvrec_gate_mode"],
+                config["rvrec_gate_objective"],
+                config["rvrec_gate_weight"],
+                config["rvrec_temperature"],
+                config["rvrec_partitions"],
                 uniform=config["rvrec_weights"] == "uniform",
                 random=config["rvrec_coalitions"] == "random",
-            )  # fmt: skip
+            )
             self.alpha = nn.Parameter(torch.zeros(()))
         self.generator: torch.Generator | None = None  # the trainer's, whose state is saved
         self.seed = config["seed"]
@@ -131,9 +136,14 @@ class RVRecNetwork(nn.Module):
         return Enhanced(mu, weighted, mu + self.alpha * weighted.prototype, chains)  # Eq. (16)
 
     def contrast(
-        self, users: Tensor, items: Tensor, local: tuple[Tensor, ...], ids: Tensor,
-        user_at: Tensor, rows: Tensor,
-    ) -> Tensor:  # fmt: skip
+        self,
+        users: Tensor,
+        items: Tensor,
+        local: tuple[Tensor, ...],
+        ids: Tensor,
+        user_at: Tensor,
+        rows: Tensor,
+    ) -> Tensor:
         """The contrastive loss of a batch (Eqs. 9 and 10).
 
         Args:
@@ -234,9 +244,15 @@ class ProbabilisticShapley(_Backbone):
         return losses if len(losses) > 1 else losses[0]
 
     def _recommendation(
-        self, interaction: Any, table: Tensor, x: Tensor, rows: Tensor, enhanced: Enhanced,
-        local: tuple[Tensor, ...], rest: tuple[Any, ...],
-    ) -> tuple[Any, ...]:  # fmt: skip
+        self,
+        interaction: Any,
+        table: Tensor,
+        x: Tensor,
+        rows: Tensor,
+        enhanced: Enhanced,
+        local: tuple[Tensor, ...],
+        rest: tuple[Any, ...],
+    ) -> tuple[Any, ...]:
         """The backbone's losses, as a tuple."""
         if self.adapter.compact:
             names = (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID)
@@ -370,8 +386,10 @@ def check(config: Any) -> None:
     refuse_out_of_range(config, _ALLOWED)
     moves_means = config["rvrec_mean_head"] or config["rvrec_contrast_weight"] > 0
     if config["rvrec_peo"] and not moves_means:
-        logger.warning("rvrec_contrast_weight=%g: without rvrec_mean_head nothing is left of PEO",
-                       config["rvrec_contrast_weight"])  # fmt: skip
+        logger.warning(
+            "rvrec_contrast_weight=%g: without rvrec_mean_head nothing is left of PEO",
+            config["rvrec_contrast_weight"],
+        )
 
 
 RVRec = Enhancer(

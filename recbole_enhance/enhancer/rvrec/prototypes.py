@@ -112,9 +112,18 @@ class ShapleyPrototypes(nn.Module):
     rest: Tensor
 
     def __init__(
-        self, size: int, longest: int, kappa: float, mode: str, objective: str,
-        gate_weight: float, temperature: float, n_partitions: int, uniform: bool, random: bool,
-    ) -> None:  # fmt: skip
+        self,
+        size: int,
+        longest: int,
+        kappa: float,
+        mode: str,
+        objective: str,
+        gate_weight: float,
+        temperature: float,
+        n_partitions: int,
+        uniform: bool,
+        random: bool,
+    ) -> None:
         super().__init__()
         self.longest, self.kappa, self.mode, self.objective = longest, kappa, mode, objective
         self.gate_weight, self.temperature = gate_weight, temperature
@@ -133,9 +142,13 @@ class ShapleyPrototypes(nn.Module):
         return game.Tables(self.own, self.rest)
 
     def forward(
-        self, mu: Tensor, x: Tensor, chains: Chains, items: Tensor,
+        self,
+        mu: Tensor,
+        x: Tensor,
+        chains: Chains,
+        items: Tensor,
         generator: torch.Generator | None = None,
-    ) -> Weighted:  # fmt: skip
+    ) -> Weighted:
         """Weigh histories.
 
         Args:

@@ -53,8 +53,12 @@ class RVRecTrainer(EnhancedTrainer):
                 self._warned = True
                 logger.warning(
                     "rvrec_sigma_%s is %.4f in epoch %d, near rvrec_sigma_floor=%g: the variances "
-                    "have collapsed, and PEO is a map of points", name, sigma, self._epoch, floor,
-                )  # fmt: skip
+                    "have collapsed, and PEO is a map of points",
+                    name,
+                    sigma,
+                    self._epoch,
+                    floor,
+                )
 
 
 def _motion(enhanced: Any) -> dict[str, float]:

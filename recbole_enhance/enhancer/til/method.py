@@ -106,9 +106,10 @@ class TILTrainer(EnhancedTrainer):
         tables = {id(table.weight) for table in self.tables}
         every = config["til_lookahead"] == "all"
         self.names = [
-            name for name, p in model.named_parameters()
+            name
+            for name, p in model.named_parameters()
             if p.requires_grad and (every or id(p) in tables)
-        ]  # fmt: skip
+        ]
         parameters = dict(model.named_parameters())
         self.looked = [parameters[name] for name in self.names]
         self.displaced = Displaced(self.looked, model.buffers())
@@ -118,9 +119,11 @@ class TILTrainer(EnhancedTrainer):
             net = WeightNet(2 * self.users.embedding_dim, config["til_hidden_size"])
         self.net = net.to(self.device)
         self.weight_optimizer = self._build_optimizer(
-            params=list(self.net.parameters()), learner="adam",
-            learning_rate=config["til_learning_rate"], weight_decay=0.0,
-        )  # fmt: skip
+            params=list(self.net.parameters()),
+            learner="adam",
+            learning_rate=config["til_learning_rate"],
+            weight_decay=0.0,
+        )
         # Not above: RecBole would warn that the backbone's reg_weight decays the same parameters.
         self.weight_optimizer.param_groups[0]["weight_decay"] = config["til_weight_decay"]
         self.optimizer.register_step_pre_hook(self._before_step)

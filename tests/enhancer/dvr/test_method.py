@@ -136,9 +136,16 @@ def test_a_good_reward_makes_the_action_likelier(toy):
 def test_rewarded_samples_gain_probability(toy, monkeypatch, sign):
     """A planted reward: how much oftener samples of low loss (or of high loss) are chosen."""
     trainer, (train, valid, _) = trainer_on(
-        toy, epochs=60, dvr_weighting="sample", dvr_learning_rate=0, dvr_policy_learning_rate=0.01,
-        dvr_update_interval=1, learning_rate=0.02, train_batch_size=1024, eval_step=20,
-    )  # fmt: skip
+        toy,
+        epochs=60,
+        dvr_weighting="sample",
+        dvr_learning_rate=0,
+        dvr_policy_learning_rate=0.01,
+        dvr_update_interval=1,
+        learning_rate=0.02,
+        train_batch_size=1024,
+        eval_step=20,
+    )
     gap, losses_of = [], trainer._weigh
 
     def see_losses(losses):

@@ -25,8 +25,13 @@ def run(request, toy):
 
 def reward(run, text, known=None, held_out=None):
     config, train, valid, _, trainer = run
-    return Reward(text, config, known or [train._dataset], held_out or valid._dataset,
-                  trainer._full_sort_batch_eval)  # fmt: skip
+    return Reward(
+        text,
+        config,
+        known or [train._dataset],
+        held_out or valid._dataset,
+        trainer._full_sort_batch_eval,
+    )
 
 
 @pytest.mark.parametrize("name", ["recall@5", "ndcg@10", "mrr@5"])

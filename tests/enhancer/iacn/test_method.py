@@ -16,8 +16,11 @@ from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import run_toy
 
 PAGE = Path(__file__).parents[3] / "docs" / "papers" / "iacn.md"
-LIGHT = {"mlp_hidden_size": [8], "valid_metric": "NDCG@5", "eval_args": {
-    "split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni20"}}  # fmt: skip
+LIGHT = {
+    "mlp_hidden_size": [8],
+    "valid_metric": "NDCG@5",
+    "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "uni20"},
+}
 
 
 class TestContract(Contract):
@@ -110,13 +113,24 @@ def test_positives_and_their_negatives_share_capsules_as_if_routed_alone(toy):
 
 
 @pytest.mark.parametrize("backbone", ["DIN", "SASRec", "TransRec"])
-@pytest.mark.parametrize("options", [
-    {"iacn_loss": "sampled_softmax"}, {"iacn_routing": "normal"}, {"iacn_interest": "attention"},
-    {"iacn_routing": "zeros", "iacn_map": "per_capsule"}, {"iacn_hard_attention": True},
-    {"iacn_attention_power": 0}, {"iacn_attention_power": 2.5}, {"iacn_stop_gradient": False},
-    {"iacn_profile": "concat", "iacn_use_user_id": True}, {"iacn_use_user_id": True},
-    {"iacn_adaptive_k": False, "iacn_capsules": 1}, {"iacn_aux_share": 0.01},
-], ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()))  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"iacn_loss": "sampled_softmax"},
+        {"iacn_routing": "normal"},
+        {"iacn_interest": "attention"},
+        {"iacn_routing": "zeros", "iacn_map": "per_capsule"},
+        {"iacn_hard_attention": True},
+        {"iacn_attention_power": 0},
+        {"iacn_attention_power": 2.5},
+        {"iacn_stop_gradient": False},
+        {"iacn_profile": "concat", "iacn_use_user_id": True},
+        {"iacn_use_user_id": True},
+        {"iacn_adaptive_k": False, "iacn_capsules": 1},
+        {"iacn_aux_share": 0.01},
+    ],
+    ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()),
+)
 def test_every_choice_trains_and_moves_every_parameter_of_the_task(toy, backbone, options):
     run = built(options_of(toy, backbone, **options))
     model = run.trainer.model
@@ -128,8 +142,13 @@ def test_every_choice_trains_and_moves_every_parameter_of_the_task(toy, backbone
 
 
 def test_a_neutral_method_leaves_the_random_states_alone_whatever_it_draws(toy):
-    neutral = {"iacn_delta": 1.0, "iacn_aux_init_scale": 0.0, "iacn_routing": "normal",
-               "iacn_loss": "sampled_softmax", "iacn_use_user_id": True}  # fmt: skip
+    neutral = {
+        "iacn_delta": 1.0,
+        "iacn_aux_init_scale": 0.0,
+        "iacn_routing": "normal",
+        "iacn_loss": "sampled_softmax",
+        "iacn_use_user_id": True,
+    }
     weights = []
     for plain in (False, True):
         run = built(options_of(toy, "SASRec", **neutral), plain=plain)
@@ -141,8 +160,14 @@ def test_a_neutral_method_leaves_the_random_states_alone_whatever_it_draws(toy):
 
 
 def test_user_columns_are_routed_or_joined(tmp_path):
-    options = {"dataset": "ml-100k", "model": "IaCN", "backbone": "DIN", "mlp_hidden_size": [8],
-               "user_inter_num_interval": "[0,30]", "MAX_ITEM_LIST_LENGTH": 5}  # fmt: skip
+    options = {
+        "dataset": "ml-100k",
+        "model": "IaCN",
+        "backbone": "DIN",
+        "mlp_hidden_size": [8],
+        "user_inter_num_interval": "[0,30]",
+        "MAX_ITEM_LIST_LENGTH": 5,
+    }
     for profile in PROFILES:
         run = built({**options, "iacn_profile": profile})
         network: InterestNetwork = run.trainer.model.iacn
@@ -204,22 +229,28 @@ def test_a_stopped_run_continues_to_the_same_result_and_loads(toy, monkeypatch, 
     assert any(module is table for module in loaded.trainer.model.modules())
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"iacn_delta": 1.5}, "iacn_delta=1.5: must be between 0 and 1"),
-    ({"iacn_delta": -0.1}, "iacn_delta=-0.1: must be between 0 and 1"),
-    ({"iacn_capsules": 0}, "iacn_capsules=0: must be a whole number above 0"),
-    ({"iacn_capsules": 2.5}, "iacn_capsules=2.5: must be a whole number above 0"),
-    ({"iacn_iterations": 0}, "iacn_iterations=0: must be a whole number above 0"),
-    ({"iacn_lambda": -1}, "iacn_lambda=-1: must be at least 0"),
-    ({"iacn_aux_share": 1.0}, "iacn_aux_share=1.0: must be above 0 and below 1"),
-    ({"iacn_routing": "zeros"}, "iacn_routing=zeros: with iacn_map=shared all capsules are equal"),
-    ({"iacn_routing": "ones"}, "iacn_routing=ones: must be one of item, normal, zeros"),
-    ({"iacn_interest": "attention", "iacn_map": "per_capsule"}, "iacn_map=per_capsule: "),
-    ({"backbone": "FPMC"}, "backbone=FPMC: it has four tables, two of them of items"),
-    ({"backbone": "FFM"}, "backbone=FFM: its item vectors are one table per field"),
-    ({"backbone": "BPR"}, "backbone=BPR: it sees no sequence of items"),
-    ({"iacn_deltas": 1}, "iacn_deltas: unknown option"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"iacn_delta": 1.5}, "iacn_delta=1.5: must be between 0 and 1"),
+        ({"iacn_delta": -0.1}, "iacn_delta=-0.1: must be between 0 and 1"),
+        ({"iacn_capsules": 0}, "iacn_capsules=0: must be a whole number above 0"),
+        ({"iacn_capsules": 2.5}, "iacn_capsules=2.5: must be a whole number above 0"),
+        ({"iacn_iterations": 0}, "iacn_iterations=0: must be a whole number above 0"),
+        ({"iacn_lambda": -1}, "iacn_lambda=-1: must be at least 0"),
+        ({"iacn_aux_share": 1.0}, "iacn_aux_share=1.0: must be above 0 and below 1"),
+        (
+            {"iacn_routing": "zeros"},
+            "iacn_routing=zeros: with iacn_map=shared all capsules are equal",
+        ),
+        ({"iacn_routing": "ones"}, "iacn_routing=ones: must be one of item, normal, zeros"),
+        ({"iacn_interest": "attention", "iacn_map": "per_capsule"}, "iacn_map=per_capsule: "),
+        ({"backbone": "FPMC"}, "backbone=FPMC: it has four tables, two of them of items"),
+        ({"backbone": "FFM"}, "backbone=FFM: its item vectors are one table per field"),
+        ({"backbone": "BPR"}, "backbone=BPR: it sees no sequence of items"),
+        ({"iacn_deltas": 1}, "iacn_deltas: unknown option"),
+    ],
+)
 def test_bad_options_are_told_in_one_line_before_data_are_read(toy, options, message):
     wrong = {**options_of(toy, "DIN"), **options}
     if wrong["backbone"] != "DIN":

@@ -45,8 +45,18 @@ def everybody(model):
 class TestContract(Contract):
     method = "RVRec"
     backbones = TAKEN
-    refused = ("MultiDAE", "SASRec", "Pop", "DMF", "ENMF", "ItemKNN", "SLIMElastic", "EASE",
-               "NeuMF", "DIN")  # fmt: skip
+    refused = (
+        "MultiDAE",
+        "SASRec",
+        "Pop",
+        "DMF",
+        "ENMF",
+        "ItemKNN",
+        "SLIMElastic",
+        "EASE",
+        "NeuMF",
+        "DIN",
+    )
 
     def options_of(self, backbone):
         return options_of(backbone)
@@ -141,10 +151,10 @@ class Product(BPR):
     def enhancer_tables(self):
         return self.user_embedding.weight, self.item_embedding.weight
 
-    def enhancer_head(self, U, I):  # noqa: E741, N803
+    def enhancer_head(self, U, I):
         return 2 * U, I
 
-    def enhancer_loss(self, U_score, I_score, interaction, U=None, I=None):  # noqa: E741, N803
+    def enhancer_loss(self, U_score, I_score, interaction, U=None, I=None):
         user = U_score[interaction[self.USER_ID]]
         right = (user * I_score[interaction[self.ITEM_ID]]).sum(1)
         wrong = (user * I_score[interaction[self.NEG_ITEM_ID]]).sum(1)
@@ -219,9 +229,12 @@ def test_a_model_file_gives_the_same_scores(toy, tmp_path):
 def test_tables_are_forgotten_when_parameters_may_change(toy):
     trainer, data = built(toy)
     model, batch = trainer.model, next(iter(data))
-    for forget in (lambda: model.train(), lambda: model.load_state_dict(model.state_dict()),
-                   lambda: model.load_other_parameter(model.other_parameter()),
-                   lambda: model.calculate_loss(batch)):  # fmt: skip
+    for forget in (
+        lambda: model.train(),
+        lambda: model.load_state_dict(model.state_dict()),
+        lambda: model.load_other_parameter(model.other_parameter()),
+        lambda: model.calculate_loss(batch),
+    ):
         model.full_sort_predict(everybody(model))
         assert model._scoring is not None
         forget()
@@ -262,17 +275,30 @@ def test_a_stopped_run_continues_to_the_same_numbers(toy, tmp_path, mode):
 
 
 @pytest.mark.parametrize("backbone", ["BPR", "LightGCN"])
-@pytest.mark.parametrize("options", [
-    {"rvrec_msvr": False}, {"rvrec_peo": False}, {"rvrec_weights": "uniform"},
-    {"rvrec_coalitions": "random"}, {"rvrec_mean_head": True}, {"rvrec_contrast_weight": 0.0},
-    {"rvrec_contrast_weight": 0.0, "rvrec_mean_head": True}, {"rvrec_gate_weight": 0.0},
-    {"rvrec_gate_mode": "sampled"}, {"rvrec_gate_mode": "hard"},
-    {"rvrec_gate_mode": "hard", "rvrec_coalitions": "random"},
-    {"rvrec_gate_objective": "shapley"}, {"rvrec_gate_objective": "removal"},
-    {"rvrec_gate_objective": "agreement"},
-    {"rvrec_contrast_negatives": 0}, {"rvrec_kappa": 0.0}, {"rvrec_history": 1},
-    {"rvrec_gate_mode": "sampled", "rvrec_gate_objective": "removal"},
-], ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()))  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rvrec_msvr": False},
+        {"rvrec_peo": False},
+        {"rvrec_weights": "uniform"},
+        {"rvrec_coalitions": "random"},
+        {"rvrec_mean_head": True},
+        {"rvrec_contrast_weight": 0.0},
+        {"rvrec_contrast_weight": 0.0, "rvrec_mean_head": True},
+        {"rvrec_gate_weight": 0.0},
+        {"rvrec_gate_mode": "sampled"},
+        {"rvrec_gate_mode": "hard"},
+        {"rvrec_gate_mode": "hard", "rvrec_coalitions": "random"},
+        {"rvrec_gate_objective": "shapley"},
+        {"rvrec_gate_objective": "removal"},
+        {"rvrec_gate_objective": "agreement"},
+        {"rvrec_contrast_negatives": 0},
+        {"rvrec_kappa": 0.0},
+        {"rvrec_history": 1},
+        {"rvrec_gate_mode": "sampled", "rvrec_gate_objective": "removal"},
+    ],
+    ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()),
+)
 def test_every_choice_trains(toy, backbone, options):
     trainer, data = built(toy, backbone, rvrec_hidden=8, **options)
     before = {k: v.clone() for k, v in trainer.model.rvrec.state_dict().items()}
@@ -281,12 +307,16 @@ def test_every_choice_trains(toy, backbone, options):
         parts = losses if isinstance(losses, tuple) else (losses,)
         assert all(abs(part) < 1e6 for part in parts)
     # What stays: the deviations without a loss on them, gates that have nothing to learn from.
-    unmoved = {name.rpartition(".")[0] for name, value in trainer.model.rvrec.state_dict().items()
-               if torch.equal(value, before[name])}  # fmt: skip
+    unmoved = {
+        name.rpartition(".")[0]
+        for name, value in trainer.model.rvrec.state_dict().items()
+        if torch.equal(value, before[name])
+    }
     expected = set()
     if options.get("rvrec_contrast_weight") == 0:
-        expected |= {f"{side}.deviation_{end}" for side in ("users", "items")
-                     for end in ("in", "out")}  # fmt: skip
+        expected |= {
+            f"{side}.deviation_{end}" for side in ("users", "items") for end in ("in", "out")
+        }
         if not options.get("rvrec_mean_head"):
             expected |= {"users.shared", "items.shared"}
     if options.get("rvrec_history") == 1:
@@ -338,12 +368,23 @@ def test_collapsed_variances_are_told_once(toy, caplog):
     assert "rvrec_sigma_floor=0.01" in told[0]
 
 
-@pytest.mark.parametrize(("option", "value"), [
-    ("rvrec_history", 0), ("rvrec_kappa", -1), ("rvrec_temperature", 0),
-    ("rvrec_gate_mode", "soft"), ("rvrec_weights", "equal"), ("rvrec_coalitions", "all"),
-    ("rvrec_gate_objective", "phi"), ("rvrec_sigma_floor", 0), ("rvrec_partitions", 1),
-    ("rvrec_contrast_negatives", -1), ("rvrec_contrast_weight", -0.1), ("rvrec_hidden", 1.5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("rvrec_history", 0),
+        ("rvrec_kappa", -1),
+        ("rvrec_temperature", 0),
+        ("rvrec_gate_mode", "soft"),
+        ("rvrec_weights", "equal"),
+        ("rvrec_coalitions", "all"),
+        ("rvrec_gate_objective", "phi"),
+        ("rvrec_sigma_floor", 0),
+        ("rvrec_partitions", 1),
+        ("rvrec_contrast_negatives", -1),
+        ("rvrec_contrast_weight", -0.1),
+        ("rvrec_hidden", 1.5),
+    ],
+)
 def test_bad_options_are_refused_by_name_value_and_what_is_allowed(toy, option, value):
     with pytest.raises(ValueError, match=rf"^{option}={value}: must be "):
         Config(config_dict=toy_options(toy, "RVRec", **{option: value}))
@@ -367,18 +408,28 @@ def write_small(folder, lines, header):
 
 def small_options(folder, **options):
     return {
-        "model": "RVRec", "dataset": "small", "data_path": str(folder), "show_progress": False,
-        "epochs": 2, "train_batch_size": 16, "embedding_size": 8, "valid_metric": "NDCG@5",
-        "topk": [5], "metrics": ["NDCG"], "eval_args": {"split": {"LS": "valid_and_test"},
-                                                        "order": "TO", "mode": "full"},
+        "model": "RVRec",
+        "dataset": "small",
+        "data_path": str(folder),
+        "show_progress": False,
+        "epochs": 2,
+        "train_batch_size": 16,
+        "embedding_size": 8,
+        "valid_metric": "NDCG@5",
+        "topk": [5],
+        "metrics": ["NDCG"],
+        "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
         **options,
-    }  # fmt: skip
+    }
 
 
 def test_users_with_no_one_or_many_items_are_taken(tmp_path):
     """In training: a has one, b two, d and e more than H; nobody trains on c's."""
-    lines = [(user, f"i{(7 * n + 3 * k) % 30}", n) for k, (user, many) in enumerate(
-        [("a", 1), ("b", 4), ("c", 1), ("d", 25), ("e", 12)]) for n in range(many)]  # fmt: skip
+    lines = [
+        (user, f"i{(7 * n + 3 * k) % 30}", n)
+        for k, (user, many) in enumerate([("a", 1), ("b", 4), ("c", 1), ("d", 25), ("e", 12)])
+        for n in range(many)
+    ]
     folder = write_small(tmp_path, lines, "user_id:token\titem_id:token\ttimestamp:float")
     trainer, (train_data, valid_data, _) = assemble(small_options(folder, rvrec_history=5))
     model = trainer.model
@@ -405,12 +456,16 @@ def test_histories_are_in_the_order_of_time(tmp_path):
     assert tokens == [f"i{n}" for n in range(7, 1, -1)]  # i1 and i0 are held out
 
 
-@pytest.mark.parametrize("options", [
-    {"rvrec_contrast_weight": 0.0},
-    {"rvrec_contrast_weight": 0.0, "rvrec_mean_head": True},
-    {"rvrec_contrast_weight": 0.0, "rvrec_peo": False},
-    {},
-], ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()))  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rvrec_contrast_weight": 0.0},
+        {"rvrec_contrast_weight": 0.0, "rvrec_mean_head": True},
+        {"rvrec_contrast_weight": 0.0, "rvrec_peo": False},
+        {},
+    ],
+    ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()),
+)
 def test_a_peo_that_does_nothing_is_warned_of(toy, caplog, options):
     built(toy, "BPR", **options)
     told = [record.getMessage() for record in caplog.records]

@@ -9,8 +9,17 @@ from recbole_enhance.enhancer.rvrec.prototypes import (
     standardized,
 )
 
-OPTIONS = {"longest": 10, "kappa": 1.0, "mode": "exact", "objective": "squared", "gate_weight": 1.0,
-           "temperature": 1.0, "n_partitions": 16, "uniform": False, "random": False}  # fmt: skip
+OPTIONS = {
+    "longest": 10,
+    "kappa": 1.0,
+    "mode": "exact",
+    "objective": "squared",
+    "gate_weight": 1.0,
+    "temperature": 1.0,
+    "n_partitions": 16,
+    "uniform": False,
+    "random": False,
+}
 
 
 def world(generator):

@@ -138,8 +138,10 @@ def test_a_batch_that_helps_itself_gains_weight(toy, monkeypatch):
         monkeypatch.setattr(trainer, "_outer_batch", lambda step, k=k: step.batch[[k]])
         monkeypatch.setattr(
             "recbole_enhance.enhancer.til.method.lookahead_objective",
-            lambda plus, minus, *rest, seen=seen: seen.update(c=plus.losses - minus.losses)
-            or importance.lookahead_objective(plus, minus, *rest),
+            lambda plus, minus, *rest, seen=seen: (
+                seen.update(c=plus.losses - minus.losses)
+                or importance.lookahead_objective(plus, minus, *rest)
+            ),
         )
         _, step = weighted(trainer, batch)
         trainer._central_differences(step)

@@ -28,8 +28,12 @@ from recbole_enhance.model import MODELS
 from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import N_ITEMS, assemble, run_toy, toy_options
 
-HERE = tuple(name for name in BACKBONES if name != "NCL"  # needs faiss
-             and (name != "MultiGCCF" or name in MODELS))  # fmt: skip
+HERE = tuple(
+    name
+    for name in BACKBONES
+    if name != "NCL"  # needs faiss
+    and (name != "MultiGCCF" or name in MODELS)
+)
 SOME = ("BPR", "NeuMF", "LightGCN", "NGCF", "DGCF")
 
 
@@ -260,11 +264,25 @@ def test_several_negatives_per_positive_train(toy):
 @pytest.mark.parametrize("seed", range(3))
 def test_noise_loses_weight_on_fresh_triplets(toy, mode, seed):
     """In the toy, what a user rates 2 was drawn against the user's taste."""
-    trainer, (train, valid, _) = assemble(toy_options(
-        toy, "TIL", til_outer="fresh", til_weights="norm", til_mode=mode, til_clusters=4,
-        til_warmup_epochs=5, til_learning_rate=0.01, til_weight_decay=0.0, learning_rate=0.003,
-        train_batch_size=512, epochs=40, eval_step=40, seed=seed, show_progress=False,
-    ))  # fmt: skip
+    trainer, (train, valid, _) = assemble(
+        toy_options(
+            toy,
+            "TIL",
+            til_outer="fresh",
+            til_weights="norm",
+            til_mode=mode,
+            til_clusters=4,
+            til_warmup_epochs=5,
+            til_learning_rate=0.01,
+            til_weight_decay=0.0,
+            learning_rate=0.003,
+            train_batch_size=512,
+            epochs=40,
+            eval_step=40,
+            seed=seed,
+            show_progress=False,
+        )
+    )
     trainer.fit(train, valid)
     sums, n = {True: 0.0, False: 0.0}, {True: 0, False: 0}
     for _ in range(5):  # with other negatives
@@ -361,9 +379,12 @@ def test_it_resumes_to_the_same_numbers(toy, monkeypatch, backbone, options):
     rows = []
     for folder in ("stopped", whole["run_dir"]):
         with open(Path(folder, "history.csv")) as file:
-            rows.append([
-                {k: v for k, v in row.items() if "seconds" not in k} for row in csv.DictReader(file)
-            ])  # fmt: skip
+            rows.append(
+                [
+                    {k: v for k, v in row.items() if "seconds" not in k}
+                    for row in csv.DictReader(file)
+                ]
+            )
     assert rows[0] == rows[1]
 
 
