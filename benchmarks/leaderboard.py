@@ -32,9 +32,9 @@ import sys, time
 from pathlib import Path
 from recbole_enhance.compat import mends
 mends.apply()
-from recbole_enhance.leaderboard.build import build
+from recbole_enhance.leaderboard.board import build_board
 start = time.perf_counter()
-build(Path(sys.argv[1]), True)
+build_board(Path(sys.argv[1]), True)
 print(time.perf_counter() - start)
 """
 

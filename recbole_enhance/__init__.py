@@ -1,3 +1,44 @@
-"""Paper methods that improve, explain and harden RecBole recommenders."""
+"""Paper methods that improve, explain and harden RecBole recommenders.
+
+Nothing is imported until it is asked for::
+
+    import recbole_enhance as rbe
+
+    result = rbe.run(model="DVR", dataset="ml-100k", config_dict={"epochs": 3})
+    finished = rbe.load_run(result["run_dir"])
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Name -> module and its name there.
+_FACE = {
+    "run": ("recbole_enhance.experiment.quick_start", "run_recbole_enhance"),
+    "resume": ("recbole_enhance.experiment.quick_start", "resume_run"),
+    "load_run": ("recbole_enhance.experiment.quick_start", "load_run"),
+    "tune": ("recbole_enhance.tuning.tune", "tune"),
+    "build_board": ("recbole_enhance.leaderboard.board", "build_board"),
+    "Config": ("recbole_enhance.experiment.config", "Config"),
+}
+__all__ = ["Config", "__version__", "build_board", "load_run", "resume", "run", "tune"]
+
+if TYPE_CHECKING:
+    from recbole_enhance.experiment.config import Config
+    from recbole_enhance.experiment.quick_start import load_run
+    from recbole_enhance.experiment.quick_start import resume_run as resume
+    from recbole_enhance.experiment.quick_start import run_recbole_enhance as run
+    from recbole_enhance.leaderboard.board import build_board
+    from recbole_enhance.tuning.tune import tune
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FACE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, original = _FACE[name]
+    return getattr(importlib.import_module(module), original)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

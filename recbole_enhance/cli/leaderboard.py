@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> int:
 
 
 def _build(places: list[str], options: dict, quiet: bool) -> int:
-    from recbole_enhance.leaderboard.build import build
+    from recbole_enhance.leaderboard.board import build_board
 
     if not places:
         raise ValueError("leaderboard build DIR: the folder is missing")
@@ -54,7 +54,7 @@ def _build(places: list[str], options: dict, quiet: bool) -> int:
     folder = Path(places[0])
     if not folder.is_dir():
         raise ValueError(f"leaderboard build {folder}: no such folder")
-    written = build(folder, quiet)
+    written = build_board(folder, quiet)
     if not quiet:
         print("\n".join(map(str, written)))
     return 0

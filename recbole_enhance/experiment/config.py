@@ -29,6 +29,7 @@ from recbole_enhance.enhancer import ENHANCERS, load_enhancer
 from recbole_enhance.experiment import validation
 from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS, load_model
+from recbole_enhance.options.errors import UnknownOptionError
 from recbole_enhance.options.model_class import (
     checked_class,
     class_path,
@@ -40,7 +41,6 @@ from recbole_enhance.options.paths import resource_dir
 from recbole_enhance.options.read import (
     Layer,
     Loader,
-    UnknownOptionError,
     load_yaml,
     merge,
     nearest,

@@ -1,95 +1,13 @@
-"""Build a leaderboard's pages from the run folders below a folder."""
+"""The former place of :func:`recbole_enhance.leaderboard.board.build_board`, for one release."""
 
-import importlib.util
-import logging
-import re
-from pathlib import Path
+import warnings
 
-from recbole_enhance.leaderboard import PLOTS, analysis, collect, pages, plots, protocol, texts
-from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.leaderboard.board import build_board as build
 
-logger = logging.getLogger("recbole_enhance")
-_PACKAGES = ("jinja2", "statsmodels", "matplotlib")
-_OURS = re.compile(r".+-(tradeoff|groups-\d+|ranks)\.(png|svg)")
-
-
-def build(folder: str | Path, quiet: bool = False) -> list[Path]:
-    """Read the run folders below a folder, and write its pages into it.
-
-    The same runs give the same bytes. A file is whole or not there, and an earlier page stays until
-    all of the new ones are made.
-
-    Args:
-        folder: Of a board, or of anybody's runs.
-        quiet: Say nothing.
-
-    Returns:
-        The files: ``index.html``, ``board.md``, ``board.csv``, ``board.tex``, ``board.json``,
-        ``significance.csv`` and what is in ``plots/``.
-
-    Raises:
-        ValueError: If there is no run, a run folder is not one, two runs of a dataset have
-            different protocols, the folder cannot be written, or a package of the extra
-            ``leaderboard`` is missing. One line each.
-    """
-    _refuse_missing_packages()
-    folder = Path(folder)
-    collected = collect.collect(folder)
-    tables = protocol.tables(collected.runs)
-    analyses = [analysis.analyse(table, collected) for table in tables]
-    drawn = [plots.plots(a, _file_name(texts.table_title(a))) for a in analyses]
-    contents: dict[str, bytes] = {
-        f"{PLOTS}/{plot.name}.{suffix}": content
-        for of_table in drawn
-        for plot in of_table
-        for suffix, content in plot.files.items()
-    }
-    words = {
-        "board.md": texts.markdown(analyses, collected),
-        "board.csv": texts.board_csv(analyses),
-        "board.tex": texts.latex(analyses),
-        "board.json": texts.board_json(analyses, collected),
-        "significance.csv": texts.significance_csv(analyses),
-        "index.html": pages.html_page(analyses, drawn, collected),
-    }
-    contents.update({name: text.encode("utf-8") for name, text in words.items()})
-    try:
-        written = [_write(folder / name, content) for name, content in contents.items()]
-        _remove_stale(folder / PLOTS, {path.name for path in written})
-    except OSError as error:
-        raise ValueError(
-            f"{error.filename or folder}: cannot be written ({error.strerror})"
-        ) from error
-    if not quiet:
-        logger.info("pages of %d runs: %s", len(collected.runs), folder / "index.html")
-    return written
-
-
-def _refuse_missing_packages() -> None:
-    for name in _PACKAGES:
-        if importlib.util.find_spec(name) is None:
-            raise ValueError(
-                f"leaderboard build: {name} is missing; install the extra: "
-                "pip install '.[leaderboard]'"
-            )
-
-
-def _write(path: Path, content: bytes) -> Path:
-    """Write a file whole."""
-    if path.parent.is_symlink():
-        raise ValueError(f"{path.parent}: a link, and nothing is written outside the folder")
-    path.parent.mkdir(exist_ok=True)
-    RunFolder(path.parent, fresh=False).write_bytes(path.name, content)
-    return path
-
-
-def _remove_stale(folder: Path, kept: "set[str]") -> None:
-    """Plots of a table that is there no more."""
-    for path in folder.glob("*.*") if folder.is_dir() else ():
-        if _OURS.fullmatch(path.name) and path.name not in kept:
-            path.unlink()
-
-
-def _file_name(title: str) -> str:
-    """Letters and digits of a title: no path leaves the folder."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-.") or "table"
+__all__ = ["build"]
+warnings.warn(
+    "recbole_enhance.leaderboard.build is now recbole_enhance.leaderboard.board; "
+    "build is recbole_enhance.build_board",
+    DeprecationWarning,
+    stacklevel=2,
+)

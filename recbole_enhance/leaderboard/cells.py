@@ -18,7 +18,8 @@ from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhan
 from recbole_enhance.leaderboard import CELLS, FAILURE
 from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, Row, overlay
-from recbole_enhance.options.read import UnknownOptionError, one_line
+from recbole_enhance.options.errors import UnknownOptionError
+from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.file_lock import LockedError
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
@@ -140,11 +141,11 @@ def _resolve_row(
         try:
             config = Config(config_file_list=files, config_dict=options)
         except UnknownOptionError as error:
-            shared = [key for key in options if key.partition(".")[0] == error.key]
+            shared = [key for key in options if key.partition(".")[0] == error.option]
             own = {key.partition(".")[0] for key in (*row.options, *best)}
-            if error.key in own or not shared:
+            if error.option in own or not shared:
                 raise ValueError(f"{row.title}: {_own_words(error)}") from error
-            refused[error.key] = error
+            refused[error.option] = error
             for key in shared:
                 del options[key]
         except ValueError as error:

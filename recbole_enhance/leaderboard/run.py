@@ -326,10 +326,12 @@ def tune_row(
 
 def _build_pages(out: Path, quiet: bool) -> bool:
     """Write the pages after a run; whether that went well."""
-    from recbole_enhance.leaderboard.build import build  # pandas and scipy.stats, not for each cell
+    from recbole_enhance.leaderboard.board import (
+        build_board,
+    )  # pandas and scipy.stats, not for each cell
 
     try:
-        build(out, quiet)
+        build_board(out, quiet)
     except ValueError as error:  # the cells are there, which is what took the time
         print(f"recbole-enhance: no pages: {one_line(error)}", file=sys.stderr)
         return False

@@ -29,19 +29,6 @@ _TEXT = (
 _INTERVAL = re.compile(r"^[\[(][^,\[\]()]*,[^,\[\]()]*[\])]$")  # RecBole's "[5,inf)"
 
 
-class UnknownOptionError(ValueError):
-    """An option that this run does not have.
-
-    Args:
-        key: The option.
-        why: What is wrong with it.
-    """
-
-    def __init__(self, key: str, why: str) -> None:
-        super().__init__(f"{key}: {why}")
-        self.key = key
-
-
 class Loader(yaml.SafeLoader):
     """Safe YAML that also reads ``1e-3`` as a number, as RecBole's loader does.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_enhance.leaderboard.build import build
+from recbole_enhance.leaderboard.board import build_board
 from recbole_enhance.testing.made_runs import make_board, make_run
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -69,7 +69,7 @@ def folder(tmp_path_factory):
     (failed / "failure.json").write_text(
         json.dumps({"label": "NeuMF", "dataset": "toy", "seed": 1, "reason": HOSTILE})
     )
-    build(board, quiet=True)
+    build_board(board, quiet=True)
     return Path(board)
 
 

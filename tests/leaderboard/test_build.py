@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from recbole_enhance.leaderboard import analysis, collect, measures, protocol, texts, wording
-from recbole_enhance.leaderboard.build import build
+from recbole_enhance.leaderboard.board import build_board
 from recbole_enhance.testing.made_runs import make_board, make_run
 
 PAGES = ("index.html", "board.md", "board.csv", "board.tex", "board.json", "significance.csv")
@@ -30,7 +30,7 @@ def rows_of(folder, name):
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     folder = make_board(tmp_path_factory.mktemp("board"))
-    build(folder, quiet=True)
+    build_board(folder, quiet=True)
     return folder
 
 
@@ -105,7 +105,7 @@ def test_rows_that_miss_metrics_for_one_reason_share_a_line(tmp_path):
     for label in ("BPR", "Pop"):
         make_run(tmp_path, label, 1, {"recall@10": 0.1, "ild@10": None, "ndcg@10": None})
     make_run(tmp_path, "EASE", 1, {"recall@10": 0.2, "ild@10": 0.5, "ndcg@10": 0.3})
-    build(tmp_path, quiet=True)
+    build_board(tmp_path, quiet=True)
     notes = [x for x in (tmp_path / "board.md").read_text().splitlines() if "no user has" in x]
     assert sorted(notes) == [
         "- ILD@10 of BPR, Pop: no user has a value.",
@@ -117,7 +117,7 @@ def test_a_run_without_validation_is_no_trouble(tmp_path):
     """EFM: eval_step is 0, so there is no best epoch, and its score is minus infinity."""
     report = {"best_valid_score": None, "best_valid_result": {}, "best_epoch": None}
     make_run(tmp_path, "EFM", results={"recall@10": 0.1}, options={"eval_step": 0}, report=report)
-    build(tmp_path, quiet=True)
+    build_board(tmp_path, quiet=True)
     assert "the run was not validated" in (tmp_path / "index.html").read_text()
 
 
@@ -125,7 +125,7 @@ def test_only_failures_make_a_page_too(tmp_path):
     folder = tmp_path / "cells/toy/BPR/1"
     folder.mkdir(parents=True)
     (folder / "failure.json").write_text('{"label": "BPR", "reason": "no data"}')
-    build(tmp_path, quiet=True)
+    build_board(tmp_path, quiet=True)
     assert "no data" in (tmp_path / "board.md").read_text()
 
 
@@ -306,7 +306,7 @@ def test_every_metric_of_ours_has_a_sentence():
 
 
 def test_a_build_writes_every_page_and_the_plots(board):
-    files = build(board, quiet=True)
+    files = build_board(board, quiet=True)
     names = {path.relative_to(board).as_posix() for path in files}
     assert set(PAGES) <= names
     plots = {name for name in names if name.startswith("plots/")}
@@ -319,8 +319,8 @@ def test_a_build_writes_every_page_and_the_plots(board):
 
 
 def test_a_second_build_gives_the_same_bytes(board):
-    before = {path: path.read_bytes() for path in build(board, quiet=True)}
-    after = {path: path.read_bytes() for path in build(board, quiet=True)}
+    before = {path: path.read_bytes() for path in build_board(board, quiet=True)}
+    after = {path: path.read_bytes() for path in build_board(board, quiet=True)}
     assert before == after
 
 
@@ -329,7 +329,7 @@ def test_plots_of_a_table_that_is_gone_go_too(tmp_path):
     (tmp_path / "plots").mkdir()
     for name in ("old-ranks.png", "mine.png"):
         (tmp_path / "plots" / name).write_text("x")
-    build(tmp_path, quiet=True)
+    build_board(tmp_path, quiet=True)
     assert sorted(p.name for p in (tmp_path / "plots").iterdir()) == [
         "mine.png",
         "toy-tradeoff.png",
@@ -339,11 +339,11 @@ def test_plots_of_a_table_that_is_gone_go_too(tmp_path):
 
 def test_an_error_leaves_the_earlier_pages(tmp_path):
     run = make_run(tmp_path, results={"recall@10": 0.1})
-    build(tmp_path, quiet=True)
+    build_board(tmp_path, quiet=True)
     before = (tmp_path / "index.html").read_bytes()
     (run / "metrics.json").write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
-        build(tmp_path, quiet=True)
+        build_board(tmp_path, quiet=True)
     assert (tmp_path / "index.html").read_bytes() == before
 
 
@@ -353,7 +353,7 @@ def test_nothing_is_written_through_a_link(tmp_path):
     (tmp_path / "outside").mkdir()
     os.symlink(tmp_path / "outside", board / "plots")
     with pytest.raises(ValueError, match="a link"):
-        build(board, quiet=True)
+        build_board(board, quiet=True)
     assert not list((tmp_path / "outside").iterdir())
 
 
@@ -364,7 +364,7 @@ def test_a_dataset_with_slashes_writes_inside(tmp_path):
         dataset="../../evil",
         place="cells/evil/BPR/1",
     )
-    for path in build(tmp_path, quiet=True):
+    for path in build_board(tmp_path, quiet=True):
         assert tmp_path in path.resolve().parents
 
 
@@ -413,7 +413,7 @@ def test_failed_rows_stand_in_every_page(tmp_path):
     folder.mkdir(parents=True)
     left = {"label": "NeuMF", "dataset": "toy", "variant": None, "seed": 1, "reason": "diverged"}
     (folder / "failure.json").write_text(json.dumps(left))
-    build(tmp_path, quiet=True)
+    build_board(tmp_path, quiet=True)
     for name in ("index.html", "board.md", "board.csv", "board.json"):
         assert "diverged" in (tmp_path / name).read_text(), name
 
@@ -428,7 +428,7 @@ def test_tuning_is_disclosed(tmp_path):
         ' "best": {"number": 3, "value": 0.4, "options": {"learning_rate": 0.01}}}'
     )
     (tuned / "best.yaml").write_text("model: BPR\nlearning_rate: 0.01\n")
-    build(tmp_path, quiet=True)
+    build_board(tmp_path, quiet=True)
     page = (tmp_path / "index.html").read_text()
     assert "engine=optuna, trials: complete 9, pruned 2" in page
     assert "value 0.4000" in page
@@ -463,7 +463,7 @@ def test_names_are_data_in_every_page(tmp_path):
         results={"recall@10": 0.2, "ild@10": 0.5},
         options={"val_interval": hostile},
     )
-    build(tmp_path, quiet=True)
+    build_board(tmp_path, quiet=True)
     page = (tmp_path / "index.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -481,7 +481,7 @@ def test_latex_and_markdown_escape():
 def test_it_needs_no_display(board, monkeypatch):
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.setenv("MPLBACKEND", "TkAgg")
-    build(board, quiet=True)
+    build_board(board, quiet=True)
 
 
 @pytest.mark.parametrize("package", ["jinja2", "statsmodels", "matplotlib"])
@@ -495,7 +495,7 @@ def test_a_missing_package_is_named(board, monkeypatch, package):
 
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
     with pytest.raises(ValueError, match=rf"{package} is missing; .* '\.\[leaderboard\]'"):
-        build(board, quiet=True)
+        build_board(board, quiet=True)
 
 
 @pytest.mark.slow
@@ -507,5 +507,5 @@ def test_two_hundred_runs_in_ten_seconds(tmp_path):
         for seed in range(5):
             make_run(tmp_path, label, seed, users=dict(zip(keys, draw.random((12, 943)))))
     start = time.process_time()  # of this process: others may use the cores beside it
-    build(tmp_path, quiet=True)
+    build_board(tmp_path, quiet=True)
     assert time.process_time() - start < 10
