@@ -141,8 +141,12 @@ def _plain(value: Any) -> Any:
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Rows, columns: Rows, dense: Tensor) -> Tensor:
-        ctx.columns = columns
+        ctx.rows, ctx.columns = rows, columns
         return rows.times(dense)
+
+    @staticmethod
+    def jvp(ctx: Any, _rows: None, _columns: None, tangent: Tensor) -> Tensor:
+        return ctx.rows.times(tangent)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, Tensor]:

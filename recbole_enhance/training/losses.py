@@ -38,6 +38,11 @@ def per_sample(module: nn.Module, *scores: Tensor) -> Tensor:
         module.reduction = reduction
 
 
+def reduce_losses(module: nn.Module, losses: Tensor) -> Tensor:
+    """Reduce losses ``(batch,)`` as the loss module reduces its own."""
+    return _REDUCTIONS[getattr(module, "reduction", "mean")](losses)
+
+
 class WeightedLoss(nn.Module):
     """Stands in for a backbone's loss module and weighs its samples.
 
@@ -66,8 +71,7 @@ class WeightedLoss(nn.Module):
             return self.module(*scores)
         losses = per_sample(self.module, *scores)
         weights = self.weigh(losses.detach())
-        weighted = losses if weights is None else weights * losses
-        return _REDUCTIONS[getattr(self.module, "reduction", "mean")](weighted)
+        return reduce_losses(self.module, losses if weights is None else weights * losses)
 
 
 def weighable_losses(model: nn.Module) -> list[str]:
