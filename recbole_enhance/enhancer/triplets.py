@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_enhance.data.loaders import FastTrainLoader
 from recbole_enhance.options.read import Allowed, refuse_out_of_range
+from recbole_enhance.storage.random_state import kept_random_state
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
@@ -244,9 +245,9 @@ def _propagated(model: Any) -> tuple[Tensor, Tensor, bool] | None:
     parameters = inspect.signature(model.forward).parameters.values()
     if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters):
         return None  # it scores pairs
-    training, cuda = model.training, [model.device] if model.device.type == "cuda" else []
+    training = model.training
     model.eval()
-    with torch.no_grad(), torch.random.fork_rng(devices=cuda):
+    with torch.no_grad(), kept_random_state():
         out = model.forward()
     model.train(training)
     shapes = [getattr(part, "shape", (0,))[0] for part in out[:2]]

@@ -1,12 +1,10 @@
 """A mix-in over any RecBole trainer: safe checkpoints, exact resume, history and progress."""
 
 import math
-import random
 import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from recbole.trainer.trainer import PretrainTrainer, Trainer
 from recbole.utils import get_trainer
@@ -16,6 +14,7 @@ from tqdm import tqdm
 
 from recbole_enhance.compat import mends
 from recbole_enhance.evaluation.collector import EnhancedCollector, EnhancedEvaluator
+from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
 from recbole_enhance.storage.tensor_files import load_tensors, refused_misfit
 from recbole_enhance.training import acceleration
@@ -290,8 +289,11 @@ class EnhancedTrainer(Trainer):
         """Plain numbers that the backbone keeps as attributes (MultiVAE's annealing step)."""
         return {k: v for k, v in vars(self.model).items() if type(v) in (bool, int, float)}
 
+    def _generators(self) -> dict[str, torch.Generator]:
+        """Generators of the run's own: the loader's draws its batches."""
+        return {"loader": self._train_data.generator, "method": self.generator}
+
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
-        python_state = random.getstate()
         return {
             "label": self.config["label"],
             "run": run_key(self.config),
@@ -306,14 +308,7 @@ class EnhancedTrainer(Trainer):
             "optimizers": self._optimizer_states(),
             "history": self.history,
             "method": self.method_state(),
-            "random": {
-                "python": [python_state[0], list(python_state[1]), python_state[2]],
-                "numpy": list(np.random.get_state()),
-                "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                "loader": self._train_data.generator.get_state(),
-                "method": self.generator.get_state(),
-            },
+            "random": RandomState.now(**self._generators()).to_plain(),
         }
 
     def resume_checkpoint(self, resume_file: Any) -> None:
@@ -345,15 +340,7 @@ class EnhancedTrainer(Trainer):
             else:
                 optimizer.load_state_dict(saved)
         self.load_method_state(state["method"])
-        states = state["random"]
-        version, numbers, gauss = states["python"]
-        random.setstate((version, tuple(numbers), gauss))
-        np.random.set_state(tuple(states["numpy"]))
-        torch.set_rng_state(states["torch"].cpu())
-        if states["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]])
-        self._train_data.generator.set_state(states["loader"].cpu())
-        self.generator.set_state(states["method"].cpu())
+        RandomState.from_plain(state["random"]).restore(**self._generators())
         logger.info("resumed after epoch %d", state["epoch"])
 
 

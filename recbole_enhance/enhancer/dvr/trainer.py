@@ -14,6 +14,7 @@ from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.enhancer.dvr.policy import Action, select, soften, standardize
 from recbole_enhance.enhancer.dvr.reward import Reward
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
+from recbole_enhance.storage.random_state import seeded
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
@@ -99,8 +100,7 @@ class DVRTrainer(EnhancedTrainer):
             config["dvr_act_ratio"],
             config["dvr_gamma"],
         )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["seed"])
+        with seeded(config["seed"]):
             encoder = SampleEncoder(width, config["dvr_hidden_size"], config["dvr_sample_dim"])
         net: nn.Module
         if self.network == "slot":

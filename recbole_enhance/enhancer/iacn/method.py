@@ -35,6 +35,7 @@ from recbole_enhance.enhancer.iacn.fused import (
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
 from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range
+from recbole_enhance.storage.random_state import seeded
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.trainer import EnhancedTrainer
 
@@ -229,8 +230,7 @@ class InterestAware(_Backbone):
         generator = torch.Generator().manual_seed(config["seed"])
         if scale > 0:
             self.iacn_table[0].draw_interests(scale * size**-0.5, generator)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["seed"])
+        with seeded(config["seed"]):
             profile = _user_profile(config, dataset, size)
             self.iacn = InterestNetwork(config, n_items, size, profile)
         self.to(config["device"])

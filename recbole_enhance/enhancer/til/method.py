@@ -11,8 +11,8 @@ weighted loss, the unweighted loss says which weights would have helped, and the
 gradient. docs/papers/til.md lists what differs from the release, and why.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,6 @@ from recbole_enhance.enhancer.til.importance import (
 from recbole_enhance.enhancer.til.lookahead import (
     Displaced,
     Functional,
-    Noise,
     gradients_of,
     length,
     probe,
@@ -43,6 +42,7 @@ from recbole_enhance.enhancer.til.lookahead import (
 from recbole_enhance.enhancer.til.outer import Triplets, user_and_item_tables
 from recbole_enhance.enhancer.triplets import check_triplets, pairwise
 from recbole_enhance.options.read import WHOLE, Allowed, one_of
+from recbole_enhance.storage.random_state import RandomState, kept_random_state, seeded
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import Weigh, make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
@@ -64,22 +64,18 @@ class _Step:
     """
 
     batch: Any
-    noise: Noise | None
+    noise: RandomState | None
     weights: Tensor
     known: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None
 
     def repeat_noise(self) -> None:
         """Let the next pass draw what the weighted loss drew."""
         if self.noise is not None:
-            self.noise.again()
+            self.noise.restore()
 
-    @contextmanager
-    def kept_noise(self) -> Iterator[None]:
+    def kept_noise(self) -> AbstractContextManager[None]:
         """Leave the random states as they are found."""
-        now = Noise.now() if self.noise is not None else None
-        yield
-        if now is not None:
-            now.again()
+        return nullcontext() if self.noise is None else kept_random_state()
 
 
 class TILTrainer(EnhancedTrainer):
@@ -114,8 +110,7 @@ class TILTrainer(EnhancedTrainer):
         self.looked = [parameters[name] for name in self.names]
         self.displaced = Displaced(self.looked, model.buffers())
         self.criterion = make_weighable(model)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["seed"])
+        with seeded(config["seed"]):
             net = WeightNet(2 * self.users.embedding_dim, config["til_hidden_size"])
         self.net = net.to(self.device)
         self.weight_optimizer = self._build_optimizer(
@@ -203,7 +198,7 @@ class TILTrainer(EnhancedTrainer):
 
     def _weighted_loss(self, batch: Any) -> Any:
         """The backbone's loss with each triplet weighted; its gradient starts the lookahead."""
-        noise = Noise.now()
+        noise = RandomState.now()
         found: list[Tensor] = []
 
         def weigh(losses: Tensor) -> Tensor:
