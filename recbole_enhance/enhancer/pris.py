@@ -123,12 +123,12 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         shape = (self.n_negatives, -1)
         margins, log_q = (positive - negative).view(shape), self._batch[LOG_Q].view(shape)
         weights = importance(margins.detach() if self.detach else margins, log_q, self.tau)
-        self._log("pris_effective", (1 / weights.detach().square().sum(0)).mean().item())
+        self.log("pris_effective", (1 / weights.detach().square().sum(0)).mean().item())
         return (weights * losses.view(shape)).sum(0).mean()
 
     def log_epoch(self) -> dict[str, float]:
-        """How many negatives a row's weights amount to, and rounds of redrawing."""
-        return {**super().log_epoch(), "pris_rounds": self.sampler.rounds}
+        """Rounds of redrawing."""
+        return {"pris_rounds": self.sampler.rounds}
 
 
 _ALLOWED: Allowed = {

@@ -198,12 +198,10 @@ class RERTrainer(EnhancedTrainer):
         self.adversarial_epoch = config["rer_start_epoch"]
         self.clean_weight = 1.0 if config["rer_combine"] == "additive" else 1.0 - self.lam
         self.names = parameter_names(model, config["rer_params"])
-        self._totals: dict[str, list[float]] = {}
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> Any:
-        self._totals = {}
         # Neutral means the backbone's own step: a second forward pass would draw random numbers
         # (dropout), and halves of one loss add up to it only nearly.
         if self.lam > 0 and self.eps > 0 and epoch_idx >= self.adversarial_epoch:
@@ -230,13 +228,9 @@ class RERTrainer(EnhancedTrainer):
                 clean, attacked = adversarial_parameters(
                     loss, self.model, self.names, interaction, self.eps, self.norm, self.steps
                 )
-        self._totals.setdefault("rer_clean_loss", []).append(clean.item())
-        self._totals.setdefault("rer_attacked_loss", []).append(attacked.item())
+        self.log("rer_clean_loss", clean.item())
+        self.log("rer_attacked_loss", attacked.item())
         return self.clean_weight * clean, self.lam * attacked
-
-    def log_epoch(self) -> dict[str, float]:
-        """Means over the epoch's batches of both losses."""
-        return {name: sum(v) / len(v) for name, v in self._totals.items()}
 
 
 def parameter_names(model: nn.Module, pattern: str | None) -> list[str]:

@@ -101,26 +101,7 @@ def refuse_without_factors(config: Any, option: str) -> None:
         raise ValueError(f"mf_train=False: {option} needs NeuMF's matrix factorisation")
 
 
-class _LoggingTrainer(EnhancedTrainer):
-    """Keeps numbers of batches for the epoch's row of the history."""
-
-    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
-        super().__init__(config, model, folder)
-        self._totals: dict[str, list[float]] = {}
-
-    def _train_epoch(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-        self._totals = {}
-        return super()._train_epoch(train_data, *args, **kwargs)
-
-    def _log(self, name: str, value: float) -> None:
-        self._totals.setdefault(name, []).append(value)
-
-    def log_epoch(self) -> dict[str, float]:
-        """Means over the epoch's batches."""
-        return {name: sum(v) / len(v) for name, v in sorted(self._totals.items())}
-
-
-class SamplingTrainer(_LoggingTrainer):
+class SamplingTrainer(EnhancedTrainer):
     """Trains on negatives of the method's own sampler, drawn in the fast loader."""
 
     def make_samplers(self, loader: FastTrainLoader) -> None:
@@ -146,7 +127,7 @@ class SamplingTrainer(_LoggingTrainer):
         return super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
 
 
-class WeighingTrainer(_LoggingTrainer):
+class WeighingTrainer(EnhancedTrainer):
     """Trains on a loss that is made of the triplets' losses.
 
     Attributes:

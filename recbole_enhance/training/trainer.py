@@ -38,7 +38,8 @@ class EnhancedTrainer(Trainer):
         folder: Where files go; None keeps everything in memory.
 
     Attributes:
-        history: One row per epoch: losses, seconds, :meth:`log_epoch`, and validation metrics.
+        history: One row per epoch: losses, seconds, means of what the batches gave :meth:`log`,
+            :meth:`log_epoch`, and validation metrics.
         best_epoch: The epoch whose parameters :meth:`evaluate` reports.
         generator: A method's own source of randomness: drawing from it leaves the backbone's
             random states alone, so that a neutral method is the backbone, bit for bit.
@@ -63,11 +64,26 @@ class EnhancedTrainer(Trainer):
         self._pending: dict[str, Any] | None = None
         self._bar: tqdm | None = None
         self._train_data: Any = None
+        self._logged: dict[str, list[Any]] = {}
+
+    # ---- what a method may call ------------------------------------------------------------
+
+    def log(self, name: str, value: float | torch.Tensor) -> None:
+        """Put a number of a batch into the mean that the epoch's row of ``history.csv`` shows.
+
+        Args:
+            name: The column.
+            value: A number; or a tensor, which stays on its device until the epoch ends, and whose
+                mean is taken in its own precision. Shape: ``()``.
+        """
+        self._logged.setdefault(name, []).append(
+            value.detach() if isinstance(value, torch.Tensor) else value
+        )
 
     # ---- what a method may override --------------------------------------------------------
 
     def log_epoch(self) -> dict[str, float]:
-        """What a method wants to see in the epoch's row of ``history.csv``."""
+        """What the epoch's row of ``history.csv`` shows that is no mean over batches."""
         return {}
 
     def method_state(self) -> dict[str, Any]:
@@ -143,7 +159,7 @@ class EnhancedTrainer(Trainer):
                 hook.remove()
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
-        self._epoch = epoch_idx
+        self._epoch, self._logged = epoch_idx, {}
         start = time.perf_counter()
         for module in self.model.modules():  # a wrapped backbone, too
             if hasattr(module, "begin_epoch"):
@@ -154,6 +170,7 @@ class EnhancedTrainer(Trainer):
                 "epoch": epoch_idx,
                 "train_loss": sum(loss) if isinstance(loss, tuple) else loss,
                 "train_seconds": round(time.perf_counter() - start, 4),
+                **{name: _mean(values) for name, values in sorted(self._logged.items())},
                 **self.log_epoch(),
             }
         )
@@ -342,6 +359,12 @@ class EnhancedTrainer(Trainer):
         self.load_method_state(state["method"])
         RandomState.from_plain(state["random"]).restore(**self._generators())
         logger.info("resumed after epoch %d", state["epoch"])
+
+
+def _mean(values: list[Any]) -> float:
+    if isinstance(values[0], torch.Tensor):
+        return torch.stack(values).mean().item()
+    return sum(values) / len(values)
 
 
 def _other_parameter(model: Any) -> dict[str, Any]:
