@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from recbole_enhance.compat import mends
-from recbole_enhance.evaluation.collector import EnhancedCollector, EnhancedEvaluator
+from recbole_enhance.evaluation.collector import EnhancedCollector
+from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
 from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
 from recbole_enhance.storage.tensor_files import load_tensors, refused_misfit
