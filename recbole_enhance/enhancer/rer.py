@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.model import MODELS, load_model
+from recbole_enhance.model.embeddings import embedding_tables, names_of_weights
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import WHOLE, one_of, refuse_out_of_range
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.perturbation import NORMS, ascend, step_size
@@ -241,16 +243,14 @@ def parameter_names(model: nn.Module, pattern: str | None) -> list[str]:
         pattern: Regular expression; None takes embedding tables, or all where there are none.
 
     Raises:
-        ValueError: If no parameter is called so.
+        OptionError: If no parameter is called so.
     """
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     if pattern is None:
-        tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-        parameters = dict(model.named_parameters())
-        return [name for name in names if id(parameters[name]) in tables] or names
+        return names_of_weights(model, embedding_tables(model).values()) or names
     chosen = [name for name in names if re.search(pattern, name)]
     if not chosen:
-        raise ValueError(f"rer_params={pattern}: no parameter is called so; {', '.join(names)}")
+        raise OptionError("rer_params", pattern, f"no parameter is called so; {', '.join(names)}")
     return chosen
 
 

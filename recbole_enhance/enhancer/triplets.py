@@ -10,6 +10,8 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor
 
 from recbole_enhance.data.loaders import FastTrainLoader
+from recbole_enhance.model.embeddings import table_called
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import Allowed, refuse_out_of_range
 from recbole_enhance.storage.random_state import kept_random_state
 from recbole_enhance.storage.run_folder import RunFolder
@@ -168,9 +170,10 @@ class WeighingTrainer(EnhancedTrainer):
 
     def _checked(self, losses: Tensor, *scores: Tensor) -> Tensor | None:
         if losses.shape != self._batch[self.config["USER_ID_FIELD"]].shape:
-            raise ValueError(
-                f"backbone={self.config['model']}: {tuple(losses.shape)} losses "
-                f"for {len(self._batch)} triplets"
+            raise OptionError(
+                "backbone",
+                self.config["model"],
+                f"{tuple(losses.shape)} losses for {len(self._batch)} triplets",
             )
         return self.combine(losses, *scores)
 
@@ -199,7 +202,7 @@ def factors(model: Any) -> Factors:
             ``item_embedding`` whose product scores, or with a ``forward()`` that gives both.
 
     Raises:
-        ValueError: If the model has neither.
+        OptionError: If the model has neither.
     """
     if isinstance(model, NeuMF):
         size = model.mf_embedding_size
@@ -208,17 +211,17 @@ def factors(model: Any) -> Factors:
         return Factors(users, model.item_mf_embedding.weight.detach(), live=False)
     found = _propagated(model) or _tables(model)
     if found is None or found[0].shape[1] != found[1].shape[1]:
-        raise ValueError(
-            f"backbone={type(model).__name__}: has no user and item vectors whose product scores"
+        raise OptionError(
+            "backbone", type(model).__name__, "has no user and item vectors whose product scores"
         )
     return Factors(*found)
 
 
 def _tables(model: Any) -> tuple[Tensor, Tensor, bool] | None:
-    tables = [getattr(model, f"{kind}_embedding", None) for kind in ("user", "item")]
-    if not all(isinstance(table, torch.nn.Embedding) for table in tables):
+    users, items = (table_called(model, f"{kind}_embedding") for kind in ("user", "item"))
+    if users is None or items is None:
         return None
-    return tables[0].weight.detach(), tables[1].weight.detach(), True  # type: ignore[union-attr]
+    return users.weight.detach(), items.weight.detach(), True
 
 
 def _propagated(model: Any) -> tuple[Tensor, Tensor, bool] | None:

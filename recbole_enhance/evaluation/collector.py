@@ -12,6 +12,8 @@ from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.data.groups import user_groups
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.concentration import popularity_groups
+from recbole_enhance.model.embeddings import table_called
+from recbole_enhance.options.errors import OptionError
 
 _MAX_CELLS = 1 << 22  # of the comparisons that rank a batch's positives
 
@@ -57,13 +59,14 @@ class EnhancedCollector(Collector):
         """Refuse a model that lacks what a metric reads of it.
 
         Raises:
-            ValueError: If an item table is needed, and there is none.
+            OptionError: If an item table is needed, and there is none.
         """
-        table = getattr(model, "item_embedding", None)
-        if self.register.need("data.item_embedding") and not isinstance(table, torch.nn.Embedding):
-            raise ValueError(
-                f"metrics={self.config['metrics']}: {type(model).__name__} has no table "
-                "item_embedding, which EmbeddingILD needs"
+        needed = self.register.need("data.item_embedding")
+        if needed and table_called(model, "item_embedding") is None:
+            raise OptionError(
+                "metrics",
+                self.config["metrics"],
+                f"{type(model).__name__} has no table item_embedding, which EmbeddingILD needs",
             )
 
     def data_collect(self, train_data: Any) -> None:

@@ -13,6 +13,7 @@ from torch.nn.functional import cosine_similarity
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.enhancer.dvr.policy import Action, select, soften, standardize
 from recbole_enhance.enhancer.dvr.reward import Reward
+from recbole_enhance.model.embeddings import user_and_item_tables
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
 from recbole_enhance.storage.random_state import seeded
 from recbole_enhance.storage.run_folder import RunFolder
@@ -64,7 +65,7 @@ class DVRTrainer(EnhancedTrainer):
         self.warmup_epochs = config["dvr_warmup_epochs"]
         fit_rate, policy_rate = config["dvr_learning_rate"], config["dvr_policy_learning_rate"]
 
-        self.user_tables, self.item_tables = embedding_tables(model)
+        self.user_tables, self.item_tables = user_and_item_tables(model, "DVR")
         self.pairwise = config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
         self.criterion = make_weighable(model)
         self.encoder, self.valuator = self._build_valuator(config)
@@ -333,22 +334,3 @@ _PLAIN_STATE = (
     "probabilities",
     "seen",
 )
-
-
-def embedding_tables(model: Any) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-    """Find the tables of users and of items, in the order of definition.
-
-    Args:
-        model: A general recommender.
-
-    Raises:
-        ValueError: If either is missing.
-    """
-    tables = [(name.lower(), m) for name, m in model.named_modules() if isinstance(m, nn.Embedding)]
-    users = [m for name, m in tables if "user" in name and m.num_embeddings == model.n_users]
-    items = [m for name, m in tables if "item" in name and m.num_embeddings == model.n_items]
-    if not users or not items:
-        raise ValueError(
-            f"backbone={type(model).__name__}: DVR needs embedding tables of users and of items"
-        )
-    return users, items

@@ -39,8 +39,10 @@ from recbole_enhance.enhancer.til.lookahead import (
     probe,
     sparse_gradients,
 )
-from recbole_enhance.enhancer.til.outer import Triplets, user_and_item_tables
+from recbole_enhance.enhancer.til.outer import Triplets
 from recbole_enhance.enhancer.triplets import check_triplets, pairwise
+from recbole_enhance.model.embeddings import names_of_weights, user_and_item_tables
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import WHOLE, Allowed, one_of
 from recbole_enhance.storage.random_state import RandomState, kept_random_state, seeded
 from recbole_enhance.storage.run_folder import RunFolder
@@ -96,16 +98,18 @@ class TILTrainer(EnhancedTrainer):
             raise ValueError(
                 f"til_clusters={self.n_clusters}: at most the number of items, {model.n_items - 1}"
             )
-        users, items = user_and_item_tables(model)
+        users, items = user_and_item_tables(model, "TIL")
         self.users, self.items = users[0], items[0]
+        if self.users.embedding_dim != self.items.embedding_dim:
+            raise OptionError(
+                "backbone",
+                type(model).__name__,
+                "TIL needs embedding tables of users and of items, of one width",
+            )
         self.tables = [*users, *items]
-        tables = {id(table.weight) for table in self.tables}
-        every = config["til_lookahead"] == "all"
-        self.names = [
-            name
-            for name, p in model.named_parameters()
-            if p.requires_grad and (every or id(p) in tables)
-        ]
+        self.names = names_of_weights(model, self.tables)
+        if config["til_lookahead"] == "all":
+            self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         parameters = dict(model.named_parameters())
         self.looked = [parameters[name] for name in self.names]
         self.displaced = Displaced(self.looked, model.buffers())
