@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recbole_enhance.data.loaders import FastTrainLoader
 from recbole_enhance.model.embeddings import table_called
-from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.options.read import Allowed, refuse_out_of_range
 from recbole_enhance.storage.random_state import kept_random_state
 from recbole_enhance.storage.run_folder import RunFolder
@@ -117,7 +117,7 @@ class SamplingTrainer(EnhancedTrainer):
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Train, with the arguments and the result of RecBole's ``fit``."""
         if not isinstance(train_data, FastTrainLoader):
-            raise ValueError(
+            raise InputError(
                 f"{self.config.method.name}: needs the fast training loader, on one device"
             )
         self.make_samplers(train_data)

@@ -34,6 +34,7 @@ from recbole_enhance.enhancer.iacn.fused import (
 )
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range
 from recbole_enhance.storage.random_state import seeded
 from recbole_enhance.storage.run_folder import RunFolder
@@ -220,9 +221,11 @@ class InterestAware(_Backbone):
         share, scale = config["iacn_aux_share"], config["iacn_aux_init_scale"]
         size = min(max(1, round(share * table.embedding_dim)), table.embedding_dim - 1)
         if size < 1:
-            raise ValueError(
-                f"backbone={type(self).__name__}: IaCN parts item vectors of 2 numbers or more, "
-                f"and these have {table.embedding_dim}"
+            raise OptionError(
+                "backbone",
+                type(self).__name__,
+                "IaCN parts item vectors of 2 numbers or more, and these have "
+                f"{table.embedding_dim}",
             )
         self.iacn_table = [fuse(table, size, first_row, n_items, float(self.iacn_delta))]
         self._share_history(config)

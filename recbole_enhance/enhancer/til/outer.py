@@ -8,6 +8,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.options.errors import InputError
 
 
 class Triplets:
@@ -19,7 +20,7 @@ class Triplets:
         prefix: Of the negative's column.
 
     Raises:
-        ValueError: If nothing can be drawn.
+        InputError: If nothing can be drawn.
     """
 
     def __init__(self, positives: Any, known: Sequence[Any], prefix: str) -> None:
@@ -30,7 +31,7 @@ class Triplets:
         free = self.used.counts[rows[self._user]] < self.used.n_items - 1
         self._users, self._items = rows[self._user][free], rows[self._item][free]
         if not len(self._users):
-            raise ValueError("til_outer: there is no interaction of a user who has a negative")
+            raise InputError("til_outer: there is no interaction of a user who has a negative")
 
     def draw(self, n: int, generator: torch.Generator) -> Interaction:
         """Draw ``n`` triplets."""
