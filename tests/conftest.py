@@ -1,10 +1,14 @@
 import pytest
 import recbole.evaluator.register as recbole_metrics
 import torch
+from hypothesis import settings
 
 pytest.register_assert_rewrite("recbole_enhance.testing")
 
 from recbole_enhance.testing.worlds import write_feature_toy, write_toy
+
+settings.register_profile("any machine", deadline=None)  # a busy one is slow at times
+settings.load_profile("any machine")
 
 TABLES = ("metrics_dict", "metric_information", "metric_types", "smaller_metrics")
 RECBOLES = {name: getattr(recbole_metrics, name).copy() for name in TABLES}
