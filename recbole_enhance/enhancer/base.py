@@ -19,6 +19,7 @@ class Enhancer:
             raises ``ValueError`` with the reason and the backbones that do work.
         adapt: Makes the class that RecBole shall take the backbone for, before ``MODEL_TYPE`` and
             all that follows from it are read off the class; or None.
+        choose: Called as ``choose(config)`` for the trainer where options decide which; or None.
         prepare: Called as ``prepare(config, dataset)`` with RecBole's dataset before it is split;
             or None.
     """
@@ -30,3 +31,8 @@ class Enhancer:
     wrap: Callable[[type], type] | None = None
     adapt: Callable[[type], type] | None = None
     prepare: Callable[[Any, Any], None] | None = None
+    choose: Callable[[Any], type] | None = None
+
+    def trainer_for(self, config: Any) -> type | None:
+        """The trainer mix-in under these options, or None."""
+        return self.trainer if self.choose is None else self.choose(config)

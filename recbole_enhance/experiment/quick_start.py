@@ -278,6 +278,7 @@ def _report(
         "parameters": sum(p.numel() for p in trainer.model.parameters()),
         "seconds": {key: round(value, 3) for key, value in seconds.items()},
         "train_seconds_per_epoch": round(sum(per_epoch) / len(per_epoch), 4) if per_epoch else None,
+        **trainer.report(),
         "peak_memory_mb": round(resources.peak_mb(), 1),
         "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1)
         if config["device"].type == "cuda"

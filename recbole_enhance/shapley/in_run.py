@@ -11,8 +11,6 @@ Reference:
     Wang, Mittal, Song, Jia. "Data Shapley in One Training Run." in ICLR 2025.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop, SparseAdam
@@ -108,43 +106,3 @@ def step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
                 size = group["lr"] / (squares.sqrt() + group["eps"])
                 sizes[parameter] = torch.where(squares > 0, size, 0.0)
     return sizes
-
-
-class Ledger(NamedTuple):
-    """Sums over the visits of each training interaction.
-
-    Attributes:
-        total: Sum of its values. Shape: ``(interactions,)``, float64 as are the squares.
-        squares: Sum of their squares.
-        visits: How often it was valued.
-    """
-
-    total: Tensor
-    squares: Tensor
-    visits: Tensor
-
-    @classmethod
-    def empty(cls, n: int) -> "Ledger":
-        """A ledger of n interactions that nobody has visited."""
-        zeros = torch.zeros(n, dtype=torch.float64)
-        return cls(zeros, zeros.clone(), torch.zeros(n, dtype=torch.long))
-
-    def add(self, rows: Tensor, values: Tensor) -> None:
-        """Enter a batch, in place; a row may come more than once. Shape of both: ``(batch,)``."""
-        values = values.to(self.total)
-        self.total.index_add_(0, rows, values)
-        self.squares.index_add_(0, rows, values.square())
-        self.visits.index_add_(0, rows, torch.ones_like(rows))
-
-    def standard_error(self) -> Tensor:
-        r"""Of the sum: :math:`\sqrt{n} s` over n visits; NaN below two. Shape: as the sums.
-
-        Example:
-            >>> ledger = Ledger.empty(2)
-            >>> ledger.add(torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0, 5.0]))
-            >>> ledger.total.tolist(), ledger.standard_error().tolist()
-            ([4.0, 5.0], [2.0, nan])
-        """
-        n = self.visits.double()
-        spread = (self.squares - self.total.square() / n).clamp(min=0)
-        return torch.where(n > 1, (n / (n - 1) * spread).sqrt(), float("nan"))

@@ -87,6 +87,10 @@ class EnhancedTrainer(Trainer):
         """What the epoch's row of ``history.csv`` shows that is no mean over batches."""
         return {}
 
+    def report(self) -> dict[str, Any]:
+        """What ``metrics.json`` says of the method: plain values."""
+        return {}
+
     def method_state(self) -> dict[str, Any]:
         """State of the method that a checkpoint must hold: tensors and plain values."""
         return {}
@@ -388,7 +392,7 @@ def make_trainer(config: Any, model: Any, folder: RunFolder | None) -> EnhancedT
         folder: Where files go, or None.
     """
     base = get_trainer(config["MODEL_TYPE"], config["model"])
-    method = config.method.trainer if config.method and config.method.trainer else EnhancedTrainer
+    method = (config.method and config.method.trainer_for(config)) or EnhancedTrainer
     bases = (method,) if base is Trainer else (method, base)
     return type(f"{config['label'].replace('-', '')}Trainer", bases, {})(config, model, folder)
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.shapley.games import all_coalitions, shapley_values
-from recbole_enhance.shapley.in_run import Ledger, odd_weights, step_sizes, values_from_slopes
+from recbole_enhance.shapley.in_run import odd_weights, step_sizes, values_from_slopes
 
 N = 8  # samples of a batch; 2^8 coalitions
 
@@ -164,13 +164,3 @@ def test_a_coordinate_without_a_gradient_has_no_step():
 def test_an_unknown_optimiser_is_refused():
     with pytest.raises(OptionError, match="learner=rprop: one of adam"):
         step_sizes(torch.optim.Rprop([nn.Parameter(torch.zeros(1))]))
-
-
-def test_the_ledgers_standard_error_is_that_of_a_sum(generator):
-    visits = torch.randn((40, 5), generator=generator, dtype=torch.float64)
-    ledger = Ledger.empty(5)
-    for row in visits:
-        ledger.add(torch.arange(5), row)
-    torch.testing.assert_close(ledger.total, visits.sum(0))
-    torch.testing.assert_close(ledger.standard_error(), visits.std(0) * 40**0.5)
-    assert (ledger.visits == 40).all()

@@ -18,8 +18,12 @@ from recbole.utils import InputType, ModelType
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.enhancer.dvr.estimator import NETWORKS
 from recbole_enhance.enhancer.dvr.policy import NORMALIZATIONS, WEIGHTINGS
-from recbole_enhance.enhancer.dvr.reward import needs_categories, parse_reward
-from recbole_enhance.enhancer.dvr.trainer import DVRTrainer
+from recbole_enhance.enhancer.dvr.in_run import InRunTrainer
+from recbole_enhance.enhancer.dvr.reward import parse_reward
+from recbole_enhance.enhancer.dvr.trainer import HarsanyiTrainer
+from recbole_enhance.enhancer.dvr.utility import parse_rewards
+from recbole_enhance.metric.registry import requirements_of
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range, whole
 
 # General recommenders with one loss per sample and tables of users and items; tests run them all.
@@ -37,8 +41,18 @@ BACKBONES = (
     "TransGNN",
 )
 
+VALUES = ("inrun", "harsanyi")
+UTILITIES = ("validation", "leave_one_out")
+# Which weightings each kind of values knows.
+_WEIGHTINGS = {"inrun": ("soft", "direct"), "harsanyi": ("soft", "sample")}
+
 # Option -> what it must be, and how that is said.
 _ALLOWED: Allowed = {
+    "dvr_values": one_of(VALUES),
+    "dvr_utility": one_of(UTILITIES),
+    "dvr_strength": (lambda x: x is None or x >= 0, "at least 0, or ~"),
+    "dvr_reward_samples": WHOLE,
+    "dvr_refresh_steps": WHOLE,
     "dvr_network": one_of(NETWORKS),
     "dvr_weighting": one_of(WEIGHTINGS),
     "dvr_normalization": one_of(NORMALIZATIONS),
@@ -56,7 +70,6 @@ _ALLOWED: Allowed = {
     "dvr_act_ratio": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
     "dvr_eps": (lambda x: 0 < x < 0.5, "above 0 and below 0.5"),
     "dvr_baseline_momentum": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
-    "eval_step": (whole, "a whole number above 0, as DVR needs validation"),
 }
 
 
@@ -72,14 +85,32 @@ def check(config: Any) -> None:
             f"(user, item, label) with one loss each; backbones that work: {', '.join(BACKBONES)}"
         )
     refuse_out_of_range(config, _ALLOWED)
-    reward, _ = parse_reward(config["dvr_reward"])
-    if needs_categories(reward) and not config["item_category_field"]:
-        raise ValueError(f"dvr_reward={config['dvr_reward']}: needs item_category_field")
+    kind, weighting = config["dvr_values"], config["dvr_weighting"]
+    if weighting not in _WEIGHTINGS[kind]:
+        allowed = ", ".join(_WEIGHTINGS[kind])
+        raise OptionError("dvr_weighting", weighting, f"with dvr_values={kind} one of {allowed}")
+    utility = config["dvr_utility"]
+    if kind == "harsanyi" and utility != "validation":
+        raise OptionError("dvr_utility", utility, "with dvr_values=harsanyi validation only")
+    if utility == "leave_one_out":
+        return
+    if not whole(config["eval_step"]):
+        raise OptionError(
+            "eval_step", config["eval_step"], "a whole number above 0, as DVR needs validation"
+        )
+    if kind == "harsanyi":
+        names = [parse_reward(config["dvr_reward"])[0]]
+    else:
+        names = [part.name for part in parse_rewards(config["dvr_reward"])]
+    needed = frozenset[str]().union(*map(requirements_of, names))
+    for need, option in (("categories", "item_category_field"), ("groups", "group_fields")):
+        if need in needed and not config[option]:
+            raise OptionError("dvr_reward", config["dvr_reward"], f"needs {option}")
 
 
 DVR = Enhancer(
     name="DVR",
     paper="Explainable Data Valuation and Metric Adaption for Recommendation (arXiv 2502.08685)",
     check=check,
-    trainer=DVRTrainer,
+    choose=lambda config: InRunTrainer if config["dvr_values"] == "inrun" else HarsanyiTrainer,
 )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-WEIGHTINGS = ("soft", "sample")
+WEIGHTINGS = ("soft", "sample", "direct")
 NORMALIZATIONS = ("sigmoid", "minmax", "rank")
 
 

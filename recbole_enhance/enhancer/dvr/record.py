@@ -66,3 +66,72 @@ class ValueRecord:
         """Restore what :meth:`state` gave."""
         self.values, self.probabilities = state["values"].cpu(), state["probabilities"].cpu()
         self.seen = state["seen"].cpu()
+
+
+class ValueSums:
+    """Each training interaction's values, summed over the visits of a run.
+
+    Args:
+        n: Number of interactions.
+
+    Attributes:
+        total: Sum of the values. Shape: ``(n,)``, float64 as are the squares.
+        squares: Sum of their squares. Shape: ``(n,)``.
+        visits: How often the interaction was valued. Shape: ``(n,)``.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.total = torch.zeros(n, dtype=torch.float64)
+        self.squares = torch.zeros(n, dtype=torch.float64)
+        self.visits = torch.zeros(n, dtype=torch.long)
+
+    def add(self, rows: Tensor, values: Tensor) -> None:
+        """Count a batch in.
+
+        Args:
+            rows: Interaction of each sample, more than once with several negatives. Shape:
+                ``(batch,)``.
+            values: Shape: ``(batch,)``.
+        """
+        values = values.double()
+        self.total.index_add_(0, rows, values)
+        self.squares.index_add_(0, rows, values.square())
+        self.visits.index_add_(0, rows, torch.ones_like(rows))
+
+    def standard_error(self) -> Tensor:
+        r"""Of the sum: :math:`\sqrt{n} s` over n visits; NaN below two. Shape: ``(n,)``.
+
+        Example:
+            >>> sums = ValueSums(2)
+            >>> sums.add(torch.tensor([0, 0, 1]), torch.tensor([1.0, 3.0, 5.0]))
+            >>> sums.total.tolist(), sums.standard_error().tolist()
+            ([4.0, 5.0], [2.0, nan])
+        """
+        n = self.visits.double()
+        spread = (self.squares - self.total.square() / n).clamp(min=0)
+        return torch.where(n > 1, (n / (n - 1) * spread).sqrt(), torch.nan)
+
+    def write(self, folder: RunFolder, dataset: Any) -> None:
+        """Write ``values.csv.gz``: one row per training interaction, in the training file's order.
+
+        Args:
+            folder: The run's folder.
+            dataset: The training part.
+        """
+        fields = (dataset.uid_field, dataset.iid_field)
+        tokens = [dataset.id2token(field, dataset.inter_feat[field].numpy()) for field in fields]
+        numbers = [
+            ["" if x != x else f"{x:.6g}" for x in column.tolist()]
+            for column in (self.total, self.standard_error())
+        ]
+        header = [*fields, "value", "standard_error", "times_seen"]
+        folder.write_csv_gz("values.csv.gz", header, [*tokens, *numbers, self.visits.tolist()])
+
+    def state(self) -> dict[str, Tensor]:
+        """What a continued run needs."""
+        return {"total": self.total, "squares": self.squares, "visits": self.visits}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state` gave."""
+        self.total, self.squares = state["total"].cpu(), state["squares"].cpu()
+        self.visits = state["visits"].cpu()

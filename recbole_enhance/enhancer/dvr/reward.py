@@ -54,11 +54,6 @@ def parse_reward(text: str) -> tuple[str, int]:
     return name, int(k)
 
 
-def needs_categories(name: str) -> bool:
-    """Whether the metric reads the items' categories."""
-    return "data.item_category" in recbole_metrics.metric_information.get(name, ())
-
-
 class Reward:
     """Measures a model on users' held-out interactions.
 

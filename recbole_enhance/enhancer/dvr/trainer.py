@@ -21,7 +21,7 @@ from recbole_enhance.training.losses import make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
 
 
-class DVRTrainer(EnhancedTrainer):
+class HarsanyiTrainer(EnhancedTrainer):
     """Trains a backbone on valued samples, and what values them on the reward.
 
     One random generator of its own draws selections and users, so the backbone's random numbers are

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from recbole_enhance.enhancer.dvr.record import ValueRecord
+from recbole_enhance.enhancer.dvr.record import ValueRecord, ValueSums
 
 
 def add(record, rows, values, w=0.5):
@@ -50,3 +50,13 @@ def test_its_state_is_all_there_is():
     for one in (record, other):
         add(one, [1], [5.0])
     assert all(torch.equal(a, b) for a, b in zip(record.state().values(), other.state().values()))
+
+
+def test_the_standard_error_is_that_of_a_sum(generator):
+    visits = torch.randn((40, 5), generator=generator, dtype=torch.float64)
+    sums = ValueSums(5)
+    for row in visits:
+        sums.add(torch.arange(5), row)
+    torch.testing.assert_close(sums.total, visits.sum(0))
+    torch.testing.assert_close(sums.standard_error(), visits.std(0) * 40**0.5)
+    assert (sums.visits == 40).all()

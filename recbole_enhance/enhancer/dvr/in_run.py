@@ -1,0 +1,229 @@
+"""DVR with values in closed form: each sample by what its part of a step does to a metric."""
+
+from typing import Any
+
+import torch
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_enhance.data.loaders import FullRankingLoader
+from recbole_enhance.data.rows import ROW_ID, number_rows
+from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.enhancer.dvr.record import ValueSums
+from recbole_enhance.enhancer.dvr.utility import (
+    Gradient,
+    ListUtility,
+    LossUtility,
+    Utility,
+    parse_rewards,
+)
+from recbole_enhance.metric import ranking
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.shapley.in_run import odd_weights, step_sizes, values_from_slopes
+from recbole_enhance.storage.random_state import kept_random_state
+from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.training.forward_mode import DirectionalLoss
+from recbole_enhance.training.losses import make_weighable
+from recbole_enhance.training.trainer import EnhancedTrainer
+
+_PLAIN_EPOCHS = 2  # in which tables of small random numbers say nothing of what a sample is worth
+
+# Where the option is not given, by (whether the gradient is added, whether accuracy is rewarded).
+_STRENGTHS = {(False, True): 0.2, (False, False): 0.05, (True, True): 0.04, (True, False): 0.02}
+
+
+class InRunTrainer(EnhancedTrainer):
+    """Trains a backbone on samples that are weighed by their in-run Shapley values.
+
+    Attributes:
+        loss: The backbone's loss with each sample's slope.
+        utility: What is to be raised; some validation interactions or training interactions are
+            its judges.
+        gradient: Of the utility, by the parameter's name, as the last judges saw it.
+        direction: The step that raises the utility most, :math:`\\eta H \\nabla U`, by the
+            parameter's name; empty until the optimiser has made a step.
+        record: The values of the run.
+    """
+
+    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
+        super().__init__(config, model, folder)
+        self.adds_gradient = config["dvr_weighting"] == "direct"
+        self.strength = self._strength()
+        self.refresh_steps = config["dvr_refresh_steps"]
+        self.loss = DirectionalLoss(model, make_weighable(model))
+        self.utility: Utility | None = None
+        self.gradient: Gradient = {}
+        self.direction: Gradient = {}
+        self.record = ValueSums(0)
+
+    def _strength(self) -> float:
+        """That of the options, or one by what is rewarded: accuracy stands more."""
+        given = self.config["dvr_strength"]
+        if given is not None:
+            return float(given)
+        names = {"loss"}
+        if self.config["dvr_utility"] == "validation":
+            names = {part.name for part in parse_rewards(self.config["dvr_reward"])}
+        accuracy = names <= {"loss", *ranking.ACCURACY}
+        return _STRENGTHS[self.adds_gradient, accuracy]
+
+    def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Train; a part of the validation data judges, the other one selects the epoch."""
+        n, training = number_rows(train_data), train_data._dataset
+        self.record = ValueSums(n)
+        self.item_tensor = training.get_item_feature().to(self.device)
+        self.tot_item_num = training.item_num
+        self._judging: Tensor | None = None  # training interactions that judge now, (n,)
+        self.validation = {"judges": 0, "selects": len(valid_data._dataset) if valid_data else 0}
+        if self.config["dvr_utility"] == "leave_one_out":
+            self.utility = self._utility_of_training(training)
+        else:
+            judges, valid_data = self._part(training, valid_data)
+            self.utility = self._utility_of_validation(training, judges)
+        hook = self.optimizer.register_step_pre_hook(lambda *_: self._add_gradient())
+        try:
+            return super().fit(train_data, valid_data, *args, **kwargs)
+        finally:
+            hook.remove()
+
+    def _part(self, training: Any, valid_data: Any) -> tuple[Any, Any]:
+        """Half of the validation interactions as judges, and a loader of those that select.
+
+        With strength 0 the values move nothing, and all of them select.
+        """
+        if not valid_data or len(valid_data._dataset) < 2:
+            raise OptionError(
+                "dvr_utility",
+                self.config["dvr_utility"],
+                f"needs two validation interactions, eval_args.split="
+                f"{self.config['eval_args']['split']} leaves less; leave_one_out needs none",
+            )
+        held_out = valid_data._dataset
+        rows = held_out.inter_feat
+        generator = torch.Generator().manual_seed(self.config["seed"])
+        judges = torch.randperm(len(rows), generator=generator) < len(rows) // 2
+        judging = held_out.copy(rows[judges])
+        self.validation["judges"] = len(judging)
+        if self.strength == 0:
+            return judging, valid_data
+        selecting = held_out.copy(rows[~judges])
+        self.validation["selects"] = len(selecting)
+        if isinstance(valid_data, FullRankingLoader):
+            return judging, FullRankingLoader(self.config, selecting, [training, judging])
+        sampler = valid_data._sampler
+        return judging, type(valid_data)(self.config, selecting, sampler, shuffle=False)
+
+    def _utility_of_validation(self, training: Any, judges: Any) -> Utility:
+        parts = parse_rewards(self.config["dvr_reward"])
+        if parts[0].name != "loss":
+            return ListUtility(parts, self.config, training, judges, self._full_sort_batch_eval)
+        rows = judges.inter_feat
+        pairs = rows[judges.uid_field], rows[judges.iid_field]
+        used = UserLists.of_datasets([training, judges])
+        return LossUtility(self.config, self.loss.criterion, lambda _: pairs, used, judges)
+
+    def _utility_of_training(self, training: Any) -> Utility:
+        rows = training.inter_feat
+        users, items = rows[training.uid_field], rows[training.iid_field]
+
+        def judges(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            """Half of the interactions, drawn anew: they judge the others, never themselves."""
+            self._judging = torch.rand(len(users), generator=generator) < 0.5
+            return users[self._judging], items[self._judging]
+
+        used = UserLists.of_datasets([training])
+        return LossUtility(self.config, self.loss.criterion, judges, used, training)
+
+    # ---- one epoch, one batch --------------------------------------------------------------
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> Any:
+        self._steps = 0
+        self._weighs = self.strength > 0 and epoch_idx >= _PLAIN_EPOCHS
+        return super()._train_epoch(train_data, epoch_idx, self._valued_loss, show_progress)
+
+    def _valued_loss(self, batch: Any) -> Any:
+        """The backbone's loss, each sample weighed by its value."""
+        if self._steps % self.refresh_steps == 0:
+            self._refresh()
+        self._steps += 1
+        if not self.direction:
+            return self.model.calculate_loss(batch)
+        return self.loss.along(
+            self.direction, batch, lambda losses, slopes: self._weigh(batch, losses, slopes)
+        )
+
+    def _refresh(self) -> None:
+        """Draw judges, and find the direction that raises the utility."""
+        sizes = step_sizes(self.optimizer)
+        if not sizes:  # Adam has no scale before its first step
+            return
+        assert self.utility is not None  # fit has made it
+        self.model.eval()
+        with kept_random_state():
+            self.gradient, utility = self.utility.gradient(self.model, self.generator)
+        self.model.train()
+        named = dict(self.model.named_parameters())
+        self.direction = {
+            name: sizes[named[name]] * gradient
+            for name, gradient in self.gradient.items()
+            if named[name] in sizes
+        }
+        self.log("dvr_utility", utility)
+
+    def _weigh(self, batch: Any, losses: Tensor, slopes: Tensor) -> Tensor | None:
+        """Value the batch, and give the losses their weights."""
+        if losses.shape != batch[self.config["USER_ID_FIELD"]].shape:
+            raise OptionError(
+                "backbone",
+                self.config["model"],
+                f"{tuple(losses.shape)} losses for {len(batch)} samples",
+            )
+        values = values_from_slopes(slopes)
+        rows, valued = batch[ROW_ID].cpu(), torch.ones(len(values), dtype=torch.bool)
+        if self._judging is not None:
+            valued = ~self._judging[rows]
+            values = values * valued.to(values)
+        self.log("dvr_gain", values.sum())
+        if self.config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE:
+            # A negative shares the row of its positive.
+            valued &= batch[self.config["LABEL_FIELD"]].cpu() > 0.5
+        self.record.add(rows[valued], values.cpu()[valued])
+        if not self._weighs or self.adds_gradient:
+            return None
+        weights = odd_weights(values, self.strength)
+        self.log("dvr_weight_std", weights.std(correction=0))
+        return weights
+
+    def _add_gradient(self) -> None:
+        """Add the utility's gradient to the loss's, at ``dvr_strength`` times its norm."""
+        if not (self.adds_gradient and self._weighs and self.gradient):
+            return
+        named = dict(self.model.named_parameters())
+        own = [p.grad for p in named.values() if p.grad is not None]
+        lengths = torch.nn.utils.get_total_norm(own), torch.nn.utils.get_total_norm(
+            list(self.gradient.values())
+        )
+        scale = -self.strength * lengths[0] / lengths[1]  # the optimiser descends
+        for name, gradient in self.gradient.items():
+            if named[name].grad is not None:
+                named[name].grad.add_(scale * gradient)
+
+    # ---- files -----------------------------------------------------------------------------
+
+    def method_state(self) -> dict[str, Any]:
+        """The values; the direction is found anew in each epoch."""
+        return self.record.state()
+
+    def load_method_state(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`method_state` gave."""
+        self.record.load_state(state)
+
+    def report(self) -> dict[str, Any]:
+        """How validation was parted."""
+        return {"dvr_validation": self.validation}
+
+    def write_results(self, folder: RunFolder) -> None:
+        """Write ``values.csv.gz``."""
+        self.record.write(folder, self._train_data._dataset)
