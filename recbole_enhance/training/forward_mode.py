@@ -6,6 +6,7 @@ loss is a function of its parameters, and without a gradient per sample. For mat
 it is three more row gathers, for a graph backbone one more propagation.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,6 +34,11 @@ class DirectionalLoss(nn.Module):
     def __init__(self, model: nn.Module, criterion: WeightedLoss) -> None:
         super().__init__()
         self.model, self.criterion = model, criterion
+        self._has_graphs = any(
+            isinstance(value, Tensor) and value.is_sparse
+            for module in model.modules()
+            for value in vars(module).values()
+        )
 
     def forward(self, batch: Any) -> Any:
         """The backbone's own loss."""
@@ -58,23 +64,25 @@ class DirectionalLoss(nn.Module):
 
         def combine(losses: Tensor, *scores: Tensor) -> Tensor | None:
             primal, slopes = forward_ad.unpack_dual(losses)
-            slopes = torch.zeros_like(primal) if slopes is None else slopes
-            weights = weigh(primal.detach(), slopes.detach())
+            slopes = torch.zeros_like(primal) if slopes is None else slopes.detach()
+            level.close()  # what follows, as a penalty on embeddings, needs no slope
+            weights = weigh(losses.detach(), slopes)
             return (
-                None if weights is None else reduce_losses(self.criterion.module, weights * primal)
+                None if weights is None else reduce_losses(self.criterion.module, weights * losses)
             )
 
         self.criterion.combine = combine
         try:
-            with forward_ad.dual_level(), _SparseProducts():
+            with contextlib.ExitStack() as level:
+                level.enter_context(forward_ad.dual_level())
+                if self._has_graphs:
+                    level.enter_context(_SparseProducts())
                 duals = {
                     f"model.{name}": forward_ad.make_dual(parameter, direction[name])
                     for name, parameter in self.model.named_parameters()
                     if name in direction
                 }
-                loss = functional_call(self, duals, (batch,))
-                parts = loss if isinstance(loss, tuple) else (loss,)
-                parts = tuple(forward_ad.unpack_dual(part).primal for part in parts)
+                return functional_call(self, duals, (batch,))
         except NotImplementedError as error:
             reason = str(error).partition("\n")[0]
             raise InputError(
@@ -82,7 +90,6 @@ class DirectionalLoss(nn.Module):
             ) from error
         finally:
             self.criterion.combine = None
-        return parts if isinstance(loss, tuple) else parts[0]
 
 
 class _SparseProducts(TorchFunctionMode):

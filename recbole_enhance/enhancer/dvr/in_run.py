@@ -202,8 +202,9 @@ class InRunTrainer(EnhancedTrainer):
             return
         named = dict(self.model.named_parameters())
         own = [p.grad for p in named.values() if p.grad is not None]
-        lengths = torch.nn.utils.get_total_norm(own), torch.nn.utils.get_total_norm(
-            list(self.gradient.values())
+        lengths = (
+            torch.nn.utils.get_total_norm(own),
+            torch.nn.utils.get_total_norm(list(self.gradient.values())),
         )
         scale = -self.strength * lengths[0] / lengths[1]  # the optimiser descends
         for name, gradient in self.gradient.items():

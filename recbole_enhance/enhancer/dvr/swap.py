@@ -17,6 +17,7 @@ from torch import Tensor
 
 from recbole_enhance.metric.fairness import group_statistics
 
+_BLOCK = 8
 _CLIP = 20  # medians; a swap that was hardly ever to be drawn must not decide alone
 
 
@@ -33,6 +34,39 @@ class Swaps(NamedTuple):
     place: Tensor
     outsider: Tensor
     weight: Tensor
+
+
+def best(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """The n largest of each row, and where they are; torch's top-k in two steps.
+
+    They lie in the n blocks of the largest maxima, so that no more than those need be searched:
+    half the time of one step for 200 of 12,000.
+
+    Args:
+        scores: Shape: ``(rows, columns)``, at least n columns.
+        n: Number of values.
+
+    Returns:
+        Values, in falling order, and their columns. Shape of both: ``(rows, n)``.
+
+    Example:
+        >>> best(torch.tensor([[3.0, 9.0, 5.0]]), 2)
+        (tensor([[9., 5.]]), tensor([[1, 2]]))
+    """
+    blocks = scores.shape[1] // _BLOCK
+    if blocks <= n:
+        top = scores.topk(n, dim=1)
+        return top.values, top.indices
+    whole = blocks * _BLOCK
+    folded = scores[:, :whole].view(len(scores), _BLOCK, blocks)  # a block is a column of a row
+    chosen = folded.amax(1).topk(n, dim=1, sorted=False).indices.unsqueeze(1)
+    chosen = chosen.expand(-1, _BLOCK, -1)
+    place = chosen + blocks * torch.arange(_BLOCK, device=scores.device).view(1, -1, 1)
+    rest = torch.arange(whole, scores.shape[1], device=scores.device).expand(len(scores), -1)
+    place = torch.cat([place.flatten(1), rest], 1)
+    values = torch.cat([folded.gather(2, chosen).flatten(1), scores[:, whole:]], 1)
+    top = values.topk(n, dim=1)
+    return top.values, place.gather(1, top.indices)
 
 
 def draw_swaps(scores: Tensor, k: int, n_draws: int, generator: torch.Generator) -> Swaps:

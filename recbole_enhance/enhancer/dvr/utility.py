@@ -118,12 +118,12 @@ class ListUtility:
         self.n_candidates = min(max(_CANDIDATES, 4 * most), held_out.item_num - 1)
         if most >= self.n_candidates:
             raise OptionError(
-                "dvr_reward", config["dvr_reward"], f"k must be below the {held_out.item_num - 1} items"
+                "dvr_reward",
+                config["dvr_reward"],
+                f"k must be below the {held_out.item_num - 1} items",
             )
         settings = _Settings(config.final_config_dict)
-        settings.update(
-            metrics=[part.name for part in parts], topk=[most], metric_decimal_place=12
-        )
+        settings.update(metrics=[part.name for part in parts], topk=[most], metric_decimal_place=12)
         self.collector = EnhancedCollector(settings)
         self.collector.data_collect(SimpleNamespace(dataset=training, _dataset=training))
         self.changes = [_change_of(part.name, settings) for part in parts]
@@ -164,9 +164,9 @@ class ListUtility:
         scores, items, rows, positives, done = [], [], [], [], 0
         for chunk in users.split(self.ranking.step):
             _, all_scores, row, positive = self.score(self.ranking.users(chunk))
-            top = all_scores.topk(self.n_candidates, dim=1)
-            scores.append(top.values)
-            items.append(top.indices.masked_fill(top.values == -torch.inf, 0))
+            best, index = swap.best(all_scores, self.n_candidates)
+            scores.append(best)
+            items.append(index.masked_fill(best == -torch.inf, 0))
             rows.append(row.cpu() + done)
             positives.append(positive.cpu())
             done += len(chunk)
@@ -266,7 +266,11 @@ def _accuracies(
     """Accuracy of the lists ``(users,)`` and after each swap ``(users, draws)``."""
     data, swaps = lists.data, lists.swaps
     positives = data["rec.positive_u"], data["rec.positive_i"]
-    hits = ranking.hits(lists.candidates, *positives, data["data.num_items"])
+    hits = torch.zeros(lists.candidates.shape, dtype=torch.long)
+    hits.index_add_(
+        0, positives[0], (lists.candidates[positives[0]] == positives[1].unsqueeze(1)).long()
+    )
+    hits = hits > 0
     n = ranking.count_positives(*positives, len(hits), data["data.num_items"])
     swapped = swap.swapped_lists(hits, lists.k, swaps)  # (users, draws, k)
     after = accuracy(swapped.flatten(0, 1), n.repeat_interleave(swapped.shape[1]))
