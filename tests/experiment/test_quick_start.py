@@ -19,7 +19,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_enhance.compat import mends
-from recbole_enhance.enhancer.dvr.trainer import DVRTrainer
+from recbole_enhance.enhancer.dvr.in_run import InRunTrainer
 from recbole_enhance.experiment import quick_start
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import (
@@ -199,7 +199,8 @@ def interrupt(monkeypatch, epoch, error, place):
     [
         ("BPR", {}),
         ("DVR", {}),
-        ("DVR", {"dvr_weighting": "sample", "dvr_network": "slot"}),
+        ("DVR", {"dvr_values": "harsanyi"}),
+        ("DVR", {"dvr_values": "harsanyi", "dvr_weighting": "sample", "dvr_network": "slot"}),
         ("SASRec", {"MAX_ITEM_LIST_LENGTH": 5, "epochs": 4}),
         ("MultiVAE", {}),
         ("RecVAE", {}),
@@ -351,7 +352,7 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(DVRTrainer, "write_results", stop)
+        patch.setattr(InRunTrainer, "write_results", stop)
         with pytest.raises(KeyboardInterrupt):
             run_toy(toy, "DVR", run_dir="stopped")
     resume_run("stopped")

@@ -33,7 +33,7 @@ _STRENGTHS = {(False, True): 0.2, (False, False): 0.05, (True, True): 0.04, (Tru
 
 
 class InRunTrainer(EnhancedTrainer):
-    """Trains a backbone on samples that are weighed by their in-run Shapley values.
+    r"""Trains a backbone on samples that are weighed by their in-run Shapley values.
 
     Attributes:
         loss: The backbone's loss with each sample's slope.

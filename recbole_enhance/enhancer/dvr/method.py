@@ -17,8 +17,8 @@ from recbole.utils import InputType, ModelType
 
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.enhancer.dvr.estimator import NETWORKS
-from recbole_enhance.enhancer.dvr.policy import NORMALIZATIONS, WEIGHTINGS
 from recbole_enhance.enhancer.dvr.in_run import InRunTrainer
+from recbole_enhance.enhancer.dvr.policy import NORMALIZATIONS, WEIGHTINGS
 from recbole_enhance.enhancer.dvr.reward import parse_reward
 from recbole_enhance.enhancer.dvr.trainer import HarsanyiTrainer
 from recbole_enhance.enhancer.dvr.utility import parse_rewards

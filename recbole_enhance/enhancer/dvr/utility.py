@@ -336,7 +336,7 @@ class LossUtility:
             model.calculate_loss(batch.to(config["device"]))
         finally:
             self.criterion.combine = None
-        return _by_parameter(-caught[0], model), -float(caught[0])
+        return _by_parameter(-caught[0], model), -float(caught[0].detach())
 
 
 def _by_parameter(objective: Tensor, model: Any) -> Gradient:
