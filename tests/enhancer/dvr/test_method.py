@@ -1,5 +1,4 @@
 import csv
-import doctest
 import gzip
 from pathlib import Path
 
@@ -310,7 +309,3 @@ def test_resume_restores_the_method(toy):
     assert other.n_rewards == trainer.n_rewards > 0
     for a, b in zip(other.valuator_parameters, trainer.valuator_parameters):
         assert torch.equal(a, b)
-
-
-def test_examples():
-    assert doctest.testmod(policy).failed == 0
