@@ -8,7 +8,7 @@ from recbole.data.utils import create_samplers
 from scipy import stats
 from scipy.sparse import coo_matrix
 
-from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
+from recbole_enhance.data.negatives import NegativeSampler, outside, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.testing.worlds import toy_options
@@ -107,6 +107,14 @@ def test_the_last_free_item_is_found(generator):
     used = UserLists.of_datasets([train])
     drawn = uniform_outside(used, torch.tensor([1] * 50), generator)
     assert drawn.unique().tolist() == [4, 5]
+
+
+def test_the_exact_draw_gives_no_padding_whatever_the_law(generator):
+    used = UserLists.of_datasets([part([1, 1, 2], [1, 3, 4], 3, 6)])
+    users = torch.tensor([1] * 300 + [2] * 300)
+    drawn = outside(used, users, lambda rows: torch.ones(6), generator)
+    assert drawn[:300].unique().tolist() == [2, 4, 5]
+    assert drawn[300:].unique().tolist() == [1, 2, 3, 5]
 
 
 @pytest.mark.parametrize(
