@@ -1,5 +1,4 @@
 import csv
-import doctest
 import gzip
 from pathlib import Path
 
@@ -314,7 +313,3 @@ def test_resume_restores_the_method(toy):
     assert other.policy.baseline.n_rewards == trainer.policy.baseline.n_rewards > 0
     for a, b in zip(other.estimator.parameters, trainer.estimator.parameters):
         assert torch.equal(a, b)
-
-
-def test_examples():
-    assert doctest.testmod(policy).failed == 0

@@ -1,5 +1,4 @@
 import csv
-import doctest
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from til_trainers import (
     weighted,
 )
 
-from recbole_enhance.enhancer.til import importance, lookahead
+from recbole_enhance.enhancer.til import importance
 from recbole_enhance.enhancer.til.importance import WeightNet
 from recbole_enhance.enhancer.til.method import TILTrainer
 from recbole_enhance.enhancer.triplets import BACKBONES, pairwise
@@ -390,8 +389,3 @@ def test_it_resumes_to_the_same_numbers(toy, monkeypatch, backbone, options):
                 ]
             )
     assert rows[0] == rows[1]
-
-
-def test_examples():
-    for module in (importance, lookahead):
-        assert doctest.testmod(module).failed == 0
