@@ -1,9 +1,10 @@
 """Time and memory of a training step with DVR against a plain step of the same backbone.
 
 One thread by default: two threads that wait for each other on busy cores measure the other jobs,
-and ratios become arbitrary. A step is the trainer's own: forward, valuation, score of the policy,
-fit, backward, optimiser. "Step" runs over batches fetched beforehand; "epoch" also waits for the
-loader, as a user does.
+and ratios become arbitrary. A step is the trainer's own: forward, valuation, backward, optimiser; of
+the paper's network also the score of the policy and the fit. "Step" runs over batches fetched
+beforehand; "epoch" also waits for the loader, as a user does, and of ``inrun+reward`` holds the
+gradients of the reward that an epoch has.
 """
 
 import argparse
@@ -17,21 +18,21 @@ BATCH, INTERVAL, NEVER = 5000, 10, 10**9
 DVR = {
     "model": "DVR",
     "backbone": "BPR",
-    "dvr_sample_dim": 10,
-    "dvr_units": 100,
-    "dvr_blocks": 2,
     "dvr_reward": "ndcg@20",
     "dvr_reward_users": 2000,
 }
+HARSANYI = {**DVR, "dvr_values": "harsanyi", "dvr_sample_dim": 10, "dvr_units": 100}
 CASES: dict[str, dict[str, Any]] = {
     "plain": {"model": "BPR"},
-    "content": {**DVR, "dvr_network": "content", "dvr_update_interval": NEVER},
-    "content+reward": {**DVR, "dvr_network": "content", "dvr_update_interval": INTERVAL},
-    "slot": {**DVR, "dvr_network": "slot", "dvr_update_interval": NEVER},
-    "slot+reward": {**DVR, "dvr_network": "slot", "dvr_update_interval": INTERVAL},
+    "inrun": DVR,
+    "inrun+reward": DVR,
+    "content": {**HARSANYI, "dvr_network": "content", "dvr_update_interval": NEVER},
+    "content+reward": {**HARSANYI, "dvr_network": "content", "dvr_update_interval": INTERVAL},
+    "slot": {**HARSANYI, "dvr_network": "slot", "dvr_update_interval": NEVER},
+    "slot+reward": {**HARSANYI, "dvr_network": "slot", "dvr_update_interval": INTERVAL},
 }
-# What the default network is meant to keep to.
-MAX_STEP_RATIO, MAX_REWARD_RATIO, MAX_MB = 4.0, 6.0, 1500
+# What the values in closed form are meant to keep to: a step, an epoch with a reward, memory.
+MAX_STEP_RATIO, MAX_REWARD_RATIO, MAX_MEMORY_RATIO = 1.7, 2.2, 1.3
 
 
 def work(case: str, dataset: str, data_path: str, threads: int) -> None:
@@ -47,12 +48,15 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
     trainer.fit(train_data, valid_data)  # no epoch: numbers the rows, prepares the reward
     batches = [batch for batch in train_data if len(batch) == BATCH]
     batches = batches[:INTERVAL]  # so that each round holds one reward
-    trainer._train_epoch(batches, 0)  # warm-up
-    epoch = itertools.count(1)
+    for epoch in range(3):  # those that DVR leaves plain, and one with weights
+        trainer._train_epoch(batches, epoch)
+    if case == "inrun":
+        trainer._refresh = lambda: None
+    epochs = itertools.count(3)
 
     def turn(what: str) -> int:
         data = batches if what == "step" else train_data
-        trainer._train_epoch(data, next(epoch))
+        trainer._train_epoch(data, next(epochs))
         return len(data)
 
     serve(turn, {"rows": len(train_data._dataset)})
@@ -65,7 +69,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30, help=f"of {INTERVAL} steps each")
     parser.add_argument("--epochs", type=int, default=5, help="timed with the loader")
     parser.add_argument("--seconds", type=float, default=300, help="limit of rounds, and of epochs")
-    parser.add_argument("--quick", action="store_true", help="default network, a few seconds each")
+    parser.add_argument(
+        "--quick", action="store_true", help="without the paper's network, a few seconds each"
+    )
     parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--dataset", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -75,7 +81,7 @@ def main() -> None:
 
     seconds = 6 if args.quick else args.seconds
     dataset = choose_dataset(args.data_path)
-    cases = [case for case in CASES if not (args.quick and case.startswith("slot"))]
+    cases = [case for case in CASES if not (args.quick and case.startswith(("slot", "content")))]
     common = [f"--dataset={dataset}", f"--data_path={args.data_path}", f"--threads={args.threads}"]
     workers = [Worker(__file__, case, [f"--worker={case}", *common]) for case in cases]
     for worker in workers:
@@ -89,7 +95,7 @@ def main() -> None:
     about, plain = workers[0].about, workers[0]
     print(
         f"\n{dataset}: {about['rows']:,} training rows; batch {BATCH:,}, BPR of 64 numbers, "
-        f"{about['threads']} threads; reward ndcg@20 of 2,000 users every {INTERVAL} steps; "
+        f"{about['threads']} threads; reward ndcg@20 of 2,000 users; "
         f"{rounds} rounds, {epochs} epochs with the loader"
     )
     print(
@@ -105,12 +111,13 @@ def main() -> None:
             cells += [f"{worker.median(what):.4f}", f"{worker.fastest(what):.4f}", f"{ratio:.2f}"]
             ratios[worker.case, what] = ratio
         print(f"| {worker.case} | {' | '.join(cells)} | {worker.peak_mb:.0f} |")
-    peak = max(worker.peak_mb for worker in workers if worker.case.startswith("content"))
-    step, reward = ratios["content", "step"], ratios["content+reward", "step"]
-    kept = step <= MAX_STEP_RATIO and reward <= MAX_REWARD_RATIO and peak <= MAX_MB
+    peaks = [w.peak_mb for w in workers if w.case.startswith("inrun")]
+    peak, memory = max(peaks), max(peaks) / plain.peak_mb
+    step, reward = ratios["inrun", "step"], ratios["inrun+reward", "epoch"]
+    kept = step <= MAX_STEP_RATIO and reward <= MAX_REWARD_RATIO and memory <= MAX_MEMORY_RATIO
     print(
-        f"target (step {MAX_STEP_RATIO:g}x, with reward {MAX_REWARD_RATIO:g}x, {MAX_MB:,} MB): "
-        f"{'kept' if kept else 'missed'}"
+        f"target (step {MAX_STEP_RATIO:g}x, epoch with reward {MAX_REWARD_RATIO:g}x, memory "
+        f"{MAX_MEMORY_RATIO:g}x): {'kept' if kept else 'missed'}; memory {memory:.2f}x"
     )
     print(f"benchmark=dvr_step step_ratio={step:.2f} reward_ratio={reward:.2f} peak_mb={peak:.0f}")
 

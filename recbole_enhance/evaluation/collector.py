@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.data.groups import user_groups
+from recbole_enhance.evaluation.rerank import Reranker
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.concentration import popularity_groups
 from recbole_enhance.model.embeddings import table_called
@@ -36,12 +37,14 @@ class EnhancedCollector(Collector):
     * ``data.user_group``: field of ``group_fields`` -> (labels, group of each user).
 
     Attributes:
+        reranker: What option ``rerank`` asks for, or None.
         rows: With sampled candidates, the row of each pair of the next batch.
         labelled: Batches with labels for value metrics beside a full ranking, or None.
     """
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self.reranker: Reranker | None = None  # made of the training data
         self.start()
 
     def start(self, labelled: Any = None) -> None:
@@ -90,9 +93,13 @@ class EnhancedCollector(Collector):
             users = torch.from_numpy(matrix.getnnz(axis=0)).long()
             cut = popularity_groups(users, self.config["item_tail_share"])
             self.data_struct.set("data.item_group", cut)
-        if self.register.need("data.item_category"):
+        how = self.config["rerank"]
+        categories = None
+        if self.register.need("data.item_category") or how not in (None, "popularity"):
             categories = category_matrix(dataset, self.config["item_category_field"])
             self.data_struct.set("data.item_category", categories)
+        if how is not None:
+            self.reranker = Reranker(how, self.config["rerank_lambda"], matrix, categories)
 
     def eval_batch_collect(
         self, scores_tensor: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor
@@ -113,12 +120,16 @@ class EnhancedCollector(Collector):
         self._n_items = n_items
         keys = torch.unique(positive_u.to(scores.device) * n_items + positive_i.to(scores.device))
         positive_u, positive_i = keys // n_items, keys % n_items
-        top = scores.topk(max(self.topk), dim=1)
-        self._keep("rec.items", top.indices.masked_fill(top.values == -torch.inf, 0))
-        self._keep("rec.item_score", top.values)
+        users = self._users(interaction, len(scores))
+        if self.reranker is None:
+            values, items = scores.topk(max(self.topk), dim=1)
+        else:
+            values, items = self.reranker.lists(scores, users, max(self.topk))
+        self._keep("rec.items", items.masked_fill(values == -torch.inf, 0))
+        self._keep("rec.item_score", values)
         self._keep("rec.positive_u", positive_u + self._n_rows)
         self._keep("rec.positive_i", positive_i)
-        self._keep("rec.users", self._users(interaction, len(scores)))
+        self._keep("rec.users", users)
         if self.register.need("rec.positive_score"):
             self._keep("rec.positive_score", scores[positive_u, positive_i])
         if self.register.need("rec.meanrank"):

@@ -142,7 +142,7 @@ class Reward:
     def _collector(self, training: Any) -> EnhancedCollector:
         """A collector for one metric at one k, without rounding."""
         settings = _Settings(self.config.final_config_dict)
-        settings.update(metrics=[self.name], topk=[self.k], metric_decimal_place=12)
+        settings.update(metrics=[self.name], topk=[self.k], metric_decimal_place=12, rerank=None)
         collector = EnhancedCollector(settings)
         collector.data_collect(SimpleNamespace(dataset=training, _dataset=training))
         return collector

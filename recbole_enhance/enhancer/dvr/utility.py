@@ -123,7 +123,9 @@ class ListUtility:
                 f"k must be below the {held_out.item_num - 1} items",
             )
         settings = _Settings(config.final_config_dict)
-        settings.update(metrics=[part.name for part in parts], topk=[most], metric_decimal_place=12)
+        settings.update(
+            metrics=[part.name for part in parts], topk=[most], metric_decimal_place=12, rerank=None
+        )
         self.collector = EnhancedCollector(settings)
         self.collector.data_collect(SimpleNamespace(dataset=training, _dataset=training))
         self.changes = [_change_of(part.name, settings) for part in parts]

@@ -313,11 +313,32 @@ def trained(tmp_path_factory):
     return trainer, train._dataset, valid._dataset
 
 
-METRICS = (
-    "recall@5 ndcg@5 map@5 hit@5 precision@5 mrr@5 cc@5 categoryrecall@5 ild@5 embeddingild@5 "
-    "categoryentropy@5 calibration@5 averagepopularity@5 tailpercentage@5 arp@5 aplt@5 epc@5 efd@5 "
-    "miuf@5 serendipity@5 gini@5 itemcoverage@1 groupgap@5 groupmad@5"
-).split()
+METRICS = [
+    "recall@5",
+    "ndcg@5",
+    "map@5",
+    "hit@5",
+    "precision@5",
+    "mrr@5",
+    "cc@5",
+    "categoryrecall@5",
+    "ild@5",
+    "embeddingild@5",
+    "categoryentropy@5",
+    "calibration@5",
+    "averagepopularity@5",
+    "tailpercentage@5",
+    "arp@5",
+    "aplt@5",
+    "epc@5",
+    "efd@5",
+    "miuf@5",
+    "serendipity@5",
+    "gini@5",
+    "itemcoverage@1",
+    "groupgap@5",
+    "groupmad@5",
+]
 
 
 @pytest.mark.parametrize("reward", METRICS)

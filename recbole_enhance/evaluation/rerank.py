@@ -1,0 +1,216 @@
+r"""Re-ranking of finished lists: a dial between accuracy and diversity that needs no training.
+
+A list is built greedily of a user's best candidates: at each place the one of the largest
+
+.. math:: (1 - \lambda) \, \tilde s_i + \lambda \, b(i \mid L)
+
+with the score :math:`\tilde s` scaled to [0, 1] over the user's candidates, and the bonus b of the
+items that are in the list already.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.special import entr
+
+_MAX_CELLS = 1 << 23  # of candidates x categories at a time
+RERANKERS = ("coverage", "mmr", "calibrated", "popularity")
+_CANDIDATES = 100  # of a user
+_ALPHA = 0.01  # Steck's smoothing
+
+
+def rerank(
+    how: str,
+    weight: float,
+    scores: Tensor,
+    items: Tensor,
+    k: int,
+    categories: Tensor | None = None,
+    popularity: Tensor | None = None,
+    taste: Tensor | None = None,
+) -> Tensor:
+    r"""Choose k of each user's candidates.
+
+    Args:
+        how: The bonus. ``coverage``: share of the item's categories that are new in the list;
+            ``mmr``: minus the largest Jaccard similarity of the categories to an item in the list
+            (Carbonell, Goldstein, SIGIR 1998); ``calibrated``: by how much the divergence of the
+            list's categories from the user's history falls (Steck, RecSys 2018); ``popularity``:
+            share of the items that are more popular.
+        weight: :math:`\lambda`, from 0 (the list as it is) to 1.
+        scores: Of the candidates, best first, -inf where there is none. Shape:
+            ``(users, candidates)``, at least k.
+        items: Item of each, 0 where there is none. Shape: ``(users, candidates)``.
+        k: Length of the lists.
+        categories: True where the item has the category, for all but ``popularity``. Shape:
+            ``(n_items, n_categories)``.
+        popularity: Training users of each item, for ``popularity``. Shape: ``(n_items,)``.
+        taste: Category distribution of each user's history, for ``calibrated``. Shape:
+            ``(users, n_categories)``.
+
+    Returns:
+        Places of the chosen among the candidates, in the order of the list. Shape: ``(users, k)``.
+
+    Example:
+        >>> scores, items = torch.tensor([[3.0, 2.9, 1.0]]), torch.tensor([[1, 2, 3]])
+        >>> categories = torch.tensor([[0, 0], [1, 0], [1, 0], [0, 1]]).bool()
+        >>> rerank("coverage", 0.0, scores, items, 2, categories).tolist()
+        [[0, 1]]
+        >>> rerank("coverage", 0.6, scores, items, 2, categories).tolist()
+        [[0, 2]]
+    """
+    if how == "popularity":
+        assert popularity is not None
+        order = popularity.argsort().argsort().to(scores.dtype)
+        rarity = 1 - order / max(len(order) - 1, 1)
+        return _greedy(scores, weight, k, _Fixed(rarity[items]))
+    assert categories is not None
+    step = max(1, _MAX_CELLS // (items.shape[1] * max(categories.shape[1], 1)))
+    chosen = []
+    for rows in torch.arange(len(items), device=items.device).split(step):
+        own = categories[items[rows]] & (items[rows] != 0).unsqueeze(2)
+        own = own.to(scores.dtype)  # (users, candidates, n_categories)
+        state: _Fixed | _Coverage | _MMR | _Calibrated
+        if how == "coverage":
+            state = _Coverage(own)
+        elif how == "mmr":
+            state = _MMR(own)
+        else:
+            assert taste is not None
+            state = _Calibrated(own, taste[rows].to(scores.dtype))
+        chosen.append(_greedy(scores[rows], weight, k, state))
+    return torch.cat(chosen)
+
+
+class Reranker:
+    """Re-ranks a model's lists, with what the training data tell of users and items.
+
+    Args:
+        how: See :func:`rerank`.
+        weight: See :func:`rerank`.
+        matrix: scipy CSR of the training pairs. Shape: ``(n_users, n_items)``.
+        categories: See :func:`rerank`; None for ``popularity``.
+    """
+
+    def __init__(self, how: str, weight: float, matrix: Any, categories: Tensor | None) -> None:
+        self.how, self.weight, self.matrix, self.categories = how, weight, matrix, categories
+        self.popularity = torch.from_numpy(matrix.getnnz(axis=0)).long()
+        if how == "calibrated":
+            assert categories is not None
+            own = categories.double()
+            self._spread = (own / own.sum(1, keepdim=True).clamp(min=1)).numpy()
+
+    def lists(self, scores: Tensor, users: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The best k items of each user after re-ranking the best 100.
+
+        Args:
+            scores: Of all items, -inf where one is no candidate. Shape: ``(users, n_items)``.
+            users: Shape: ``(users,)``.
+            k: Length of the lists.
+
+        Returns:
+            Scores and items, in the order of the list. Shape of both: ``(users, k)``.
+        """
+        top = scores.topk(min(max(_CANDIDATES, k), scores.shape[1]), dim=1)
+        values, items = top.values.cpu(), top.indices.cpu()
+        items = items.masked_fill(values == -torch.inf, 0)
+        taste = self._taste(users.cpu()) if self.how == "calibrated" else None
+        place = rerank(
+            self.how, self.weight, values, items, k, self.categories, self.popularity, taste
+        )
+        return top.values.gather(1, place.to(scores.device)), top.indices.gather(
+            1, place.to(scores.device)
+        )
+
+    def _taste(self, users: Tensor) -> Tensor:
+        total = torch.from_numpy(self.matrix[users.numpy()] @ self._spread)
+        return total / total.sum(1, keepdim=True).clamp(min=1e-12)
+
+
+def _greedy(
+    scores: Tensor, weight: float, k: int, state: "_Fixed | _Coverage | _MMR | _Calibrated"
+) -> Tensor:
+    real = scores.isfinite()
+    low = scores.masked_fill(~real, torch.inf).amin(1, keepdim=True)
+    span = (scores[:, :1] - low).clamp(min=torch.finfo(scores.dtype).tiny)
+    scaled = ((scores - low) / span).nan_to_num(neginf=0.0, posinf=0.0, nan=0.0)
+    open_places = real.to(scores.dtype)  # 1, or 0 where there is no candidate, or -1 once taken
+    chosen = []
+    for _ in range(k):  # places of the list
+        value = (1 - weight) * scaled + weight * state.bonus()
+        # A user who runs out of candidates is given padding.
+        value = torch.where(open_places > 0, value, torch.finfo(value.dtype).min)
+        place = value.masked_fill(open_places < 0, -torch.inf).argmax(1)
+        open_places.scatter_(1, place.unsqueeze(1), -1.0)
+        chosen.append(place)
+        state.take(place)
+    return torch.stack(chosen, 1)
+
+
+class _Fixed:
+    """A bonus that does not depend on the list."""
+
+    def __init__(self, bonus: Tensor) -> None:
+        self._bonus = bonus
+
+    def bonus(self) -> Tensor:
+        return self._bonus
+
+    def take(self, place: Tensor) -> None:
+        pass
+
+
+class _Coverage:
+    def __init__(self, own: Tensor) -> None:
+        self.own, self.size = own, own.sum(2).clamp(min=1)
+        self.covered = own.new_zeros(own.shape[0], own.shape[2])
+
+    def bonus(self) -> Tensor:
+        return (self.own @ (1 - self.covered).unsqueeze(2)).squeeze(2) / self.size
+
+    def take(self, place: Tensor) -> None:
+        self.covered = torch.maximum(self.covered, _row(self.own, place))
+
+
+class _MMR:
+    def __init__(self, own: Tensor) -> None:
+        self.own, self.size = own, own.sum(2)
+        self.nearest = own.new_zeros(own.shape[:2])
+
+    def bonus(self) -> Tensor:
+        return -self.nearest
+
+    def take(self, place: Tensor) -> None:
+        row = _row(self.own, place)
+        both = (self.own @ row.unsqueeze(2)).squeeze(2)
+        either = self.size + row.sum(1, keepdim=True) - both
+        # Two items of which nothing is known are alike.
+        similarity = torch.where(either > 0, both / either.clamp(min=1), 1.0)
+        self.nearest = torch.maximum(self.nearest, similarity)
+
+
+class _Calibrated:
+    def __init__(self, own: Tensor, taste: Tensor) -> None:
+        self.own = own / own.sum(2, keepdim=True).clamp(min=1)
+        self.taste = taste.unsqueeze(1)  # p
+        self.total = own.new_zeros(own.shape[0], 1, own.shape[2])
+        self.n = 0
+
+    def bonus(self) -> Tensor:
+        q = (self.total + self.own) / (self.n + 1)
+        return -self._divergence(q)
+
+    def _divergence(self, q: Tensor) -> Tensor:
+        mixed = (1 - _ALPHA) * q + _ALPHA * self.taste
+        cross = torch.where(self.taste > 0, self.taste * mixed.clamp(min=1e-12).log(), 0.0)
+        return -entr(self.taste).sum(2) - cross.sum(2)
+
+    def take(self, place: Tensor) -> None:
+        self.total = self.total + _row(self.own, place).unsqueeze(1)
+        self.n += 1
+
+
+def _row(own: Tensor, place: Tensor) -> Tensor:
+    """Categories of the candidate at a place. Shape: ``(users, n_categories)``."""
+    return own[torch.arange(len(own), device=own.device), place]
