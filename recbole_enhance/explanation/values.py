@@ -1,0 +1,102 @@
+"""What training interactions were worth, by interaction, user, item or category."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recbole_enhance.data.categories import category_matrix
+from recbole_enhance.explanation.titles import names_of
+from recbole_enhance.options.errors import OptionError, RunFolderError
+from recbole_enhance.storage.run_folder import RunFolder
+
+VALUES = "values.csv.gz"
+GROUPS = ("interaction", "user", "item", "category")
+
+
+def read_values(run_dir: str | Path) -> pd.DataFrame:
+    """Read the values of a run, one row per training interaction.
+
+    Args:
+        run_dir: Folder of a finished run of DVR with ``dvr_values=inrun``.
+
+    Returns:
+        Columns of users and items (tokens), ``value``, ``standard_error`` (NaN below two visits)
+        and ``times_seen``.
+
+    Raises:
+        RunFolderError: If the run has no such values.
+    """
+    path = RunFolder.open(run_dir).path / VALUES
+    if not path.is_file():
+        raise RunFolderError(run_dir, f"no {VALUES}: only runs of DVR value interactions")
+    table = pd.read_csv(path, dtype={0: str, 1: str}, keep_default_na=False, na_values={3: [""]})
+    if "standard_error" not in table:
+        raise RunFolderError(
+            run_dir, "its values are those of dvr_values=harsanyi, which add to no sum"
+        )
+    return table
+
+
+def rank_values(run_dir: str | Path, by: str = "interaction", title: str = "auto") -> pd.DataFrame:
+    """Rank what a run valued, the most valuable first.
+
+    Args:
+        run_dir: As in :func:`read_values`.
+        by: ``interaction``; or ``user``, ``item`` or ``category`` for sums over their
+            interactions. An interaction counts for each category of its item.
+        title: Column of the ``.item`` file that names items; ``auto`` takes title, movie_title or
+            name, and leaves the column out if there is none.
+
+    Returns:
+        One row each: names, ``value`` (a sum), ``standard_error`` (of the sum, the interactions'
+        taken as independent), ``mean_value``, the value per interaction, and ``interactions``.
+
+    Raises:
+        OptionError: If ``by`` is no such word, or the run has no categories.
+        RunFolderError: If the run has no values.
+    """
+    if by not in GROUPS:
+        raise OptionError("by", by, f"one of {', '.join(GROUPS)}")
+    table = read_values(run_dir)
+    user, item = table.columns[:2]
+    table["variance"] = table.pop("standard_error") ** 2
+    table["interactions"] = 1
+    names: dict[str, Any] = {}
+    if by != "user":
+        names = _names(run_dir, title, item, by)
+    if by == "category":
+        table = table.assign(category=table[item].map(names["categories"])).explode("category")
+        table = table.dropna(subset="category")
+    if by != "interaction":
+        key = {"user": user, "item": item, "category": "category"}[by]
+        sums = ["value", "variance", "interactions"]
+        # A sum of errors that are not known is not known.
+        table = table.groupby(key, sort=False)[sums].sum(min_count=1).reset_index()
+    if by in ("interaction", "item") and names["titles"]:
+        table.insert(table.columns.get_loc(item) + 1, "title", table[item].map(names["titles"]))
+    table["standard_error"] = table.pop("variance") ** 0.5
+    table["mean_value"] = table["value"] / table["interactions"]
+    columns = [c for c in table.columns if c not in ("interactions", "times_seen")]
+    table = table[[*columns, "interactions"]]
+    if by == "interaction":
+        table = table.drop(columns=["mean_value", "interactions"])
+    return table.sort_values("value", ascending=False, kind="stable", ignore_index=True)
+
+
+def _names(run_dir: str | Path, title: str, item: str, by: str) -> dict[str, Any]:
+    """Titles by an item's token, and the names of its categories."""
+    from recbole_enhance.experiment.quick_start import load_run  # slow
+
+    run = load_run(run_dir)
+    dataset, field = run.train_data._dataset, run.config["item_category_field"]
+    ids = dataset.inter_feat[dataset.iid_field]
+    tokens, titles = names_of(run, title, ids)
+    named = {tokens[i]: titles[i] for i in tokens if i and titles[i] != tokens[i]}
+    if by != "category":
+        return {"titles": named}
+    if not field:
+        raise OptionError("by", by, "the run has no item_category_field")
+    labels = dataset.field2id_token[field][1:]
+    member = category_matrix(dataset, field).numpy()
+    return {"categories": {tokens[i]: list(labels[member[i]]) for i in tokens if i}}

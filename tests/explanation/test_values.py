@@ -1,0 +1,90 @@
+import gzip
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recbole_enhance.explanation.values import rank_values, read_values
+from recbole_enhance.options.errors import OptionError, RunFolderError
+from recbole_enhance.testing.worlds import run_toy
+
+
+@pytest.fixture
+def run_dir(toy):
+    return Path(run_toy(toy, "DVR", epochs=4)["run_dir"])
+
+
+def test_interactions_are_ranked(run_dir):
+    table = rank_values(run_dir)
+    raw = pd.read_csv(run_dir / "values.csv.gz")
+    assert len(table) == len(raw)
+    assert list(table.columns) == ["user_id", "item_id", "value", "standard_error"]
+    assert (table["value"].diff().dropna() <= 0).all()
+    assert table["value"].sum() == pytest.approx(raw["value"].sum())
+
+
+@pytest.mark.parametrize(("by", "column"), [("user", "user_id"), ("item", "item_id")])
+def test_sums_by_user_and_item(run_dir, by, column):
+    table = rank_values(run_dir, by).set_index(column)
+    raw = read_values(run_dir)
+    groups = raw.groupby(column)
+    expected = groups["value"].sum()
+    pd.testing.assert_series_equal(table["value"].sort_index(), expected.sort_index())
+    errors = (raw["standard_error"] ** 2).groupby(raw[column]).sum() ** 0.5
+    pd.testing.assert_series_equal(
+        table["standard_error"].sort_index(), errors.sort_index(), check_names=False
+    )
+    assert (table["interactions"].sort_index() == groups.size().sort_index()).all()
+    assert (table["mean_value"] * table["interactions"] - table["value"]).abs().max() < 1e-12
+
+
+def test_an_interaction_counts_for_each_category_of_its_item(toy, run_dir):
+    table = rank_values(run_dir, "category").set_index("category")
+    genres = {}
+    for line in (toy / "toy" / "toy.item").read_text().splitlines()[1:]:
+        item, names = line.split("\t")
+        genres[item] = names.split()
+    raw = read_values(run_dir)
+    assert set(table.index) == {"g0", "g1", "g2", "g3", "old", "new"}
+    for name, row in table.iterrows():
+        mine = raw[[name in genres[item] for item in raw["item_id"]]]
+        assert row["value"] == pytest.approx(mine["value"].sum())
+        assert row["interactions"] == len(mine)
+
+
+def test_titles_stand_beside_the_items(toy, tmp_path):
+    import shutil
+
+    folder = tmp_path / "data"
+    shutil.copytree(toy, folder)
+    path = folder / "toy" / "toy.item"
+    lines = path.read_text().splitlines()
+    named = [f"{lines[0]}\ttitle:token"] + [f"{x}\tThe {x.split()[0]}" for x in lines[1:]]
+    path.write_text("\n".join(named) + "\n")
+    run = run_toy(folder, "DVR", epochs=3)["run_dir"]
+    for by in ("interaction", "item"):
+        table = rank_values(run, by)
+        assert (table["title"] == "The " + table["item_id"]).all()
+
+
+def test_what_has_no_values_is_refused(toy, run_dir):
+    with pytest.raises(RunFolderError, match="only runs of DVR"):
+        rank_values(run_toy(toy, "BPR", epochs=1)["run_dir"])
+    harsanyi = run_toy(toy, "DVR", epochs=1, dvr_values="harsanyi")["run_dir"]
+    with pytest.raises(RunFolderError, match="dvr_values=harsanyi"):
+        rank_values(harsanyi)
+    with pytest.raises(OptionError, match="by=genre: one of interaction, user"):
+        rank_values(run_dir, "genre")
+    plain = run_toy(toy, "DVR", epochs=2, item_category_field=None)["run_dir"]
+    with pytest.raises(OptionError, match="by=category: the run has no item_category_field"):
+        rank_values(plain, "category")
+
+
+def test_tokens_stay_text(run_dir):
+    path = run_dir / "values.csv.gz"
+    with gzip.open(path, "wt") as file:
+        file.write("user_id,item_id,value,standard_error,times_seen\n007,NA,1.0,,1\n")
+    table = read_values(run_dir)
+    assert table.iloc[0, 0] == "007"
+    assert table.iloc[0, 1] == "NA"
+    assert table["standard_error"].isna().all()
