@@ -1,12 +1,14 @@
 """Do low values find planted noise? DVR's values against the loss of each interaction.
 
-A share of the training positives is replaced by random items that the user has in no split. Then
-DVR over BPR, and BPR alone, are trained on the noisy split with early stopping on the untouched
-validation split. Detectors, each scoring every training interaction:
+A share of the training positives is replaced by items that the user has in no split, drawn evenly
+or by their popularity. Then DVR over BPR, and BPR alone, are trained on the noisy split with early
+stopping on the untouched validation split. Detectors, each scoring every training interaction:
 
 * dvr: minus its value, as the trainer keeps it at the end of training;
-* dvr_loss: its loss in the same run, averaged over the last epochs;
-* loss: its loss under plain BPR, averaged over the last epochs (the criterion of TCE).
+* dvr_loo: minus its value by the other training interactions, in a run whose weights are all 1;
+* loss: its loss under plain BPR, averaged over the last epochs (the criterion of TCE);
+* loss_run: the same, averaged over all epochs;
+* popularity: minus the number of training interactions of its item, without any model.
 
 The samplers are built after planting: a planted item is never its user's negative, and a positive
 that was replaced can be drawn as one, as with real noise.
@@ -31,7 +33,9 @@ from recbole_enhance.options.read import parse_argv
 from recbole_enhance.training.losses import per_sample
 from recbole_enhance.training.trainer import make_trainer
 
-DETECTORS = ("dvr", "dvr_loss", "loss")
+DETECTORS = ("dvr", "dvr_loo", "loss", "loss_run", "popularity")
+PLANTED = ("uniform", "popular")
+LEAVE_ONE_OUT = {"dvr_utility": "leave_one_out", "dvr_strength": 0}
 BUDGET = {
     "ml-100k": {"train_batch_size": 2048, "epochs": 40, "eval_step": 2, "learning_rate": 0.002},
     "amazon-beauty": {
@@ -44,12 +48,13 @@ BUDGET = {
 STOPPING_STEP = 3
 
 
-def plant(splits: list[Any], share: float, seed: int) -> torch.Tensor:
+def plant(splits: list[Any], share: float, planted: str, seed: int) -> torch.Tensor:
     """Replace items of the training split by items that their users have in no split.
 
     Args:
         splits: Training, validation and test datasets; the first is changed.
         share: Of the training interactions.
+        planted: ``uniform``: all items alike; ``popular``: by their training interactions.
         seed: Of the choice.
 
     Returns:
@@ -63,7 +68,10 @@ def plant(splits: list[Any], share: float, seed: int) -> torch.Tensor:
     chosen = rng.choice(len(users), round(share * len(users)), replace=False)
     open_rows = chosen
     while len(open_rows):  # draw again what is known or was drawn before; a few turns
-        items[open_rows] = rng.integers(1, n_items, len(open_rows))
+        if planted == "popular":
+            items[open_rows] = rng.choice(pairs[0][1], len(open_rows))
+        else:
+            items[open_rows] = rng.integers(1, n_items, len(open_rows))
         keys = users[chosen] * n_items + items[chosen]
         first = np.zeros(len(chosen), dtype=bool)
         first[np.unique(keys, return_index=True)[1]] = True
@@ -108,11 +116,14 @@ class LossRecorder:
         return torch.stack(self.epochs[-last:]).mean(0)
 
 
-def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+def train(
+    dataset: str, model: str, seed: int, args: argparse.Namespace, **own: Any
+) -> dict[str, Any]:
     """Train on a noisy split.
 
     Returns:
-        ``noisy``, ``loss`` and, with DVR, ``value`` of each interaction; valid and test NDCG@20.
+        ``noisy``, ``loss``, ``loss_run``, ``popularity`` and, with DVR, ``value`` of each
+        interaction; valid and test NDCG@20.
     """
     options = {
         "model": model,
@@ -126,13 +137,15 @@ def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> dict
         "metrics": ["NDCG", "Recall"],
         **BUDGET[dataset],
         **({"epochs": args.epochs} if args.epochs else {}),
+        **own,
     }
-    config = Config(config_dict=options, command_line=args.options if model == "DVR" else {})
+    said = args.options if model == "DVR" and not own else {}
+    config = Config(config_dict=options, command_line=said)
     config["checkpoint_dir"] = "."
     init_seed(seed, config["reproducibility"])
     whole = create_dataset(config)
     splits = whole.build()
-    noisy = plant(splits, args.share, seed)
+    noisy = plant(splits, args.share, args.planted, seed)
     whole.build = lambda: splits  # so that the samplers below are built of the noisy split
     train_data, valid_data, test_data = prepare_data(config, whole)
     number_rows(train_data)
@@ -143,24 +156,35 @@ def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> dict
     recorder = LossRecorder(trainer, len(noisy))
     valid, _ = trainer.fit(train_data, valid_data)
     test = trainer.evaluate(test_data, show_progress=False)
+    items = splits[0].inter_feat[splits[0].iid_field]
     result = {
         "noisy": noisy,
         "loss": recorder.mean(args.loss_epochs),
+        "loss_run": recorder.mean(len(recorder.epochs)),
+        "popularity": torch.bincount(items)[items],
         "epochs": len(trainer.history),
         "valid": float(valid),
         "test": test["ndcg@20"],
     }
     if model == "DVR":
-        result["value"] = trainer.record.values.clone()
+        record = trainer.record
+        result["value"] = record.total if config["dvr_values"] == "inrun" else record.values
     return result
 
 
 def detect(dataset: str, seed: int, args: argparse.Namespace) -> dict[str, float]:
-    """Both runs of one seed, and how well each detector finds what was planted."""
+    """The runs of one seed, and how well each detector finds what was planted."""
     dvr, plain = (train(dataset, model, seed, args) for model in ("DVR", "BPR"))
-    if not torch.equal(dvr["noisy"], plain["noisy"]):
-        raise RuntimeError("the two runs were given different noise")
-    scores = {"dvr": -dvr["value"], "dvr_loss": dvr["loss"], "loss": plain["loss"]}
+    others = train(dataset, "DVR", seed, args, **LEAVE_ONE_OUT)
+    if not all(torch.equal(run["noisy"], plain["noisy"]) for run in (dvr, others)):
+        raise RuntimeError("the runs were given different noise")
+    scores = {
+        "dvr": -dvr["value"],
+        "dvr_loo": -others["value"],
+        "loss": plain["loss"],
+        "loss_run": plain["loss_run"],
+        "popularity": -plain["popularity"],
+    }
     row: dict[str, float] = {"seed": seed}
     for name, score in scores.items():
         row[f"auc_{name}"] = float(roc_auc_score(dvr["noisy"], score))
@@ -208,6 +232,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data_path", default="../shared/dataset")
     parser.add_argument("--seeds", default="2020,2021,2022", help="separated by commas")
     parser.add_argument("--share", type=float, default=0.2, help="of the training positives")
+    parser.add_argument("--planted", choices=PLANTED, default="uniform", help="which items")
     parser.add_argument("--epochs", type=int, default=0, help="at most; 0: as BUDGET says")
     parser.add_argument("--loss_epochs", type=int, default=5, help="epochs a loss is averaged over")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: torch's own")
@@ -235,7 +260,12 @@ def main() -> None:
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    results: dict[str, Any] = {"share": args.share, "options": args.options, "datasets": {}}
+    results: dict[str, Any] = {
+        "share": args.share,
+        "planted": args.planted,
+        "options": args.options,
+        "datasets": {},
+    }
     for dataset in args.datasets:
         rows = results["datasets"][dataset] = []
         for seed in args.seeds:
@@ -244,7 +274,7 @@ def main() -> None:
             print(f"{dataset} seed {seed}: {', '.join(found)}", flush=True)
             if args.out:
                 Path(args.out).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    title = "# Planted noise: who finds it?"
+    title = f"# Planted noise ({args.planted} items): who finds it?"
     tables = [report(dataset, rows, args.share) for dataset, rows in results["datasets"].items()]
     text = "\n".join([title, *(line for table in tables for line in table), ""])
     print(text)
@@ -256,9 +286,12 @@ def main() -> None:
             for m in ("auc", "ap")
             for name in ("dvr", "loss")
         }
+        for name in ("loss_run", "popularity", "dvr_loo"):
+            numbers[f"auc_{name}"] = summary(rows, f"auc_{name}")[0]
         print(
             f"benchmark=noise_detection dataset={dataset} "
             + " ".join(f"{key}={value:.3f}" for key, value in numbers.items())
+            + f" planted={args.planted}"
         )
 
 

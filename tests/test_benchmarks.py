@@ -170,13 +170,22 @@ def test_the_tables_of_iacn_continue_and_say_what_is_missing(tmp_path):
 @pytest.mark.slow
 def test_noise_detection_ends_with_one_line_per_dataset(tmp_path):
     out = tmp_path / "numbers.json"
-    lines = quick_lines("noise_detection", "--threads=1", f"--out={out}", "--dvr_units=20")
-    keys = ("auc_dvr", "auc_loss", "ap_dvr", "ap_loss")
+    lines = quick_lines("noise_detection", "--threads=1", f"--out={out}", "--dvr_strength=0.1")
+    keys = (
+        "auc_dvr",
+        "auc_loss",
+        "ap_dvr",
+        "ap_loss",
+        "auc_loss_run",
+        "auc_popularity",
+        "auc_dvr_loo",
+    )
     pattern = "benchmark=noise_detection dataset=ml-100k " + " ".join(f"{k}={NUMBER}" for k in keys)
+    pattern += " planted=uniform"
     numbers = dict(zip(keys, map(float, re.fullmatch(pattern, lines[-1]).groups())))
     assert all(0 <= number <= 1 for number in numbers.values())
     assert numbers["auc_loss"] > 0.6  # the planted items are there, and harder to learn
-    assert '"dvr_units": "20"' in out.read_text()
+    assert '"dvr_strength": "0.1"' in out.read_text()
 
 
 def test_noise_detection_refuses_what_is_no_option_of_dvr():
