@@ -22,7 +22,7 @@ from recbole_enhance.options.read import (
 
 USAGE = """\
 usage: recbole-enhance [run] --model=NAME --dataset=NAME [--key=value ...]
-       recbole-enhance [run] --resume=RUN_DIR [--model=MODULE:CLASS or --backbone=MODULE:CLASS]
+       recbole-enhance [run] --resume=RUN_DIR [--model=MODULE:NAME] [--backbone=MODULE:CLASS]
        recbole-enhance config show --model=NAME --dataset=NAME [--origin] [--key=value ...]
        recbole-enhance attack RUN_DIR ... [--targets=features,params,own,random] [--key=value ...]
        recbole-enhance explain RUN_DIR [--key=value ...]
@@ -46,7 +46,8 @@ explain      CER, EFM and methods over them: the features that explain each reco
              --k=5, --title)
 leaderboard  run models x datasets x seeds, each cell a run folder below --out, keep what is there,
              and build the pages: --jobs=2 (processes)  --threads=1 (each)
-             --cluster=tcp://HOST:PORT (Dask)  --tune.trials=20; METHOD:BACKBONE in --models
+             --cluster=tcp://HOST:PORT (Dask)  --tune.trials=20; METHOD:BACKBONE in --models,
+             of your own my_package.my_module:MyMethod:BACKBONE
 reproduce    run a finished run again and compare: 0 if within --tolerance, 1 if not
 tune         search options by validation (docs/tuning.md); a second call goes on where it stopped:
              --trials=20 (in total)  --space=FILE  --out=DIR  --jobs=1  --pruner=median|none
@@ -56,7 +57,8 @@ doctor       show versions, what was mended for them, and what cannot run here
 
 --model      a method (DVR) or any RecBole model (BPR, LightGCN, SASRec, ...)
 --backbone   the RecBole model under the method
-             either may be a class of your own: --model=my_package.my_module:MyModel
+             either may be of your own, a model's class or a method (docs/your_own_method.md):
+             --model=my_package.my_module:MyMethod
 --dataset    name of a dataset; --data_path=FOLDER holds NAME/NAME.inter
 --config_files=a.yaml,b.yaml  files of options; the command line comes after them
 --run_dir=PATH  folder of the run;  --quiet  print nothing but errors
@@ -161,11 +163,11 @@ def _in_submodule(verb: str, words: list[str]) -> int:
 def _run(options: dict[str, str]) -> int:
     quiet = _quiet(options)
     resume = options.pop("resume", None)
-    own = [options[key] for key in ("backbone", "model") if ":" in options.get(key, "")]
-    if own:  # a class of the user's, in a module of his folder as with python -m
+    own = {key: options[key] for key in ("model", "backbone") if ":" in options.get(key, "")}
+    if own:  # of the user's, in a module of their folder as with python -m
         sys.path.insert(0, os.getcwd())
     if resume is not None:
-        others = [key for key in options if key != "quiet" and options[key] not in own]
+        others = [key for key in options if key != "quiet" and key not in own]
         if others:
             named = ", ".join(f"--{key}" for key in others)
             raise ValueError(f"--resume takes the options of the run itself, not {named}")
@@ -174,10 +176,14 @@ def _run(options: dict[str, str]) -> int:
         from recbole_enhance.compat import mends
 
         mends.apply()
-        from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
+        from recbole_enhance.experiment.quick_start import (
+            named_again,
+            resume_run,
+            run_recbole_enhance,
+        )
 
         if resume is not None:
-            result = resume_run(resume, quiet, own[0] if own else None)
+            result = resume_run(resume, quiet, **named_again(resume, own))
         else:
             files, command_line = split_files(options)
             result = run_recbole_enhance(config_file_list=files, command_line=command_line)
@@ -221,19 +227,14 @@ def _config_show(options: dict[str, str]) -> int:
 
 
 def _list() -> int:
-    from recbole_enhance.enhancer import ENHANCERS, load_enhancer
-    from recbole_enhance.experiment.config import recbole_models
-    from recbole_enhance.model import MODELS
+    from recbole_enhance.experiment.names import list_methods, list_models
 
     print("methods:")
-    for name in ENHANCERS:
-        print(f"  {name:<8} {load_enhancer(name).paper}")
+    for name, about in list_methods():
+        print(f"  {name:<8} {about}")
     print("models:")
-    families: dict[str, list[str]] = {"ours": list(MODELS)}
-    for spelled, module in recbole_models().values():
-        families.setdefault(module.split(".")[2].replace("_recommender", ""), []).append(spelled)
-    for family, names in families.items():
-        print(f"  {family}: {', '.join(sorted(names))}")
+    for family, names in list_models().items():
+        print(f"  {family}: {', '.join(names)}")
     return 0
 
 

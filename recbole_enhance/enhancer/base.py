@@ -1,8 +1,16 @@
 """The contract of a method: at most a trainer mix-in and a wrapper of the backbone's class."""
 
-from collections.abc import Callable
+import copy
+import re
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from recbole_enhance.options.errors import InputError
+from recbole_enhance.options.paths import resource_dir
+from recbole_enhance.options.read import Layer, load_yaml
 
 
 @dataclass(frozen=True)
@@ -10,7 +18,8 @@ class Enhancer:
     """A paper's method on top of a RecBole model.
 
     Attributes:
-        name: As in ``--model=NAME``; its YAML is ``properties/enhancer/NAME.yaml``.
+        name: As in ``--model=NAME``: letters and digits. Each option of the method begins with it
+            in lower case and ``_``.
         paper: Title and identifier, for the run's report.
         trainer: Mix-in over :class:`~recbole_enhance.training.trainer.EnhancedTrainer`, or None.
         wrap: Makes a RecBole model class from the backbone's class, or None.
@@ -21,6 +30,9 @@ class Enhancer:
             all that follows from it are read off the class; or None.
         prepare: Called as ``prepare(config, dataset)`` with RecBole's dataset before it is split;
             or None.
+        defaults: Default of each option, and of ``backbone``: a YAML file
+            (``Path(__file__).with_suffix(".yaml")``) or a mapping; None takes
+            ``properties/enhancer/NAME.yaml``, where the methods of this package have theirs.
     """
 
     name: str
@@ -30,3 +42,44 @@ class Enhancer:
     wrap: Callable[[type], type] | None = None
     adapt: Callable[[type], type] | None = None
     prepare: Callable[[Any, Any], None] | None = None
+    defaults: Mapping[str, Any] | str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z]\w*", self.name):  # it becomes part of folders' names
+            raise InputError(f"Enhancer name={self.name!r}: letters and digits are expected")
+
+    @property
+    def path(self) -> str:
+        """Where the method is defined, as ``module:Name``; its parts tell the module."""
+        parts = (self.check, self.trainer, self.wrap, self.adapt, self.prepare)
+        modules = [sys.modules[part.__module__] for part in parts if part is not None]
+        for module in modules:
+            for name, value in vars(module).items():
+                if isinstance(value, Enhancer) and value == self:
+                    return f"{module.__name__}:{name}"
+        return f"{modules[0].__name__}:{self.name}"
+
+    @property
+    def options_file(self) -> Path | None:
+        """The YAML file of the options' defaults, where there is one."""
+        if isinstance(self.defaults, Mapping):
+            return None
+        return Path(self.defaults or resource_dir("properties") / "enhancer" / f"{self.name}.yaml")
+
+    def default_options(self) -> Layer:
+        """Where the options' defaults stand, and the defaults.
+
+        Raises:
+            InputError: If there are none, or one has not the method's prefix.
+        """
+        path = self.options_file
+        if isinstance(self.defaults, Mapping):
+            origin, options = f"defaults of {self.name}", dict(copy.deepcopy(self.defaults))
+        else:
+            assert path is not None
+            origin, options = f"{path.parent.name}/{path.name}", load_yaml(path)
+        prefix = f"{self.name.lower()}_"
+        for key in options:
+            if key != "backbone" and not key.startswith(prefix):
+                raise InputError(f"{origin}: {key}: options of {self.name} begin with {prefix}")
+        return origin, options

@@ -11,8 +11,12 @@ import numpy as np
 import pandas as pd
 
 from recbole_enhance.evaluation.files import PER_USER, read_per_user
-from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
-from recbole_enhance.options.model_class import same_class
+from recbole_enhance.experiment.quick_start import (
+    named_again,
+    refuse_other_code,
+    resume_run,
+    run_recbole_enhance,
+)
 from recbole_enhance.options.read import load_yaml, nearest, parse_argv, parse_flag, parse_value
 from recbole_enhance.storage.resources import limited_threads
 from recbole_enhance.storage.run_folder import (
@@ -247,16 +251,12 @@ def _finished(path: Path) -> RunFolder:
 
 
 def _run_again(folder: RunFolder, target: Path, options: dict[str, Any], quiet: bool) -> None:
-    given = options.pop("model", None), options.pop("backbone", None)
-    own = next((name for name in given if name is not None), None)
+    keys = [key for key in ("model", "backbone") if key in options]
+    own = named_again(folder.path, {key: options.pop(key) for key in keys})
     if (target / CONFIG).is_file():
-        resume_run(target, quiet, own)
+        resume_run(target, quiet, **own)
         return
-    if own is not None:
-        option, recorded = folder.backbone()
-        if not same_class(recorded, own):
-            raise ValueError(f"{option}={own}: {folder.path} is a run of {recorded}")
-        options[option] = own
+    options.update(refuse_other_code(folder, **own))
     options.update(run_dir=str(target), quiet=quiet)
     logger.info("running %s again, in %s", folder.path, target)
     run_recbole_enhance(config_file_list=[folder.path / CONFIG], config_dict=options)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_enhance.enhancer import ENHANCERS
+from recbole_enhance.enhancer import enhancer_names
 from recbole_enhance.options.read import MERGED, load_yaml, nearest, parse_value, read_option
 
 FIRST_SEED = 2020  # RecBole's own
@@ -165,9 +165,10 @@ def overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_pair(text: str) -> tuple[str, str | None]:
-    """Read ``MODEL`` or ``METHOD:BACKBONE``; any other ``a:b`` is a class of the user's.
+    """Read a row: ``MODEL``, or ``METHOD:BACKBONE``; either may be the user's, ``module:Name``.
 
-    A method's name before the colon is the method, whatever modules there are.
+    A method's name before the first colon is the method, whatever modules there are. Any other
+    word there is a module, and goes with the word behind it; what follows is the backbone.
 
     Args:
         text: As in ``--models``.
@@ -181,21 +182,23 @@ def split_pair(text: str) -> tuple[str, str | None]:
     Example:
         >>> split_pair("dvr:LightGCN"), split_pair("BPR"), split_pair("my.models:Mine")
         (('DVR', 'LightGCN'), ('BPR', None), ('my.models:Mine', None))
+        >>> split_pair("my.methods:Method:BPR"), split_pair("DVR:my.models:Mine")
+        (('my.methods:Method', 'BPR'), ('DVR', 'my.models:Mine'))
     """
-    before, colon, after = text.partition(":")
-    if not colon:
+    before, *after = text.split(":")
+    if not after:
         return text, None
-    if not before or not after:
-        raise ValueError(f"models={text}: METHOD:BACKBONE or MODULE:CLASS is expected")
-    methods = {name.lower(): name for name in ENHANCERS}
+    if not before or not all(after):
+        raise ValueError(f"models={text}: METHOD:BACKBONE or MODULE:NAME is expected")
+    methods = enhancer_names()
     if before.lower() in methods:
-        return methods[before.lower()], after
+        return methods[before.lower()], ":".join(after)
     if "." not in before and importlib.util.find_spec(before) is None:
         raise ValueError(
-            f"models={text}: {before} is neither a method ({', '.join(ENHANCERS)}) nor a module"
-            f"{nearest(before, ENHANCERS)}"
+            f"models={text}: {before} is neither a method ({', '.join(sorted(methods.values()))}) "
+            f"nor a module{nearest(before, methods.values())}"
         )
-    return text, None
+    return f"{before}:{after[0]}", ":".join(after[1:]) or None
 
 
 # ---- single keys -------------------------------------------------------------------------------

@@ -123,8 +123,8 @@ class RunFolder:
         """Whether the run has reported its test result."""
         return (self.path / METRICS).is_file()
 
-    def backbone(self) -> tuple[str, str]:
-        """The option that names the backbone, ``model`` or ``backbone``, and the name.
+    def named(self) -> dict[str, str]:
+        """What was run: ``model``, and under a method ``backbone``, each a name or ``module:Name``.
 
         Raises:
             ValueError: If the settings name none.
@@ -133,7 +133,7 @@ class RunFolder:
         model, backbone = options.get("model"), options.get("backbone")
         if not isinstance(model, str) or not isinstance(backbone, str):
             raise ValueError(f"{self.path / CONFIG}: model and backbone are expected")
-        return ("model" if model == backbone else "backbone"), backbone
+        return {"model": model} if model == backbone else {"model": model, "backbone": backbone}
 
     def lock(self, option: str) -> None:
         """Keep other processes out, until :meth:`release` or the end of this process.

@@ -1,7 +1,8 @@
 import pytest
 from recbole.model.general_recommender import BPR
 
-from recbole_enhance.experiment.config import Config, get_model_class, recbole_models
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.names import get_model_class, recbole_models
 from recbole_enhance.testing.worlds import TOY, toy_options, write_toy
 
 

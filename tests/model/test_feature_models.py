@@ -8,7 +8,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch.nn.functional import binary_cross_entropy, softplus
 
-from recbole_enhance.experiment.config import Config, get_model_class
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.names import get_model_class
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.model import MODELS, cer, efm, feature_aware, load_model
 from recbole_enhance.options.paths import resource_dir

@@ -143,9 +143,9 @@ def test_a_class_of_a_script_is_handed_over(toy, monkeypatch):
     ("path", "message"),
     [
         ("nowhere.at_all:X", r"model=nowhere.at_all:X: nowhere.at_all cannot be imported \(Module"),
-        ("my_models:MyBRP", r"model=my_models:MyBRP: my_models has no RecBole model MyBRP; did y"),
-        ("my_models:NoModel", r"my_models has no RecBole model NoModel"),
-        ("my_models:", r"my_models has no RecBole model"),
+        ("my_models:MyBRP", r"model=my_models:MyBRP: my_models has no RecBole model or method MyBRP; did y"),
+        ("my_models:NoModel", r"my_models has no RecBole model or method NoModel"),
+        ("my_models:", r"my_models has no RecBole model or method"),
         (":MyBPR", r"model=:MyBPR: .*cannot be imported"),
         ("__main__:MyBPR", r"a class of a script or notebook cannot be imported"),
         ("broken:X", r"broken cannot be imported \(SyntaxError"),
@@ -225,6 +225,7 @@ def test_the_settings_of_one_run_serve_another_model(toy, caplog):
 def test_methods_hide_no_module_of_the_users():
     assert not [name for name in ENHANCERS if ":" in name]
     assert "MODULE:CLASS" in cli.USAGE
+    assert "MODULE:NAME" in cli.USAGE
 
 
 def test_examples():
