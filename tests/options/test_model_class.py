@@ -143,7 +143,10 @@ def test_a_class_of_a_script_is_handed_over(toy, monkeypatch):
     ("path", "message"),
     [
         ("nowhere.at_all:X", r"model=nowhere.at_all:X: nowhere.at_all cannot be imported \(Module"),
-        ("my_models:MyBRP", r"model=my_models:MyBRP: my_models has no RecBole model or method MyBRP; did y"),
+        (
+            "my_models:MyBRP",
+            r"my_models:MyBRP: my_models has no RecBole model or method MyBRP; did y",
+        ),
         ("my_models:NoModel", r"my_models has no RecBole model or method NoModel"),
         ("my_models:", r"my_models has no RecBole model or method"),
         (":MyBPR", r"model=:MyBPR: .*cannot be imported"),
