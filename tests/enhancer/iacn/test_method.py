@@ -26,6 +26,7 @@ class TestContract(Contract):
     backbones = ("DIN", "WideDeep", "SASRec")
     refused = ("FPMC", "FFM", "LR", "S3Rec", "BPR", "MultiDAE", "Pop")
     neutral = ({"iacn_delta": 1.0, "iacn_aux_init_scale": 0.0},)
+    neutral_over = ("DIN", "SASRec")  # all others below, for some steps
     resumed = tuple(
         {"backbone": backbone, "iacn_routing": "normal", "stopping_step": 9}
         for backbone in ("DIN", "WideDeep")
