@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recbole_enhance.data.atomic import read_header
 from recbole_enhance.metric.fairness import activity_groups
-from recbole_enhance.metric.registry import ACTIVITY
+from recbole_enhance.options.general import ACTIVITY
 
 Groups = dict[str, tuple[list[str], Tensor]]
 _UNKNOWN = ("", "nan")

@@ -10,7 +10,6 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor
 
 from recbole_enhance.data.loaders import FastTrainLoader
-from recbole_enhance.options.read import Allowed, refuse_out_of_range
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
@@ -46,15 +45,14 @@ def pairwise(model_class: type) -> type:
     return Pairwise
 
 
-def check_triplets(config: Any, allowed: Allowed) -> None:
-    """Refuse options and backbones that cannot work, before any data are read.
+def check_triplets(config: Any) -> None:
+    """Refuse backbones that cannot work, and training without negatives.
 
     Args:
         config: The run's settings.
-        allowed: Option of the method -> what it must be, and how that is said.
 
     Raises:
-        ValueError: Naming the option or the backbone, and what is allowed.
+        OptionError: Naming the option or the backbone, and what is allowed.
     """
     model_class, name = config.model_class, config.model_class.__name__
     # A user's own model is looked at once it is built.
@@ -65,7 +63,6 @@ def check_triplets(config: Any, allowed: Allowed) -> None:
             f"backbone={name}: {config.method.name} trains on triplets (user, item, negative) with "
             f"one BPR loss each; backbones that work: {', '.join(BACKBONES)}"
         )
-    refuse_out_of_range(config, allowed)
     if config["train_neg_sample_args"]["sample_num"] == "none":
         raise ValueError(
             f"train_neg_sample_args=None: {config.method.name} needs negatives in training"

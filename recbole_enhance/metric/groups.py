@@ -9,7 +9,6 @@ from torch import Tensor
 from recbole_enhance.metric import base, exposure, fairness, ranking
 from recbole_enhance.metric.base import POSITIVES, ListMetric
 
-LINKS = ("sigmoid", "identity")
 _POPULARITY_GROUPS = 2  # head and tail
 _SCORES = (
     "rec.users",

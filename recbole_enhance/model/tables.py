@@ -124,13 +124,3 @@ def refuse_too_many(key: str, k: int, model: Any) -> None:
     for side, n in (("users", model.n_users - 1), ("items", model.n_items - 1)):
         if k > n:
             raise ValueError(f"{key}={k}: more than the {n} {side}")
-
-
-def not_negative(value: Any) -> bool:
-    """Whether a value is a number of at least 0."""
-    return type(value) in (int, float) and value >= 0
-
-
-def rate(value: Any) -> bool:
-    """Whether a value is a share that leaves something: at least 0 and below 1."""
-    return not_negative(value) and value < 1

@@ -3,13 +3,11 @@
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
-# Option -> whether a value holds, and what must be, in words.
-Allowed = Mapping[str, tuple[Callable[[Any], bool], str]]
 Layer = tuple[str, Mapping[str, Any]]  # where the options stand, and the options
 
 # Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
@@ -305,37 +303,3 @@ def one_line(text: Any) -> str:
         'no such file'
     """
     return " ".join(str(text).split())
-
-
-def refuse_out_of_range(config: Any, allowed: Allowed) -> None:
-    """Refuse a value that an option cannot have.
-
-    Args:
-        config: The run's settings.
-        allowed: Option -> whether a value holds, and what must be, in words.
-
-    Raises:
-        ValueError: Naming the option, the value and what is allowed.
-    """
-    for key, (holds, wording) in allowed.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {wording}")
-
-
-def whole(value: Any) -> bool:
-    """Whether a value is a whole number above 0."""
-    return type(value) is int and value >= 1
-
-
-WHOLE = whole, "a whole number above 0"
-
-
-def one_of(values: Sequence[Any]) -> tuple[Callable[[Any], bool], str]:
-    """Test and wording of an option that takes one of some words.
-
-    Example:
-        >>> holds, wording = one_of(("ui", "mi"))
-        >>> holds("mi"), wording
-        (True, 'one of ui, mi')
-    """
-    return tuple(values).__contains__, f"one of {', '.join(values)}"

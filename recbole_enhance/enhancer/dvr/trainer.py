@@ -18,7 +18,6 @@ from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
 
-NETWORKS = ("content", "slot")
 # A value's running mean forgets: the network that gave the early ones is long gone.
 _SLOWEST_FORGETTING = 0.1
 
