@@ -28,6 +28,7 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import Count, Name, Number0, Options, Positive
 from recbole_enhance.storage.run_folder import RunFolder
 
@@ -353,8 +354,8 @@ def check(config: Any) -> None:
     refuse_other_samplers(config)
     mode, is_neumf = config["aobpr_mode"], issubclass(config.model_class, NeuMF)
     if mode == "exact" and is_neumf:
-        raise ValueError(
-            "aobpr_mode=exact: NeuMF's scores are no product of factors; take factor or pool"
+        raise OptionError(
+            "aobpr_mode", "exact", "NeuMF's scores are no product of factors; take factor or pool"
         )
     if mode == "factor":
         refuse_without_factors(config, "aobpr_mode=factor")

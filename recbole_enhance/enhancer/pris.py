@@ -31,6 +31,7 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import Count, Name, Options, Positive, Rule
 from recbole_enhance.storage.run_folder import RunFolder
 
@@ -98,8 +99,8 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         self.by_cluster: ClusterSampler | None = None
         if self.proposal.startswith("cluster"):
             if self.n_clusters > dataset.item_num - 1:
-                raise ValueError(
-                    f"pris_clusters={self.n_clusters}: there are only {dataset.item_num - 1} items"
+                raise OptionError(
+                    "pris_clusters", self.n_clusters, f"there are only {dataset.item_num - 1} items"
                 )
             used = UserLists.of_datasets([dataset])
             self.by_cluster = ClusterSampler(used, self.sampler.weights)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import Count, Name, NotNegative, Number0, Options, Rule, refusal
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.perturbation import ascend, step_size
@@ -256,7 +257,7 @@ def parameter_names(model: nn.Module, pattern: str | None) -> list[str]:
         return [name for name in names if id(parameters[name]) in tables] or names
     chosen = [name for name in names if re.search(pattern, name)]
     if not chosen:
-        raise ValueError(f"rer_params={pattern}: no parameter is called so; {', '.join(names)}")
+        raise OptionError("rer_params", pattern, f"no parameter is called so; {', '.join(names)}")
     return chosen
 
 
@@ -264,16 +265,17 @@ def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
     convex = config["rer_combine"] == "convex"
     if convex and config["rer_lambda"] > 1:
-        raise ValueError(f"rer_lambda={config['rer_lambda']}: at most 1 under rer_combine=convex")
+        raise OptionError("rer_lambda", config["rer_lambda"], "at most 1 under rer_combine=convex")
     model_class = config.model_class
     name = model_class.__name__
     if config["rer_target"] == "features":
         if not issubclass(model_class, FeatureAwareRecommender):
             able = [m for m in MODELS if issubclass(load_model(m), FeatureAwareRecommender)]
-            raise ValueError(
-                f"backbone={name}: has no item features to perturb (rer_target=features); "
-                f"backbones that work: {', '.join(able)}; with rer_target=params: "
-                f"{', '.join(BACKBONES)}"
+            raise OptionError(
+                "backbone",
+                name,
+                "has no item features to perturb (rer_target=features); backbones that work: "
+                f"{', '.join(able)}; with rer_target=params: {', '.join(BACKBONES)}",
             )
         return
     own = not model_class.__module__.startswith("recbole.")
@@ -281,9 +283,11 @@ def check(config: Any) -> None:
         not (name in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL))
         or config["MODEL_INPUT_TYPE"] == InputType.LISTWISE
     ):
-        raise ValueError(
-            f"backbone={name}: rer_target=params trains on (user, item, negative) or (user, item, "
-            f"label) by one loss; backbones that work: {', '.join(BACKBONES)}"
+        raise OptionError(
+            "backbone",
+            name,
+            "rer_target=params trains on (user, item, negative) or (user, item, label) by "
+            f"one loss; backbones that work: {', '.join(BACKBONES)}",
         )
 
 

@@ -482,6 +482,17 @@ class Config(RecBoleConfig):
         super()._init_device()
 
 
+@contextlib.contextmanager
+def anonymous_dict() -> Iterator[None]:
+    """Leave ``config_dict`` out of a refusal, where the user has not written one."""
+    try:
+        yield
+    except (OptionError, UnknownOptionError) as error:
+        if error.origin == CONFIG_DICT:
+            error.origin = None
+        raise
+
+
 DATASET_SECTIONS = {
     "GENERAL": "general",
     "CONTEXT": "context",

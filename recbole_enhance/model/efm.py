@@ -24,6 +24,7 @@ from recbole_enhance.model.feature_aware import (
     FeatureOptions,
     ranked,
 )
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.recbole import Above0, LearningRate, Mapped, NotBelow0
 from recbole_enhance.options.schema import Count, NotNegative, Share
 
@@ -83,7 +84,9 @@ class EFM(FeatureAwareRecommender):
         self.lambda_u, self.lambda_h = config["efm_lambda_u"], config["efm_lambda_h"]
         self.lambda_v = config["efm_lambda_v"]
         if self.RATING not in dataset.inter_feat.columns:
-            raise ValueError(f"model=EFM: needs ratings: {self.RATING} is not in load_col.inter")
+            raise OptionError(
+                "model", "EFM", f"needs ratings: {self.RATING} is not in load_col.inter"
+            )
 
         self.user_explicit = nn.Embedding(self.n_users, r)  # U_1
         self.item_explicit = nn.Embedding(self.n_items, r)  # U_2
@@ -100,9 +103,10 @@ class EFM(FeatureAwareRecommender):
         """Refuse options that cannot work, before any data are read."""
         columns = config["load_col"] and config["load_col"]["inter"]
         if columns and columns != "*" and config["RATING_FIELD"] not in columns:
-            raise ValueError(
-                f"model=EFM: needs ratings: RATING_FIELD={config['RATING_FIELD']} "
-                "is not in load_col.inter"
+            raise OptionError(
+                "model",
+                "EFM",
+                f"needs ratings: RATING_FIELD={config['RATING_FIELD']} is not in load_col.inter",
             )
 
     @property

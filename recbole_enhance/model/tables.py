@@ -7,6 +7,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import Tensor
 
+from recbole_enhance.options.errors import OptionError
+
 Tables = tuple[Tensor, Tensor]
 
 
@@ -123,4 +125,4 @@ def refuse_too_many(key: str, k: int, model: Any) -> None:
     """
     for side, n in (("users", model.n_users - 1), ("items", model.n_items - 1)):
         if k > n:
-            raise ValueError(f"{key}={k}: more than the {n} {side}")
+            raise OptionError(key, k, f"more than the {n} {side}")

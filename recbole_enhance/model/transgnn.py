@@ -28,6 +28,7 @@ from recbole_enhance.model.tables import (
     refuse_too_many,
     triplet,
 )
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.recbole import Above0
 from recbole_enhance.options.schema import Count, NotNegative, Options, Rate
 
@@ -188,7 +189,7 @@ class TransGNN(TableRecommender):
         """Refuse options that cannot work, before any data are read."""
         d, heads = config["embedding_size"], config["transgnn_heads"]
         if d % heads:
-            raise ValueError(f"transgnn_heads={heads}: must divide embedding_size={d}")
+            raise OptionError("transgnn_heads", heads, f"must divide embedding_size={d}")
 
     @torch.no_grad()
     def begin_epoch(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from recbole_enhance.options.errors import InputError, OptionError
+
 Layer = tuple[str, Mapping[str, Any]]  # where the options stand, and the options
 
 # Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
@@ -78,7 +80,7 @@ def parse_value(key: str, text: str) -> Any:
     try:
         return _load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(f"{key}={text[:80]}: not a YAML value") from error
+        raise OptionError(key, text[:80], "not a YAML value") from error
 
 
 def read_option(key: str, text: str) -> Any:
@@ -118,7 +120,7 @@ def parse_flag(key: str, text: str) -> bool:
     """
     value = parse_value(key, text)
     if not isinstance(value, bool):
-        raise ValueError(f"{key}={text}: true or false is expected")
+        raise OptionError(key, text, "true or false is expected")
     return value
 
 
@@ -135,13 +137,13 @@ def load_yaml(path: Any) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             content = _load(file)
     except FileNotFoundError:
-        raise ValueError(f"config file {path} does not exist") from None
+        raise InputError(f"config file {path} does not exist") from None
     except (yaml.YAMLError, RecursionError, ValueError, OSError) as error:
-        raise ValueError(f"config file {path}: {' '.join(str(error).split())}") from error
+        raise InputError(f"config file {path}: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"config file {path}: a mapping of options is expected")
+        raise InputError(f"config file {path}: a mapping of options is expected")
     return content
 
 
@@ -163,14 +165,14 @@ def parse_argv(argv: Sequence[str]) -> dict[str, str]:
     while words:
         word = words.pop(0)
         if not word.startswith("--") or word == "--":
-            raise ValueError(f"{word!r} is no option: write --key=value or --key value")
+            raise InputError(f"{word!r} is no option: write --key=value or --key value")
         key, equals, value = word[2:].partition("=")
         if not all(key.split(".")):
-            raise ValueError(f"{word!r} is no option: the name is missing")
+            raise InputError(f"{word!r} is no option: the name is missing")
         if not equals:
             value = words.pop(0) if words and not words[0].startswith("--") else "true"
         if options.get(key, value) != value:
-            raise ValueError(f"--{key} is given twice: {options[key]} and {value}")
+            raise InputError(f"--{key} is given twice: {options[key]} and {value}")
         options[key] = value
     return options
 
@@ -199,9 +201,9 @@ def nest(options: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             node = node.setdefault(parent, Dotted())
             if not isinstance(node, dict):
-                raise ValueError(f"{dotted}: {parent} is given as a value too")
+                raise InputError(f"{dotted}: {parent} is given as a value too")
         if isinstance(node.get(leaf), dict):
-            raise ValueError(f"{dotted}: given as a value and as a mapping")
+            raise InputError(f"{dotted}: given as a value and as a mapping")
         node[leaf] = value
     return nested
 

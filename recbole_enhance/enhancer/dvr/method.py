@@ -104,9 +104,11 @@ def check(config: Any) -> None:
     own = not model_class.__module__.startswith("recbole.")
     fits = model_class.__name__ in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL)
     if not fits or config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:
-        raise ValueError(
-            f"backbone={model_class.__name__}: DVR values samples (user, item, negative) or "
-            f"(user, item, label) with one loss each; backbones that work: {', '.join(BACKBONES)}"
+        raise OptionError(
+            "backbone",
+            model_class.__name__,
+            "DVR values samples (user, item, negative) or (user, item, label) with one loss "
+            f"each; backbones that work: {', '.join(BACKBONES)}",
         )
     if config["eval_step"] < 1:
         raise OptionError(

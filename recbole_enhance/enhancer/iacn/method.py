@@ -34,6 +34,7 @@ from recbole_enhance.enhancer.iacn.fused import (
 )
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import (
     Count,
     InnerShare,
@@ -223,9 +224,11 @@ class InterestAware(_Backbone):
         share, scale = config["iacn_aux_share"], config["iacn_aux_init_scale"]
         size = min(max(1, round(share * table.embedding_dim)), table.embedding_dim - 1)
         if size < 1:
-            raise ValueError(
-                f"backbone={type(self).__name__}: IaCN parts item vectors of 2 numbers or more, "
-                f"and these have {table.embedding_dim}"
+            raise OptionError(
+                "backbone",
+                type(self).__name__,
+                "IaCN parts item vectors of 2 numbers or more, and these have "
+                f"{table.embedding_dim}",
             )
         self.iacn_table = [fuse(table, size, first_row, n_items, float(self.iacn_delta))]
         self._share_history(config)
@@ -320,9 +323,11 @@ def _user_profile(config: Any, dataset: Any, size: int) -> UserProfile | None:
         if wanted and dataset.field2type[name] in kinds:
             columns[name] = (features[name], dataset.num(name))
     if not columns and config["iacn_profile"] == "concat":
-        raise ValueError(
-            "iacn_profile=concat: no user columns of tokens are loaded; load_col.user names them, "
-            "or iacn_use_user_id=True takes the user's id"
+        raise OptionError(
+            "iacn_profile",
+            "concat",
+            "no user columns of tokens are loaded; load_col.user names them, or "
+            "iacn_use_user_id=True takes the user's id",
         )
     return UserProfile(columns, size) if columns else None
 
@@ -457,15 +462,17 @@ def check(config: Any) -> None:
         why = _WHY_NOT.get(name, "IaCN routes the history of one table of items, and was not tried")
         if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
             why = "it sees no sequence of items"
-        raise ValueError(f"backbone={name}: {why}; backbones that work: {', '.join(BACKBONES)}")
+        raise OptionError("backbone", name, f"{why}; backbones that work: {', '.join(BACKBONES)}")
     routes = config["iacn_interest"] == "capsules"
     if routes and config["iacn_routing"] == "zeros" and config["iacn_map"] == "shared":
-        raise ValueError(
-            "iacn_routing=zeros: with iacn_map=shared all capsules are equal; take item or normal, "
-            "or iacn_map=per_capsule"
+        raise OptionError(
+            "iacn_routing",
+            "zeros",
+            "with iacn_map=shared all capsules are equal; take item or normal, or "
+            "iacn_map=per_capsule",
         )
     if not routes and config["iacn_map"] != "shared":
-        raise ValueError("iacn_map=per_capsule: iacn_interest=attention has one map, shared")
+        raise OptionError("iacn_map", "per_capsule", "iacn_interest=attention has one map, shared")
 
 
 IaCN = Enhancer(

@@ -31,6 +31,7 @@ from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_i
 from recbole_enhance.enhancer.rvrec.prototypes import ShapleyPrototypes, Weighted
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import Count, Name, NotNegative, Number0, Options, Positive
 
 if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
@@ -426,10 +427,11 @@ def backbones() -> list[str]:
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
     if find_adapter(config.model_class) is None:
-        raise ValueError(
-            f"backbone={config.model_class.__name__}: its score is no product of a user's and an "
-            "item's row of two tables that can be reached; backbones that work: "
-            f"{', '.join(backbones())}"
+        raise OptionError(
+            "backbone",
+            config.model_class.__name__,
+            "its score is no product of a user's and an item's row of two tables that can be "
+            f"reached; backbones that work: {', '.join(backbones())}",
         )
     moves_means = config["rvrec_mean_head"] or config["rvrec_contrast_weight"] > 0
     if config["rvrec_peo"] and not moves_means:

@@ -103,8 +103,8 @@ class TILTrainer(EnhancedTrainer):
         self.n_clusters, self.refit_epochs = config["til_clusters"], config["til_refit_epochs"]
         self.warmup_epochs = config["til_warmup_epochs"]
         if self.mode == "mi" and self.n_clusters > model.n_items - 1:
-            raise ValueError(
-                f"til_clusters={self.n_clusters}: at most the number of items, {model.n_items - 1}"
+            raise OptionError(
+                "til_clusters", self.n_clusters, f"at most the number of items, {model.n_items - 1}"
             )
         users, items = user_and_item_tables(model)
         self.users, self.items = users[0], items[0]
@@ -150,8 +150,10 @@ class TILTrainer(EnhancedTrainer):
             self.triplets = Triplets(train, [train], prefix)
         elif self.outer == "valid":
             if not valid_data or not len(valid_data._dataset):
-                raise ValueError(
-                    "til_outer=valid: needs validation interactions, eval_args.split leaves none"
+                raise OptionError(
+                    "til_outer",
+                    "valid",
+                    "needs validation interactions, eval_args.split leaves none",
                 )
             valid = valid_data._dataset
             self.triplets = Triplets(valid, [train, valid], prefix)
@@ -214,8 +216,8 @@ class TILTrainer(EnhancedTrainer):
 
         def weigh(losses: Tensor) -> Tensor:
             if losses.shape != batch[self.config["USER_ID_FIELD"]].shape or found:
-                raise ValueError(
-                    f"backbone={self.config['model']}: TIL needs one loss of each triplet, once"
+                raise OptionError(
+                    "backbone", self.config["model"], "TIL needs one loss of each triplet, once"
                 )
             found.append(self.weigh(batch, self.released))
             keep = self.released or self.hypergradient == "double"
