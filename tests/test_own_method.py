@@ -105,13 +105,12 @@ def toy_file(toy, **options):
 def test_the_page_has_a_whole_small_package():
     assert set(FILES) == {
         "my_package/smooth.py",
-        "my_package/smooth.yaml",
         "tests/conftest.py",
         "tests/test_smooth.py",
         "pyproject.toml",
     }
     lines = FILES["my_package/smooth.py"].splitlines()
-    assert len([line for line in lines if line.strip()]) <= 36
+    assert len([line for line in lines if line.strip()]) <= 35
     assert len(COMMANDS) == 4
 
 
@@ -143,7 +142,7 @@ def test_the_pages_commands_work_by_module_and_name(own, toy, done, command):
         words.append(file)
     out = done(*words)
     if words[0] == "config":
-        assert "smooth_share = 0.1  # my_package/smooth.yaml" in out
+        assert "smooth_share = 0.1  # defaults of Smooth" in out
         assert f"model = {BY_PATH}  # command line" in out
     elif words[0] == "leaderboard":
         assert "Smooth-BPR" in out
@@ -253,6 +252,24 @@ def test_a_method_that_cannot_be_taken_is_told_in_one_line(own, toy, name, defau
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("as_file", [True, False])
+def test_defaults_stand_in_a_file_or_a_mapping_over_those_of_the_fields(own, toy, as_file):
+    (own / "mine.yaml").write_text("smooth_share: 0.3")
+    defaults = 'Path(__file__).with_suffix(".yaml")' if as_file else '{"smooth_share": 0.3}'
+    (own / "mine.py").write_text(
+        "from dataclasses import replace\nfrom pathlib import Path\n"
+        "from my_package.smooth import Smooth, SmoothTrainer\n"
+        "class Trainer(SmoothTrainer): pass\n"
+        f"Mine = replace(Smooth, trainer=Trainer, defaults={defaults})\n"
+    )
+    config = Config(config_dict=toy_options(toy, "mine:Mine"))
+    assert (config["smooth_share"], config["model"]) == (0.3, "BPR")
+    origin = f"{own.name}/mine.yaml" if as_file else "defaults of Smooth"
+    assert config.origins["smooth_share"] == origin
+    with pytest.raises(ValueError, match=r"smooth_share=0.5: must be at least 0 and below 0.5"):
+        Config(config_dict=toy_options(toy, "mine:Mine", smooth_share=0.5))
+
+
 def test_a_method_of_ours_is_recorded_by_its_name(toy):
     for model in (load_enhancer("TCE"), "recbole_enhance.enhancer.tce:TCE"):
         config = Config(config_dict=toy_options(toy, model))
@@ -332,12 +349,12 @@ def test_a_broken_package_is_shown_and_disturbs_nobody(own, toy, done):
     reasons = {
         "Bad": r"model=Bad: the package bad-package registers broken:Bad, which cannot be imported "
         r"\(ModuleNotFoundError: No module named 'nowhere_at_all'\)",
-        "Number": "model=Number: .* strange:Number, which is a int and no Enhancer",
+        "Number": "model=Number: .* strange:Number, which is of type int, no Enhancer",
         "Other": "model=Other: .* strange:Other, which calls itself Smooth",
         "BadModel": "model=BadModel: .* strange:Number, which is no class of a RecBole model",
     }
     for name, reason in reasons.items():
-        with pytest.raises(ValueError, match=f"^{reason}$") as error:
+        with pytest.raises(ValueError, match=rf"^{reason} \(config_dict\)$") as error:
             Config(config_dict=toy_options(toy, name))
         assert "\n" not in str(error.value)
     listed = dict(list_methods())
@@ -398,18 +415,18 @@ def test_nothing_is_imported_until_it_is_chosen(own, toy):
 
 
 def test_an_enhancer_says_where_it_is_defined(own):
-    from my_package.smooth import Smooth, check
+    from my_package.smooth import Smooth, SmoothTrainer
 
     assert Smooth.path == BY_PATH
     assert load_enhancer("DVR").path == "recbole_enhance.enhancer.dvr.method:DVR"
-    unnamed = Enhancer(name="Unnamed", paper="", check=check)
+    unnamed = Enhancer(name="Unnamed", paper="", check=Smooth.check, trainer=SmoothTrainer)
     assert unnamed.path == "my_package.smooth:Unnamed"
 
 
 def test_resume_takes_a_method_that_a_script_defined(own, toy, monkeypatch):
     from my_package import smooth
 
-    monkeypatch.setattr(smooth.check, "__module__", "__main__", raising=False)
+    monkeypatch.setattr(smooth.SmoothTrainer, "__module__", "__main__")
     monkeypatch.setattr(sys.modules["__main__"], "Smooth", smooth.Smooth, raising=False)
     assert smooth.Smooth.path == "__main__:Smooth"
     run_toy(toy, smooth.Smooth, epochs=1, run_dir="run")

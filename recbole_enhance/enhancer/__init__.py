@@ -4,7 +4,7 @@ import importlib
 
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.options import packages
-from recbole_enhance.options.errors import InputError
+from recbole_enhance.options.errors import OptionError
 
 ENHANCERS: dict[str, str] = {
     "DVR": "recbole_enhance.enhancer.dvr.method:DVR",
@@ -34,7 +34,7 @@ def load_enhancer(name: str) -> Enhancer:
         name: One of :func:`enhancer_names`.
 
     Raises:
-        InputError: If another package registers it, and it is none or cannot be imported.
+        OptionError: If another package registers it, and it is none or cannot be imported.
     """
     if name in ENHANCERS:
         module, attribute = ENHANCERS[name].split(":")
@@ -42,7 +42,7 @@ def load_enhancer(name: str) -> Enhancer:
     entry = packages.registered(packages.ENHANCERS)[name.lower()][0]
     method = entry.load("model")
     if not isinstance(method, Enhancer):
-        raise entry.broken("model", f"is a {type(method).__name__} and no Enhancer")
+        raise entry.broken("model", f"is of type {type(method).__name__}, no Enhancer")
     if method.name != entry.name:
         raise entry.broken("model", f"calls itself {method.name}")
     return method
@@ -55,7 +55,7 @@ def recorded_name(method: Enhancer) -> str:
         method: A method of ours, of another package, or of the user's.
 
     Raises:
-        InputError: If it is the user's, and has the name of another one.
+        OptionError: If it is the user's, and has the name of another one.
     """
     name = enhancer_names().get(method.name.lower())
     if name is None:
@@ -63,5 +63,5 @@ def recorded_name(method: Enhancer) -> str:
     if load_enhancer(name) != method:
         entries = packages.registered(packages.ENHANCERS).get(name.lower())
         owner = "recbole_enhance" if name in ENHANCERS else entries[0].package if entries else ""
-        raise InputError(f"model={method.path}: {owner} has a method {name} too; rename this one")
+        raise OptionError("model", method.path, f"{owner} has a method {name} too; rename this one")
     return name

@@ -10,7 +10,7 @@ from recbole_enhance.enhancer import ENHANCERS, enhancer_names, load_enhancer
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.options import packages
-from recbole_enhance.options.errors import InputError
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.model_class import class_path, is_model
 from recbole_enhance.options.read import nearest
 
@@ -31,11 +31,15 @@ def recbole_models() -> dict[str, tuple[str, str]]:
     return models
 
 
-def get_model_class(name: str) -> Any:
+def get_model_class(name: str, option: str = "model") -> Any:
     """Find a backbone's class by its name, whatever the case.
 
+    Args:
+        name: The name.
+        option: The option that says it, for the message.
+
     Raises:
-        ValueError: If there is no such model, a package it needs is missing, or the package that
+        OptionError: If there is no such model, a package it needs is missing, or the package that
             registers it is broken.
     """
     own = {spelled.lower(): spelled for spelled in MODELS}
@@ -43,32 +47,33 @@ def get_model_class(name: str) -> Any:
         return load_model(own[name.lower()])
     models = recbole_models()
     if name.lower() not in models:
-        return _registered_model(name, [spelled for spelled, _ in models.values()])
+        return _registered_model(name, option, [spelled for spelled, _ in models.values()])
     spelled, module = models[name.lower()]
     try:
         return getattr(importlib.import_module(module), spelled)
     except ImportError as error:
-        raise ValueError(
-            f"model={spelled}: needs the package {error.name}, which is missing"
+        raise OptionError(
+            option, spelled, f"needs the package {error.name}, which is missing"
         ) from error
 
 
-def _registered_model(name: str, recboles: list[str]) -> Any:
+def _registered_model(name: str, option: str, recboles: list[str]) -> Any:
     """The model that another package registers."""
     others = packages.registered(packages.MODELS)
     if name.lower() not in others:
         registered = (entries[0].name for entries in others.values())
         known = [*recboles, *MODELS, *registered, *enhancer_names().values()]
-        raise ValueError(
-            f"model={name}: unknown model{nearest(name, known)} "
-            "(`recbole-enhance list` shows all of them)"
+        raise OptionError(
+            option,
+            name,
+            f"unknown model{nearest(name, known)} (`recbole-enhance list` shows all of them)",
         )
     entry = others[name.lower()][0]
-    found = entry.load("model")
+    found = entry.load(option)
     if not is_model(found):
-        raise entry.broken("model", "is no class of a RecBole model")
+        raise entry.broken(option, "is no class of a RecBole model")
     if found.__name__ != entry.name:
-        raise entry.broken("model", f"calls itself {found.__name__}")
+        raise entry.broken(option, f"calls itself {found.__name__}")
     return found
 
 
@@ -80,7 +85,7 @@ def refuse_shared_name(option: str, name: str) -> None:
         name: Of a method or a model, whatever the case.
 
     Raises:
-        InputError: Naming the packages.
+        OptionError: Naming the packages.
     """
     groups = (packages.registered(group) for group in (packages.ENHANCERS, packages.MODELS))
     owners = [entry.package for group in groups for entry in group.get(name.lower(), ())]
@@ -90,9 +95,11 @@ def refuse_shared_name(option: str, name: str) -> None:
         if name.lower() in recbole_models():
             owners.insert(0, "recbole")
     if len(owners) > 1:
-        raise InputError(
-            f"{option}={name}: {' and '.join(owners)} each have something of this name; one of "
-            "them must go, or rename it"
+        raise OptionError(
+            option,
+            name,
+            f"{' and '.join(owners)} each have something of this name; one of them must go, or "
+            "rename it",
         )
 
 
@@ -119,11 +126,11 @@ def refuse_taken_name(name: str, path: str) -> None:
         path: Its ``module:Name``.
 
     Raises:
-        InputError: Naming the two.
+        OptionError: Naming the two.
     """
     models = {*recbole_models(), *(model.lower() for model in MODELS)}
     if name.lower() in {*models, *packages.registered(packages.MODELS)}:
-        raise InputError(f"model={path}: there is a model {name} too; rename this method")
+        raise OptionError("model", path, f"there is a model {name} too; rename this method")
 
 
 def is_method(thing: Any) -> bool:

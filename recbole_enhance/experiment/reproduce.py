@@ -17,6 +17,7 @@ from recbole_enhance.experiment.quick_start import (
     resume_run,
     run_recbole_enhance,
 )
+from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.options.read import load_yaml, nearest, parse_argv, parse_flag, parse_value
 from recbole_enhance.storage.resources import limited_threads
 from recbole_enhance.storage.run_folder import (
@@ -86,10 +87,10 @@ def main(words: Sequence[str]) -> int:
     options: dict[str, Any] = dict(parse_argv(words[len(places) :]))
     quiet = parse_flag("quiet", options.pop("quiet", "false"))
     if not places:
-        raise ValueError("reproduce RUN_DIR: the folder of a finished run is expected first")
+        raise InputError("reproduce RUN_DIR: the folder of a finished run is expected first")
     for key in options:
         if key not in _OPTIONS:
-            raise ValueError(f"reproduce: {key}: unknown option{nearest(key, _OPTIONS)}")
+            raise InputError(f"reproduce: {key}: unknown option{nearest(key, _OPTIONS)}")
     own = [options[key] for key in ("backbone", "model") if ":" in options.get(key, "")]
     if own:
         sys.path.insert(0, os.getcwd())
@@ -135,12 +136,12 @@ def reproduce(
     """
     folder = _finished(Path(run_dir))
     if tolerance is not None and not _is_tolerance(tolerance):
-        raise ValueError(f"tolerance={tolerance}: a number not below 0 is expected")
+        raise OptionError("tolerance", tolerance, "a number not below 0 is expected")
     if threads is not None and not (type(threads) is int and threads > 0):
-        raise ValueError(f"threads={threads}: a whole number above 0 is expected")
+        raise OptionError("threads", threads, "a whole number above 0 is expected")
     target = Path(into) if into is not None else folder.path / FOLDER
     if (target / METRICS).is_file():
-        raise ValueError(f"run_dir={target}: there is a finished run; remove it, or name another")
+        raise OptionError("run_dir", target, "there is a finished run; remove it, or name another")
     environment = _environment(folder)
     # Sums of floats depend on how they are split.
     with limited_threads(threads or environment.get("cpu_threads")):
@@ -238,15 +239,15 @@ def table(report: Mapping[str, Any]) -> str:
 
 def _finished(path: Path) -> RunFolder:
     if not (path / CONFIG).is_file():
-        raise ValueError(f"reproduce {path}: no run here ({CONFIG} is missing)")
+        raise InputError(f"reproduce {path}: no run here ({CONFIG} is missing)")
     if not (path / METRICS).is_file():
-        raise ValueError(f"reproduce {path}: not finished; continue it first: --resume={path}")
+        raise InputError(f"reproduce {path}: not finished; continue it first: --resume={path}")
     folder = RunFolder.open(path)
     report = folder.read_json(METRICS)
     if not isinstance(report, dict) or not all(
         isinstance(report.get(key), dict) for key in _PARTS.values()
     ):
-        raise ValueError(f"reproduce {path}: {METRICS} is not the report of a run")
+        raise InputError(f"reproduce {path}: {METRICS} is not the report of a run")
     return folder
 
 

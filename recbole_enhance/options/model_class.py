@@ -11,7 +11,7 @@ from typing import Any
 
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_enhance.options.errors import InputError
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import nearest, one_line
 
 _SCRIPT = "__main__:"  # where Python puts what a script or a notebook defines
@@ -48,10 +48,10 @@ def checked_class(option: str, model_class: type) -> type:
     """Refuse a class that is no model.
 
     Raises:
-        InputError: Naming the option and the class.
+        OptionError: Naming the option and the class.
     """
     if not is_model(model_class):
-        raise InputError(f"{option}={class_path(model_class)}: no class of a RecBole model")
+        raise OptionError(option, class_path(model_class), "no class of a RecBole model")
     return model_class
 
 
@@ -77,7 +77,7 @@ def import_own(option: str, path: str, kinds: Mapping[str, Callable[[Any], bool]
         kinds: What is taken, in words -> whether a thing is that. One of them must hold.
 
     Raises:
-        InputError: If it cannot be imported or is nothing of the kind.
+        OptionError: If it cannot be imported or is nothing of the kind.
 
     Example:
         >>> path = "recbole.model.general_recommender.bpr:BPR"
@@ -86,17 +86,17 @@ def import_own(option: str, path: str, kinds: Mapping[str, Callable[[Any], bool]
     """
     module_name, _, names = path.partition(":")
     if path.startswith(_SCRIPT):
-        raise InputError(
-            f"{option}={path}: a class of a script or notebook cannot be imported; move it into a "
-            "module, or hand the class over from Python"
+        raise OptionError(
+            option,
+            path,
+            "a class of a script or notebook cannot be imported; move it into a module, or "
+            "hand the class over from Python",
         )
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module fails with
-        kind = type(error).__name__
-        raise InputError(
-            one_line(f"{option}={path}: {module_name} cannot be imported ({kind}: {error})")
-        ) from error
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise OptionError(option, path, f"{module_name} cannot be imported ({reason})") from error
 
     def fits(thing: Any) -> bool:
         return any(holds(thing) for holds in kinds.values())
@@ -107,9 +107,7 @@ def import_own(option: str, path: str, kinds: Mapping[str, Callable[[Any], bool]
         found = None
     if not fits(found):
         near = nearest(names, [name for name, thing in vars(module).items() if fits(thing)])
-        raise InputError(
-            f"{option}={path}: {module_name} has no {' or '.join(kinds)} {names}{near}"
-        )
+        raise OptionError(option, path, f"{module_name} has no {' or '.join(kinds)} {names}{near}")
     return found
 
 

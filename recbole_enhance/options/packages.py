@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from recbole_enhance.options.errors import InputError
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import one_line
 
 ENHANCERS, MODELS = "recbole_enhance.enhancers", "recbole_enhance.models"  # entry point groups
@@ -36,7 +36,7 @@ class Registered(NamedTuple):
             option: ``model`` or ``backbone``, for the message.
 
         Raises:
-            InputError: In one line, if it cannot be imported.
+            OptionError: In one line, if it cannot be imported.
         """
         module, _, names = self.path.partition(":")
         try:
@@ -45,15 +45,15 @@ class Registered(NamedTuple):
             reason = one_line(f"{type(error).__name__}: {error}")
             raise self.broken(option, f"cannot be imported ({reason})") from error
 
-    def broken(self, option: str, why: str) -> InputError:
+    def broken(self, option: str, why: str) -> OptionError:
         """The refusal of what the package registers.
 
         Args:
             option: ``model`` or ``backbone``.
             why: What is wrong with it.
         """
-        return InputError(
-            f"{option}={self.name}: the package {self.package} registers {self.path}, which {why}"
+        return OptionError(
+            option, self.name, f"the package {self.package} registers {self.path}, which {why}"
         )
 
 

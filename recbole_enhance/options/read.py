@@ -3,13 +3,13 @@
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
-# Option -> whether a value holds, and what must be, in words.
-Allowed = Mapping[str, tuple[Callable[[Any], bool], str]]
+from recbole_enhance.options.errors import InputError, OptionError
+
 Layer = tuple[str, Mapping[str, Any]]  # where the options stand, and the options
 
 # Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
@@ -80,7 +80,7 @@ def parse_value(key: str, text: str) -> Any:
     try:
         return _load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(f"{key}={text[:80]}: not a YAML value") from error
+        raise OptionError(key, text[:80], "not a YAML value") from error
 
 
 def read_option(key: str, text: str) -> Any:
@@ -120,7 +120,7 @@ def parse_flag(key: str, text: str) -> bool:
     """
     value = parse_value(key, text)
     if not isinstance(value, bool):
-        raise ValueError(f"{key}={text}: true or false is expected")
+        raise OptionError(key, text, "true or false is expected")
     return value
 
 
@@ -137,13 +137,13 @@ def load_yaml(path: Any) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             content = _load(file)
     except FileNotFoundError:
-        raise ValueError(f"config file {path} does not exist") from None
+        raise InputError(f"config file {path} does not exist") from None
     except (yaml.YAMLError, RecursionError, ValueError, OSError) as error:
-        raise ValueError(f"config file {path}: {' '.join(str(error).split())}") from error
+        raise InputError(f"config file {path}: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"config file {path}: a mapping of options is expected")
+        raise InputError(f"config file {path}: a mapping of options is expected")
     return content
 
 
@@ -165,14 +165,14 @@ def parse_argv(argv: Sequence[str]) -> dict[str, str]:
     while words:
         word = words.pop(0)
         if not word.startswith("--") or word == "--":
-            raise ValueError(f"{word!r} is no option: write --key=value or --key value")
+            raise InputError(f"{word!r} is no option: write --key=value or --key value")
         key, equals, value = word[2:].partition("=")
         if not all(key.split(".")):
-            raise ValueError(f"{word!r} is no option: the name is missing")
+            raise InputError(f"{word!r} is no option: the name is missing")
         if not equals:
             value = words.pop(0) if words and not words[0].startswith("--") else "true"
         if options.get(key, value) != value:
-            raise ValueError(f"--{key} is given twice: {options[key]} and {value}")
+            raise InputError(f"--{key} is given twice: {options[key]} and {value}")
         options[key] = value
     return options
 
@@ -201,9 +201,9 @@ def nest(options: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             node = node.setdefault(parent, Dotted())
             if not isinstance(node, dict):
-                raise ValueError(f"{dotted}: {parent} is given as a value too")
+                raise InputError(f"{dotted}: {parent} is given as a value too")
         if isinstance(node.get(leaf), dict):
-            raise ValueError(f"{dotted}: given as a value and as a mapping")
+            raise InputError(f"{dotted}: given as a value and as a mapping")
         node[leaf] = value
     return nested
 
@@ -305,37 +305,3 @@ def one_line(text: Any) -> str:
         'no such file'
     """
     return " ".join(str(text).split())
-
-
-def refuse_out_of_range(config: Any, allowed: Allowed) -> None:
-    """Refuse a value that an option cannot have.
-
-    Args:
-        config: The run's settings.
-        allowed: Option -> whether a value holds, and what must be, in words.
-
-    Raises:
-        ValueError: Naming the option, the value and what is allowed.
-    """
-    for key, (holds, wording) in allowed.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {wording}")
-
-
-def whole(value: Any) -> bool:
-    """Whether a value is a whole number above 0."""
-    return type(value) is int and value >= 1
-
-
-WHOLE = whole, "a whole number above 0"
-
-
-def one_of(values: Sequence[Any]) -> tuple[Callable[[Any], bool], str]:
-    """Test and wording of an option that takes one of some words.
-
-    Example:
-        >>> holds, wording = one_of(("ui", "mi"))
-        >>> holds("mi"), wording
-        (True, 'one of ui, mi')
-    """
-    return tuple(values).__contains__, f"one of {', '.join(values)}"

@@ -14,6 +14,7 @@ from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.names import get_model_class
 from recbole_enhance.experiment.quick_start import load_run, resume_run, run_recbole_enhance
+from recbole_enhance.options.schema import option_json_schema
 from recbole_enhance.storage.run_folder import METRICS, MODEL, RunFolder
 from recbole_enhance.storage.tensor_files import load_tensors
 from recbole_enhance.testing.comparing import Trained, assert_resumes, assert_same, trained
@@ -37,8 +38,7 @@ class Contract:
         neutral_over: The backbones to try that over; all if empty.
         resumed: Settings of runs that are stopped and resumed.
         bad_options: Settings that are refused, and how the line begins that says so, with the
-            option and its value. One for each bound of each option; those of options that
-            ``Enhancer.options`` describes are found there.
+            option and its value. Those beyond a bound in ``Enhancer.options`` are tried anyway.
     """
 
     method: str | Enhancer
@@ -48,7 +48,7 @@ class Contract:
     why_not_neutral = ""
     neutral_over: Sequence[Any] = ()
     resumed: Sequence[Options] = ({},)
-    bad_options: Sequence[tuple[Options, str]]
+    bad_options: Sequence[tuple[Options, str]] = ()
 
     # ---- what a method may override --------------------------------------------------------
 
@@ -150,6 +150,9 @@ class Contract:
         documented = set(self._enhancer.default_options()[1]) - {"backbone"}
         read = set(re.findall(rf'config\["({self._prefix}\w+)"\]', self._code()))
         assert documented == read
+        fields = self._enhancer.options.model_fields
+        assert set(fields) - {"backbone"} == documented
+        assert all(field.description for field in fields.values())
         path = self._enhancer.options_file
         lines = path.read_text(encoding="utf-8").splitlines() if path else []
         for line in lines[1:]:
@@ -198,9 +201,8 @@ class Contract:
 
 def _out_of_range(method: Enhancer) -> Iterator[tuple[Options, str]]:
     """For each bound that the class of a method's options has, a value beyond it."""
-    schema = getattr(method, "options", None)
-    fields = schema.model_json_schema()["properties"] if schema else {}
-    for name, field in fields.items():
+    for name in method.options.model_fields:
+        field = option_json_schema(method.options, name)
         for kind in field.get("anyOf", [field]):
             beyond = [
                 *(["nothing of these"] if "enum" in kind else []),
