@@ -46,6 +46,7 @@ from recbole_enhance.options.read import (
     nearest,
     nest,
     read_option,
+    with_lists,
 )
 
 logger = logging.getLogger("recbole_enhance")
@@ -325,8 +326,10 @@ class Config(RecBoleConfig):
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._refuse_unknown()
-        values, self.origins = merge([*self._internal_layers, *self._external_layers])
-        validation.refuse_bad_values(values, merge(self._internal_layers)[0])
+        defaults = merge(self._internal_layers)[0]
+        given = [(origin, with_lists(said, defaults)) for origin, said in self._external_layers]
+        values, self.origins = merge([*self._internal_layers, *given])
+        validation.refuse_bad_values(values, defaults)
         validation.refuse_bad_protocol(values)
         values["model"], values["dataset"] = self.model, self.dataset
         values["backbone"] = self.model

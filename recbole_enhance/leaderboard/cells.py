@@ -120,7 +120,8 @@ def resolve(board: Board, best: Best | None = None) -> list[Cell]:
             cells += found
     for key, error in unknown[0].items():
         if all(key in refused for refused in unknown):
-            raise ValueError(_own_words(error))
+            file = f"{board.origins[key]}: " if key in board.origins else ""
+            raise ValueError(f"{file}{_own_words(error)}")
     return cells
 
 
