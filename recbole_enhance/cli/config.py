@@ -47,7 +47,7 @@ _OF = (
 )
 CONFIG = Verbs(
     "config",
-    help="Show the options of a run, all options with their meaning, or their schema.",
+    help="Show options. Their values in a run, their meaning, or their schema.",
     commands=[
         Verb(
             "show",

@@ -59,7 +59,12 @@ VERBS = Verbs(
         REPRODUCE,
         LIST,
         DOCTOR,
-        Verb("version", callback=lambda: click.echo(__version__), help="Show the version."),
+        Verb(
+            "version",
+            callback=lambda: click.echo(__version__),
+            help="Show the version.",
+            example="recbole-enhance version",
+        ),
     ],
 )
 

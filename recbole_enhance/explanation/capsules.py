@@ -91,7 +91,8 @@ def explanations(
     routes = network.profile is not None and not network.concatenates
     columns = network.profile.names if routes else []
     lines = []
-    for row, user in enumerate(dataset.id2token(dataset.uid_field, rows[dataset.uid_field].cpu())):
+    users = dataset.id2token(dataset.uid_field, rows[dataset.uid_field].cpu().numpy())
+    for row, user in enumerate(users):
         used = int(routed.used[row].sum())
         weights = routed.weights[row, :, :used]
         answers = [

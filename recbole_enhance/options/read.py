@@ -354,11 +354,11 @@ def with_lists(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[
         >>> with_lists({"topk": "5,10", "gpu_id": "0,1"}, {"topk": [10], "gpu_id": "0"})
         {'topk': [5, 10], 'gpu_id': '0,1'}
     """
-    read = type(options)(options)  # type: ignore[call-arg]
+    read: dict[str, Any] = Dotted(options) if isinstance(options, Dotted) else dict(options)
     for key, value in options.items():
         default = defaults.get(key)
         if key in _COLUMNS and isinstance(value, Mapping):
-            default = dict.fromkeys(value, [])
+            default = {suffix: [] for suffix in value}
         if isinstance(value, str) and "," in value and isinstance(default, list):
             read[key] = parse_value(key, f"[{value}]")
         elif isinstance(value, Mapping) and isinstance(default, Mapping):
