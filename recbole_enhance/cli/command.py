@@ -109,8 +109,9 @@ class Verb(_Usage):
     def __init__(
         self, *args: Any, example: str = "", takes_run_options: bool = False, **kwargs: Any
     ) -> None:
-        kwargs.setdefault("options_metavar", "[--key=value ...]")
-        super().__init__(*args, **kwargs)
+        options = takes_run_options or any(isinstance(p, Option) for p in kwargs.get("params", ()))
+        metavar = "[--key=value ...]" if options else None
+        super().__init__(*args, options_metavar=metavar, **kwargs)
         self.example, self.takes_run_options = example, takes_run_options
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -212,7 +213,7 @@ class Verbs(_Usage, click.Group):
     """
 
     def __init__(self, *args: Any, default: str | None = None, **kwargs: Any) -> None:
-        kwargs.update(no_args_is_help=False, subcommand_metavar="VERB ...")
+        kwargs.update(no_args_is_help=False, options_metavar=None, subcommand_metavar="VERB ...")
         super().__init__(*args, **kwargs)
         self.default = default
 

@@ -38,6 +38,7 @@ FILES = [path for path in QUIET if path != ("leaderboard", "build")]
 OF_RUN = [path for path, verb in EVERY.items() if verb.takes_run_options]
 OWN_FILES = [path for path in FILES if path not in OF_RUN]
 NAMES = "-".join
+ROOT = Path(__file__).parents[2]
 
 
 def call(*words):
@@ -109,6 +110,15 @@ def test_the_example_of_a_verb_can_be_read(path, parsed):
         program, *words = shlex.split(line.partition(">")[0])
         assert program == "recbole-enhance"
         parsed(*words)
+
+
+def test_the_page_of_the_command_line_is_what_the_verbs_say(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    text = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^### (.*)\n\n```\n(.*?)```", text, re.S | re.M)
+    assert {tuple(name.split()) for name, _ in shown} == {*EVERY, *((n,) for n in VERBS.commands)}
+    for name, block in shown:
+        assert block == call(*name.split(), "--help")[1], name
 
 
 def test_the_help_of_a_group_lists_its_verbs():
