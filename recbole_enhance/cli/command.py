@@ -110,8 +110,8 @@ class Verb(_Usage):
         self, *args: Any, example: str = "", takes_run_options: bool = False, **kwargs: Any
     ) -> None:
         options = takes_run_options or any(isinstance(p, Option) for p in kwargs.get("params", ()))
-        metavar = "[--key=value ...]" if options else None
-        super().__init__(*args, options_metavar=metavar, **kwargs)
+        kwargs["options_metavar"] = "[--key=value ...]" if options else None
+        super().__init__(*args, **kwargs)
         self.example, self.takes_run_options = example, takes_run_options
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from recbole_enhance.data.groups import user_groups
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.base import UserMetric
 from recbole_enhance.metric.concentration import popularity_groups
+from recbole_enhance.options.errors import OptionError
 
 _MAX_CELLS = 1 << 22  # of the comparisons that rank a batch's positives
 
@@ -63,9 +64,10 @@ class EnhancedCollector(Collector):
         """
         table = getattr(model, "item_embedding", None)
         if self.register.need("data.item_embedding") and not isinstance(table, torch.nn.Embedding):
-            raise ValueError(
-                f"metrics={self.config['metrics']}: {type(model).__name__} has no table "
-                "item_embedding, which EmbeddingILD needs"
+            raise OptionError(
+                "metrics",
+                self.config["metrics"],
+                f"{type(model).__name__} has no table item_embedding, which EmbeddingILD needs",
             )
 
     def data_collect(self, train_data: Any) -> None:

@@ -6,8 +6,7 @@ import importlib
 import logging
 import os
 import pkgutil
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ from recbole_enhance.enhancer import ENHANCERS, load_enhancer
 from recbole_enhance.experiment import validation
 from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS, load_model
-from recbole_enhance.options.errors import UnknownOptionError
+from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
+from recbole_enhance.options.general import GeneralOptions
 from recbole_enhance.options.model_class import (
     checked_class,
     class_path,
@@ -48,21 +48,12 @@ from recbole_enhance.options.read import (
     read_option,
     with_lists,
 )
+from recbole_enhance.options.recbole import RecBoleOptions
+from recbole_enhance.options.schema import Options, is_list
 
 logger = logging.getLogger("recbole_enhance")
 COMMAND_LINE = "command line"
-# Options that RecBole reads but no YAML of it names.
-_UNNAMED_OPTIONS = (
-    "model",
-    "dataset",
-    "convert_token_to_onehot",
-    "encoding",
-    "tail_ratio",
-    "token_num_threshold",
-    "save_step",
-    "reg_weight",
-    "pretrain_epochs",
-)
+CONFIG_DICT = "config_dict"
 _EVAL_BATCH_SIZE = 4096  # RecBole's
 _SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
 
@@ -83,11 +74,15 @@ def recbole_models() -> dict[str, tuple[str, str]]:
     return models
 
 
-def get_model_class(name: str) -> Any:
+def get_model_class(name: str, option: str = "model") -> Any:
     """Find a backbone's class by its name, whatever the case.
 
+    Args:
+        name: The name.
+        option: The option that says it, for the message.
+
     Raises:
-        ValueError: If there is no such model, or a package it needs is missing.
+        OptionError: If there is no such model, or a package it needs is missing.
     """
     own = {spelled.lower(): spelled for spelled in MODELS}
     if name.lower() in own:
@@ -95,16 +90,17 @@ def get_model_class(name: str) -> Any:
     models = recbole_models()
     if name.lower() not in models:
         known = [spelled for spelled, _ in models.values()] + [*MODELS, *ENHANCERS]
-        raise ValueError(
-            f"model={name}: unknown model{nearest(name, known)} "
-            "(`recbole-enhance list` shows all of them)"
+        raise OptionError(
+            option,
+            name,
+            f"unknown model{nearest(name, known)} (`recbole-enhance list` shows all of them)",
         )
     spelled, module = models[name.lower()]
     try:
         return getattr(importlib.import_module(module), spelled)
     except ImportError as error:
-        raise ValueError(
-            f"model={spelled}: needs the package {error.name}, which is missing"
+        raise OptionError(
+            option, spelled, f"needs the package {error.name}, which is missing"
         ) from error
 
 
@@ -153,16 +149,36 @@ class Config(RecBoleConfig):
         self._command_line = dict(command_line or {})
         self._file_layers: list[Layer] = []
         self._internal_layers: list[Layer] = []
+        self._external_layers: list[Layer] = []
+        self.origins: dict[str, str] = {}
+        with self.naming_origins():
+            try:
+                super().__init__(model, dataset, config_file_list, config_dict)
+            except (KeyError, NotImplementedError, RuntimeError, TypeError) as error:
+                # RecBole says no with many types; ours is one.
+                raise InputError(" ".join(str(arg) for arg in error.args)) from error
+            if hasattr(self.model_class, "check_options"):
+                self.model_class.check_options(self)
+            if self.method is not None:
+                self.method.check(self)
+            validation.refuse_missing_labels(self, self._inter_columns)
+
+    @contextlib.contextmanager
+    def naming_origins(self) -> Iterator[None]:
+        """Tell where an option was said that is refused within."""
         try:
-            super().__init__(model, dataset, config_file_list, config_dict)
-        except (KeyError, NotImplementedError, RuntimeError, TypeError) as error:
-            # RecBole says no with many types; ours is one.
-            raise ValueError(" ".join(str(arg) for arg in error.args)) from error
-        if hasattr(self.model_class, "check_options"):
-            self.model_class.check_options(self)
-        if self.method is not None:
-            self.method.check(self)
-        validation.refuse_missing_labels(self, self._inter_columns)
+            yield
+        except OptionError as error:
+            if error.origin is None:
+                error.origin = self._origin(error.option)
+            raise
+
+    def _origin(self, option: str) -> str | None:
+        """Where an option's value, or that of a mapping that it belongs to, comes from."""
+        origins = self.origins or merge([*self._internal_layers, *self._external_layers])[1]
+        parts = option.split(".")
+        names = [".".join(parts[: n + 1]) for n in reversed(range(len(parts)))]
+        return next((origins[name] for name in names if name in origins), None)
 
     # ---- reading ---------------------------------------------------------------------------
 
@@ -196,7 +212,7 @@ class Config(RecBoleConfig):
     def _merge_external_config_dict(self) -> None:
         self._external_layers = [
             *self._file_layers,
-            ("config_dict", nest(self.variable_config_dict)),
+            (CONFIG_DICT, nest(self.variable_config_dict)),
             (COMMAND_LINE, nest(self.cmd_config_dict)),
         ]
         self.external_config_dict, _ = merge(self._external_layers)
@@ -207,7 +223,7 @@ class Config(RecBoleConfig):
         dataset = dataset or self.external_config_dict.get("dataset")
         for option, value in (("model", model), ("dataset", dataset)):
             if not value:
-                raise ValueError(f"--{option}=NAME is missing")
+                raise InputError(f"--{option}=NAME is missing")
         backbone, older = self._last("backbone")
         by_name = {name.lower(): name for name in ENHANCERS}
         enhancer = by_name.get(model.lower()) if isinstance(model, str) else None
@@ -216,18 +232,18 @@ class Config(RecBoleConfig):
             option, place = "backbone", older
             model = backbone or load_yaml(self._enhancer_yaml(enhancer))["backbone"]
         elif backbone not in (None, model) and not self._is_of_another_run(older, newer):
-            raise ValueError(
-                f"backbone={backbone}: {model} is no method; methods are {', '.join(ENHANCERS)}"
+            raise OptionError(
+                "backbone", backbone, f"{model} is no method; methods are {', '.join(ENHANCERS)}"
             )
         self.method = load_enhancer(enhancer) if enhancer else None
         model_class, self._recorded_name = self._find_class(option, model, place)
         self.own_class = (option, self._recorded_name) if ":" in self._recorded_name else None
         if model_class.type == ModelType.DECISIONTREE:
-            raise ValueError(
-                f"model={model_class.__name__}: decision trees have no training to enhance"
+            raise OptionError(
+                option, model_class.__name__, "decision trees have no training to enhance"
             )
         for name, packages in mends.missing_packages(model_class.__name__).items():
-            raise ValueError(f"model={name}: needs pip install {' '.join(packages)}")
+            raise OptionError(option, name, f"needs pip install {' '.join(packages)}")
         if self.method is not None and self.method.adapt is not None:
             model_class = self.method.adapt(model_class)
         return model_class.__name__, model_class, str(dataset)
@@ -254,17 +270,16 @@ class Config(RecBoleConfig):
                     return model, model.__name__
             return checked_class(option, model), class_path(model)
         if isinstance(model, (dict, list)):
-            raise ValueError(f"{option}={model}: a name or a class is expected")
+            raise OptionError(option, model, "a name or a class is expected")
         if ":" not in str(model):
-            try:
-                model_class = get_model_class(str(model))
-            except ValueError as error:  # it speaks of the model
-                raise ValueError(re.sub("^model=", f"{option}=", str(error))) from error
+            model_class = get_model_class(str(model), option)
             return model_class, model_class.__name__
         if 0 <= number < len(self._file_layers):
-            raise ValueError(
-                f"{option}={model}: {origin} names code of yours, and files do not import code; "
-                f"say {how_to_name(option, str(model))}"
+            raise OptionError(
+                option,
+                model,
+                f"{origin} names code of yours, and files do not import code; "
+                f"say {how_to_name(option, str(model))}",
             )
         return import_class(option, str(model)), str(model)
 
@@ -312,8 +327,8 @@ class Config(RecBoleConfig):
         by_type = {name: options.pop(name, None) or {} for name in DATASET_SECTIONS.values()}
         variants = options.pop("variants", None) or {}
         if variant is not None and variant not in variants:
-            raise ValueError(
-                f"variant={variant}: {dataset} has {', '.join(variants) or 'no variants'}"
+            raise OptionError(
+                "variant", variant, f"{dataset} has {', '.join(variants) or 'no variants'}"
             )
         origin = f"dataset_configs/{path.name}"
         section = DATASET_SECTIONS.get(model_class.type.name, "general")
@@ -327,10 +342,15 @@ class Config(RecBoleConfig):
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._refuse_unknown()
         defaults = merge(self._internal_layers)[0]
-        given = [(origin, with_lists(said, defaults)) for origin, said in self._external_layers]
+        lists = [
+            key for schema in self._schemas() for key in schema.model_fields if is_list(schema, key)
+        ]
+        given = [(o, with_lists(said, defaults, lists)) for o, said in self._external_layers]
         values, self.origins = merge([*self._internal_layers, *given])
-        validation.refuse_bad_values(values, defaults)
+        typed = validation.check_values(values, defaults, self._schemas())
         validation.refuse_bad_protocol(values)
+        # What a file says and the code reads are the same but for a few, as ndcg@20.
+        typed = {key: value for key, value in typed.items() if value != values[key]}
         values["model"], values["dataset"] = self.model, self.dataset
         values["backbone"] = self.model
         values["enhancer"] = self.method.name if self.method else None
@@ -338,14 +358,23 @@ class Config(RecBoleConfig):
         self.options = copy.deepcopy(values)
         self.options["backbone"] = self._recorded_name
         self.options["model"] = self.method.name if self.method else self._recorded_name
-        return values
+        return values | typed
+
+    def _schemas(self) -> list[type[Options]]:
+        """Classes of options; the first that has an option decides what it may be."""
+        found = [self.method.options] if self.method else []
+        own = getattr(self.model_class, "options", None)
+        if isinstance(own, type) and issubclass(own, Options):
+            found.append(own)
+        return [*found, GeneralOptions, RecBoleOptions]
 
     # ---- refusing --------------------------------------------------------------------------
 
     def _refuse_unknown(self) -> None:
         known = {
             *merge(self._internal_layers)[0],
-            *_UNNAMED_OPTIONS,
+            *RecBoleOptions.model_fields,
+            "reg_weight",  # read by some models of RecBole whose YAML does not name it
             *(key for group in self.parameters.values() for key in group),
         }
         known |= options_read_by(self.model_class)
@@ -366,7 +395,7 @@ class Config(RecBoleConfig):
                     raise UnknownOptionError(
                         key, f"an option of {owner}, and this run is of {self.model}"
                     )
-                raise UnknownOptionError(key, f"unknown option ({origin}){nearest(key, known)}")
+                raise UnknownOptionError(key, "unknown option", origin, nearest(key, known))
 
     def _without_others(self, origin: str, options: Mapping[str, Any], known: set[str]) -> Any:
         """Leave out what belongs to the model that a file names, where this run has another."""
@@ -385,7 +414,6 @@ class Config(RecBoleConfig):
     def _set_default_parameters(self) -> None:
         values = self.final_config_dict
         validation.refuse_bad_metrics(values)
-        registry.refuse_bad_options(values)
         self._drop_negatives_nobody_asked_for(values)
         values["eval_batch_size"] = values["eval_batch_size"] or _EVAL_BATCH_SIZE
         data_path = Path(str(values["data_path"]))
@@ -458,6 +486,17 @@ class Config(RecBoleConfig):
         if not self.final_config_dict["use_gpu"]:
             self.final_config_dict["gpu_id"] = ""  # RecBole reads gpu_id only
         super()._init_device()
+
+
+@contextlib.contextmanager
+def anonymous_dict() -> Iterator[None]:
+    """Leave ``config_dict`` out of a refusal, where the user has not written one."""
+    try:
+        yield
+    except (OptionError, UnknownOptionError) as error:
+        if error.origin == CONFIG_DICT:
+            error.origin = None
+        raise
 
 
 DATASET_SECTIONS = {

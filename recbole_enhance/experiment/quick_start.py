@@ -1,7 +1,6 @@
 """The story of one run."""
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.evaluation.files import write_evaluation
 from recbole_enhance.experiment import validation
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.options.model_class import class_path, same_class
 from recbole_enhance.storage import resources
 from recbole_enhance.storage.run_folder import (
@@ -57,7 +57,9 @@ def run_recbole_enhance(
         ValueError: If an option, the data or the training say no; no folder is left behind.
     """
     config = Config(model, dataset, config_file_list, config_dict, command_line)
-    return _run(config, RunFolder.create(config) if saved else None)
+    with config.naming_origins():
+        folder = RunFolder.create(config) if saved else None
+    return _run(config, folder)
 
 
 def resume_run(
@@ -92,7 +94,7 @@ def resume_run(
 def _finished_result(folder: RunFolder) -> dict[str, Any]:
     report = folder.read_json(METRICS)
     if not isinstance(report, dict) or not all(k in report for k in _RECBOLE_KEYS):
-        raise ValueError(f"resume={folder.path}: {METRICS} is not the report of a run")
+        raise OptionError("resume", folder.path, f"{METRICS} is not the report of a run")
     logger.info("%s is finished", folder.path)
     return {**{key: report[key] for key in _RECBOLE_KEYS}, "run_dir": str(folder.path)}
 
@@ -150,7 +152,7 @@ def _saved_config(folder: RunFolder, given: str | type | None = None, **options:
     if given is not None:
         if not same_class(recorded, given):
             told = given if isinstance(given, str) else class_path(given)
-            raise ValueError(f"{option}={told}: {folder.path} is a run of {recorded}")
+            raise OptionError(option, told, f"{folder.path} is a run of {recorded}")
         options[option] = given
     config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
     config.options[option] = config.options["backbone"] = recorded  # also if it has moved
@@ -175,29 +177,36 @@ def assemble(
     Raises:
         ValueError: If data or model cannot be built with these options.
     """
-    seconds = {} if seconds is None else seconds
     config["checkpoint_dir"] = str(folder.path) if folder else "."
-    with _timed(seconds, "data"), _said_as_one_line(f"dataset={config['dataset']}"):
+    with config.naming_origins():
+        return _assemble(config, folder, {} if seconds is None else seconds)
+
+
+def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float]) -> Run:
+    with _timed(seconds, "data"), _told_as_input_error(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
         if config.method and config.method.prepare:
             config.method.prepare(config, dataset)
-        validation.refuse_bad_k(config.options, dataset.item_num - 1)
+        validation.refuse_bad_k(config.final_config_dict, dataset.item_num - 1)
         loaders = prepare_data(config, dataset)
-    with _timed(seconds, "model"), _said_as_one_line(f"model={config['model']}"):
+    with _timed(seconds, "model"), _told_as_input_error(f"model={config['model']}"):
         init_seed(config["seed"], config["reproducibility"])
         wrap = config.method.wrap if config.method else None
         model_class = wrap(config.model_class) if wrap else config.model_class
         model = model_class(config, loaders[0]._dataset).to(config["device"])
     train_data, valid_data, test_data = loaders
-    with _said_as_one_line("log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"):
+    with _told_as_input_error(
+        "log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"
+    ):
         trainer = make_trainer(config, model, folder)
     return Run(config, train_data, valid_data, test_data, trainer)
 
 
 def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
     """Run, and leave either a folder that tells the story or none at all."""
-    with _clean_up(folder, config), folder.logging() if folder else contextlib.nullcontext():
+    logging = folder.logging() if folder else contextlib.nullcontext()
+    with _clean_up(folder, config), logging, config.naming_origins():
         seconds: dict[str, float] = {}
         if folder:
             read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
@@ -245,14 +254,15 @@ def validate(
         ValueError: If the options, the data or the training say no.
     """
     _, train_data, valid_data, _, trainer = assemble(config)
-    if not valid_data:
-        raise ValueError(f"eval_args.split={config['eval_args']['split']}: no validation data")
-    score, result = trainer.fit(
-        train_data, valid_data, show_progress=False, callback_fn=callback_fn
-    )
-    if result is None:  # eval_step says that no epoch is evaluated: the last one is the model
-        result = trainer.evaluate(valid_data)
-        score = calculate_valid_score(result, trainer.valid_metric)
+    with config.naming_origins():
+        if not valid_data:
+            raise OptionError("eval_args.split", config["eval_args"]["split"], "no validation data")
+        score, result = trainer.fit(
+            train_data, valid_data, show_progress=False, callback_fn=callback_fn
+        )
+        if result is None:  # eval_step says that no epoch is evaluated: the last one is the model
+            result = trainer.evaluate(valid_data)
+            score = calculate_valid_score(result, trainer.valid_metric)
     return {
         "best_valid_score": float(score),
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -308,29 +318,24 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
             folder.release()
 
 
-_NAMES_SOMETHING = re.compile(r"[^\s:=]+[:=]")  # an option or a file
-
-
 @contextlib.contextmanager
-def _said_as_one_line(what: str) -> Iterator[None]:
+def _told_as_input_error(what: str) -> Iterator[None]:
     """Turn the many types that RecBole fails with on odd options or data into ours.
 
     Args:
-        what: An option, named where the error names none.
+        what: The option or the part that is being built, for the message.
     """
     try:
         yield
-    except OSError:
+    except (InputError, OSError):
         raise
     except ValueError as error:
-        if type(error) is not ValueError or _NAMES_SOMETHING.match(str(error)):
-            raise
-        raise ValueError(f"{what}: {error}") from error
+        raise InputError(f"{what}: {error}") from error
     except Exception as error:
         if out_of_memory(error):  # says nothing against the options or the data
             raise
         kind = type(error).__name__
-        raise ValueError(f"{what} cannot be built with these options: {kind}: {error}") from error
+        raise InputError(f"{what} cannot be built with these options: {kind}: {error}") from error
 
 
 @contextlib.contextmanager

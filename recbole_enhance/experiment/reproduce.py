@@ -90,8 +90,7 @@ def reproduce(
         raise OptionError("threads", threads, "a whole number above 0 is expected")
     target = Path(into) if into is not None else folder.path / FOLDER
     if (target / METRICS).is_file():
-        problem = "there is a finished run; remove it, or name another"
-        raise OptionError("run_dir", target, problem)
+        raise OptionError("run_dir", target, "there is a finished run; remove it, or name another")
     environment = _environment(folder)
     # Sums of floats depend on how they are split.
     with limited_threads(threads or environment.get("cpu_threads")):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.config import Config, anonymous_dict
 from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.leaderboard import CELLS, FAILURE
 from recbole_enhance.leaderboard.process import alone
@@ -120,8 +120,8 @@ def resolve(board: Board, best: Best | None = None) -> list[Cell]:
             cells += found
     for key, error in unknown[0].items():
         if all(key in refused for refused in unknown):
-            file = f"{board.origins[key]}: " if key in board.origins else ""
-            raise ValueError(f"{file}{_own_words(error)}")
+            error.origin = board.origins.get(key)
+            raise ValueError(one_line(error))
     return cells
 
 
@@ -140,24 +140,21 @@ def _resolve_row(
     files = [os.path.abspath(file) for file in row.config_files]
     while True:
         try:
-            config = Config(config_file_list=files, config_dict=options)
+            with anonymous_dict():
+                config = Config(config_file_list=files, config_dict=options)
         except UnknownOptionError as error:
             shared = [key for key in options if key.partition(".")[0] == error.option]
             own = {key.partition(".")[0] for key in (*row.options, *best)}
             if error.option in own or not shared:
-                raise ValueError(f"{row.title}: {_own_words(error)}") from error
+                raise ValueError(f"{row.title}: {one_line(error)}") from error
             refused[error.option] = error
             for key in shared:
                 del options[key]
         except ValueError as error:
-            raise ValueError(f"{row.title} on {dataset}: {_own_words(error)}") from error
+            raise ValueError(f"{row.title} on {dataset}: {one_line(error)}") from error
         else:
             # Absolute, as a worker may have another working folder.
             return config, {**options, "data_path": config.options["data_path"]}, refused
-
-
-def _own_words(error: Exception) -> str:
-    return one_line(str(error).replace(" (config_dict)", ""))
 
 
 def _cells_of_row(

@@ -11,6 +11,7 @@ from typing import Any
 
 from recbole.model.abstract_recommender import AbstractRecommender
 
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import nearest
 
 _SCRIPT = "__main__:"  # where Python puts what a script or a notebook defines
@@ -49,7 +50,7 @@ def checked_class(option: str, model_class: type) -> type:
         ValueError: Naming the option and the class.
     """
     if not _is_model(model_class):
-        raise ValueError(f"{option}={class_path(model_class)}: no class of a RecBole model")
+        raise OptionError(option, class_path(model_class), "no class of a RecBole model")
     return model_class
 
 
@@ -82,16 +83,18 @@ def import_class(option: str, path: str) -> type:
     """
     module_name, _, names = path.partition(":")
     if path.startswith(_SCRIPT):
-        raise ValueError(
-            f"{option}={path}: a class of a script or notebook cannot be imported; move it into a "
-            "module, or hand the class over from Python"
+        raise OptionError(
+            option,
+            path,
+            "a class of a script or notebook cannot be imported; move it into a module, or "
+            "hand the class over from Python",
         )
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module fails with
         kind = type(error).__name__
-        raise ValueError(
-            f"{option}={path}: {module_name} cannot be imported ({kind}: {error})"
+        raise OptionError(
+            option, path, f"{module_name} cannot be imported ({kind}: {error})"
         ) from error
     try:
         found = functools.reduce(getattr, names.split("."), module)
@@ -99,8 +102,8 @@ def import_class(option: str, path: str) -> type:
         found = None  # type: ignore[assignment]
     if not _is_model(found):
         models = [name for name, thing in vars(module).items() if _is_model(thing)]
-        raise ValueError(
-            f"{option}={path}: {module_name} has no RecBole model {names}{nearest(names, models)}"
+        raise OptionError(
+            option, path, f"{module_name} has no RecBole model {names}{nearest(names, models)}"
         )
     return found  # type: ignore[return-value]
 

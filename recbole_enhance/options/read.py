@@ -3,15 +3,13 @@
 import difflib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from recbole_enhance.options.errors import InputError, OptionError
 
-# Option -> whether a value holds, and what must be, in words.
-Allowed = Mapping[str, tuple[Callable[[Any], bool], str]]
 Layer = tuple[str, Mapping[str, Any]]  # where the options stand, and the options
 
 # Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
@@ -84,7 +82,7 @@ def parse_value(key: str, text: str) -> Any:
     try:
         return _load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(f"{key}={text[:80]}: not a YAML value") from error
+        raise OptionError(key, text[:80], "not a YAML value") from error
 
 
 def read_option(key: str, text: str) -> Any:
@@ -141,13 +139,13 @@ def load_yaml(path: Any) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             content = _load(file)
     except FileNotFoundError:
-        raise ValueError(f"config file {path} does not exist") from None
+        raise InputError(f"config file {path} does not exist") from None
     except (yaml.YAMLError, RecursionError, ValueError, OSError) as error:
-        raise ValueError(f"config file {path}: {' '.join(str(error).split())}") from error
+        raise InputError(f"config file {path}: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"config file {path}: a mapping of options is expected")
+        raise InputError(f"config file {path}: a mapping of options is expected")
     return content
 
 
@@ -245,9 +243,9 @@ def nest(options: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             node = node.setdefault(parent, Dotted())
             if not isinstance(node, dict):
-                raise ValueError(f"{dotted}: {parent} is given as a value too")
+                raise InputError(f"{dotted}: {parent} is given as a value too")
         if isinstance(node.get(leaf), dict):
-            raise ValueError(f"{dotted}: given as a value and as a mapping")
+            raise InputError(f"{dotted}: given as a value and as a mapping")
         node[leaf] = value
     return nested
 
@@ -343,12 +341,15 @@ def split_files(options: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
     return [str(name) for name in files], rest
 
 
-def with_lists(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Read text such as ``a,b`` as a list where the default of an option is one.
+def with_lists(
+    options: Mapping[str, Any], defaults: Mapping[str, Any], lists: Collection[str] = ()
+) -> dict[str, Any]:
+    """Read text such as ``a,b`` as a list where an option is one.
 
     Args:
         options: Those of the user, which keep their kind of mapping.
-        defaults: What they lie over. Any other text stays text, with or without a comma.
+        defaults: What they lie over: an option whose default is a list is one.
+        lists: Options that are lists whatever their default. Any other text stays text.
 
     Example:
         >>> with_lists({"topk": "5,10", "gpu_id": "0,1"}, {"topk": [10], "gpu_id": "0"})
@@ -356,7 +357,7 @@ def with_lists(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[
     """
     read: dict[str, Any] = Dotted(options) if isinstance(options, Dotted) else dict(options)
     for key, value in options.items():
-        default = defaults.get(key)
+        default = [] if key in lists else defaults.get(key)
         if key in _COLUMNS and isinstance(value, Mapping):
             default = {suffix: [] for suffix in value}
         if isinstance(value, str) and "," in value and isinstance(default, list):
@@ -374,37 +375,3 @@ def one_line(text: Any) -> str:
         'no such file'
     """
     return " ".join(str(text).split())
-
-
-def refuse_out_of_range(config: Any, allowed: Allowed) -> None:
-    """Refuse a value that an option cannot have.
-
-    Args:
-        config: The run's settings.
-        allowed: Option -> whether a value holds, and what must be, in words.
-
-    Raises:
-        ValueError: Naming the option, the value and what is allowed.
-    """
-    for key, (holds, wording) in allowed.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {wording}")
-
-
-def whole(value: Any) -> bool:
-    """Whether a value is a whole number above 0."""
-    return type(value) is int and value >= 1
-
-
-WHOLE = whole, "a whole number above 0"
-
-
-def one_of(values: Sequence[Any]) -> tuple[Callable[[Any], bool], str]:
-    """Test and wording of an option that takes one of some words.
-
-    Example:
-        >>> holds, wording = one_of(("ui", "mi"))
-        >>> holds("mi"), wording
-        (True, 'one of ui, mi')
-    """
-    return tuple(values).__contains__, f"one of {', '.join(values)}"

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from recbole_enhance.options.errors import InputError
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -13,7 +15,7 @@ except ImportError:  # Windows
 logger = logging.getLogger("recbole_enhance")
 
 
-class LockedError(ValueError):
+class LockedError(InputError):
     """Another process holds the lock."""
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import yaml
 
+from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.read import Loader, load_yaml
 from recbole_enhance.storage.file_lock import lock_file
 from recbole_enhance.storage.tensor_files import dump_tensors
@@ -101,8 +102,8 @@ class RunFolder:
                 folder.release()
             if isinstance(error, ValueError):
                 raise
-            raise ValueError(
-                f"run_dir={error.filename or path}: cannot be written ({error.strerror})"
+            raise OptionError(
+                "run_dir", error.filename or path, f"cannot be written ({error.strerror})"
             ) from error
         return folder
 
@@ -115,7 +116,7 @@ class RunFolder:
         """
         path = Path(path)
         if not (path / CONFIG).is_file():
-            raise ValueError(f"resume={path}: no run here ({CONFIG} is missing)")
+            raise OptionError("resume", path, f"no run here ({CONFIG} is missing)")
         return cls(path, fresh=False)
 
     @property
@@ -132,7 +133,7 @@ class RunFolder:
         options = load_yaml(self.path / CONFIG)
         model, backbone = options.get("model"), options.get("backbone")
         if not isinstance(model, str) or not isinstance(backbone, str):
-            raise ValueError(f"{self.path / CONFIG}: model and backbone are expected")
+            raise RunFolderError(self.path / CONFIG, "model and backbone are expected")
         return ("model" if model == backbone else "backbone"), backbone
 
     def lock(self, option: str) -> None:
@@ -209,7 +210,7 @@ class RunFolder:
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{self.path / name}: not JSON ({error})") from error
+            raise RunFolderError(self.path / name, f"not JSON ({error})") from error
 
     def write_csv_gz(
         self, name: str, header: Sequence[str], columns: Sequence[Iterable[Any]]
@@ -247,10 +248,12 @@ class RunFolder:
             before = self.read_json(ENVIRONMENT)
             before = before.get("data_sha256") if isinstance(before, dict) else None
             if not isinstance(before, dict):
-                raise ValueError(f"{self.path / ENVIRONMENT}: data_sha256 is missing")
+                raise RunFolderError(self.path / ENVIRONMENT, "data_sha256 is missing")
             changed = sorted(name for name in before if before[name] != data_hashes.get(name))
             if changed:
-                raise ValueError(f"resume={self.path}: {', '.join(changed)} changed since the run")
+                raise OptionError(
+                    "resume", self.path, f"{', '.join(changed)} changed since the run"
+                )
             return
         self.write_json(
             ENVIRONMENT,
@@ -324,7 +327,7 @@ def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str)
         ValueError: Naming the folder, the first such option, and both values.
     """
     for key, old, new in changed_options(path, recorded):
-        raise ValueError(f"{path}: was run with {key}={old}, and {key}={new} is asked; {advice}")
+        raise RunFolderError(path, f"was run with {key}={old}, and {key}={new} is asked; {advice}")
 
 
 def digest(config: Any) -> str:
@@ -373,8 +376,8 @@ def missing_folders(path: Path) -> list[Path]:
 
 def _refuse_taken(path: Path) -> None:
     if any(entry.name != LOCK for entry in path.iterdir()):
-        raise ValueError(
-            f"run_dir={path}: not empty; name another, or continue it: --resume={path}"
+        raise OptionError(
+            "run_dir", path, f"not empty; name another, or continue it: --resume={path}"
         )
 
 

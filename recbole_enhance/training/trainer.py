@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from recbole_enhance.compat import mends
 from recbole_enhance.evaluation.collector import EnhancedCollector, EnhancedEvaluator
+from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
 from recbole_enhance.storage.tensor_files import load_tensors, refused_misfit
 from recbole_enhance.training import acceleration
@@ -23,7 +24,7 @@ from recbole_enhance.training import acceleration
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
 
 
-class NotResumableError(ValueError):
+class NotResumableError(InputError):
     """A run that can only start over."""
 
 
@@ -164,9 +165,11 @@ class EnhancedTrainer(Trainer):
         start = time.perf_counter()
         score, result = super()._valid_epoch(valid_data, show_progress)
         if math.isnan(score):
-            raise ValueError(
-                f"valid_metric={self.config['valid_metric']}: nobody has a value of it in epoch "
-                f"{self._epoch}, so no epoch can be the best; take another one"
+            raise OptionError(
+                "valid_metric",
+                self.config["valid_metric"],
+                f"nobody has a value of it in epoch {self._epoch}, so no epoch can be the best; "
+                "take another one",
             )
         row = self.history[-1]
         row["valid_seconds"] = round(time.perf_counter() - start, 4)
@@ -214,7 +217,7 @@ class EnhancedTrainer(Trainer):
 
     def _check_nan(self, loss: torch.Tensor) -> None:
         if not torch.isfinite(loss):
-            raise ValueError(
+            raise InputError(
                 f"training loss is {loss.item()} in epoch {self._epoch}: "
                 f"learning_rate={self.learning_rate} may be too high for {self.config['label']}"
             )

@@ -10,6 +10,7 @@ from typing import Any
 
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments
 
+from recbole_enhance.options.errors import OptionError, UnknownOptionError
 from recbole_enhance.options.paths import resource_dir
 from recbole_enhance.options.read import load_yaml, nearest, parse_value
 
@@ -313,5 +314,6 @@ def refuse_bad_options(
             try:
                 make_config({name: value})
             except ValueError as error:
-                named = "" if name in str(error) else f"{name}={value}: "
+                told = isinstance(error, (OptionError, UnknownOptionError)) and error.option == name
+                named = "" if told else f"{name}={value}: "
                 raise ValueError(f"{where}: {named}{error}") from error

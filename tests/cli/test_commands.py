@@ -115,7 +115,7 @@ def test_the_example_of_a_verb_can_be_read(path, parsed):
 def test_the_page_of_the_command_line_is_what_the_verbs_say(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     text = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^### (.*)\n\n```\n(.*?)```", text, re.S | re.M)
+    shown = re.findall(r"^### ([^\n]*)\n\n```\n(.*?)```", text, re.S | re.M)
     assert {tuple(name.split()) for name, _ in shown} == {*EVERY, *((n,) for n in VERBS.commands)}
     for name, block in shown:
         assert block == call(*name.split(), "--help")[1], name
@@ -289,6 +289,7 @@ def test_lists_of_a_run_are_written_with_brackets_or_without(toy):
         "mlp_hidden_size": "8,4",
         "eval_args.split.RS": "0.8,0.1,0.1",
         "eval_args.order": "RO",
+        "group_fields": "gender,activity",
     }
     brackets = {key: f"[{text}]" if "," in text else text for key, text in bare.items()}
     both = [
@@ -297,6 +298,7 @@ def test_lists_of_a_run_are_written_with_brackets_or_without(toy):
     ]
     assert both[0] == both[1]
     assert both[0]["topk"] == [5, 10]
+    assert both[0]["group_fields"] == ["gender", "activity"]
     assert both[0]["mlp_hidden_size"] == [8, 4]
     assert both[0]["eval_args"]["split"] == {"RS": [0.8, 0.1, 0.1]}
     assert both[0]["gpu_id"] == "0,1"  # text stays text

@@ -17,10 +17,13 @@ from triplets import (
 )
 
 from recbole_enhance.enhancer import rce
+from recbole_enhance.options.schema import describe
 from recbole_enhance.storage.run_folder import history_rows
 from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
 from recbole_enhance.training.losses import per_sample
+
+MODES = describe(rce.RCEOptions, "rce_mode").choices
 
 
 class TestContract(Contract):
@@ -45,7 +48,7 @@ scores = st.lists(st.floats(-30, 30, width=32), min_size=1, max_size=20)
 
 
 @settings(max_examples=100, deadline=None)
-@given(scores, scores, st.floats(0, 2), st.sampled_from(rce.MODES))
+@given(scores, scores, st.floats(0, 2), st.sampled_from(MODES))
 def test_weights_are_a_power_of_the_probability(positive, negative, alpha, mode):
     n = min(len(positive), len(negative))
     positive, negative = (
@@ -69,7 +72,7 @@ def test_an_impossible_triplet_has_a_weight_of_zero_at_the_least():
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-@pytest.mark.parametrize("mode", rce.MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_the_gradient_is_weight_times_that_of_bpr(toy, generator, mode, normalise):
     options = {"rce_mode": mode, "rce_normalise": normalise, "rce_alpha": 0.7}
     trainer, _ = assemble(toy_options(toy, "RCE", show_progress=False, **options))
@@ -88,7 +91,7 @@ def test_resume(toy, monkeypatch):
     assert_resume_equals_an_uninterrupted_run(toy, monkeypatch, "RCE", rce_mode="positive")
 
 
-@pytest.mark.parametrize("mode", rce.MODES)
+@pytest.mark.parametrize("mode", MODES)
 def test_weights_are_logged(toy, mode):
     result = run_toy(toy, "RCE", rce_mode=mode, train_neg_sample_args={"sample_num": 2})
     row = history_rows(Path(result["run_dir"]))[-1]

@@ -13,12 +13,12 @@ from torch.nn.functional import cosine_similarity
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.enhancer.dvr.policy import Action, select, soften, standardize
 from recbole_enhance.enhancer.dvr.reward import Reward
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
 
-NETWORKS = ("content", "slot")
 # A value's running mean forgets: the network that gave the early ones is long gone.
 _SLOWEST_FORGETTING = 0.1
 
@@ -173,9 +173,10 @@ class DVRTrainer(EnhancedTrainer):
     def _weigh(self, losses: Tensor) -> Tensor | None:
         """Value the batch, learn from it, and give the losses their weights."""
         if losses.shape != self._batch[self.config["USER_ID_FIELD"]].shape:
-            raise ValueError(
-                f"backbone={self.config['model']}: {tuple(losses.shape)} losses "
-                f"for {len(self._batch)} samples"
+            raise OptionError(
+                "backbone",
+                self.config["model"],
+                f"{tuple(losses.shape)} losses for {len(self._batch)} samples",
             )
         with torch.enable_grad():
             out = self.valuator(self.encoder(self._features(self._batch, losses)))
@@ -348,7 +349,7 @@ def embedding_tables(model: Any) -> tuple[list[nn.Embedding], list[nn.Embedding]
     users = [m for name, m in tables if "user" in name and m.num_embeddings == model.n_users]
     items = [m for name, m in tables if "item" in name and m.num_embeddings == model.n_items]
     if not users or not items:
-        raise ValueError(
-            f"backbone={type(model).__name__}: DVR needs embedding tables of users and of items"
+        raise OptionError(
+            "backbone", type(model).__name__, "DVR needs embedding tables of users and of items"
         )
     return users, items

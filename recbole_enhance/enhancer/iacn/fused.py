@@ -8,6 +8,8 @@ from recbole.model.layers import ContextSeqEmbAbstractLayer, FMEmbedding
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_enhance.options.errors import OptionError
+
 _NAMES = ("item_embedding", "item_matrix")  # RepeatNet says item_matrix
 
 
@@ -194,7 +196,9 @@ def find_item_table(model: Any, item_field: str) -> ItemTable:
     tables = [m for m in tables if m.num_embeddings in (model.n_items, model.n_items + 1)]
     if len(tables) == 1:
         return ItemTable(tables[0], 0)
-    raise ValueError(
-        f"backbone={type(model).__name__}: IaCN needs one item table, and this one has "
-        f"{len(tables)} of {model.n_items} rows, none of which is called {' or '.join(_NAMES)}"
+    raise OptionError(
+        "backbone",
+        type(model).__name__,
+        f"IaCN needs one item table, and this one has {len(tables)} of {model.n_items} "
+        f"rows, none of which is called {' or '.join(_NAMES)}",
     )

@@ -10,16 +10,16 @@ the aux part's gradient between the two. Prediction is the backbone's alone.
 docs/papers/iacn.md numbers the equations, and lists what differs from the paper, and why.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from pydantic import Field
 from recbole.utils import FeatureType, ModelType
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.enhancer.iacn.capsules import (
-    ROUTINGS,
     Routed,
     attend_to_items,
     label_aware,
@@ -34,7 +34,16 @@ from recbole_enhance.enhancer.iacn.fused import (
 )
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
-from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.schema import (
+    Count,
+    InnerShare,
+    Name,
+    NotNegative,
+    Options,
+    Positive,
+    Share,
+)
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.trainer import EnhancedTrainer
 
@@ -43,10 +52,6 @@ if TYPE_CHECKING:  # what InterestAware is mixed in front of
 else:
     _Backbone = object
 
-INTERESTS = ("capsules", "attention")
-MAPS = ("shared", "per_capsule")
-PROFILES = ("route", "concat", "none")
-LOSSES = ("auto", "sampled_softmax")
 # Models with one table of items; tests run them all, and docs/papers/iacn.md shows what they gave.
 BACKBONES = (
     "DIN",
@@ -219,9 +224,11 @@ class InterestAware(_Backbone):
         share, scale = config["iacn_aux_share"], config["iacn_aux_init_scale"]
         size = min(max(1, round(share * table.embedding_dim)), table.embedding_dim - 1)
         if size < 1:
-            raise ValueError(
-                f"backbone={type(self).__name__}: IaCN parts item vectors of 2 numbers or more, "
-                f"and these have {table.embedding_dim}"
+            raise OptionError(
+                "backbone",
+                type(self).__name__,
+                "IaCN parts item vectors of 2 numbers or more, and these have "
+                f"{table.embedding_dim}",
             )
         self.iacn_table = [fuse(table, size, first_row, n_items, float(self.iacn_delta))]
         self._share_history(config)
@@ -316,9 +323,11 @@ def _user_profile(config: Any, dataset: Any, size: int) -> UserProfile | None:
         if wanted and dataset.field2type[name] in kinds:
             columns[name] = (features[name], dataset.num(name))
     if not columns and config["iacn_profile"] == "concat":
-        raise ValueError(
-            "iacn_profile=concat: no user columns of tokens are loaded; load_col.user names them, "
-            "or iacn_use_user_id=True takes the user's id"
+        raise OptionError(
+            "iacn_profile",
+            "concat",
+            "no user columns of tokens are loaded; load_col.user names them, or "
+            "iacn_use_user_id=True takes the user's id",
         )
     return UserProfile(columns, size) if columns else None
 
@@ -382,22 +391,66 @@ def wrap(backbone: type) -> type:
 
 
 # Option -> what it must be, and how that is said.
-_ALLOWED: Allowed = {
-    "iacn_delta": (lambda x: 0 <= x <= 1, "between 0 and 1"),
-    "iacn_lambda": (lambda x: x >= 0, "at least 0"),
-    "iacn_capsules": WHOLE,
-    "iacn_iterations": WHOLE,
-    "iacn_negatives": WHOLE,
-    "iacn_aux_share": (lambda x: 0 < x < 1, "above 0 and below 1"),
-    "iacn_aux_init_scale": (lambda x: x >= 0, "at least 0"),
-    "iacn_routing_std": (lambda x: x > 0, "above 0"),
-    "iacn_attention_power": (lambda x: x >= 0, "at least 0"),
-    "iacn_interest": one_of(INTERESTS),
-    "iacn_routing": one_of(ROUTINGS),
-    "iacn_map": one_of(MAPS),
-    "iacn_profile": one_of(PROFILES),
-    "iacn_loss": one_of(LOSSES),
-}
+class IaCNOptions(Options):
+    """Options of IaCN; defaults are in its YAML."""
+
+    backbone: Name = Field(
+        description="RecBole model, sequential or context-aware, whose item table is shared "
+        "with the capsules."
+    )
+    iacn_delta: Share = Field(
+        description="Share of the backbone's gradient in the interest part of an item's vector; "
+        "the auxiliary task has the rest. 1 is the plain backbone."
+    )
+    iacn_lambda: NotNegative = Field(description="Weight of the auxiliary loss; 0 switches it off.")
+    iacn_aux_share: InnerShare = Field(
+        description="Share of the item vector's numbers that is its interest part."
+    )
+    iacn_aux_init_scale: NotNegative = Field(
+        description="The interest part starts with standard deviation scale / sqrt(its size); 0 "
+        "keeps the backbone's own start. Large ones harm the backbone (docs/papers/iacn.md)."
+    )
+    iacn_interest: Literal["capsules", "attention"] = Field(
+        description="How a history becomes interests: 'capsules' (dynamic routing) or "
+        "'attention' (as many learned queries, the ablation)."
+    )
+    iacn_capsules: Count = Field(description="Interests per user at most, K.")
+    iacn_iterations: Count = Field(description="Routing iterations, r.")
+    iacn_adaptive_k: bool = Field(
+        description="Whether a history of n items has no more than log2(n) interests."
+    )
+    iacn_stop_gradient: bool = Field(
+        description="Whether only the last routing iteration has a gradient, as in MIND and "
+        "ComiRec."
+    )
+    iacn_routing: Literal["item", "normal", "zeros"] = Field(
+        description="Where routing starts: 'item' (normal numbers, one row for each item), "
+        "'normal' (drawn anew in each step, MIND's) or 'zeros' (ComiRec's, needs "
+        "iacn_map=per_capsule)."
+    )
+    iacn_routing_std: Positive = Field(description="Standard deviation of those numbers.")
+    iacn_map: Literal["shared", "per_capsule"] = Field(
+        description="From items to capsules: 'shared' (one matrix, MIND's) or 'per_capsule' "
+        "(one for each)."
+    )
+    iacn_attention_power: NotNegative = Field(
+        description="Power of the scaled products in label-aware attention; 0 takes the mean of "
+        "the capsules."
+    )
+    iacn_hard_attention: bool = Field(description="Whether the best capsule answers alone.")
+    iacn_profile: Literal["route", "concat", "none"] = Field(
+        description="The users' columns: 'route' (routed beside the items), 'concat' (joined to "
+        "each capsule, MIND's) or 'none'."
+    )
+    iacn_use_user_id: bool = Field(description="Whether the user's id counts as such a column.")
+    iacn_loss: Literal["auto", "sampled_softmax"] = Field(
+        description="Auxiliary loss: 'auto' (BCE, BPR or cross entropy, by what the batch "
+        "holds) or 'sampled_softmax' (MIND's)."
+    )
+    iacn_negatives: Count = Field(description="Items that a batch draws for sampled_softmax.")
+    iacn_pooled_history: bool = Field(
+        description="Whether a context-aware backbone sees the mean of the history's item vectors."
+    )
 
 
 def check(config: Any) -> None:
@@ -409,22 +462,24 @@ def check(config: Any) -> None:
         why = _WHY_NOT.get(name, "IaCN routes the history of one table of items, and was not tried")
         if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
             why = "it sees no sequence of items"
-        raise ValueError(f"backbone={name}: {why}; backbones that work: {', '.join(BACKBONES)}")
-    refuse_out_of_range(config, _ALLOWED)
+        raise OptionError("backbone", name, f"{why}; backbones that work: {', '.join(BACKBONES)}")
     routes = config["iacn_interest"] == "capsules"
     if routes and config["iacn_routing"] == "zeros" and config["iacn_map"] == "shared":
-        raise ValueError(
-            "iacn_routing=zeros: with iacn_map=shared all capsules are equal; take item or normal, "
-            "or iacn_map=per_capsule"
+        raise OptionError(
+            "iacn_routing",
+            "zeros",
+            "with iacn_map=shared all capsules are equal; take item or normal, or "
+            "iacn_map=per_capsule",
         )
     if not routes and config["iacn_map"] != "shared":
-        raise ValueError("iacn_map=per_capsule: iacn_interest=attention has one map, shared")
+        raise OptionError("iacn_map", "per_capsule", "iacn_interest=attention has one map, shared")
 
 
 IaCN = Enhancer(
     name="IaCN",
     paper="A Model-Agnostic Framework for Recommendation via Interest-aware Item Embeddings "
     "(arXiv 2308.09202)",
+    options=IaCNOptions,
     check=check,
     trainer=IaCNTrainer,
     wrap=wrap,

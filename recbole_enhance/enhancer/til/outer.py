@@ -9,6 +9,7 @@ from torch import nn
 
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.options.errors import InputError, OptionError
 
 
 class Triplets:
@@ -31,7 +32,7 @@ class Triplets:
         free = self.used.counts[rows[self._user]] < self.used.n_items - 1
         self._users, self._items = rows[self._user][free], rows[self._item][free]
         if not len(self._users):
-            raise ValueError("til_outer: there is no interaction of a user who has a negative")
+            raise InputError("til_outer: there is no interaction of a user who has a negative")
 
     def draw(self, n: int, generator: torch.Generator) -> Interaction:
         """Draw ``n`` triplets."""
@@ -56,8 +57,9 @@ def user_and_item_tables(model: Any) -> tuple[list[nn.Embedding], list[nn.Embedd
     users = [m for name, m in tables if "user" in name and m.num_embeddings == model.n_users]
     items = [m for name, m in tables if "item" in name and m.num_embeddings == model.n_items]
     if not users or not items or users[0].embedding_dim != items[0].embedding_dim:
-        raise ValueError(
-            f"backbone={type(model).__name__}: TIL needs embedding tables of users and of items, "
-            "of one width"
+        raise OptionError(
+            "backbone",
+            type(model).__name__,
+            "TIL needs embedding tables of users and of items, of one width",
         )
     return users, items

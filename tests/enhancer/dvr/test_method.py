@@ -12,10 +12,10 @@ from recbole.utils import init_seed
 
 from recbole_enhance.enhancer.dvr import policy
 from recbole_enhance.enhancer.dvr import trainer as dvr_trainer
-from recbole_enhance.enhancer.dvr.method import BACKBONES
-from recbole_enhance.enhancer.dvr.policy import NORMALIZATIONS, WEIGHTINGS
-from recbole_enhance.enhancer.dvr.trainer import NETWORKS, DVRTrainer
+from recbole_enhance.enhancer.dvr.method import BACKBONES, DVROptions
+from recbole_enhance.enhancer.dvr.trainer import DVRTrainer
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.options.schema import describe
 from recbole_enhance.storage.run_folder import history_rows
 from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import run_toy, toy_options
@@ -26,6 +26,8 @@ NEUTRAL = {
     "selection in warm-up": {"dvr_warmup_epochs": 100, "dvr_weighting": "sample"},
     "slots in warm-up": {"dvr_warmup_epochs": 100, "dvr_network": "slot", "dvr_reward": "loss"},
 }
+
+CHOICES = {key: describe(DVROptions, key).choices for key in DVROptions.model_fields}
 
 
 class TestContract(Contract):
@@ -62,7 +64,7 @@ def test_neutral_is_the_backbone_bit_for_bit(toy, backbone, options):
     assert torch.equal(valued[2], plain[2])  # the backbone's random numbers were left alone
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("normalization", CHOICES["dvr_normalization"])
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN"])
 def test_equal_values_are_the_backbone_bit_for_bit(toy, backbone, normalization, monkeypatch):
     plain = final_state(toy, backbone)
@@ -87,9 +89,9 @@ def test_every_reward_trains(toy, backbone, reward):
     assert -1 <= float(row["dvr_cosine"]) <= 1
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("network", CHOICES["dvr_network"])
+@pytest.mark.parametrize("weighting", CHOICES["dvr_weighting"])
+@pytest.mark.parametrize("normalization", CHOICES["dvr_normalization"])
 def test_every_parameter_of_the_valuator_moves(toy, network, weighting, normalization):
     options = {
         "dvr_network": network,
@@ -226,7 +228,7 @@ def test_slots_hold_the_smallest_batch_and_explicit_labels(toy):
 
 
 def test_shapley_values_of_a_real_batch_add_up(toy):
-    for network in NETWORKS:
+    for network in CHOICES["dvr_network"]:
         trainer, (train, valid, _) = trainer_on(toy, dvr_network=network, epochs=1)
         trainer.fit(train, valid)
         batch = next(iter(train))
@@ -244,7 +246,7 @@ def test_without_validation_there_is_no_reward(toy):
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=50),
-    st.sampled_from(NORMALIZATIONS),
+    st.sampled_from(CHOICES["dvr_normalization"]),
 )
 def test_probabilities_keep_order_and_bounds(values, how):
     values = torch.tensor(values)

@@ -9,9 +9,15 @@ from iacn_backbones import RESULTS, built, examine, options_of
 
 from recbole_enhance.enhancer.iacn import capsules, fused, method
 from recbole_enhance.enhancer.iacn.fused import FusedItemEmbedding
-from recbole_enhance.enhancer.iacn.method import BACKBONES, PROFILES, IaCNTrainer, InterestNetwork
+from recbole_enhance.enhancer.iacn.method import (
+    BACKBONES,
+    IaCNOptions,
+    IaCNTrainer,
+    InterestNetwork,
+)
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, resume_run, run_recbole_enhance
+from recbole_enhance.options.schema import describe
 from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import run_toy
 
@@ -168,7 +174,7 @@ def test_user_columns_are_routed_or_joined(tmp_path):
         "user_inter_num_interval": "[0,30]",
         "MAX_ITEM_LIST_LENGTH": 5,
     }
-    for profile in PROFILES:
+    for profile in describe(IaCNOptions, "iacn_profile").choices:
         run = built({**options, "iacn_profile": profile})
         network: InterestNetwork = run.trainer.model.iacn
         batch = next(iter(run.train_data))
