@@ -53,9 +53,10 @@ from recbole_enhance.options.read import (
     nearest,
     nest,
     read_option,
+    with_lists,
 )
 from recbole_enhance.options.recbole import RecBoleOptions
-from recbole_enhance.options.schema import Options
+from recbole_enhance.options.schema import Options, is_list
 
 logger = logging.getLogger("recbole_enhance")
 COMMAND_LINE = "command line"
@@ -319,8 +320,13 @@ class Config(RecBoleConfig):
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._refuse_unknown()
-        values, self.origins = merge([*self._internal_layers, *self._external_layers])
-        typed = validation.check_values(values, merge(self._internal_layers)[0], self._schemas())
+        defaults = merge(self._internal_layers)[0]
+        lists = [
+            key for schema in self._schemas() for key in schema.model_fields if is_list(schema, key)
+        ]
+        given = [(o, with_lists(said, defaults, lists)) for o, said in self._external_layers]
+        values, self.origins = merge([*self._internal_layers, *given])
+        typed = validation.check_values(values, defaults, self._schemas())
         validation.refuse_bad_protocol(values)
         # What a file says and the code reads are the same but for a few, as ndcg@20.
         typed = {key: value for key, value in typed.items() if value != values[key]}

@@ -1,9 +1,7 @@
 """Run a finished run again, and say whether its numbers come out as they were."""
 
 import math
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +15,8 @@ from recbole_enhance.experiment.quick_start import (
     resume_run,
     run_recbole_enhance,
 )
-from recbole_enhance.options.errors import InputError, OptionError
-from recbole_enhance.options.read import load_yaml, nearest, parse_argv, parse_flag, parse_value
+from recbole_enhance.options.errors import OptionError, RunFolderError
+from recbole_enhance.options.read import load_yaml
 from recbole_enhance.storage.resources import limited_threads
 from recbole_enhance.storage.run_folder import (
     CONFIG,
@@ -33,16 +31,6 @@ REPORT = "reproduce.json"
 FOLDER = "reproduced"  # below the run, where no board takes it for a run of its own
 EXACT, ELSEWHERE = 0.0, 0.01  # tolerance in the surroundings of the run, and in other ones
 _PARTS = {"valid": "best_valid_result", "test": "test_result"}
-_OPTIONS = (
-    "tolerance",
-    "run_dir",
-    "threads",
-    "data_path",
-    "use_gpu",
-    "gpu_id",
-    "model",
-    "backbone",
-)
 # What must be equal for numbers to be equal to the last bit.
 _SURROUNDINGS = ("python", "versions", "cpu_threads", "gpu")
 
@@ -71,41 +59,6 @@ class Line(NamedTuple):
         return self.difference is not None and self.difference <= tolerance
 
 
-def main(words: Sequence[str]) -> int:
-    """Reproduce a run.
-
-    Args:
-        words: The run's folder and options, see ``recbole-enhance --help``.
-
-    Returns:
-        0 if all numbers are within the tolerance, 1 if not.
-
-    Raises:
-        ValueError: If there is no finished run, or it cannot be run again.
-    """
-    places = [word for word in words[:1] if not word.startswith("-")]
-    options: dict[str, Any] = dict(parse_argv(words[len(places) :]))
-    quiet = parse_flag("quiet", options.pop("quiet", "false"))
-    if not places:
-        raise InputError("reproduce RUN_DIR: the folder of a finished run is expected first")
-    for key in options:
-        if key not in _OPTIONS:
-            raise InputError(f"reproduce: {key}: unknown option{nearest(key, _OPTIONS)}")
-    own = [options[key] for key in ("backbone", "model") if ":" in options.get(key, "")]
-    if own:
-        sys.path.insert(0, os.getcwd())
-    read = {
-        key: parse_value(key, options.pop(key))
-        for key in ("tolerance", "threads")
-        if key in options
-    }
-    into = options.pop("run_dir", None)
-    report = reproduce(places[0], into, options=options, quiet=quiet, **read)
-    if not quiet:
-        print(table(report))
-    return 0 if report["within"] else 1
-
-
 def reproduce(
     run_dir: str | Path,
     into: str | Path | None = None,
@@ -124,7 +77,7 @@ def reproduce(
             None is 0 where versions, threads and GPU are the run's, else 0.01.
         threads: None takes the run's.
         options: ``data_path``, ``use_gpu``, ``gpu_id``; ``model`` or ``backbone``, where the run is
-            of a class of yours.
+            of a method or a class of yours.
         quiet: Show no progress.
 
     Returns:
@@ -132,7 +85,7 @@ def reproduce(
         (surroundings, data and options that differ) and ``lines`` (see :class:`Line`).
 
     Raises:
-        ValueError: If there is no finished run, or it cannot be run again.
+        InputError: If there is no finished run, or it cannot be run again.
     """
     folder = _finished(Path(run_dir))
     if tolerance is not None and not _is_tolerance(tolerance):
@@ -239,15 +192,16 @@ def table(report: Mapping[str, Any]) -> str:
 
 def _finished(path: Path) -> RunFolder:
     if not (path / CONFIG).is_file():
-        raise InputError(f"reproduce {path}: no run here ({CONFIG} is missing)")
+        raise RunFolderError(f"reproduce {path}", f"no run here ({CONFIG} is missing)")
     if not (path / METRICS).is_file():
-        raise InputError(f"reproduce {path}: not finished; continue it first: --resume={path}")
+        problem = f"not finished; continue it first: --resume={path}"
+        raise RunFolderError(f"reproduce {path}", problem)
     folder = RunFolder.open(path)
     report = folder.read_json(METRICS)
     if not isinstance(report, dict) or not all(
         isinstance(report.get(key), dict) for key in _PARTS.values()
     ):
-        raise InputError(f"reproduce {path}: {METRICS} is not the report of a run")
+        raise RunFolderError(f"reproduce {path}", f"{METRICS} is not the report of a run")
     return folder
 
 

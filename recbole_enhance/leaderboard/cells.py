@@ -120,6 +120,7 @@ def resolve(board: Board, best: Best | None = None) -> list[Cell]:
             cells += found
     for key, error in unknown[0].items():
         if all(key in refused for refused in unknown):
+            error.origin = board.origins.get(key)
             raise ValueError(one_line(error))
     return cells
 

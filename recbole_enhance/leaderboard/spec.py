@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from recbole_enhance.enhancer import enhancer_names
-from recbole_enhance.options.read import MERGED, load_yaml, nearest, parse_value, read_option
+from recbole_enhance.options.read import (
+    MERGED,
+    load_yaml,
+    nearest,
+    parse_value,
+    read_option,
+    split_files,
+    split_list,
+)
 
 FIRST_SEED = 2020  # RecBole's own
 _MAX_COUNT = 100  # a larger number of seeds is a seed that was meant
@@ -79,7 +87,8 @@ class Board:
         rows: Methods and models.
         seeds: Every row is run with each.
         options: Run options of all cells, with dotted keys.
-        last: Run options of the command line, which have the last word.
+        last: Run options of the command line and of files that it names, which have the last word.
+        origins: Of those of the files: option -> file.
         jobs: Cells that run at the same time on this machine.
         threads: Threads of each; None shares the cores out.
         tune: Arguments of tuning, or None.
@@ -93,6 +102,7 @@ class Board:
     seeds: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     last: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
     jobs: int = 1
     threads: int | None = None
     tune: Mapping[str, Any] | None = None
@@ -104,7 +114,8 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
 
     Args:
         file: A YAML file, or None.
-        words: Options of the command line as text, which come over those of the file.
+        words: Options of the command line as text, which come over those of the file; also
+            ``config_files``, files of run options between the two.
 
     Raises:
         ValueError: In one line: the key, its value and what is allowed.
@@ -114,7 +125,8 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
         if key not in _KEYS:
             hint = " (run options belong under options)" if not nearest(key, _KEYS) else ""
             raise ValueError(f"{file}: {key}: unknown key{nearest(key, _KEYS)}{hint}")
-    given = dict(words)
+    files, given = split_files(words)
+    layers = [(name, _options(name, _without_quiet(load_yaml(name)))) for name in files]
     if "dataset" in given:
         given["datasets"] = given.pop("dataset")
     own = {key: given.pop(key) for key in list(given) if key in _KEYS}
@@ -122,16 +134,22 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
     out = own.get("out") or spec.get("out")
     if not isinstance(out, str):
         raise ValueError("out: the board's folder is missing: --out=DIR")
-    models = _words(own["models"]) if "models" in own else spec.get("models")
+    models = split_list(own["models"]) if "models" in own else spec.get("models")
     tune = parse_value("tune", own["tune"]) if "tune" in own else spec.get("tune")
+    line = _options("the command line", {k: read_option(k, v) for k, v in given.items()})
     return Board(
         out=Path(out),
         name=str(own.get("name") or spec.get("name") or Path(out).name),
-        datasets=_datasets(_words(own["datasets"]) if "datasets" in own else spec.get("datasets")),
+        datasets=_datasets(
+            split_list(own["datasets"]) if "datasets" in own else spec.get("datasets")
+        ),
         rows=_rows(models, from_file="models" not in own),
         seeds=_seeds(_seed_words(own["seeds"]) if "seeds" in own else spec.get("seeds", 1)),
         options=_options("options", spec.get("options")),
-        last=_options("the command line", {k: read_option(k, v) for k, v in given.items()}),
+        last=overlay(*(said for _, said in layers), line),
+        origins={
+            key.partition(".")[0]: name for name, said in layers for key in said if key not in line
+        },
         jobs=_count("jobs", own.get("jobs", spec.get("jobs", 1))),
         threads=_threads(own.get("threads", spec.get("threads"))),
         tune=_tuning(tune, tuning),
@@ -204,12 +222,13 @@ def split_pair(text: str) -> tuple[str, str | None]:
 # ---- single keys -------------------------------------------------------------------------------
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.strip("[] ").split(",") if word.strip()]
+def _without_quiet(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a file but the one that is the verb's."""
+    return {key: value for key, value in options.items() if key != "quiet"}
 
 
 def _seed_words(text: str) -> Any:
-    return _words(text) if "," in text or "[" in text else text
+    return split_list(text) if "," in text or "[" in text else text
 
 
 def _rows(models: Any, from_file: bool) -> tuple[Row, ...]:

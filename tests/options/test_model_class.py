@@ -225,10 +225,12 @@ def test_the_settings_of_one_run_serve_another_model(toy, caplog):
             config("LightGCN", **bad)
 
 
-def test_methods_hide_no_module_of_the_users():
+def test_methods_hide_no_module_of_the_users(capsys):
     assert not [name for name in ENHANCERS if ":" in name]
-    assert "MODULE:CLASS" in cli.USAGE
-    assert "MODULE:NAME" in cli.USAGE
+    assert cli.main(["run", "--help"]) == 0
+    assert "MODULE:NAME" in capsys.readouterr().out
+    assert cli.main(["reproduce", "--help"]) == 0
+    assert "MODULE:CLASS" in capsys.readouterr().out
 
 
 def test_examples():
