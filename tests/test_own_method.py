@@ -18,7 +18,7 @@ from recbole_enhance.experiment.names import list_methods, list_models
 from recbole_enhance.experiment.quick_start import load_run, resume_run
 from recbole_enhance.leaderboard.spec import split_pair
 from recbole_enhance.storage.run_folder import CONFIG, METRICS
-from recbole_enhance.testing.worlds import TOY, run_toy, toy_options
+from recbole_enhance.testing.worlds import TOY, feature_toy_options, run_toy, toy_options
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "your_own_method.md").read_text(encoding="utf-8")
@@ -213,6 +213,23 @@ def test_method_and_backbone_may_both_be_the_users(own, toy, done):
     words = (f"--model={BY_PATH}", "--backbone=my_models:MyBPR")
     assert done("--resume=run", *words, "--quiet") == ""
     assert Path("run", METRICS).is_file()
+
+
+def test_a_run_of_a_users_method_is_attacked_and_not_explained(own, reviews, enhance, done):
+    (own / "mine.py").write_text(METHOD.format(name="Mine", defaults={"backbone": "CER"}))
+    for model in ("mine:Mine", "CER"):
+        options = feature_toy_options(reviews, model, epochs=1, run_dir=model.partition(":")[0])
+        recbole_enhance.run(config_dict=options)
+    words = ("attack", "mine", "CER", "--targets=features", "--budgets=0.5", "--quiet")
+    status, _, refused = enhance(*words)
+    assert (status, refused.count("\n")) == (2, 1)
+    assert "model=mine:Mine: mine/config.yaml names code of yours" in refused
+    assert done(*words, "--model=mine:Mine") == ""
+    assert Path("mine", "attack.json").is_file()
+    assert Path("CER", "attack.json").is_file()
+    status, _, refused = enhance("explain", "mine", "--model=mine:Mine")
+    assert (status, refused.count("\n")) == (2, 1)
+    assert "mine: a run of mine:Mine, and what can be explained are runs of" in refused
 
 
 @pytest.mark.parametrize("option", ["model", "models"])

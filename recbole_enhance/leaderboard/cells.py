@@ -50,7 +50,8 @@ class Cell:
         seed: The seed.
         options: What is handed to the run, with dotted keys.
         config_files: Files of options, absolute.
-        own: What is the user's own, ``model_class`` and ``method``, as ``module:Name``.
+        own_class: The option that names a class of the user's, and that class; or None.
+        own_method: A method of the user's, as ``module:Name``; or None.
         recorded: All options of the run, as its ``config.yaml`` must have them.
     """
 
@@ -65,7 +66,8 @@ class Cell:
     seed: int
     options: Mapping[str, Any]
     config_files: tuple[str, ...]
-    own: Mapping[str, str | None]
+    own_class: tuple[str, str] | None
+    own_method: str | None
     recorded: Mapping[str, Any]
 
     @property
@@ -176,10 +178,8 @@ def _cells_of_row(
             seed=seed,
             options={**options, "seed": seed},
             config_files=tuple(os.path.abspath(file) for file in row.config_files),
-            own={
-                "model_class": config.own_class[1] if config.own_class else None,
-                "method": config.own_method,
-            },
+            own_class=config.own_class,
+            own_method=config.own_method,
             recorded={**recorded, "seed": seed},
         )
         for seed in board.seeds
@@ -254,8 +254,9 @@ def _finish(cell: Cell) -> None:
     goes_on = not failed or (begun and not any(changed_options(cell.path, cell.recorded)))
     if goes_on and (cell.path / CONFIG).is_file():
         (cell.path / FAILURE).unlink(missing_ok=True)
+        own = cell.own_class[1] if cell.own_class else None
         with contextlib.suppress(NotResumableError):
-            resume_run(cell.path, quiet=True, **cell.own)
+            resume_run(cell.path, quiet=True, model_class=own, method=cell.own_method)
             return
     with _locked(cell.path):
         if not cell.finished:
