@@ -1,5 +1,6 @@
 """Methods of users' own: by module and name, from Python, and from packages that register."""
 
+import json
 import os
 import re
 import subprocess
@@ -95,8 +96,11 @@ def done(enhance):
 
 
 def toy_file(toy, **options):
-    Path("toy.yaml").write_text(yaml.safe_dump({**TOY, "data_path": str(toy), **options}))
-    return "--config_files=toy.yaml"
+    """Words that name a file of options, and the dataset, which no file of a board may name."""
+    values = {**TOY, "data_path": str(toy), **options}
+    dataset = values.pop("dataset")
+    Path("toy.yaml").write_text(yaml.safe_dump(values))
+    return "--config_files=toy.yaml", f"--dataset={dataset}"
 
 
 # ---- the page ----------------------------------------------------------------------------------
@@ -127,19 +131,10 @@ def test_the_contract_holds_in_a_process_of_its_own(installed, tmp_path):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_pages_commands_work_by_module_and_name(own, toy, done, command):
-    file = toy_file(toy, epochs=1)
     Path("space.yaml").write_text("smooth_share: [0.0, 0.2]\n")
-    command = re.sub("dataset=[^ ]+", "dataset=toy", command).replace("trials=20", "trials=2")
+    command = re.sub(" --dataset=[^ ]+", "", command).replace("trials=20", "trials=2")
     _, *words = command.replace("seeds=5", "seeds=1").split()
-    if words[0] == "leaderboard":  # takes the options that files name elsewhere
-        values = {**TOY, "epochs": 1, "data_path": str(toy)}
-        values.pop("dataset")
-        words += [
-            f"--{key}={yaml.safe_dump(v, default_flow_style=True, width=9999).splitlines()[0]}"
-            for key, v in values.items()
-        ]
-    else:
-        words.append(file)
+    words += toy_file(toy, epochs=1)
     out = done(*words)
     if words[0] == "config":
         assert "smooth_share = 0.1  # defaults of Smooth" in out
@@ -158,7 +153,7 @@ def test_the_pages_commands_work_by_module_and_name(own, toy, done, command):
 
 def test_a_run_is_resumed_and_reproduced_with_the_method_named_again(own, toy, enhance, done):
     file = toy_file(toy, epochs=2)
-    first = done(f"--model={BY_PATH}", file, "--run_dir=run", "--smooth_share=0.2")
+    first = done(f"--model={BY_PATH}", *file, "--run_dir=run", "--smooth_share=0.2")
     Path("run", METRICS).unlink()
     sys.modules.pop("my_package.smooth")
     status, _, refused = enhance("--resume=run")
@@ -175,6 +170,19 @@ def test_a_run_is_resumed_and_reproduced_with_the_method_named_again(own, toy, e
     status, _, explained = enhance("explain", "run")
     assert status == 2
     assert f"run: a run of {BY_PATH}, and what can be explained are runs of" in explained
+
+
+def test_a_stopped_cell_of_a_users_method_goes_on(own, toy, done):
+    line = [f"--models={BY_PATH}:BPR", "--seeds=1", "--out=board", "--quiet"]
+    line += toy_file(toy, epochs=2)
+    done("leaderboard", "run", *line)
+    cell = Path("board", "cells", "toy", "Smooth-BPR", "2020")
+    report = json.loads((cell / METRICS).read_text())
+    (cell / METRICS).unlink()
+    before = (cell / "history.csv").read_bytes()
+    done("leaderboard", "run", *line)
+    assert json.loads((cell / METRICS).read_text())["test_result"] == report["test_result"]
+    assert (cell / "history.csv").read_bytes() == before  # it was resumed, not run again
 
 
 def test_from_python_the_object_is_handed_over(own, toy):
@@ -239,7 +247,7 @@ def test_no_file_imports_a_method(own, toy, enhance, option):
         Path("board.yaml").write_text(f"models: ['{BY_PATH}:BPR']\ndatasets: [toy]\nout: board\n")
         status, _, refused = enhance("leaderboard", "run", "board.yaml")
     else:
-        status, _, refused = enhance(toy_file(toy, model=BY_PATH))
+        status, _, refused = enhance(*toy_file(toy, model=BY_PATH))
     assert (status, refused.count("\n")) == (2, 1)
     assert "files do not import code" in refused
 
@@ -308,25 +316,25 @@ def test_rows_of_boards_are_read_one_way_only():
 
 def test_an_installed_package_runs_in_a_process_of_its_own(installed, toy, tmp_path):
     command = [sys.executable, str(ROOT / "run_recbole_enhance.py"), "--model=Smooth"]
-    result = call([*command, toy_file(toy, epochs=1)], tmp_path, installed)
+    result = call([*command, *toy_file(toy, epochs=1)], tmp_path, installed)
     assert result.returncode == 0, result.stderr
     assert "run folder: runs/toy/Smooth-BPR" in result.stdout
 
 
 def test_an_installed_package_lists_runs_and_resumes(installed, toy, enhance, done, monkeypatch):
     file = toy_file(toy, epochs=2)
-    status, _, missing = enhance("--model=Smooth", file)
+    status, _, missing = enhance("--model=Smooth", *file)
     assert (status, missing.count("\n")) == (2, 1)
     assert "model=Smooth: unknown model" in missing
     monkeypatch.syspath_prepend(str(installed))
     (listed,) = [line for line in done("list").splitlines() if "Smooth" in line]
     assert listed.startswith("  Smooth   Rethinking the Inception Architecture")
     assert listed.endswith(" [my-package]")
-    first = done("--model=smooth", file, "--run_dir=run")
+    first = done("--model=smooth", *file, "--run_dir=run")
     assert yaml.safe_load(Path("run", CONFIG).read_text())["model"] == "Smooth"
     Path("run", METRICS).unlink()
     assert done("--resume=run") == first
-    by_path = done("--model=my_package.smooth:Smooth", file, "--run_dir=other")
+    by_path = done("--model=my_package.smooth:Smooth", *file, "--run_dir=other")
     assert by_path == first.replace("folder: run", "folder: other")
     assert yaml.safe_load(Path("other", CONFIG).read_text())["model"] == "Smooth"
 
@@ -335,7 +343,7 @@ def test_an_installed_package_is_tuned_and_stands_on_a_board(installed, toy, don
     monkeypatch.syspath_prepend(str(installed))
     file = toy_file(toy, epochs=1)
     Path("space.yaml").write_text("smooth_share: [0.0, 0.2]\n")
-    words = ("--model=Smooth", file, "--space=space.yaml", "--trials=2", "--out=tuned")
+    words = ("--model=Smooth", *file, "--space=space.yaml", "--trials=2", "--out=tuned")
     assert "2 trials: 2 complete" in done("tune", *words)
     assert yaml.safe_load(Path("tuned", "best.yaml").read_text())["model"] == "Smooth"
     values = {**TOY, "epochs": 1, "data_path": str(toy)}
