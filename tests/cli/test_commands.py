@@ -515,6 +515,37 @@ def test_the_defaults_of_attack_are_those_of_its_function():
             assert declared[name] == parameter.default, name
 
 
+# ---- options -----------------------------------------------------------------------------------
+
+
+def test_options_are_a_table_and_json():
+    pytest.importorskip("recbole_enhance.experiment.option_table")
+    status, out, err = call("config", "options", "--model=DVR")
+    assert (status, err) == (0, "")
+    header, *lines = out.splitlines()
+    assert header.split() == ["name", "type", "range", "default", "sentence"]
+    by_name = {line.split()[0]: line for line in lines}
+    assert "1000.0" in by_name["dvr_gamma"]
+    assert "list of int" in by_name["topk"]
+    rows = json.loads(call("config", "options", "--model=DVR", "--json")[1])
+    assert [row["name"] for row in rows] == list(by_name)
+    (gamma,) = [row for row in rows if row["name"] == "dvr_gamma"]
+    assert gamma["default"] == 1000.0
+    assert gamma["sentence"] in by_name["dvr_gamma"]
+    assert "dvr_gamma" not in call("config", "options")[1]
+    assert "model=BPPR: unknown model; did you mean BPR?" in refused(
+        "config", "options", "--model=BPPR"
+    )
+
+
+def test_the_schema_is_json_schema():
+    pytest.importorskip("recbole_enhance.experiment.option_table")
+    schema = json.loads(call("config", "schema", "--model=DVR", "--backbone=BPR")[1])
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["type"] == "object"
+    assert {"dvr_gamma", "topk", "learning_rate"} <= set(schema["properties"])
+
+
 # ---- exit statuses -----------------------------------------------------------------------------
 
 
