@@ -145,11 +145,7 @@ class Config(RecBoleConfig):
         config_dict: Mapping[str, Any] | None = None,
         command_line: Mapping[str, str] | None = None,
     ) -> None:
-        self._command_line = dict(command_line or {})
-        self._file_layers: list[Layer] = []
-        self._internal_layers: list[Layer] = []
-        self._external_layers: list[Layer] = []
-        self.origins: dict[str, str] = {}
+        self._begin(command_line)
         with self.naming_origins():
             try:
                 super().__init__(model, dataset, config_file_list, config_dict)
@@ -161,6 +157,36 @@ class Config(RecBoleConfig):
             if self.method is not None:
                 self.method.check(self)
             validation.refuse_missing_labels(self, self._inter_columns)
+
+    def _begin(self, command_line: Mapping[str, str] | None) -> None:
+        self._command_line = dict(command_line or {})
+        self._file_layers: list[Layer] = []
+        self._internal_layers: list[Layer] = []
+        self._external_layers: list[Layer] = []
+        self.origins: dict[str, str] = {}
+
+    @classmethod
+    def of_defaults(cls, model: str, backbone: str | None = None) -> "Config":
+        """The files of options below the user's own; they need no data, and nothing is checked.
+
+        Args:
+            model: A method or a model.
+            backbone: The model under the method; None takes the method's own.
+
+        Raises:
+            OptionError: If there is no such model.
+        """
+        config = cls.__new__(cls)
+        config._begin(None)
+        with config.naming_origins():
+            config.compatibility_settings()
+            config._init_parameters_category()
+            config.cmd_config_dict = {"model": model, "backbone": backbone}
+            config.variable_config_dict = {}
+            config._merge_external_config_dict()
+            config.model, config.model_class, _ = config._get_model_and_dataset(None, "-")
+            config._load_internal_config_dict(config.model, config.model_class, "-")
+        return config
 
     @contextlib.contextmanager
     def naming_origins(self) -> Iterator[None]:
@@ -341,7 +367,7 @@ class Config(RecBoleConfig):
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._refuse_unknown()
         values, self.origins = merge([*self._internal_layers, *self._external_layers])
-        typed = validation.check_values(values, merge(self._internal_layers)[0], self._schemas())
+        typed = validation.check_values(values, merge(self._internal_layers)[0], self.schemas())
         validation.refuse_bad_protocol(values)
         # What a file says and the code reads are the same but for a few, as ndcg@20.
         typed = {key: value for key, value in typed.items() if value != values[key]}
@@ -354,7 +380,7 @@ class Config(RecBoleConfig):
         self.options["model"] = self.method.name if self.method else self._recorded_name
         return values | typed
 
-    def _schemas(self) -> list[type[Options]]:
+    def schemas(self) -> list[type[Options]]:
         """Classes of options; the first that has an option decides what it may be."""
         found = [self.method.options] if self.method else []
         own = getattr(self.model_class, "options", None)
