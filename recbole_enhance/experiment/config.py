@@ -30,6 +30,7 @@ from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
 from recbole_enhance.options.general import GeneralOptions
+from recbole_enhance.options.gone import without_gone
 from recbole_enhance.options.model_class import (
     checked_class,
     class_path,
@@ -398,6 +399,9 @@ class Config(RecBoleConfig):
             *(key for group in self.parameters.values() for key in group),
         }
         known |= options_read_by(self.model_class)
+        self._external_layers = [
+            (origin, without_gone(options, origin)) for origin, options in self._external_layers
+        ]
         files = len(self._file_layers)
         self._external_layers[:files] = [
             (origin, self._without_others(origin, options, known))
