@@ -271,7 +271,6 @@ def test_rounds_are_logged(toy):
         ({"aobpr_lambda": 0}, "aobpr_lambda=0: must be above 0"),
         ({"aobpr_mode": "svd"}, "aobpr_mode=svd: must be one of factor, exact, pool"),
         ({"aobpr_refresh": 0}, "aobpr_refresh=0: must be a whole number above 0, or ~"),
-        ({"aobpr_pool": 1.5}, "aobpr_pool=1.5: must be a whole number above 0"),
         ({"aobpr_warmup_epochs": -1}, "aobpr_warmup_epochs=-1: must be a whole number, at least 0"),
         ({"fast": False}, "fast=False: AOBPR draws its negatives in the fast"),
         ({"aobpr_mode": "exact", "backbone": "NeuMF"}, "aobpr_mode=exact: NeuMF's scores are no"),
