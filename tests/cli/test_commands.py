@@ -141,6 +141,7 @@ def test_what_needs_no_torch_imports_none():
         ["trian"],
         ["leaderboard", "biuld"],
         ["explain", "a", "--tokp=3"],
+        ["run", "--model=BPR", "epochs=3"],
     ]
     code = (
         "import os, sys; from recbole_enhance.cli.main import main\n"
@@ -151,7 +152,7 @@ def test_what_needs_no_torch_imports_none():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *_, statuses, completed, imported = done.stderr.splitlines()
-    assert statuses == "[0, 0, 0, 0, 0, 2, 2, 2]"
+    assert statuses == "[0, 0, 0, 0, 0, 2, 2, 2, 2]"
     assert completed == "0"
     assert imported == "[]"
     assert "plain,LightGCN" in done.stdout
@@ -223,6 +224,12 @@ def test_options_of_a_run_are_said_alike_to_every_verb(path, parsed):
     if path == ("run",):
         assert parsed(*words)["options"] == expected
         assert parsed(*words, "--quiet")["options"] == {**expected, "quiet": "true"}
+
+
+def test_a_yes_of_a_run_takes_no_place_for_its_value(parsed):
+    given = parsed("leaderboard", "run", "--save_recs", "spec.yaml", "--fast", "no")
+    assert given["spec"] == "spec.yaml"
+    assert given["options"] == {"save_recs": "true", "fast": "no"}
 
 
 @pytest.mark.parametrize("path", EVERY, ids=NAMES)
