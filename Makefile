@@ -5,7 +5,7 @@ OLDEST := .venv-oldest
 INSTALLED := $(VENV)/installed
 OLDEST_INSTALLED := $(OLDEST)/installed
 
-.PHONY: run test test-fast test-oldest check install clean
+.PHONY: run test test-fast test-oldest check docs install clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/python run_recbole_enhance.py --model=DVR --dataset=ml-100k
@@ -24,6 +24,10 @@ check: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest
+
+# Comments of properties/ and docs/options.md, from the classes of options.
+docs: $(INSTALLED)
+	$(VENV)/bin/python -m recbole_enhance.experiment.option_docs
 
 install: $(INSTALLED)
 

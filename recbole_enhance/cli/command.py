@@ -123,6 +123,7 @@ class Verb(_Usage):
             ctx.exit()
         options = {str(p.name): p for p in self.params if isinstance(p, Option)}
         flags = [name for name, option in options.items() if isinstance(option.type, YesNo)]
+        flags += _flags_of_runs() if self.takes_run_options else []
         if ctx.resilient_parsing:  # of a shell that completes a line, which may not be whole
             with contextlib.suppress(InputError):
                 places, given = split_words([word for word in args if word != "="], flags)
@@ -251,6 +252,20 @@ class Verbs(_Usage, click.Group):
         if ctx.resilient_parsing and self.default:
             params = [*params, *self.commands[self.default].params]
         return params
+
+
+def _flags_of_runs() -> list[str]:
+    """Options of every run that say yes or no."""
+    from recbole_enhance.options.general import GeneralOptions
+    from recbole_enhance.options.recbole import RecBoleOptions
+    from recbole_enhance.options.schema import describe
+
+    return [
+        key
+        for schema in (GeneralOptions, RecBoleOptions)
+        for key in schema.model_fields
+        if describe(schema, key).kind == "bool"
+    ]
 
 
 def _in_order(options: Mapping[str, str], places: Sequence[str]) -> list[str]:

@@ -5,7 +5,10 @@ from typing import Any
 
 from recbole_enhance.cli.command import RUN_OPTIONS, Option, Verb, Verbs
 from recbole_enhance.cli.kinds import Model, YesNo
+from recbole_enhance.explanation.words import table
 from recbole_enhance.options.read import flatten, split_files
+
+_COLUMNS = ("name", "type", "range", "default", "sentence")
 
 
 def show(options: dict[str, str], origin: bool) -> None:
@@ -22,23 +25,23 @@ def options(model: str | None, backbone: str | None, **formats: bool) -> None:
     """Print the options that there are."""
     from recbole_enhance.experiment.option_table import option_rows
 
-    rows = option_rows(model, backbone)
+    rows = [row._asdict() for row in option_rows(model, backbone)]
     if formats["json"]:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps(rows, indent=2, default=str))
         return
-    for row in rows:
-        print(_line(row))
+    cells = [[_cell(row[column]) for column in _COLUMNS] for row in rows]
+    print(table(_COLUMNS, cells))
 
 
-def _line(row: Any) -> str:
-    raise NotImplementedError
+def _cell(value: Any) -> str:
+    return "~" if value is None else str(value)
 
 
 def schema(model: str | None, backbone: str | None) -> None:
     """Print JSON Schema."""
     from recbole_enhance.experiment.option_table import json_schema
 
-    print(json.dumps(json_schema(model, backbone), indent=2))
+    print(json.dumps(json_schema(model, backbone), indent=2, default=str))
 
 
 _OF = (

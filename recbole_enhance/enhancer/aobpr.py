@@ -301,7 +301,6 @@ class AOBPRTrainer(SamplingTrainer):
             config["aobpr_lambda"],
             interval,
             config["aobpr_reject"],
-            config["aobpr_pool"],
         )
 
     def choose_sampler(self, loader: FastTrainLoader, epoch: int) -> None:
@@ -339,7 +338,6 @@ class AOBPROptions(Options):
         description="Whose ranks: 'factor' (the paper's), 'exact' (the user's scores, slow) or "
         "'pool' (the scores of some uniform draws; for NeuMF)."
     )
-    aobpr_pool: Count = Field(description="Uniform draws under 'pool'.")
     aobpr_refresh: Count | None = Field(
         description="Batches between two orders of the factors; ~ is the paper's, M ln M draws "
         "for M items."

@@ -37,6 +37,7 @@ from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS
 from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
 from recbole_enhance.options.general import GeneralOptions
+from recbole_enhance.options.gone import without_gone
 from recbole_enhance.options.model_class import (
     checked_class,
     how_to_name,
@@ -101,11 +102,7 @@ class Config(RecBoleConfig):
         config_dict: Mapping[str, Any] | None = None,
         command_line: Mapping[str, str] | None = None,
     ) -> None:
-        self._command_line = dict(command_line or {})
-        self._file_layers: list[Layer] = []
-        self._internal_layers: list[Layer] = []
-        self._external_layers: list[Layer] = []
-        self.origins: dict[str, str] = {}
+        self._begin(command_line)
         with self.naming_origins():
             try:
                 super().__init__(model, dataset, config_file_list, config_dict)
@@ -117,6 +114,36 @@ class Config(RecBoleConfig):
             if self.method is not None:
                 self.method.check(self)
             validation.refuse_missing_labels(self, self._inter_columns)
+
+    def _begin(self, command_line: Mapping[str, str] | None) -> None:
+        self._command_line = dict(command_line or {})
+        self._file_layers: list[Layer] = []
+        self._internal_layers: list[Layer] = []
+        self._external_layers: list[Layer] = []
+        self.origins: dict[str, str] = {}
+
+    @classmethod
+    def of_defaults(cls, model: str, backbone: str | None = None) -> "Config":
+        """The files of options below the user's own; they need no data, and nothing is checked.
+
+        Args:
+            model: A method or a model.
+            backbone: The model under the method; None takes the method's own.
+
+        Raises:
+            OptionError: If there is no such model.
+        """
+        config = cls.__new__(cls)
+        config._begin(None)
+        with config.naming_origins():
+            config.compatibility_settings()
+            config._init_parameters_category()
+            config.cmd_config_dict = {"model": model, "backbone": backbone}
+            config.variable_config_dict = {}
+            config._merge_external_config_dict()
+            config.model, config.model_class, _ = config._get_model_and_dataset(None, "-")
+            config._load_internal_config_dict(config.model, config.model_class, "-")
+        return config
 
     @contextlib.contextmanager
     def naming_origins(self) -> Iterator[None]:
@@ -322,11 +349,11 @@ class Config(RecBoleConfig):
         self._refuse_unknown()
         defaults = merge(self._internal_layers)[0]
         lists = [
-            key for schema in self._schemas() for key in schema.model_fields if is_list(schema, key)
+            key for schema in self.schemas() for key in schema.model_fields if is_list(schema, key)
         ]
         given = [(o, with_lists(said, defaults, lists)) for o, said in self._external_layers]
         values, self.origins = merge([*self._internal_layers, *given])
-        typed = validation.check_values(values, defaults, self._schemas())
+        typed = validation.check_values(values, defaults, self.schemas())
         validation.refuse_bad_protocol(values)
         # What a file says and the code reads are the same but for a few, as ndcg@20.
         typed = {key: value for key, value in typed.items() if value != values[key]}
@@ -339,7 +366,7 @@ class Config(RecBoleConfig):
         self.options["model"] = self._recorded_method or self._recorded_name
         return values | typed
 
-    def _schemas(self) -> list[type[Options]]:
+    def schemas(self) -> list[type[Options]]:
         """Classes of options; the first that has an option decides what it may be."""
         found = [self.method.options] if self.method else []
         own = getattr(self.model_class, "options", None)
@@ -357,6 +384,9 @@ class Config(RecBoleConfig):
             *(key for group in self.parameters.values() for key in group),
         }
         known |= options_read_by(self.model_class)
+        self._external_layers = [
+            (origin, without_gone(options, origin)) for origin, options in self._external_layers
+        ]
         files = len(self._file_layers)
         self._external_layers[:files] = [
             (origin, self._without_others(origin, options, known))

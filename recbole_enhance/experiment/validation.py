@@ -23,7 +23,7 @@ from recbole_enhance.options.recbole import (
 from recbole_enhance.options.schema import Options, like_default, validated
 
 # RecBole computes these, or overwrites them without a word.
-_COMPUTED = {
+COMPUTED = {
     "device": "use_gpu and gpu_id choose it",
     "MODEL_TYPE": "the model decides it",
 }
@@ -131,7 +131,7 @@ def refuse_computed(options: Mapping[str, Any], origin: str) -> None:
     Raises:
         OptionError: Naming the option, the place and what decides instead.
     """
-    for key, why in _COMPUTED.items():
+    for key, why in COMPUTED.items():
         if key in options:
             raise UnknownOptionError(key, "no option to set", origin, f"; {why}")
 

@@ -46,10 +46,6 @@ class CEROptions(FeatureOptions):
     cf_threshold: NotNegative = Field(
         description="A feature is part of the explanation if it changes by more."
     )
-    cf_user_mask: bool = Field(
-        description="Whether only features that the user mentions may change."
-    )
-    cf_chunk: Count = Field(description="Pairs searched at once.")
     train_neg_sample_args: Mapped = Field(description="Two negatives for each positive.")
     learning_rate: LearningRate = Field(description="Learning rate.")
     train_batch_size: Above0 = Field(description="Batch size.")
@@ -69,8 +65,7 @@ class CER(FeatureAwareRecommender):
         self.LABEL = config["LABEL_FIELD"]
         sizes = config["mlp_hidden_size"]
         self.threshold = config["cf_threshold"]
-        self.user_mask = config["cf_user_mask"]
-        self.chunk = config["cf_chunk"]
+        self.chunk = 2048  # pairs searched at once
         self.settings = Search(
             config["cf_steps"],
             config["cf_learning_rate"],
@@ -146,7 +141,6 @@ class CER(FeatureAwareRecommender):
         """Features whose weakening takes the item off the list, most weakened first."""
         y = self.item_features(item) if item_features is None else item_features
         allowed = self.user_feature_matrix[user] > 0
-        allowed = allowed if self.user_mask else torch.ones_like(allowed)
         start = random_start(len(user), self.n_features, self.feature_scale, seed, y.device)
         parts = []
         for rows in torch.arange(len(user), device=y.device).split(self.chunk):

@@ -25,6 +25,7 @@ import torch
 import yaml
 
 from recbole_enhance.options.errors import OptionError, RunFolderError
+from recbole_enhance.options.gone import with_gone
 from recbole_enhance.options.read import Loader, load_yaml
 from recbole_enhance.storage.file_lock import lock_file
 from recbole_enhance.storage.tensor_files import dump_tensors
@@ -309,7 +310,7 @@ def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[s
         Option, the folder's value, and the other.
     """
     if (path / CONFIG).is_file():
-        saved = load_yaml(path / CONFIG)
+        saved, recorded = with_gone(load_yaml(path / CONFIG)), with_gone(recorded)
         for key in sorted((set(saved) | set(recorded)) - set(VOLATILE) | {"seed"}):
             if saved.get(key) != recorded.get(key):
                 yield key, saved.get(key), recorded.get(key)
@@ -332,7 +333,7 @@ def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str)
 
 def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
-    options = {k: v for k, v in plain(config.options).items() if k not in VOLATILE}
+    options = {k: v for k, v in with_gone(plain(config.options)).items() if k not in VOLATILE}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
 

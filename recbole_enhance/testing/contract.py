@@ -21,6 +21,7 @@ from recbole_enhance.testing.comparing import Trained, assert_resumes, assert_sa
 from recbole_enhance.testing.worlds import toy_options
 
 Options = Mapping[str, Any]
+_TYPE = r"(int|float|bool|str|list of \w+)( or None)?"  # as a comment says it
 
 
 class Contract:
@@ -156,7 +157,7 @@ class Contract:
         path = self._enhancer.options_file
         lines = path.read_text(encoding="utf-8").splitlines() if path else []
         for line in lines[1:]:
-            assert re.match(r"\w+: .*# \((int|float|bool|str)\) \w.*\.$", line), line
+            assert re.match(rf"\w+: .*# \({_TYPE}\) \w.*\.$", line), line
 
     # ---- how they look at the method -------------------------------------------------------
 

@@ -141,6 +141,7 @@ def test_what_needs_no_torch_imports_none():
         ["trian"],
         ["leaderboard", "biuld"],
         ["explain", "a", "--tokp=3"],
+        ["run", "--model=BPR", "epochs=3"],
     ]
     code = (
         "import os, sys; from recbole_enhance.cli.main import main\n"
@@ -151,7 +152,7 @@ def test_what_needs_no_torch_imports_none():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     *_, statuses, completed, imported = done.stderr.splitlines()
-    assert statuses == "[0, 0, 0, 0, 0, 2, 2, 2]"
+    assert statuses == "[0, 0, 0, 0, 0, 2, 2, 2, 2]"
     assert completed == "0"
     assert imported == "[]"
     assert "plain,LightGCN" in done.stdout
@@ -223,6 +224,12 @@ def test_options_of_a_run_are_said_alike_to_every_verb(path, parsed):
     if path == ("run",):
         assert parsed(*words)["options"] == expected
         assert parsed(*words, "--quiet")["options"] == {**expected, "quiet": "true"}
+
+
+def test_a_yes_of_a_run_takes_no_place_for_its_value(parsed):
+    given = parsed("leaderboard", "run", "--save_recs", "spec.yaml", "--fast", "no")
+    assert given["spec"] == "spec.yaml"
+    assert given["options"] == {"save_recs": "true", "fast": "no"}
 
 
 @pytest.mark.parametrize("path", EVERY, ids=NAMES)
@@ -513,6 +520,35 @@ def test_the_defaults_of_attack_are_those_of_its_function():
     for name, parameter in inspect.signature(attack).parameters.items():
         if name in declared:
             assert declared[name] == parameter.default, name
+
+
+# ---- options -----------------------------------------------------------------------------------
+
+
+def test_options_are_a_table_and_json():
+    status, out, err = call("config", "options", "--model=DVR")
+    assert (status, err) == (0, "")
+    header, *lines = out.splitlines()
+    assert header.split() == ["name", "type", "range", "default", "sentence"]
+    by_name = {line.split()[0]: line for line in lines}
+    assert "1000.0" in by_name["dvr_gamma"]
+    assert "list of int" in by_name["topk"]
+    rows = json.loads(call("config", "options", "--model=DVR", "--json")[1])
+    assert [row["name"] for row in rows] == list(by_name)
+    (gamma,) = [row for row in rows if row["name"] == "dvr_gamma"]
+    assert gamma["default"] == 1000.0
+    assert gamma["sentence"] in by_name["dvr_gamma"]
+    assert "dvr_gamma" not in call("config", "options")[1]
+    assert "model=BPPR: unknown model; did you mean BPR?" in refused(
+        "config", "options", "--model=BPPR"
+    )
+
+
+def test_the_schema_is_json_schema():
+    schema = json.loads(call("config", "schema", "--model=DVR", "--backbone=BPR")[1])
+    assert schema["$schema"].startswith("https://json-schema.org/")
+    assert schema["type"] == "object"
+    assert {"dvr_gamma", "topk", "learning_rate"} <= set(schema["properties"])
 
 
 # ---- exit statuses -----------------------------------------------------------------------------

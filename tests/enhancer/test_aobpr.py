@@ -43,7 +43,6 @@ class TestContract(Contract):
         ({"aobpr_lambda": 0}, "aobpr_lambda=0: must be above 0"),
         ({"aobpr_mode": "svd"}, "aobpr_mode=svd: must be one of factor, exact, pool"),
         ({"aobpr_refresh": 0}, "aobpr_refresh=0: must be a whole number above 0, or ~"),
-        ({"aobpr_pool": 1.5}, "aobpr_pool=1.5: must be a whole number above 0"),
         ({"aobpr_warmup_epochs": -1}, "aobpr_warmup_epochs=-1: must be a whole number, at least 0"),
         ({"fast": False}, "fast=False: AOBPR draws its negatives in the fast"),
         (
@@ -62,7 +61,6 @@ class TestContractWithPools(Contract):
     backbones = TRIED
     refused = ()
     neutral = ({"aobpr_warmup_epochs": 3},)
-    bad_options = (({"aobpr_pool": 0}, "aobpr_pool=0: must be a whole number above 0"),)
 
     def options_of(self, backbone):
         return {"aobpr_mode": "pool", "aobpr_warmup_epochs": 0}

@@ -173,7 +173,6 @@ def test_the_chunk_of_the_search_does_not_matter(reviews):
         ("cf_learning_rate", 0),
         ("cf_lambda", 0),
         ("cf_gamma", -1),
-        ("cf_chunk", 0),
         ("cf_alpha", -0.1),
         ("cf_threshold", -1),
         ("mlp_hidden_size", []),

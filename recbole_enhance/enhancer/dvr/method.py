@@ -69,14 +69,12 @@ class DVROptions(Options):
     dvr_sample_dim: Count = Field(
         description="Numbers per sample, k; 1 in the paper's text, 10 in its code."
     )
-    dvr_hidden_size: Count = Field(description="Width of the sample encoder.")
     dvr_units: Count = Field(description="Units per Harsanyi block.")
     dvr_blocks: Count = Field(description="Harsanyi blocks, L.")
     dvr_act_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Share of a unit's possible children that are on at the start."
     )
     dvr_gamma: Positive = Field(description="Sharpness of the AND trigger.")
-    dvr_loss_feature: bool = Field(description="Whether the encoder sees the sample's own loss.")
     dvr_eps: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="w stays in [eps, 1 - eps].")
     dvr_learning_rate: NotNegative = Field(
         description="Learning rate of the fit of the outcome, Eq. (5.7); 0 switches it off."

@@ -21,6 +21,7 @@ from recbole_enhance.training.trainer import EnhancedTrainer
 
 # A value's running mean forgets: the network that gave the early ones is long gone.
 _SLOWEST_FORGETTING = 0.1
+_HIDDEN = 64  # width of the sample encoder
 
 
 class SampleEncoder(nn.Module):
@@ -55,7 +56,6 @@ class DVRTrainer(EnhancedTrainer):
         self.weighting = config["dvr_weighting"]
         self.normalization = config["dvr_normalization"]
         self.exploration = config["dvr_exploration"]
-        self.loss_feature = config["dvr_loss_feature"]
         self.eps = config["dvr_eps"]
         self.update_interval = config["dvr_update_interval"]
         self.reward_users = config["dvr_reward_users"]
@@ -92,7 +92,7 @@ class DVRTrainer(EnhancedTrainer):
     def _build_valuator(self, config: Any) -> tuple[nn.Module, nn.Module]:
         width = sum(t.embedding_dim for t in self.user_tables)
         width += sum(t.embedding_dim for t in self.item_tables) * (2 if self.pairwise else 1)
-        width += (not self.pairwise) + self.loss_feature  # a pointwise sample has a label
+        width += (not self.pairwise) + 1  # a pointwise sample has a label; all have their loss
         shape = (
             config["dvr_units"],
             config["dvr_blocks"],
@@ -101,7 +101,7 @@ class DVRTrainer(EnhancedTrainer):
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config["seed"])
-            encoder = SampleEncoder(width, config["dvr_hidden_size"], config["dvr_sample_dim"])
+            encoder = SampleEncoder(width, _HIDDEN, config["dvr_sample_dim"])
         net: nn.Module
         if self.network == "slot":
             negatives = config["train_neg_sample_args"]["sample_num"]  # or the word "none"
@@ -186,7 +186,7 @@ class DVRTrainer(EnhancedTrainer):
         return None if self.warming_up else action.weights
 
     def _features(self, batch: Any, losses: Tensor) -> Tensor:
-        """e_m = [p_u; q_i; q_j], or [p_u; q_i; label], detached, and the loss if wanted."""
+        """e_m = [p_u; q_i; q_j], or [p_u; q_i; label], detached, and the loss."""
         user, item = batch[self.config["USER_ID_FIELD"]], batch[self.config["ITEM_ID_FIELD"]]
         parts = [table.weight.detach()[user] for table in self.user_tables]
         parts += [table.weight.detach()[item] for table in self.item_tables]
@@ -195,8 +195,7 @@ class DVRTrainer(EnhancedTrainer):
             parts += [table.weight.detach()[negative] for table in self.item_tables]
         else:
             parts.append(batch[self.config["LABEL_FIELD"]].unsqueeze(1))
-        if self.loss_feature:
-            parts.append(standardize(losses).unsqueeze(1))  # on one scale from first epoch to last
+        parts.append(standardize(losses).unsqueeze(1))  # on one scale from first epoch to last
         return torch.cat(parts, dim=1).float()
 
     def _act(self, values: Tensor) -> Action:

@@ -41,7 +41,6 @@ from recbole_enhance.options.schema import (
     Name,
     NotNegative,
     Options,
-    Positive,
     Share,
 )
 from recbole_enhance.storage.run_folder import RunFolder
@@ -52,6 +51,7 @@ if TYPE_CHECKING:  # what InterestAware is mixed in front of
 else:
     _Backbone = object
 
+_NEGATIVES = 100  # items that a batch draws for the sampled softmax
 # Models with one table of items; tests run them all, and docs/papers/iacn.md shows what they gave.
 BACKBONES = (
     "DIN",
@@ -121,7 +121,7 @@ class InterestNetwork(nn.Module):
         self.iterations = config["iacn_iterations"]
         self.adaptive = config["iacn_adaptive_k"]
         self.stop_gradient = config["iacn_stop_gradient"]
-        self.routing, self.routing_std = config["iacn_routing"], config["iacn_routing_std"]
+        self.routing = config["iacn_routing"]
         self.power, self.hard = config["iacn_attention_power"], config["iacn_hard_attention"]
         self.concatenates = config["iacn_profile"] == "concat"
         self.profile = profile
@@ -135,7 +135,7 @@ class InterestNetwork(nn.Module):
         if config["iacn_interest"] == "attention":
             self.queries = nn.Parameter(torch.randn(self.K, size) * size**-0.5)
         elif self.routing == "item":
-            logits = torch.randn(n_items + extra, self.K) * self.routing_std
+            logits = torch.randn(n_items + extra, self.K)
             self.register_buffer("item_logits", logits)
         if profile is not None and self.concatenates:
             width = size * (1 + len(profile.names))
@@ -188,7 +188,7 @@ class InterestNetwork(nn.Module):
             if self.generator is None:
                 self.generator = torch.Generator().manual_seed(self.seed)
             drawn = torch.randn(shape, generator=self.generator)
-            return drawn.to(history.device) * self.routing_std
+            return drawn.to(history.device)
         logits = self.item_logits[history]
         extra = mask.shape[1] - history.shape[1]
         if extra:
@@ -215,7 +215,7 @@ class InterestAware(_Backbone):
             "label": None if config["loss_type"] == "CE" else config["LABEL_FIELD"],
         }
         self.iacn_delta, self.iacn_lambda = config["iacn_delta"], config["iacn_lambda"]
-        self.iacn_loss, self.iacn_negatives = config["iacn_loss"], config["iacn_negatives"]
+        self.iacn_loss = config["iacn_loss"]
         negatives = config["train_neg_sample_args"]
         drawn = negatives["distribution"] != "none" and negatives["sample_num"] != "none"
         self._iacn_times = 1 + negatives["sample_num"] if drawn else 1
@@ -304,9 +304,9 @@ class InterestAware(_Backbone):
         if self.iacn.generator is None:
             self.iacn.generator = torch.Generator().manual_seed(self.iacn.seed)
         table = self.iacn_table[0]
-        drawn = torch.randint(
-            1, table.n_items, (self.iacn_negatives,), generator=self.iacn.generator
-        ).to(items.device)
+        drawn = torch.randint(1, table.n_items, (_NEGATIVES,), generator=self.iacn.generator).to(
+            items.device
+        )
         hits = items.unsqueeze(1) == drawn
         return sampled_cross_entropy(user, query, table.interests(drawn).float(), hits)
 
@@ -428,7 +428,6 @@ class IaCNOptions(Options):
         "'normal' (drawn anew in each step, MIND's) or 'zeros' (ComiRec's, needs "
         "iacn_map=per_capsule)."
     )
-    iacn_routing_std: Positive = Field(description="Standard deviation of those numbers.")
     iacn_map: Literal["shared", "per_capsule"] = Field(
         description="From items to capsules: 'shared' (one matrix, MIND's) or 'per_capsule' "
         "(one for each)."
@@ -447,7 +446,6 @@ class IaCNOptions(Options):
         description="Auxiliary loss: 'auto' (BCE, BPR or cross entropy, by what the batch "
         "holds) or 'sampled_softmax' (MIND's)."
     )
-    iacn_negatives: Count = Field(description="Items that a batch draws for sampled_softmax.")
     iacn_pooled_history: bool = Field(
         description="Whether a context-aware backbone sees the mean of the history's item vectors."
     )

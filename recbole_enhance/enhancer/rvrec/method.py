@@ -41,6 +41,7 @@ else:
 
 logger = logging.getLogger("recbole_enhance")
 FILE_ORDER = "file_order"
+_ANCHORS = 256  # rows of a batch that the contrastive loss is the mean of
 _CHUNK = 1024  # users whose rows are made at once for inference
 
 
@@ -76,7 +77,6 @@ class RVRecNetwork(nn.Module):
         self.contrast_weight = config["rvrec_contrast_weight"]
         self.contrast_temperature = config["rvrec_contrast_temperature"]
         self.n_negatives = config["rvrec_contrast_negatives"]
-        self.n_anchors = config["rvrec_contrast_rows"]
         hidden, self.floor = config["rvrec_hidden"], config["rvrec_sigma_floor"]
         self.histories = histories
         if config["rvrec_peo"]:
@@ -157,7 +157,7 @@ class RVRecNetwork(nn.Module):
         assert self.users is not None
         assert self.items is not None
         order = torch.randperm(len(ids), generator=self.draw_from()).to(ids.device)
-        shared, order = order[: self.n_negatives], order[: self.n_anchors]
+        shared, order = order[: self.n_negatives], order[:_ANCHORS]
         negative = local[1].index_select(0, shared)
         user, *each = (part.index_select(0, order) for part in local)
         needed, at = unique_ids(len(items), *each, negative)
@@ -382,10 +382,6 @@ class RVRecOptions(Options):
     rvrec_contrast_negatives: Number0 = Field(
         description="Items of the batch that each user's positive is contrasted with; 0 leaves "
         "the sampled negative only."
-    )
-    rvrec_contrast_rows: Count = Field(
-        description="Rows of a batch, drawn anew each time, that the contrastive loss is the "
-        "mean of."
     )
     rvrec_history: Count = Field(description="Last items of a user that are players, H.")
     rvrec_kappa: NotNegative = Field(

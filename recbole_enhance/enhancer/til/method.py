@@ -56,6 +56,8 @@ from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import Weigh, make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
 
+_HIDDEN = 64  # width of the weights' network, the release's
+
 
 @dataclass
 class _Step:
@@ -122,7 +124,7 @@ class TILTrainer(EnhancedTrainer):
         self.criterion = make_weighable(model)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config["seed"])
-            net = WeightNet(2 * self.users.embedding_dim, config["til_hidden_size"])
+            net = WeightNet(2 * self.users.embedding_dim, _HIDDEN)
         self.net = net.to(self.device)
         self.weight_optimizer = self._build_optimizer(
             params=list(self.net.parameters()),
@@ -386,7 +388,6 @@ class TILOptions(Options):
         description="Rate of the lookahead, for a mean loss; the release's 0.001 for a summed "
         "one, times the batch size."
     )
-    til_hidden_size: Count = Field(description="Width of the weights' network.")
     til_clusters: Count = Field(description="Clusters of items under 'mi'.")
     til_refit_epochs: Count = Field(description="Epochs between two clusterings.")
     til_warmup_epochs: Number0 = Field(

@@ -27,7 +27,7 @@ BAD = (
     ("dvr_weighting", "hard"),
     ("dvr_normalization", "tanh"),
     ("dvr_reward", "nonsense@5"),
-    *((f"dvr_{name}", 0) for name in ("sample_dim", "hidden_size", "units", "blocks")),
+    *((f"dvr_{name}", 0) for name in ("sample_dim", "units", "blocks")),
     *((f"dvr_{name}", 0) for name in ("update_interval", "reward_users")),
     *((f"dvr_{name}", -1) for name in ("learning_rate", "policy_learning_rate", "exploration")),
     ("dvr_warmup_epochs", -1),

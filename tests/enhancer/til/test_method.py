@@ -57,7 +57,6 @@ class TestContract(Contract):
         ({"til_hypergradient": "x"}, "til_hypergradient=x: must be one of central, double"),
         ({"til_alpha": -0.1}, "til_alpha=-0.1: must be at least 0"),
         ({"til_clusters": 0}, "til_clusters=0: must be a whole number above 0"),
-        ({"til_hidden_size": 2.5}, "til_hidden_size=2.5: must be a whole number above 0"),
         ({"til_refit_epochs": 0}, "til_refit_epochs=0: must be a whole number above 0"),
         ({"til_warmup_epochs": -1}, "til_warmup_epochs=-1: must be a whole number, at least 0"),
         ({"til_learning_rate": 0}, "til_learning_rate=0: must be above 0"),
