@@ -151,6 +151,16 @@ def test_the_pages_commands_work_by_module_and_name(own, toy, done, command):
         assert "run folder: runs/toy/Smooth-LightGCN" in out
 
 
+def test_the_options_of_a_users_method_are_printed(own, done):
+    (line,) = [
+        line
+        for line in done("config", "options", f"--model={BY_PATH}").splitlines()
+        if line.startswith("smooth_share")
+    ]
+    assert line.split()[1:5] == ["float", "[0,", "0.5)", "0.1"]
+    assert line.endswith("Share of the labels that is turned around; 0 is the backbone.")
+
+
 def test_a_run_is_resumed_and_reproduced_with_the_method_named_again(own, toy, enhance, done):
     file = toy_file(toy, epochs=2)
     first = done(f"--model={BY_PATH}", *file, "--run_dir=run", "--smooth_share=0.2")
