@@ -32,7 +32,10 @@ class OptionError(InputError):
 
     def __str__(self) -> str:
         where = f" ({self.origin})" if self.origin else ""
-        return f"{self.option}={self.value}: {self.allowed}{where}"
+        shown = self.value
+        if isinstance(shown, str) and not shown.isprintable():
+            shown = repr(shown)
+        return f"{self.option}={shown}: {self.allowed}{where}"
 
 
 class UnknownOptionError(InputError):
@@ -41,18 +44,23 @@ class UnknownOptionError(InputError):
     Args:
         option: Its name.
         problem: What is wrong with it.
+        origin: Where it was said; None if that does not matter.
+        hint: What follows, as ``; did you mean epochs?``.
 
     Example:
-        >>> print(UnknownOptionError("learnng_rate", "unknown option"))
-        learnng_rate: unknown option
+        >>> print(UnknownOptionError("learnng_rate", "unknown option", "command line"))
+        learnng_rate: unknown option (command line)
     """
 
-    def __init__(self, option: str, problem: str) -> None:
-        super().__init__(option, problem)
-        self.option, self.problem = option, problem
+    def __init__(
+        self, option: str, problem: str, origin: str | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(option, problem, origin, hint)
+        self.option, self.problem, self.origin, self.hint = option, problem, origin, hint
 
     def __str__(self) -> str:
-        return f"{self.option}: {self.problem}"
+        where = f" ({self.origin})" if self.origin else ""
+        return f"{self.option}: {self.problem}{where}{self.hint}"
 
 
 class DataError(InputError):

@@ -17,6 +17,7 @@ from recbole_enhance.enhancer.dvr.reward import Reward
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.metric import registry
+from recbole_enhance.metric.name import Metric
 from recbole_enhance.testing.worlds import run_toy, toy_options
 from recbole_enhance.training.trainer import make_trainer
 
@@ -254,7 +255,11 @@ def test_every_metric_of_ours_is_a_reward(toy, name):
     trainer = make_trainer(config, config.model_class(config, train._dataset), None)
     trainer.fit(train, valid)
     reward = Reward(
-        f"{name}@5", config, [train._dataset], valid._dataset, trainer._full_sort_batch_eval
+        Metric(name.lower(), 5),
+        config,
+        [train._dataset],
+        valid._dataset,
+        trainer._full_sort_batch_eval,
     )
     value = reward(trainer.model, 60, torch.Generator())
     smaller = registry.BY_NAME[name.lower()].smaller
