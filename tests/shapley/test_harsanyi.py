@@ -126,3 +126,10 @@ def test_no_weight_of_an_upper_block_starts_below_zero(kind):
     for block in net.blocks:
         assert (block.A >= 0).all()
         assert (block.A > 0).any(1).all()
+
+
+def test_a_small_share_of_children_is_still_one_of_each_unit_on_average():
+    net, _ = make("content", 4, 3, 5, 0, act_ratio=1e-3)
+    children = torch.stack([block.tau > 0 for block in net.blocks]).sum(2).double()
+    assert 0.5 < children.mean() < 2
+    assert all(block.A.std() < 2 for block in net.blocks)  # weights are shared out among children
