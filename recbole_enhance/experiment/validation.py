@@ -229,6 +229,6 @@ def refuse_bad_metrics(values: Mapping[str, Any]) -> None:
     ranking = recbole_metrics.metric_types[chosen.name].name == "RANKING"
     allowed = topk if ranking and chosen.name != "gauc" else [0]
     if chosen.k not in allowed:
-        name = str(said).partition("@")[0]
+        name = next(str(m) for m in metrics if str(m).lower() == chosen.name)
         can = [f"{name}@{k}" if k else name for k in allowed]
         raise OptionError("valid_metric", said, f"with topk={topk} it can be {', '.join(can)}")

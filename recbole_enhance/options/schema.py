@@ -251,6 +251,11 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def is_finite(value: Any) -> bool:
+    """Whether a value is a number, and neither infinite nor NaN."""
+    return is_number(value) and math.isfinite(value)
+
+
 def like_default(key: str, value: Any, default: Any) -> None:
     """Check an option that no class describes: its default says what type it has.
 
