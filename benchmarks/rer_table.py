@@ -26,7 +26,7 @@ from tqdm import tqdm
 from recbole_enhance.compat import mends
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.explanation.attack import JSON as ATTACK
-from recbole_enhance.explanation.attack import attack_run
+from recbole_enhance.explanation.attack import attack
 from recbole_enhance.explanation.quality import baselines
 from recbole_enhance.explanation.robustness import make_protocol
 from recbole_enhance.storage.run_folder import METRICS, RunFolder
@@ -116,7 +116,7 @@ def measure(part, name, path, seed):
     """Attack a trained cell, or read what the attack left: one row per attack."""
     files = RunFolder.open(path)
     if not (path / ATTACK).is_file():
-        attack_run(path, {**PROTOCOL, **ATTACKS.get(part, ATTACKS["cer"])})
+        attack([path], **PROTOCOL, **ATTACKS.get(part, ATTACKS["cer"]))
     report, metrics = files.read_json(ATTACK), files.read_json(METRICS)
     if part != "apr" and not (path / "baselines.json").is_file():
         run = load_run(path)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.options.errors import OptionError
 
 logger = logging.getLogger("recbole_enhance")
 RankingBatch = tuple[Interaction, tuple[Tensor, Tensor] | None, Tensor, Tensor]
@@ -61,7 +62,7 @@ def prepare_data(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
         kind = FastTrainLoader if fast else kinds[0]
         train = kind(config, parts[0], samplers[0], shuffle=config["shuffle"])
     if len(parts[2]) == 0:
-        raise ValueError(f"eval_args.split={config['eval_args']['split']}: leaves nothing to test")
+        raise OptionError("eval_args.split", config["eval_args"]["split"], "leaves nothing to test")
     n_users = dataset.user_num - 1
     missing = n_users - len(parts[2].inter_feat[dataset.uid_field].unique())
     if missing:

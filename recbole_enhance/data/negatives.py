@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.options.errors import InputError, OptionError
 
 DISTRIBUTIONS = ("uniform", "popularity")
 MOST_ROUNDS = 100  # of redrawing: a user may be left with items of next to no probability
@@ -125,9 +126,10 @@ class NegativeSampler:
         weights: Tensor | None = None,
     ) -> None:
         if distribution not in DISTRIBUTIONS:
-            raise ValueError(
-                f"train_neg_sample_args.distribution={distribution}: one of "
-                f"{', '.join(DISTRIBUTIONS)}, or none"
+            raise OptionError(
+                "train_neg_sample_args.distribution",
+                distribution,
+                f"one of {', '.join(DISTRIBUTIONS)}, or none",
             )
         self.n_items = dataset.item_num
         if weights is None and distribution == "popularity":
@@ -151,9 +153,9 @@ class NegativeSampler:
             rows, items = self.used.of(users)
             full = torch.bincount(rows[drawable[items]], minlength=len(users)) >= n
         if bool((full > 0).any()):
-            raise ValueError(
-                f"train_neg_sample_args: {int((full > 0).sum())} users have all {n} items that can "
-                "be drawn as negatives; filter them with user_inter_num_interval"
+            raise InputError(
+                f"train_neg_sample_args: {int((full > 0).sum())} users have all {n} items that "
+                "can be drawn as negatives; filter them with user_inter_num_interval"
             )
 
     def draw(

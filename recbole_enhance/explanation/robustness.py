@@ -19,18 +19,15 @@ from torch import Tensor
 from recbole_enhance.data.mentions import truth_matrix
 from recbole_enhance.enhancer.rer import RERTrainer, total
 from recbole_enhance.explanation.pairs import (
-    PAIRS,
     candidates_of,
     choose_pairs,
     score_candidates,
 )
 from recbole_enhance.explanation.quality import Measured, Protocol, measure, summary
+from recbole_enhance.explanation.words import PAIRS, TARGETS
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.training.perturbation import moved_parameters, random_signs, replaced_features
 
-TARGETS = ("features", "params", "own", "random")
-DEFAULT_TARGETS = ("features", "params", "random")
-TRUTHS = ("positive", "all")
 _FEATURE_BUDGETS = (0.25, 0.5, 0.75, 1.0)
 _PARAMETER_BUDGETS = {"CER": (0.0025, 0.005, 0.01), "EFM": (0.05, 0.1, 0.25)}
 _OTHER_BUDGETS = (0.005, 0.01, 0.02, 0.05)  # of models with embeddings of 64 numbers
@@ -206,7 +203,8 @@ def plan(
 
     Args:
         run: A run.
-        targets: Of :data:`TARGETS`; ``random`` adds a control to ``features`` and ``params``.
+        targets: Of :data:`~.words.TARGETS`; ``random`` adds a control to ``features`` and
+            ``params``.
         budgets: Of ``features``; None for the paper's.
         param_budgets: Of ``params``; None for what suits the model.
 

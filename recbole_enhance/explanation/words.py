@@ -1,101 +1,13 @@
 """What the verbs ``attack`` and ``explain`` share: their words, and tables for the terminal."""
 
 import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from recbole_enhance.options.read import nearest, parse_argv, parse_value
-from recbole_enhance.storage.run_folder import CONFIG, MODEL
-
-
-def split_words(words: Sequence[str], defaults: Mapping[str, Any]) -> tuple[list[Path], dict]:
-    """Split a verb's words into run folders and options.
-
-    Args:
-        words: After the verb: folders and ``--key=value``.
-        defaults: Known options; the type of a default decides what a value must be. A tuple takes
-            a comma-separated list; None takes whatever is written.
-
-    Raises:
-        ValueError: If an option is unknown or of the wrong kind, or a folder holds no run.
-    """
-    folders: list[Path] = []
-    rest: list[str] = []
-    for number, word in enumerate(words):
-        before = words[number - 1] if number else ""
-        opens = before.startswith("--") and "=" not in before and before[2:] != "quiet"
-        if word.startswith("--") or opens:
-            rest.append(word)
-        else:
-            folders.append(Path(word))
-    options = dict(defaults)
-    for key, text in parse_argv(rest).items():
-        if key not in defaults:
-            raise ValueError(f"--{key}: unknown option{nearest(key, defaults)}")
-        options[key] = _read(key, text, defaults[key])
-    if not folders:
-        raise ValueError("RUN_DIR is missing: the folder of a finished run, such as runs/...")
-    for folder in folders:
-        for name in (CONFIG, MODEL):
-            if not (folder / name).is_file():
-                raise ValueError(f"{folder}: no finished run here ({name} is missing)")
-    return folders, options
-
-
-def one_folder(words: Sequence[str], defaults: Mapping[str, Any]) -> tuple[Path, dict]:
-    """Split the words of ``explain``, see :func:`split_words`.
-
-    Raises:
-        ValueError: As there, and if there are several folders.
-    """
-    folders, options = split_words(words, defaults)
-    if len(folders) > 1:
-        raise ValueError(f"explain takes one RUN_DIR, not {len(folders)}")
-    return folders[0], options
-
-
-def _read(key: str, text: str, default: Any) -> Any:
-    if isinstance(default, bool):
-        if text not in ("true", "false"):
-            raise ValueError(f"{key}={text}: true or false is expected")
-        return text == "true"
-    if isinstance(default, tuple):
-        return tuple(part for part in text.strip("[]").replace(" ", "").split(",") if part)
-    if type(default) is int:
-        value = parse_value(key, text)
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{key}={text}: a whole number above 0 is expected")
-        return value
-    return text
-
-
-def one_of(key: str, value: Any, allowed: Sequence[str]) -> None:
-    """Refuse a value that is not allowed.
-
-    Raises:
-        ValueError: Naming the option, the value and what is allowed.
-    """
-    if value not in allowed:
-        raise ValueError(f"{key}={value}: one of {', '.join(allowed)}")
-
-
-def numbers(key: str, texts: Sequence[str]) -> tuple[float, ...]:
-    """Read a list of numbers of at least 0.
-
-    Raises:
-        ValueError: Naming the option and the value that is none.
-    """
-    values = []
-    for text in texts:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{key}={text}: a number of at least 0 is expected")
-        values.append(value)
-    return tuple(values)
+TARGETS = ("features", "params", "own", "random")  # of attacks
+DEFAULT_TARGETS = ("features", "params", "random")
+PAIRS = ("hits", "test")  # recommendations to explain
+TRUTHS = ("positive", "all")  # features of a review
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -425,7 +425,7 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _families() -> dict[str, str]:
     """Model, in lower case -> general, sequential, context, knowledge, or ours."""
-    from recbole_enhance.experiment.config import recbole_models
+    from recbole_enhance.experiment.names import recbole_models
     from recbole_enhance.model import MODELS
 
     families = {

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.config import Config, anonymous_dict
 from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.leaderboard import CELLS, FAILURE
 from recbole_enhance.leaderboard.process import alone
@@ -51,6 +51,7 @@ class Cell:
         options: What is handed to the run, with dotted keys.
         config_files: Files of options, absolute.
         own_class: The option that names a class of the user's, and that class; or None.
+        own_method: A method of the user's, as ``module:Name``; or None.
         recorded: All options of the run, as its ``config.yaml`` must have them.
     """
 
@@ -66,6 +67,7 @@ class Cell:
     options: Mapping[str, Any]
     config_files: tuple[str, ...]
     own_class: tuple[str, str] | None
+    own_method: str | None
     recorded: Mapping[str, Any]
 
     @property
@@ -120,7 +122,8 @@ def resolve(board: Board, best: Best | None = None) -> list[Cell]:
             cells += found
     for key, error in unknown[0].items():
         if all(key in refused for refused in unknown):
-            raise ValueError(_own_words(error))
+            error.origin = board.origins.get(key)
+            raise ValueError(one_line(error))
     return cells
 
 
@@ -139,24 +142,21 @@ def _resolve_row(
     files = [os.path.abspath(file) for file in row.config_files]
     while True:
         try:
-            config = Config(config_file_list=files, config_dict=options)
+            with anonymous_dict():
+                config = Config(config_file_list=files, config_dict=options)
         except UnknownOptionError as error:
             shared = [key for key in options if key.partition(".")[0] == error.option]
             own = {key.partition(".")[0] for key in (*row.options, *best)}
             if error.option in own or not shared:
-                raise ValueError(f"{row.title}: {_own_words(error)}") from error
+                raise ValueError(f"{row.title}: {one_line(error)}") from error
             refused[error.option] = error
             for key in shared:
                 del options[key]
         except ValueError as error:
-            raise ValueError(f"{row.title} on {dataset}: {_own_words(error)}") from error
+            raise ValueError(f"{row.title} on {dataset}: {one_line(error)}") from error
         else:
             # Absolute, as a worker may have another working folder.
             return config, {**options, "data_path": config.options["data_path"]}, refused
-
-
-def _own_words(error: Exception) -> str:
-    return one_line(str(error).replace(" (config_dict)", ""))
 
 
 def _cells_of_row(
@@ -179,6 +179,7 @@ def _cells_of_row(
             options={**options, "seed": seed},
             config_files=tuple(os.path.abspath(file) for file in row.config_files),
             own_class=config.own_class,
+            own_method=config.own_method,
             recorded={**recorded, "seed": seed},
         )
         for seed in board.seeds
@@ -255,7 +256,7 @@ def _finish(cell: Cell) -> None:
         (cell.path / FAILURE).unlink(missing_ok=True)
         own = cell.own_class[1] if cell.own_class else None
         with contextlib.suppress(NotResumableError):
-            resume_run(cell.path, quiet=True, model_class=own)
+            resume_run(cell.path, quiet=True, model_class=own, method=cell.own_method)
             return
     with _locked(cell.path):
         if not cell.finished:

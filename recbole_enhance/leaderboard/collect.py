@@ -192,8 +192,9 @@ def _unfinished(folder: Path, place: str) -> Left:
     options = _read_yaml(folder / place / CONFIG)
     if not {"model", "dataset"} <= set(options):
         raise ValueError(f"{folder / place}: not a run folder ({CONFIG} names no model)")
-    model, backbone = options["model"], options.get("backbone")
-    label = f"{model}-{backbone}" if backbone not in (None, model) else str(model)
+    # Of what is the user's own, module:Name, the name.
+    model, backbone = (str(options.get(k) or "").split(":")[-1] for k in ("model", "backbone"))
+    label = f"{model}-{backbone}" if backbone not in ("", model) else model
     variant = options.get("variant")
     return Left(
         place,

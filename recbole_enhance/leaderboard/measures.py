@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from recbole_enhance.metric import groups, lists
+from recbole_enhance.metric.name import Metric
 from recbole_enhance.metric.registry import BY_NAME
 
 ACCURACY, DIVERSITY, FAIRNESS, EXPLANATION = "accuracy", "diversity", "fairness", "explanation"
@@ -99,13 +100,13 @@ def measure(key: str) -> Measure:
     if key.startswith(_EXPLAIN):
         name = key[len(_EXPLAIN) :]
         return Measure(key, f"{name} (explanation)", EXPLANATION, 1, 0, _EXPLANATIONS[name])
-    name, _, cut = key.partition("@")
-    k = int(cut) if cut.isdecimal() else 0
+    metric = Metric.parse(key)
+    name, k = metric.name, metric.k
     cls = BY_NAME.get(name) or metrics_dict.get(name)
     if cls is None:
         about = "A metric that is not RecBole's nor ours; larger is taken as better."
         return Measure(key, key, ACCURACY, 1, k, about)
-    title = cls.__name__ + (f"@{cut}" if cut else "")
+    title = cls.__name__ + (f"@{k}" if k else "")
     direction = -1 if cls.smaller else 1
     family = _OURS.get(cls.__module__, ACCURACY)
     return Measure(key, title, family, direction, k, _RECBOLES.get(name) or _sentence(cls))
@@ -134,7 +135,7 @@ def trade_off(measures: "list[Measure]", main: Measure) -> tuple[Measure, ...]:
     """
     rank = {name: place for place, name in enumerate(_DIVERSITY_FIRST)}
     found = [m for m in measures if m.family == DIVERSITY]
-    found.sort(key=lambda m: (m.k != main.k, rank.get(m.key.partition("@")[0], len(rank)), m.key))
+    found.sort(key=lambda m: (m.k != main.k, rank.get(Metric.parse(m.key).name, len(rank)), m.key))
     return (main, found[0]) if found else ()
 
 

@@ -7,8 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_enhance.enhancer import ENHANCERS
-from recbole_enhance.options.read import MERGED, load_yaml, nearest, parse_value, read_option
+from recbole_enhance.enhancer import enhancer_names
+from recbole_enhance.options.read import (
+    MERGED,
+    load_yaml,
+    nearest,
+    parse_value,
+    read_option,
+    split_files,
+    split_list,
+)
 
 FIRST_SEED = 2020  # RecBole's own
 _MAX_COUNT = 100  # a larger number of seeds is a seed that was meant
@@ -79,7 +87,8 @@ class Board:
         rows: Methods and models.
         seeds: Every row is run with each.
         options: Run options of all cells, with dotted keys.
-        last: Run options of the command line, which have the last word.
+        last: Run options of the command line and of files that it names, which have the last word.
+        origins: Of those of the files: option -> file.
         jobs: Cells that run at the same time on this machine.
         threads: Threads of each; None shares the cores out.
         tune: Arguments of tuning, or None.
@@ -93,6 +102,7 @@ class Board:
     seeds: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     last: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
     jobs: int = 1
     threads: int | None = None
     tune: Mapping[str, Any] | None = None
@@ -104,7 +114,8 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
 
     Args:
         file: A YAML file, or None.
-        words: Options of the command line as text, which come over those of the file.
+        words: Options of the command line as text, which come over those of the file; also
+            ``config_files``, files of run options between the two.
 
     Raises:
         ValueError: In one line: the key, its value and what is allowed.
@@ -114,7 +125,8 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
         if key not in _KEYS:
             hint = " (run options belong under options)" if not nearest(key, _KEYS) else ""
             raise ValueError(f"{file}: {key}: unknown key{nearest(key, _KEYS)}{hint}")
-    given = dict(words)
+    files, given = split_files(words)
+    layers = [(name, _options(name, _without_quiet(load_yaml(name)))) for name in files]
     if "dataset" in given:
         given["datasets"] = given.pop("dataset")
     own = {key: given.pop(key) for key in list(given) if key in _KEYS}
@@ -122,16 +134,22 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
     out = own.get("out") or spec.get("out")
     if not isinstance(out, str):
         raise ValueError("out: the board's folder is missing: --out=DIR")
-    models = _words(own["models"]) if "models" in own else spec.get("models")
+    models = split_list(own["models"]) if "models" in own else spec.get("models")
     tune = parse_value("tune", own["tune"]) if "tune" in own else spec.get("tune")
+    line = _options("the command line", {k: read_option(k, v) for k, v in given.items()})
     return Board(
         out=Path(out),
         name=str(own.get("name") or spec.get("name") or Path(out).name),
-        datasets=_datasets(_words(own["datasets"]) if "datasets" in own else spec.get("datasets")),
+        datasets=_datasets(
+            split_list(own["datasets"]) if "datasets" in own else spec.get("datasets")
+        ),
         rows=_rows(models, from_file="models" not in own),
         seeds=_seeds(_seed_words(own["seeds"]) if "seeds" in own else spec.get("seeds", 1)),
         options=_options("options", spec.get("options")),
-        last=_options("the command line", {k: read_option(k, v) for k, v in given.items()}),
+        last=overlay(*(said for _, said in layers), line),
+        origins={
+            key.partition(".")[0]: name for name, said in layers for key in said if key not in line
+        },
         jobs=_count("jobs", own.get("jobs", spec.get("jobs", 1))),
         threads=_threads(own.get("threads", spec.get("threads"))),
         tune=_tuning(tune, tuning),
@@ -165,9 +183,10 @@ def overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_pair(text: str) -> tuple[str, str | None]:
-    """Read ``MODEL`` or ``METHOD:BACKBONE``; any other ``a:b`` is a class of the user's.
+    """Read a row: ``MODEL``, or ``METHOD:BACKBONE``; either may be the user's, ``module:Name``.
 
-    A method's name before the colon is the method, whatever modules there are.
+    A method's name before the first colon is the method, whatever modules there are. Any other
+    word there is a module, and goes with the word behind it; what follows is the backbone.
 
     Args:
         text: As in ``--models``.
@@ -181,32 +200,35 @@ def split_pair(text: str) -> tuple[str, str | None]:
     Example:
         >>> split_pair("dvr:LightGCN"), split_pair("BPR"), split_pair("my.models:Mine")
         (('DVR', 'LightGCN'), ('BPR', None), ('my.models:Mine', None))
+        >>> split_pair("my.methods:Method:BPR"), split_pair("DVR:my.models:Mine")
+        (('my.methods:Method', 'BPR'), ('DVR', 'my.models:Mine'))
     """
-    before, colon, after = text.partition(":")
-    if not colon:
+    before, *after = text.split(":")
+    if not after:
         return text, None
-    if not before or not after:
-        raise ValueError(f"models={text}: METHOD:BACKBONE or MODULE:CLASS is expected")
-    methods = {name.lower(): name for name in ENHANCERS}
+    if not before or not all(after):
+        raise ValueError(f"models={text}: METHOD:BACKBONE or MODULE:NAME is expected")
+    methods = enhancer_names()
     if before.lower() in methods:
-        return methods[before.lower()], after
+        return methods[before.lower()], ":".join(after)
     if "." not in before and importlib.util.find_spec(before) is None:
         raise ValueError(
-            f"models={text}: {before} is neither a method ({', '.join(ENHANCERS)}) nor a module"
-            f"{nearest(before, ENHANCERS)}"
+            f"models={text}: {before} is neither a method ({', '.join(sorted(methods.values()))}) "
+            f"nor a module{nearest(before, methods.values())}"
         )
-    return text, None
+    return f"{before}:{after[0]}", ":".join(after[1:]) or None
 
 
 # ---- single keys -------------------------------------------------------------------------------
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.strip("[] ").split(",") if word.strip()]
+def _without_quiet(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a file but the one that is the verb's."""
+    return {key: value for key, value in options.items() if key != "quiet"}
 
 
 def _seed_words(text: str) -> Any:
-    return _words(text) if "," in text or "[" in text else text
+    return split_list(text) if "," in text or "[" in text else text
 
 
 def _rows(models: Any, from_file: bool) -> tuple[Row, ...]:

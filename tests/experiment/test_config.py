@@ -1,7 +1,8 @@
 import pytest
 from recbole.model.general_recommender import BPR
 
-from recbole_enhance.experiment.config import Config, get_model_class, recbole_models
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.names import get_model_class, recbole_models
 from recbole_enhance.testing.worlds import TOY, toy_options, write_toy
 
 
@@ -143,7 +144,7 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"learning_rate": float("nan")}, r"learning_rate=nan: a finite number"),
         ("BPR", {"seed": -1}, r"seed=-1: must be at least 0"),
         ("BPR", {"run_dir": [1]}, r"run_dir=\[1\]: text is expected"),
-        ("BPR", {"data_path": None}, r"data_path: the folder"),
+        ("BPR", {"data_path": None}, r"data_path=None: the folder"),
         ("BPR", {"topk": []}, r"topk=\[\]: whole numbers"),
         ("BPR", {"benchmark_filename": "train"}, r"benchmark_filename=train: three names"),
         ("FM", {}, r"threshold=None: eval_args.mode=labeled needs labels: threshold={rating: 4}"),

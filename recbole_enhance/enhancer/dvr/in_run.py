@@ -15,7 +15,7 @@ from recbole_enhance.enhancer.dvr.utility import (
     ListUtility,
     LossUtility,
     Utility,
-    parse_rewards,
+    parts_of,
 )
 from recbole_enhance.metric import ranking
 from recbole_enhance.options.errors import OptionError
@@ -63,7 +63,7 @@ class InRunTrainer(EnhancedTrainer):
             return float(given)
         names = {"loss"}
         if self.config["dvr_utility"] == "validation":
-            names = {part.name for part in parse_rewards(self.config["dvr_reward"])}
+            names = {part.name for part in parts_of(self.config["dvr_reward"])}
         accuracy = names <= {"loss", *ranking.ACCURACY}
         return _STRENGTHS[self.adds_gradient, accuracy]
 
@@ -114,7 +114,7 @@ class InRunTrainer(EnhancedTrainer):
         return judging, type(valid_data)(self.config, selecting, sampler, shuffle=False)
 
     def _utility_of_validation(self, training: Any, judges: Any) -> Utility:
-        parts = parse_rewards(self.config["dvr_reward"])
+        parts = parts_of(self.config["dvr_reward"])
         if parts[0].name != "loss":
             return ListUtility(parts, self.config, training, judges, self._full_sort_batch_eval)
         rows = judges.inter_feat

@@ -6,25 +6,25 @@ Reference:
 Reference code:
     https://github.com/renqii/DVR
 
-A batch of training samples is a team; a Harsanyi network predicts the team's performance and gives
-every sample's Shapley value; values become weights; REINFORCE trains the network on a metric of
-validation users. docs/papers/dvr.md lists what differs from the paper, and why.
+A batch of training samples is a team, and what the step that it makes does to a metric of held-out
+interactions is the outcome; a sample's Shapley value becomes its weight. Values are had in closed
+form (``inrun``), or as in the paper (``harsanyi``): a network predicts the team's performance,
+REINFORCE trains it on the metric. docs/papers/dvr.md lists what differs from the paper, and why.
 """
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from recbole.utils import InputType, ModelType
 
 from recbole_enhance.enhancer.base import Enhancer
-from recbole_enhance.enhancer.dvr.estimator import NETWORKS
 from recbole_enhance.enhancer.dvr.in_run import InRunTrainer
-from recbole_enhance.enhancer.dvr.policy import NORMALIZATIONS, WEIGHTINGS
-from recbole_enhance.enhancer.dvr.reward import parse_reward
+from recbole_enhance.enhancer.dvr.reward import read_rewards
 from recbole_enhance.enhancer.dvr.trainer import HarsanyiTrainer
-from recbole_enhance.enhancer.dvr.utility import parse_rewards
+from recbole_enhance.enhancer.dvr.utility import parts_of, refuse_unsteerable
 from recbole_enhance.metric.registry import requirements_of
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range, whole
+from recbole_enhance.options.schema import Count, Name, NotNegative, Options, Positive, Rate, Rule
 
 # General recommenders with one loss per sample and tables of users and items; tests run them all.
 BACKBONES = (
@@ -41,36 +41,92 @@ BACKBONES = (
     "TransGNN",
 )
 
-VALUES = ("inrun", "harsanyi")
-UTILITIES = ("validation", "leave_one_out")
+
 # Which weightings each kind of values knows.
 _WEIGHTINGS = {"inrun": ("soft", "direct"), "harsanyi": ("soft", "sample")}
 
+
 # Option -> what it must be, and how that is said.
-_ALLOWED: Allowed = {
-    "dvr_values": one_of(VALUES),
-    "dvr_utility": one_of(UTILITIES),
-    "dvr_strength": (lambda x: x is None or x >= 0, "at least 0, or ~"),
-    "dvr_reward_samples": WHOLE,
-    "dvr_refresh_steps": WHOLE,
-    "dvr_network": one_of(NETWORKS),
-    "dvr_weighting": one_of(WEIGHTINGS),
-    "dvr_normalization": one_of(NORMALIZATIONS),
-    "dvr_sample_dim": WHOLE,
-    "dvr_hidden_size": WHOLE,
-    "dvr_units": WHOLE,
-    "dvr_blocks": WHOLE,
-    "dvr_update_interval": WHOLE,
-    "dvr_reward_users": WHOLE,
-    "dvr_learning_rate": (lambda x: x >= 0, "at least 0"),
-    "dvr_policy_learning_rate": (lambda x: x >= 0, "at least 0"),
-    "dvr_warmup_epochs": (lambda x: x >= 0, "at least 0"),
-    "dvr_exploration": (lambda x: x >= 0, "at least 0"),
-    "dvr_gamma": (lambda x: x > 0, "above 0"),
-    "dvr_act_ratio": (lambda x: 0 < x <= 1, "above 0 and at most 1"),
-    "dvr_eps": (lambda x: 0 < x < 0.5, "above 0 and below 0.5"),
-    "dvr_baseline_momentum": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
-}
+class DVROptions(Options):
+    """Options of DVR; defaults are in its YAML."""
+
+    backbone: Name = Field(description="RecBole model whose training samples are valued.")
+    dvr_values: Literal["inrun", "harsanyi"] = Field(
+        description="How samples are valued: 'inrun' (in closed form, by what a sample's part of "
+        "the step does to the utility) or 'harsanyi' (the paper's network, fitted to the batch's "
+        "loss and moved by REINFORCE)."
+    )
+    dvr_utility: Literal["validation", "leave_one_out"] = Field(
+        description="What values are measured by: dvr_reward on half of the validation "
+        "interactions ('validation'), or the likelihood of the other training interactions "
+        "('leave_one_out'), which needs no validation and reads no dvr_reward."
+    )
+    dvr_reward: Annotated[
+        Any,
+        Rule(type="str or dict", check=read_rewards, shape={"type": ["string", "object"]}),
+    ] = Field(
+        description="What is rewarded: 'loss', or any metric of ranked lists as 'ndcg@20' "
+        "(docs/metrics.md), or with 'inrun' several as '{ndcg@20: 1, cc@20: 0.3}'; 'cc' and "
+        "'gini' are short for CategoryCoverage and GiniIndex."
+    )
+    dvr_strength: NotNegative | None = Field(
+        description="With 'inrun', the dial between the backbone (0) and the reward: weights "
+        "2 sigmoid(strength * value / rms), or the share of the loss's gradient that the reward's "
+        "has with 'direct'; ~ takes one by the reward: 0.2 for accuracy, 0.05 for others, 0.04 "
+        "and 0.02 with 'direct'."
+    )
+    dvr_reward_samples: Count = Field(
+        description="With 'inrun', swaps drawn at the border of each user's list, to estimate "
+        "the gradient of a metric."
+    )
+    dvr_refresh_steps: Count = Field(
+        description="With 'inrun', training steps between two gradients of the reward; each "
+        "epoch begins with one."
+    )
+    dvr_network: Literal["content", "slot"] = Field(
+        description="Whose coalitions: 'content' (slot-free, by what a sample is) or 'slot' "
+        "(the paper's, by place in the batch)."
+    )
+    dvr_weighting: Literal["soft", "sample", "direct"] = Field(
+        description="How values train: 'soft' (weights of mean 1), 'direct' with 'inrun' (the "
+        "reward's gradient is added to the loss's, and values are only written down) or 'sample' "
+        "with 'harsanyi' (the paper's Bernoulli selection)."
+    )
+    dvr_normalization: Literal["sigmoid", "minmax", "rank"] = Field(
+        description="From values to w: 'sigmoid' of the standardised value, 'minmax' (the "
+        "paper's), or 'rank'."
+    )
+    dvr_exploration: NotNegative = Field(
+        description="Standard deviation of the policy's noise on the standardised value under "
+        "'soft'; 0 switches the policy off."
+    )
+    dvr_sample_dim: Count = Field(
+        description="Numbers per sample, k; 1 in the paper's text, 10 in its code."
+    )
+    dvr_units: Count = Field(description="Units per Harsanyi block.")
+    dvr_blocks: Count = Field(description="Harsanyi blocks, L.")
+    dvr_act_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Share of a unit's possible children that are on at the start."
+    )
+    dvr_gamma: Positive = Field(description="Sharpness of the AND trigger.")
+    dvr_eps: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="w stays in [eps, 1 - eps].")
+    dvr_learning_rate: NotNegative = Field(
+        description="Learning rate of the fit of the outcome, Eq. (5.7); 0 switches it off."
+    )
+    dvr_policy_learning_rate: NotNegative = Field(
+        description="Learning rate of REINFORCE, Eq. (5.13); 0 switches it off."
+    )
+    dvr_update_interval: Count = Field(description="Training steps between two rewards.")
+    dvr_reward_users: Count = Field(
+        description="Validation users per reward, drawn anew each time."
+    )
+    dvr_baseline_momentum: Rate = Field(
+        description="Of the reward's running mean and variance; 0 rewards the gain since the "
+        "last reward."
+    )
+    dvr_warmup_epochs: NotNegative = Field(
+        description="Epochs in which the values are learnt but all weights are 1."
+    )
 
 
 def check(config: Any) -> None:
@@ -80,37 +136,41 @@ def check(config: Any) -> None:
     own = not model_class.__module__.startswith("recbole.")
     fits = model_class.__name__ in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL)
     if not fits or config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:
-        raise ValueError(
-            f"backbone={model_class.__name__}: DVR values samples (user, item, negative) or "
-            f"(user, item, label) with one loss each; backbones that work: {', '.join(BACKBONES)}"
+        raise OptionError(
+            "backbone",
+            model_class.__name__,
+            "DVR values samples (user, item, negative) or (user, item, label) with one loss "
+            f"each; backbones that work: {', '.join(BACKBONES)}",
         )
-    refuse_out_of_range(config, _ALLOWED)
     kind, weighting = config["dvr_values"], config["dvr_weighting"]
     if weighting not in _WEIGHTINGS[kind]:
         allowed = ", ".join(_WEIGHTINGS[kind])
         raise OptionError("dvr_weighting", weighting, f"with dvr_values={kind} one of {allowed}")
-    utility = config["dvr_utility"]
+    utility, reward = config["dvr_utility"], config["dvr_reward"]
     if kind == "harsanyi" and utility != "validation":
         raise OptionError("dvr_utility", utility, "with dvr_values=harsanyi validation only")
     if utility == "leave_one_out":
         return
-    if not whole(config["eval_step"]):
+    if config["eval_step"] < 1:
         raise OptionError(
-            "eval_step", config["eval_step"], "a whole number above 0, as DVR needs validation"
+            "eval_step",
+            config["eval_step"],
+            "must be a whole number above 0, as DVR needs validation",
         )
-    if kind == "harsanyi":
-        names = [parse_reward(config["dvr_reward"])[0]]
-    else:
-        names = [part.name for part in parse_rewards(config["dvr_reward"])]
-    needed = frozenset[str]().union(*map(requirements_of, names))
+    if kind == "harsanyi" and isinstance(reward, dict):
+        raise OptionError("dvr_reward", reward, "with dvr_values=harsanyi a single one")
+    if kind == "inrun":
+        refuse_unsteerable(reward)
+    needed = frozenset[str]().union(*(requirements_of(part.name) for part in parts_of(reward)))
     for need, option in (("categories", "item_category_field"), ("groups", "group_fields")):
         if need in needed and not config[option]:
-            raise OptionError("dvr_reward", config["dvr_reward"], f"needs {option}")
+            raise OptionError("dvr_reward", reward, f"needs {option}")
 
 
 DVR = Enhancer(
     name="DVR",
     paper="Explainable Data Valuation and Metric Adaption for Recommendation (arXiv 2502.08685)",
+    options=DVROptions,
     check=check,
     choose=lambda config: InRunTrainer if config["dvr_values"] == "inrun" else HarsanyiTrainer,
 )

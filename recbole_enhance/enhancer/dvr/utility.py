@@ -14,7 +14,7 @@ from recbole_enhance.data.loaders import FullRankingLoader, join
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.dvr import swap
-from recbole_enhance.enhancer.dvr.reward import Scores, _Settings, parse_reward
+from recbole_enhance.enhancer.dvr.reward import Scores, _Settings, read_reward
 from recbole_enhance.evaluation.collector import EnhancedCollector
 from recbole_enhance.metric import base, concentration, groups, ranking
 from recbole_enhance.options.errors import OptionError
@@ -34,39 +34,36 @@ class RewardPart(NamedTuple):
     weight: float
 
 
-def parse_rewards(reward: Any) -> list[RewardPart]:
-    """Read option ``dvr_reward``.
+def parts_of(reward: Any) -> list[RewardPart]:
+    """Take option ``dvr_reward`` apart.
 
     Args:
-        reward: ``ndcg@20``, or several as ``{ndcg@20: 1, cc@20: 0.3}``.
-
-    Returns:
-        The parts, in the order given.
-
-    Raises:
-        OptionError: If a metric is unknown, none of a list, or a weight is not above 0.
+        reward: A metric, or weights by metric.
 
     Example:
-        >>> parse_rewards({"NDCG@20": 1, "cc@10": 0.3})[1]
-        RewardPart(name='categorycoverage', k=10, weight=0.3)
+        >>> parts_of({"ndcg@20": 1.0, "ild@10": 0.3})[1]
+        RewardPart(name='ild', k=10, weight=0.3)
     """
     weights = reward if isinstance(reward, Mapping) else {reward: 1.0}
-    parts = []
-    for text, weight in weights.items():
-        name, k = parse_reward(text)
-        if name not in {"loss", *steerable_metrics()}:
-            allowed = ", ".join(["loss", *steerable_metrics()])
+    metrics = [(read_reward(text), weight) for text, weight in weights.items()]
+    return [RewardPart(metric.name, metric.k or 0, weight) for metric, weight in metrics]
+
+
+def refuse_unsteerable(reward: Any) -> None:
+    """Check that the change of a reward by one swap is known.
+
+    Raises:
+        OptionError: If a metric is none of one user's list.
+    """
+    allowed = ["loss", *steerable_metrics()]
+    for part in parts_of(reward):
+        if part.name not in allowed:
             raise OptionError(
-                "dvr_reward", text, f"no metric of one user's list; with dvr_values=inrun {allowed}"
+                "dvr_reward",
+                reward,
+                f"{part.name} is no metric of one user's list; with dvr_values=inrun one of "
+                + ", ".join(allowed),
             )
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not weight > 0:
-            raise OptionError("dvr_reward", reward, f"the weight of {text} must be above 0")
-        parts.append(RewardPart(name, k, float(weight)))
-    if len(parts) > 1 and any(part.name == "loss" for part in parts):
-        raise OptionError("dvr_reward", reward, "loss stands alone")
-    if not parts:
-        raise OptionError("dvr_reward", reward, "at least one metric is expected")
-    return parts
 
 
 def steerable_metrics() -> list[str]:
