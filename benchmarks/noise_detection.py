@@ -96,7 +96,8 @@ class LossRecorder:
         model, calculate_loss = trainer.model, trainer.model.calculate_loss
 
         def with_rows(interaction: Any) -> torch.Tensor:
-            self._rows = interaction[ROW_ID] if model.training else None
+            trained = model.training and ROW_ID in interaction
+            self._rows = interaction[ROW_ID] if trained else None
             return calculate_loss(interaction)
 
         model.calculate_loss = with_rows
@@ -105,7 +106,7 @@ class LossRecorder:
     @torch.no_grad()
     def _see(self, module: Any, scores: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
         if self._rows is None:
-            return  # a reward measures the validation loss
+            return  # a utility measures the loss of its judges
         if len(self.epochs) == len(self.trainer.history):  # the first batch of an epoch
             self.epochs.append(torch.zeros(self.n_rows))
         losses = per_sample(getattr(module, "module", module), *scores)

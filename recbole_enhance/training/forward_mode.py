@@ -91,6 +91,13 @@ class DirectionalLoss(nn.Module):
         finally:
             self.criterion.combine = None
 
+    def slopes(self, direction: Mapping[str, Tensor], batch: Any) -> Tensor:
+        """The slopes alone, in a pass of their own. Shape: ``(batch,)``; see :meth:`along`."""
+        caught: list[Tensor] = []
+        with torch.no_grad():
+            self.along(direction, batch, lambda _, slopes: caught.append(slopes))
+        return caught[0]
+
 
 class _SparseProducts(TorchFunctionMode):
     """Gives products of a sparse and a dense matrix the forward derivative that torch lacks."""

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from recbole_enhance.data.loaders import FullRankingLoader
 from recbole_enhance.data.rows import ROW_ID, number_rows
-from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.dvr.record import ValueSums
 from recbole_enhance.enhancer.dvr.utility import (
     Gradient,
@@ -24,6 +23,7 @@ from recbole_enhance.storage.random_state import kept_random_state
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.forward_mode import DirectionalLoss
 from recbole_enhance.training.losses import make_weighable
+from recbole_enhance.training.perturbation import random_signs
 from recbole_enhance.training.trainer import EnhancedTrainer
 
 _PLAIN_EPOCHS = 2  # in which tables of small random numbers say nothing of what a sample is worth
@@ -54,6 +54,7 @@ class InRunTrainer(EnhancedTrainer):
         self.utility: Utility | None = None
         self.gradient: Gradient = {}
         self.direction: Gradient = {}
+        self._signs: Gradient = {}
         self.record = ValueSums(0)
 
     def _strength(self) -> float:
@@ -73,10 +74,9 @@ class InRunTrainer(EnhancedTrainer):
         self.record = ValueSums(n)
         self.item_tensor = training.get_item_feature().to(self.device)
         self.tot_item_num = training.item_num
-        self._judging: Tensor | None = None  # training interactions that judge now, (n,)
         self.validation = {"judges": 0, "selects": len(valid_data._dataset) if valid_data else 0}
         if self.config["dvr_utility"] == "leave_one_out":
-            self.utility = self._utility_of_training(training)
+            self.utility = LossUtility(self.config, self.loss.criterion, training, [training])
         else:
             judges, valid_data = self._part(training, valid_data)
             self.utility = self._utility_of_validation(training, judges)
@@ -117,22 +117,7 @@ class InRunTrainer(EnhancedTrainer):
         parts = parts_of(self.config["dvr_reward"])
         if parts[0].name != "loss":
             return ListUtility(parts, self.config, training, judges, self._full_sort_batch_eval)
-        rows = judges.inter_feat
-        pairs = rows[judges.uid_field], rows[judges.iid_field]
-        used = UserLists.of_datasets([training, judges])
-        return LossUtility(self.config, self.loss.criterion, lambda _: pairs, used, judges)
-
-    def _utility_of_training(self, training: Any) -> Utility:
-        rows = training.inter_feat
-        users, items = rows[training.uid_field], rows[training.iid_field]
-
-        def judges(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-            """Half of the interactions, drawn anew: they judge the others, never themselves."""
-            self._judging = torch.rand(len(users), generator=generator) < 0.5
-            return users[self._judging], items[self._judging]
-
-        used = UserLists.of_datasets([training])
-        return LossUtility(self.config, self.loss.criterion, judges, used, training)
+        return LossUtility(self.config, self.loss.criterion, judges, [training, judges])
 
     # ---- one epoch, one batch --------------------------------------------------------------
 
@@ -150,9 +135,26 @@ class InRunTrainer(EnhancedTrainer):
         self._steps += 1
         if not self.direction:
             return self.model.calculate_loss(batch)
+        own = self._own_part(batch)
         return self.loss.along(
-            self.direction, batch, lambda losses, slopes: self._weigh(batch, losses, slopes)
+            self.direction, batch, lambda losses, slopes: self._weigh(batch, losses, slopes + own)
         )
+
+    def _own_part(self, batch: Any) -> Tensor | float:
+        r"""What leaves the slopes as each sample leaves the judges, under ``leave_one_out``.
+
+        :math:`\langle g_m, \eta H g'_m \rangle` with the gradient :math:`g'_m` that the sample's
+        interaction gave to the utility; estimated by the product of both slopes along
+        :math:`\sqrt{\eta H} z` with random signs z, of which it is the mean.
+        """
+        if not self._signs:
+            return 0.0
+        assert isinstance(self.utility, LossUtility)
+        judge, share = self.utility.own_batch(batch[ROW_ID].cpu())
+        with kept_random_state():
+            slopes = self.loss.slopes(self._signs, batch)
+            own = self.loss.slopes(self._signs, judge).view(-1, len(slopes)).sum(0)
+        return share.to(own) * slopes * own
 
     def _refresh(self) -> None:
         """Draw judges, and find the direction that raises the utility."""
@@ -170,7 +172,16 @@ class InRunTrainer(EnhancedTrainer):
             for name, gradient in self.gradient.items()
             if named[name] in sizes
         }
+        if self.config["dvr_utility"] == "leave_one_out":
+            self._refresh_signs()
         self.log("dvr_utility", utility)
+
+    def _refresh_signs(self) -> None:
+        sizes, named = step_sizes(self.optimizer), dict(self.model.named_parameters())
+        self._signs = {
+            name: sizes[named[name]] ** 0.5 * random_signs(v.shape, 1.0, self.generator).to(v)
+            for name, v in self.direction.items()
+        }
 
     def _weigh(self, batch: Any, losses: Tensor, slopes: Tensor) -> Tensor | None:
         """Value the batch, and give the losses their weights."""
@@ -181,15 +192,14 @@ class InRunTrainer(EnhancedTrainer):
                 f"{tuple(losses.shape)} losses for {len(batch)} samples",
             )
         values = values_from_slopes(slopes)
-        rows, valued = batch[ROW_ID].cpu(), torch.ones(len(values), dtype=torch.bool)
-        if self._judging is not None:
-            valued = ~self._judging[rows]
-            values = values * valued.to(values)
+        rows = batch[ROW_ID].cpu()
         self.log("dvr_gain", values.sum())
         if self.config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE:
             # A negative shares the row of its positive.
-            valued &= batch[self.config["LABEL_FIELD"]].cpu() > 0.5
-        self.record.add(rows[valued], values.cpu()[valued])
+            positive = batch[self.config["LABEL_FIELD"]].cpu() > 0.5
+            self.record.add(rows[positive], values.cpu()[positive])
+        else:
+            self.record.add(rows, values.cpu())
         if not self._weighs or self.adds_gradient:
             return None
         weights = odd_weights(values, self.strength)

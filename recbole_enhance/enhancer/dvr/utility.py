@@ -1,6 +1,6 @@
 """What a value is measured by: the gradient of a utility by the backbone's parameters."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 
@@ -290,52 +290,71 @@ class LossUtility:
     Args:
         config: The run's settings.
         criterion: The backbone's loss module, made weighable.
-        judges: Called with a generator; gives the users and items of the judges, ``(judges,)``.
-        used: Items that are no negatives of a user.
-        dataset: For the columns of users and items.
+        dataset: The judges.
+        known: All interactions that must be no negatives.
+
+    Attributes:
+        negatives: Negative of each judge in the last gradient. Shape: ``(judges,)``.
+        judged: Place of each interaction among the last judges, or -1. Shape: ``(interactions,)``.
     """
 
     def __init__(
-        self,
-        config: Any,
-        criterion: WeightedLoss,
-        judges: Callable[[torch.Generator], tuple[Tensor, Tensor]],
-        used: UserLists,
-        dataset: Any,
+        self, config: Any, criterion: WeightedLoss, dataset: Any, known: Sequence[Any]
     ) -> None:
-        self.config, self.criterion, self.judges = config, criterion, judges
-        self.used, self.dataset = used, dataset
+        self.config, self.criterion, self.dataset = config, criterion, dataset
+        self.used = UserLists.of_datasets(known)
+        rows = dataset.inter_feat
+        self.users, self.items = rows[dataset.uid_field], rows[dataset.iid_field]
+        # Who has all items has no negative.
+        self._open = (self.used.counts[self.users] < dataset.item_num - 1).nonzero().squeeze(1)
 
     def gradient(self, model: Any, generator: torch.Generator) -> tuple[Gradient, float]:
         """See :class:`Utility`."""
-        users, items = self.judges(generator)
-        open_rows = self.used.counts[users] < self.dataset.item_num - 1  # the others have all items
-        users, items = users[open_rows], items[open_rows]
-        if len(users) > _MAX_ROWS:
-            drawn = torch.randperm(len(users), generator=generator)[:_MAX_ROWS]
-            users, items = users[drawn], items[drawn]
-        negatives = uniform_outside(self.used, users, generator)
-        config, iid = self.config, self.dataset.iid_field
-        if config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE:
-            negative = join(self.dataset, Interaction({iid: negatives}))
-            negative.add_prefix(config["NEG_PREFIX"])
-            batch = Interaction({self.dataset.uid_field: users, iid: items})
-            batch = join(self.dataset, batch)
-            batch.update(negative)
-        else:
-            batch = Interaction(
-                {self.dataset.uid_field: users.repeat(2), iid: torch.cat([items, negatives])}
-            )
-            batch = join(self.dataset, batch)
-            label = (torch.arange(2 * len(users)) < len(users)).float()
-            batch.update(Interaction({config["LABEL_FIELD"]: label}))
+        rows = self._open
+        if len(rows) > _MAX_ROWS:
+            rows = rows[torch.randperm(len(rows), generator=generator)[:_MAX_ROWS]]
+        self.judged = torch.full_like(self.users, -1)
+        self.judged[rows] = torch.arange(len(rows))
+        self.negatives = uniform_outside(self.used, self.users[rows], generator)
+        batch = self._batch(rows, self.negatives)
         caught: list[Tensor] = []
         self.criterion.combine = lambda losses, *scores: caught.append(losses.mean())
         try:
-            model.calculate_loss(batch.to(config["device"]))
+            model.calculate_loss(batch)
         finally:
             self.criterion.combine = None
         return _by_parameter(-caught[0], model), -float(caught[0].detach())
+
+    def own_batch(self, rows: Tensor) -> tuple[Interaction, Tensor]:
+        """What interactions gave to the last gradient, as judges of themselves.
+
+        Args:
+            rows: Interactions. Shape: ``(batch,)``.
+
+        Returns:
+            A batch of them with the negatives of then, pairs below each other if there are labels;
+            and the share that each loss has in the utility, 0 for one that was no judge. Shape of
+            that: ``(batch,)``.
+        """
+        place = self.judged[rows]
+        batch = self._batch(rows, self.negatives[place.clamp(min=0)])
+        return batch, (place >= 0) / (len(self.negatives) * (len(batch) / len(rows)))
+
+    def _batch(self, rows: Tensor, negatives: Tensor) -> Interaction:
+        """A training batch of judges. Shape of both: ``(batch,)``."""
+        uid, iid, config = self.dataset.uid_field, self.dataset.iid_field, self.config
+        users, items = self.users[rows], self.items[rows]
+        if config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE:
+            batch = join(self.dataset, Interaction({uid: users, iid: items}))
+            negative = join(self.dataset, Interaction({iid: negatives}))
+            negative.add_prefix(config["NEG_PREFIX"])
+            batch.update(negative)
+        else:
+            pairs = Interaction({uid: users.repeat(2), iid: torch.cat([items, negatives])})
+            batch = join(self.dataset, pairs)
+            label = (torch.arange(2 * len(rows)) < len(rows)).float()
+            batch.update(Interaction({config["LABEL_FIELD"]: label}))
+        return batch.to(config["device"])
 
 
 def _by_parameter(objective: Tensor, model: Any) -> Gradient:

@@ -187,20 +187,42 @@ def test_leave_one_out_needs_no_validation(toy):
     assert trainer.record.visits.sum() > 0
 
 
-def test_a_judge_never_values_itself(toy, monkeypatch):
-    trainer, (train, valid, _) = put_together(toy, dvr_utility="leave_one_out")
-    valued = []
-    add = in_run.ValueSums.add
-
-    def spy(self, rows, values):
-        assert not trainer._judging[rows].any()
-        valued.append(len(rows))
-        add(self, rows, values)
-
-    monkeypatch.setattr(in_run.ValueSums, "add", spy)
+@pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN"])
+def test_a_samples_own_part_leaves_the_utility(toy, backbone):
+    """On average over the signs, and exactly: <g_m, eta H g'_m> of both losses by autograd."""
+    still = {"dropout_prob": 0.0} if backbone == "NeuMF" else {}
+    trainer, (train, valid, _) = put_together(
+        toy, dvr_utility="leave_one_out", backbone=backbone, epochs=2, learner="sgd", **still
+    )
     trainer.fit(train, valid)
-    # Half of all visits from the second epoch on, and of the first none.
-    assert sum(valued) / (2 * len(train._dataset)) == pytest.approx(0.5, abs=0.05)
+    batch = next(iter(train))
+    rows, n = batch["inter_idx"], len(batch)
+    judge, share = trainer.utility.own_batch(rows)
+    assert share.sum() == pytest.approx(n / len(train._dataset) / (len(judge) // n))
+    named = dict(trainer.model.named_parameters())
+
+    def gradients(batch):
+        caught = []
+        trainer.loss.criterion.combine = lambda losses, *scores: caught.append(losses)
+        trainer.model.calculate_loss(batch)
+        trainer.loss.criterion.combine = None
+        each = [
+            torch.autograd.grad(x, list(named.values()), retain_graph=True, allow_unused=True)
+            for x in caught[0].view(-1, n)[:, :6].flatten()
+        ]
+        flat = [torch.cat([g.flatten() for g in one if g is not None]) for one in each]
+        return torch.stack(flat).view(-1, 6, len(flat[0])).sum(0)
+
+    rate = trainer.optimizer.param_groups[0]["lr"]
+    expected = rate * share[:6] * (gradients(batch) * gradients(judge)).sum(1)
+    found = []
+    for _ in range(400):
+        trainer._refresh_signs()
+        found.append(trainer._own_part(batch)[:6])
+    found = torch.stack(found)
+    error = found.std(0) / len(found) ** 0.5
+    assert ((found.mean(0) - expected).abs() < 4 * error + 1e-12).all()
+    assert (expected.abs() > 2 * error).any()  # and it is not all noise
 
 
 def test_values_are_written_in_the_users_tokens(toy):
