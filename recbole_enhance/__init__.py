@@ -20,15 +20,17 @@ _FACE = {
     "load_run": ("recbole_enhance.experiment.quick_start", "load_run"),
     "tune": ("recbole_enhance.tuning.tune", "tune"),
     "build_board": ("recbole_enhance.leaderboard.board", "build_board"),
+    "values": ("recbole_enhance.explanation.values", "rank_values"),
     "Config": ("recbole_enhance.experiment.config", "Config"),
 }
-__all__ = ["Config", "__version__", "build_board", "load_run", "resume", "run", "tune"]
+__all__ = ["Config", "__version__", "build_board", "load_run", "resume", "run", "tune", "values"]
 
 if TYPE_CHECKING:
     from recbole_enhance.experiment.config import Config
     from recbole_enhance.experiment.quick_start import load_run
     from recbole_enhance.experiment.quick_start import resume_run as resume
     from recbole_enhance.experiment.quick_start import run_recbole_enhance as run
+    from recbole_enhance.explanation.values import rank_values as values
     from recbole_enhance.leaderboard.board import build_board
     from recbole_enhance.tuning.tune import tune
 

@@ -19,6 +19,7 @@ from recbole_enhance.cli.list import LIST
 from recbole_enhance.cli.reproduce import REPRODUCE
 from recbole_enhance.cli.run import RUN
 from recbole_enhance.cli.tune import TUNE
+from recbole_enhance.cli.values import VALUES
 from recbole_enhance.options.read import one_line
 
 FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
@@ -56,6 +57,7 @@ VERBS = Verbs(
         LEADERBOARD,
         EXPLAIN,
         ATTACK,
+        VALUES,
         REPRODUCE,
         LIST,
         DOCTOR,

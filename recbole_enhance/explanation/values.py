@@ -38,7 +38,12 @@ def read_values(run_dir: str | Path) -> pd.DataFrame:
     return table
 
 
-def rank_values(run_dir: str | Path, by: str = "interaction", title: str = "auto") -> pd.DataFrame:
+def rank_values(
+    run_dir: str | Path,
+    by: str = "interaction",
+    title: str = "auto",
+    model_class: str | type | None = None,
+) -> pd.DataFrame:
     """Rank what a run valued, the most valuable first.
 
     Args:
@@ -47,6 +52,7 @@ def rank_values(run_dir: str | Path, by: str = "interaction", title: str = "auto
             interactions. An interaction counts for each category of its item.
         title: Column of the ``.item`` file that names items; ``auto`` takes title, movie_title or
             name, and leaves the column out if there is none.
+        model_class: As in :func:`~recbole_enhance.experiment.quick_start.load_run`.
 
     Returns:
         One row each: names, ``value`` (a sum), ``standard_error`` (of the sum, the interactions'
@@ -64,7 +70,7 @@ def rank_values(run_dir: str | Path, by: str = "interaction", title: str = "auto
     table["interactions"] = 1
     names: dict[str, Any] = {}
     if by != "user":
-        names = _names(run_dir, title, item, by)
+        names = _names(run_dir, title, by, model_class)
     if by == "category":
         table = table.assign(category=table[item].map(names["categories"])).explode("category")
         table = table.dropna(subset="category")
@@ -84,11 +90,27 @@ def rank_values(run_dir: str | Path, by: str = "interaction", title: str = "auto
     return table.sort_values("value", ascending=False, kind="stable", ignore_index=True)
 
 
-def _names(run_dir: str | Path, title: str, item: str, by: str) -> dict[str, Any]:
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as its name's ending says.
+
+    Raises:
+        OptionError: If it does not end in ``.csv`` or ``.parquet``.
+    """
+    if path.suffix not in (".csv", ".parquet"):
+        raise OptionError("out", path, "a name that ends in .csv or .parquet is expected")
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        table.to_parquet(path, index=False)
+
+
+def _names(
+    run_dir: str | Path, title: str, by: str, model_class: str | type | None
+) -> dict[str, Any]:
     """Titles by an item's token, and the names of its categories."""
     from recbole_enhance.experiment.quick_start import load_run  # slow
 
-    run = load_run(run_dir)
+    run = load_run(run_dir, model_class)
     dataset, field = run.train_data._dataset, run.config["item_category_field"]
     ids = dataset.inter_feat[dataset.iid_field]
     tokens, titles = names_of(run, title, ids)

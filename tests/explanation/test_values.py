@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from recbole_enhance.cli.main import main
 from recbole_enhance.explanation.values import rank_values, read_values
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.testing.worlds import run_toy
@@ -88,3 +89,15 @@ def test_tokens_stay_text(run_dir):
     assert table.iloc[0, 0] == "007"
     assert table.iloc[0, 1] == "NA"
     assert table["standard_error"].isna().all()
+
+
+def test_the_verb_prints_both_ends_and_writes_all(run_dir, capsys):
+    assert main(["values", str(run_dir), "--by=item", "--top=3", "--out=items.csv"]) == 0
+    out = capsys.readouterr().out
+    table = rank_values(run_dir, "item")
+    assert out.index("most valuable") < out.index(table["item_id"][0])
+    assert len(out.splitlines()) == 2 * (2 + 3)
+    written = pd.read_csv("items.csv")
+    pd.testing.assert_frame_equal(written, table)
+    assert main(["values", str(run_dir), "--out=items.txt"]) == 2
+    assert "out=items.txt: a name that ends in .csv or .parquet" in capsys.readouterr().err
