@@ -2,15 +2,17 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from recbole_enhance.experiment.quick_start import load_run
+from recbole_enhance.explanation.features import PROTOCOL
 from recbole_enhance.explanation.pairs import PAIRS
 from recbole_enhance.explanation.plot import quality_against_budget
+from recbole_enhance.explanation.plotly_script import share_plotly
 from recbole_enhance.explanation.robustness import (
     DEFAULT_TARGETS,
     TARGETS,
@@ -19,7 +21,14 @@ from recbole_enhance.explanation.robustness import (
     plan,
     run_attacks,
 )
-from recbole_enhance.explanation.words import numbers, one_of, split_words, table
+from recbole_enhance.explanation.words import (
+    checked_options,
+    numbers,
+    one_of,
+    split_words,
+    table,
+)
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSON, CSV, PLOT = "attack.json", "attack.csv", "attack.html"
@@ -34,7 +43,7 @@ _DEFAULTS: dict[str, Any] = {
     "negatives": 100,
     "quiet": False,
 }
-_PROTOCOL = ("pairs", "truth", "topk", "features", "negatives")
+ATTACKS = ("targets", "budgets", "param_budgets")
 _SHOWN = (
     "ndcg",
     "list_jaccard",
@@ -48,6 +57,27 @@ _SHOWN = (
 )
 
 
+def checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the defaults of options that were given, and refuse what is none of them.
+
+    Args:
+        options: Of the verb, as text or as YAML has them.
+
+    Raises:
+        InputError: Naming the option, the value and what is allowed.
+    """
+    known = checked_options(options, _DEFAULTS)
+    for target in known["targets"]:
+        one_of("targets", target, TARGETS)
+    one_of("pairs", known["pairs"], ("auto", *PAIRS))
+    one_of("truth", known["truth"], TRUTHS)
+    for key in ("budgets", "param_budgets"):
+        known[key] = numbers(key, known[key])
+    if set(known["targets"]) <= {"random"}:
+        raise OptionError("targets", "random", "a control needs features or params beside it")
+    return known
+
+
 def main(words: Sequence[str]) -> int:
     """Attack one or more runs.
 
@@ -58,36 +88,32 @@ def main(words: Sequence[str]) -> int:
         ValueError: If a folder or an option says no; before any data are read where possible.
     """
     folders, options = split_words(words, _DEFAULTS)
-    for target in options["targets"]:
-        one_of("targets", target, TARGETS)
-    one_of("pairs", options["pairs"], ("auto", *PAIRS))
-    one_of("truth", options["truth"], TRUTHS)
-    for key in ("budgets", "param_budgets"):
-        options[key] = numbers(key, options[key])
-    if set(options["targets"]) <= {"random"}:
-        raise ValueError("targets=random: a control needs features or params beside it")
+    options = checked(options)
     reports = [attack_run(folder, options) for folder in folders]
     for report in reports:
         if not options["quiet"]:
             print(_text(report))
-    plot = quality_against_budget(reports)
+    plot = quality_against_budget(reports, share_plotly(folders[0]))
     RunFolder.open(folders[0]).write_text(PLOT, plot)
     if not options["quiet"]:
         print(f"plot: {folders[0] / PLOT}")
     return 0
 
 
-def attack_run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+def attack_run(
+    folder: Path, options: Mapping[str, Any], model_class: str | None = None
+) -> dict[str, Any]:
     """Attack one run, and write ``attack.json`` and ``attack.csv`` into its folder.
 
     Args:
         folder: The run's folder.
-        options: Of the verb.
+        options: From :func:`checked`.
+        model_class: As for :func:`~recbole_enhance.experiment.quick_start.load_run`.
 
     Returns:
         What ``attack.json`` holds.
     """
-    run = load_run(folder)
+    run = load_run(folder, model_class)
     pairs = None if options["pairs"] == "auto" else options["pairs"]
     attacks = plan(run, options["targets"], options["budgets"], options["param_budgets"])
     protocol = make_protocol(
@@ -109,7 +135,8 @@ def attack_run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         "seed": run.config["seed"],
         "users": len(protocol.candidates.user),
         "pairs": n_pairs,
-        "protocol": {key: options[key] for key in _PROTOCOL},
+        "protocol": {key: options[key] for key in PROTOCOL},
+        "attacks": {key: list(options[key]) for key in ATTACKS},
         "rows": rows,
     }
     files = RunFolder.open(folder)

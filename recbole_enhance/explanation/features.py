@@ -4,16 +4,24 @@ CER names features whose weakening would take the item off the list; EFM feature
 cares for and the item does well on. The table always holds what needs no model at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.explanation.pairs import PAIRS
-from recbole_enhance.explanation.quality import Measured, Protocol, baselines, measure, summary
+from recbole_enhance.explanation.quality import (
+    Measured,
+    Protocol,
+    UnsuitableModelError,
+    baselines,
+    measure,
+    summary,
+)
 from recbole_enhance.explanation.robustness import TRUTHS, make_protocol
-from recbole_enhance.explanation.words import one_folder, one_of, table
+from recbole_enhance.explanation.words import checked_options, one_folder, one_of, table
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.storage.run_folder import RunFolder
@@ -28,6 +36,7 @@ _DEFAULTS: dict[str, Any] = {
     "show": 5,
     "quiet": False,
 }
+PROTOCOL = ("pairs", "truth", "topk", "features", "negatives")
 _SHOWN = (
     "precision",
     "recall",
@@ -57,13 +66,51 @@ def main(words: Sequence[str]) -> int:
         ValueError: If the folder or an option says no, or the model has no features.
     """
     folder, options = one_folder(words, _DEFAULTS)
-    one_of("pairs", options["pairs"], ("auto", *PAIRS))
-    one_of("truth", options["truth"], TRUTHS)
-    run = load_run(folder)
+    options = checked(options)
+    run, rows, lines = explain_run(folder, options)
+    if not options["quiet"]:
+        _print(run, rows, lines, options["show"])
+        print(f"explanations: {folder / JSONL}")
+    return 0
+
+
+def checked(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the defaults of options that were given, and refuse what is none of them.
+
+    Args:
+        options: Of the verb, as text or as YAML has them.
+
+    Raises:
+        InputError: Naming the option, the value and what is allowed.
+    """
+    known = checked_options(options, _DEFAULTS)
+    one_of("pairs", known["pairs"], ("auto", *PAIRS))
+    one_of("truth", known["truth"], TRUTHS)
+    return known
+
+
+def explain_run(
+    folder: Path, options: Mapping[str, Any], model_class: str | None = None
+) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+    """Explain one run, and write ``explanations.json`` and ``explanations.jsonl`` into its folder.
+
+    Args:
+        folder: The run's folder.
+        options: From :func:`checked`.
+        model_class: As for :func:`~recbole_enhance.experiment.quick_start.load_run`.
+
+    Returns:
+        The run, the quality of its explanations and of those that need no model, and the
+        explanations.
+
+    Raises:
+        UnsuitableModelError: If the model has no item features.
+    """
+    run = load_run(folder, model_class)
     model = run.trainer.model
     if not isinstance(model, FeatureAwareRecommender):
         able = [m for m in MODELS if issubclass(load_model(m), FeatureAwareRecommender)]
-        raise ValueError(
+        raise UnsuitableModelError(
             f"{folder}: {run.config['label']} has no item features to explain by; "
             f"models that have: {', '.join(able)}"
         )
@@ -84,12 +131,9 @@ def main(words: Sequence[str]) -> int:
     lines = explanations(run, protocol, measured)
     files = RunFolder.open(folder)
     files.write_jsonl(JSONL, lines)
-    kept = {key: options[key] for key in ("pairs", "truth", "topk", "features", "negatives")}
+    kept = {key: options[key] for key in PROTOCOL}
     files.write_json(JSON, {"pairs": len(lines), "protocol": kept, "quality": rows})
-    if not options["quiet"]:
-        _print(run, rows, lines, options["show"])
-        print(f"explanations: {folder / JSONL}")
-    return 0
+    return run, rows, lines
 
 
 def explanations(run: Any, protocol: Protocol, measured: Measured) -> list[dict[str, Any]]:

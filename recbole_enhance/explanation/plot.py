@@ -1,4 +1,4 @@
-"""Quality against the attacker's budget, as one HTML file that needs no network."""
+"""Quality against the attacker's budget, as an HTML page that needs no network."""
 
 from collections.abc import Sequence
 from html import escape
@@ -13,14 +13,15 @@ _NAMES = {
 }
 
 
-def quality_against_budget(reports: Sequence[dict[str, Any]]) -> str:
+def quality_against_budget(reports: Sequence[dict[str, Any]], plotly_src: str) -> str:
     """Draw every run: one row of panels per target, one column per metric.
 
     Args:
         reports: What ``attack.json`` holds, one per run.
+        plotly_src: Where plotly.js lies, seen from the page.
 
     Returns:
-        A page of HTML with plotly inside. Solid lines are attacks, dotted ones the random control.
+        A page of HTML. Solid lines are attacks, dotted ones the random control.
     """
     from plotly import graph_objects
     from plotly.subplots import make_subplots
@@ -63,7 +64,7 @@ def quality_against_budget(reports: Sequence[dict[str, Any]]) -> str:
                         col=j + 1,
                     )
     _label_axes(figure, targets, columns)
-    return figure.to_html(full_html=True, include_plotlyjs=True)
+    return figure.to_html(full_html=True, include_plotlyjs=plotly_src)
 
 
 def _label_axes(figure: Any, targets: list[str], columns: list[str]) -> None:

@@ -24,7 +24,13 @@ from recbole_enhance.explanation.pairs import (
     choose_pairs,
     score_candidates,
 )
-from recbole_enhance.explanation.quality import Measured, Protocol, measure, summary
+from recbole_enhance.explanation.quality import (
+    Measured,
+    Protocol,
+    UnsuitableModelError,
+    measure,
+    summary,
+)
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.training.perturbation import moved_parameters, random_signs, replaced_features
 
@@ -88,11 +94,14 @@ def make_protocol(
         negatives: Sampled candidates per user.
 
     Raises:
-        ValueError: If the model or the run cannot be judged so.
+        UnsuitableModelError: If the model cannot be judged so.
+        ValueError: If the run cannot.
     """
     model, seed = run.trainer.model, run.config["seed"]
     if run.config["MODEL_TYPE"] != ModelType.GENERAL:
-        raise ValueError(f"{run.config['label']}: only general models rank pairs of user and item")
+        raise UnsuitableModelError(
+            f"{run.config['label']}: only general models rank pairs of user and item"
+        )
     candidates = candidates_of(run, negatives, seed)
     if not isinstance(model, FeatureAwareRecommender):
         return Protocol(candidates, None, None, topk, n_features, seed)
@@ -117,7 +126,7 @@ def training_gradients(run: Any) -> Gradients:
             the same in each call.
 
     Raises:
-        ValueError: If nothing can be moved.
+        UnsuitableModelError: If nothing can be moved.
     """
     model, trainer, config = run.trainer.model, run.trainer, run.config
     init_seed(config["seed"], config["reproducibility"])
@@ -126,7 +135,7 @@ def training_gradients(run: Any) -> Gradients:
     model.eval()
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     if not names:
-        raise ValueError(f"{config['label']}: has no parameters that a gradient moves")
+        raise UnsuitableModelError(f"{config['label']}: has no parameters that a gradient moves")
     parameters = [dict(model.named_parameters())[name] for name in names]
     clean, own = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     aware = isinstance(model, FeatureAwareRecommender)
@@ -211,12 +220,14 @@ def plan(
         param_budgets: Of ``params``; None for what suits the model.
 
     Raises:
-        ValueError: If the model has no item features, and only they are asked for.
+        UnsuitableModelError: If the model has no item features, and only they are asked for.
     """
     aware = isinstance(run.trainer.model, FeatureAwareRecommender)
     label = run.config["label"]
     if not aware and "features" in targets and not {"params", "own"} & set(targets):
-        raise ValueError(f"{label}: has no item features to attack; --targets=params works")
+        raise UnsuitableModelError(
+            f"{label}: has no item features to attack; --targets=params works"
+        )
     own = _PARAMETER_BUDGETS.get(run.config["model"], _OTHER_BUDGETS)
     sizes: dict[str, tuple[float, ...]] = {
         "features": tuple(budgets or _FEATURE_BUDGETS),

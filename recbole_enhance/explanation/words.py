@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_enhance.options.errors import OptionError, UnknownOptionError
 from recbole_enhance.options.read import nearest, parse_argv, parse_value
 from recbole_enhance.storage.run_folder import CONFIG, MODEL
 
@@ -58,16 +59,42 @@ def one_folder(words: Sequence[str], defaults: Mapping[str, Any]) -> tuple[Path,
 def _read(key: str, text: str, default: Any) -> Any:
     if isinstance(default, bool):
         if text not in ("true", "false"):
-            raise ValueError(f"{key}={text}: true or false is expected")
+            raise OptionError(key, text, "true or false is expected")
         return text == "true"
     if isinstance(default, tuple):
         return tuple(part for part in text.strip("[]").replace(" ", "").split(",") if part)
     if type(default) is int:
         value = parse_value(key, text)
         if type(value) is not int or value < 1:
-            raise ValueError(f"{key}={text}: a whole number above 0 is expected")
+            raise OptionError(key, text, "a whole number above 0 is expected")
         return value
     return text
+
+
+def checked_options(options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in defaults, and refuse unknown options and values of another kind than the default.
+
+    Args:
+        options: Given ones; a text stands for what it is on the command line.
+        defaults: As for :func:`split_words`.
+
+    Raises:
+        InputError: Naming the option, the value and what is expected.
+    """
+    result = dict(defaults)
+    for key, value in options.items():
+        if key not in defaults:
+            raise UnknownOptionError(str(key), f"unknown option{nearest(str(key), defaults)}")
+        default = defaults[key]
+        if isinstance(value, str):
+            value = _read(key, value, default)
+        elif isinstance(default, tuple) and isinstance(value, (list, tuple)):
+            value = tuple(value)
+        elif type(value) is not type(default) or (type(value) is int and value < 1):
+            expected = "a whole number above 0" if type(default) is int else "another kind"
+            raise OptionError(key, value, f"{expected} is expected")
+        result[key] = value
+    return result
 
 
 def one_of(key: str, value: Any, allowed: Sequence[str]) -> None:
@@ -77,10 +104,10 @@ def one_of(key: str, value: Any, allowed: Sequence[str]) -> None:
         ValueError: Naming the option, the value and what is allowed.
     """
     if value not in allowed:
-        raise ValueError(f"{key}={value}: one of {', '.join(allowed)}")
+        raise OptionError(key, value, f"one of {', '.join(allowed)}")
 
 
-def numbers(key: str, texts: Sequence[str]) -> tuple[float, ...]:
+def numbers(key: str, texts: Sequence[Any]) -> tuple[float, ...]:
     """Read a list of numbers of at least 0.
 
     Raises:
@@ -90,10 +117,10 @@ def numbers(key: str, texts: Sequence[str]) -> tuple[float, ...]:
     for text in texts:
         try:
             value = float(text)
-        except ValueError:
+        except (TypeError, ValueError):
             value = math.nan
         if not 0 <= value < math.inf:
-            raise ValueError(f"{key}={text}: a number of at least 0 is expected")
+            raise OptionError(key, text, "a number of at least 0 is expected")
         values.append(value)
     return tuple(values)
 

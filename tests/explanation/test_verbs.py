@@ -68,6 +68,9 @@ def test_attack_writes_a_table_json_csv_and_one_plot_of_all_runs(runs):
     assert not Path(runs["RER"], "attack.html").exists()
     assert "RER-CER (random control)" in page
     assert 'src="http' not in page  # works without a network
+    assert 'src="../plotly.min.js"' in page
+    assert len(page) < 100_000
+    assert Path(runs["CER"]).parent.joinpath("plotly.min.js").is_file()
 
 
 def test_attacks_of_other_models_and_quiet(runs):
@@ -139,7 +142,7 @@ def test_names_in_the_plot_are_escaped():
         {"target": "params", "budget": 0.1, "ndcg": 0.1, "list_jaccard": 0.5},
     ]
     report = {"label": "</script><b>", "run": "a", "rows": rows}
-    page = quality_against_budget([report, report])
+    page = quality_against_budget([report, report], "../plotly.min.js")
     assert "</script><b>" not in page
 
 
