@@ -49,12 +49,13 @@ def _build(places: list[str], options: dict, quiet: bool) -> int:
 
     if not places:
         raise ValueError("leaderboard build DIR: the folder is missing")
+    plotly = options.pop("plotly", None)
     for key in options:
-        raise ValueError(f"leaderboard build: --{key}: the only option is --quiet")
+        raise ValueError(f"leaderboard build: --{key}: the options are --plotly and --quiet")
     folder = Path(places[0])
     if not folder.is_dir():
         raise ValueError(f"leaderboard build {folder}: no such folder")
-    written = build_board(folder, quiet)
+    written = build_board(folder, quiet, plotly)
     if not quiet:
         print("\n".join(map(str, written)))
     return 0

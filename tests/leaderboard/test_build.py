@@ -226,13 +226,13 @@ def test_which_backbone_a_method_is_held_against(tmp_path, plain, base, reason):
         )
     (table,) = analysed(tmp_path)
     assert [c.base.title for c in table.comparisons] == ([base] if base else [])
-    assert table.alone.get("DVR-BPR (tuned)", "") == reason
+    assert table.not_compared.get("DVR-BPR (tuned)", "") == reason
 
 
 def test_no_seed_in_common_is_said(tmp_path):
     make_run(tmp_path, "BPR", 1, {"recall@10": 0.1})
     make_run(tmp_path, "DVR-BPR", 2, {"recall@10": 0.2})
-    assert analysed(tmp_path)[0].alone == {"DVR-BPR": "no seed in common with BPR"}
+    assert analysed(tmp_path)[0].not_compared == {"DVR-BPR": "no seed in common with BPR"}
 
 
 def test_a_difference_over_users_that_seeds_leave_open_is_marked_so(tmp_path):
@@ -286,17 +286,17 @@ def test_directions_are_those_of_the_metrics():
         ("groupgap@5", "GroupGap@5", "fairness", -1),
         ("exposureratio@5", "ExposureRatio@5", "fairness", 1),
     ):
-        m = measures.measure(key)
+        m = measures.measure_of(key)
         assert (m.title, m.family, m.direction) == (title, family, direction)
         assert m.about.endswith(".")
-    assert "not RecBole's nor ours" in measures.measure("mymetric@3").about
+    assert "not RecBole's nor ours" in measures.measure_of("mymetric@3").about
 
 
 def test_every_metric_of_ours_has_a_sentence():
     from recbole_enhance.metric.registry import BY_NAME
 
     for name, cls in BY_NAME.items():
-        m = measures.measure(f"{name}@10")
+        m = measures.measure_of(f"{name}@10")
         assert m.direction == (-1 if cls.smaller else 1)
         assert len(m.about) > 10, name
         assert "``" not in m.about

@@ -296,7 +296,7 @@ def test_what_cannot_run_is_one_line_and_nothing_is_written(spec, models, words,
         (["run", "a", "b"], "one file or folder"),
         (["build"], "the folder is missing"),
         (["build", "nowhere"], "nowhere: no such folder"),
-        (["build", ".", "--epochs=3"], "--epochs: the only option is --quiet"),
+        (["build", ".", "--epochs=3"], "--epochs: the options are --plotly and --quiet"),
     ],
 )
 def test_bad_words_are_one_line(words, message):

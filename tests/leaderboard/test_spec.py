@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_enhance.leaderboard.spec import (
-    Row,
+    RowSpec,
     describe,
     overlay,
     read_board,
@@ -27,7 +27,7 @@ def spec(**changes):
 
 def test_a_board_of_words_alone():
     board = read_board(None, {**WORDS, "epochs": "3", "eval_args.mode": "uni100", "jobs": "2"})
-    assert board.rows == (Row("BPR"), Row("DVR", "LightGCN"))
+    assert board.rows == (RowSpec("BPR"), RowSpec("DVR", "LightGCN"))
     assert board.datasets == (("ml-100k", {}),)
     assert board.seeds == (2020, 2021, 2022)
     assert board.last == {"epochs": 3, "eval_args.mode": "uni100"}
@@ -56,7 +56,7 @@ def test_a_board_of_a_file_and_words_over_it():
         datasets=["ml-100k", {"dataset": "toy", "options": {"topk": 5}}],
     )
     board = read_board(file, {"out": "other", "tune.trials": "6", "tune.storage": "sqlite:///x"})
-    assert board.rows[1] == Row(
+    assert board.rows[1] == RowSpec(
         "DVR", "BPR", "ild", {"dvr_reward": "ild@10"}, ("best.yaml",), space="space.yaml"
     )
     assert not board.rows[2].tune
