@@ -400,7 +400,7 @@ def _filled(row: Row, measures: Sequence[Measure]) -> Row:
             reasons[m.key] = f"{known} of {len(values)} seeds have a value"
         elif not known and m.family in _NOT_EXAMINED:
             kind, reason = _NOT_EXAMINED[m.family]
-            found = [run.not_examined[kind] for run in row.runs if kind in run.not_examined]
+            found = [run.not_examined[kind][1] for run in row.runs if kind in run.not_examined]
             reasons[m.key] = found[0] if found else reason
         elif not known and m.family == TRAINING:
             reasons[m.key] = "not in the run's history"

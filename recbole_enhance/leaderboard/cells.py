@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
-from recbole_enhance.leaderboard import CELLS, FAILURE
+from recbole_enhance.leaderboard import CELLS, FAILED, FAILURE
 from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, RowSpec, overlay
 from recbole_enhance.options.errors import UnknownOptionError
@@ -33,7 +33,7 @@ from recbole_enhance.storage.run_folder import (
 )
 from recbole_enhance.training.trainer import NotResumableError
 
-FINISHED, KEPT, FAILED = "finished", "kept", "failed"
+FINISHED, KEPT = "finished", "kept"
 _WAIT_SECONDS = 1.0
 Best = Mapping[tuple[int, str], Mapping[str, Any]]  # (row, dataset) -> options that tuning chose
 

@@ -10,7 +10,16 @@ import pandas as pd
 import yaml
 
 from recbole_enhance.evaluation.files import GROUPS, PER_USER, read_per_user
-from recbole_enhance.leaderboard import ATTACK, BOARD, CELLS, EXPLAIN, FAILURE, PLOTS, TUNING
+from recbole_enhance.leaderboard import (
+    ATTACK,
+    BOARD,
+    CELLS,
+    EXPLAIN,
+    FAILED,
+    FAILURE,
+    PLOTS,
+    TUNING,
+)
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.run_folder import CONFIG, ENVIRONMENT, HISTORY, METRICS, history_rows
 
@@ -33,7 +42,7 @@ class Run(NamedTuple):
     environment: dict[str, Any]
     explanation: dict[str, Any] | None
     attack: dict[str, Any] | None
-    not_examined: dict[str, str]  # explain, attack -> why not
+    not_examined: dict[str, tuple[str, str]]  # explain, attack -> failed or impossible, and why
 
     @property
     def label(self) -> str:
@@ -74,8 +83,9 @@ def collect(folder: Path) -> Collected:
         folder: Of a board, or of anybody's runs.
 
     Returns:
-        Finished runs in order of their places, cells that failed or are not finished, what tuning
-        left, and ``board.yaml`` (empty if there is none).
+        Finished runs in order of their places, cells that failed (also those whose run is finished
+        and could not be explained or attacked), cells that are not finished, what tuning left, and
+        ``board.yaml`` (empty if there is none).
 
     Raises:
         ValueError: If the folder is none, holds no run, or a file in it is not what it should be.
@@ -91,6 +101,7 @@ def collect(folder: Path) -> Collected:
             failed.append(_failure(folder, place))
         elif METRICS in files:
             runs.append(_run(folder, place, files))
+            failed += _failed_examinations(runs[-1])
         else:
             unfinished.append(_unfinished(folder, place))
     if not (runs or failed or unfinished):
@@ -169,10 +180,10 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> Run:
     explained, attacked = (
         _read_json(path / name) if name in files else None for name in (EXPLANATIONS, ATTACKS)
     )
-    reasons = {
-        kind: one_line(_read_json(path / name).get("reason") or "no reason was left")
-        for kind, name in NOT_EXAMINED.items()
-        if name in files
+    left = {k: _read_json(path / name) for k, name in NOT_EXAMINED.items() if name in files}
+    not_examined = {
+        kind: (str(content.get("status")), one_line(content.get("reason") or "no reason was left"))
+        for kind, content in left.items()
     }
     return Run(
         path,
@@ -183,8 +194,26 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> Run:
         environment,
         explained,
         attacked,
-        reasons,
+        not_examined,
     )
+
+
+def _failed_examinations(run: Run) -> list[Left]:
+    report = run.report
+    label = f"{run.label} ({run.name})" if run.name else run.label
+    variant = report.get("variant")
+    return [
+        Left(
+            run.place,
+            label,
+            report["dataset"],
+            None if variant is None else str(variant),
+            run.seed,
+            f"{kind}: {reason}",
+        )
+        for kind, (status, reason) in run.not_examined.items()
+        if status == FAILED
+    ]
 
 
 def _name(place: str, label: str) -> str | None:

@@ -5,9 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_enhance.leaderboard import ATTACK, EXPLAIN
+from recbole_enhance.leaderboard import ATTACK, EXPLAIN, FAILED
 from recbole_enhance.leaderboard.cells import (
-    FAILED,
     FINISHED,
     Cell,
     Outcome,
@@ -72,7 +71,11 @@ def record_not_examined(
     def write() -> None:
         with locked(cell.path) as folder:
             (cell.path / _RESULTS[kind]).unlink(missing_ok=True)  # of other options
-            content = {"reason": reason, "status": status, "options": options}
+            content = {
+                "reason": reason.removeprefix(f"{cell.path}: "),
+                "status": status,
+                "options": options,
+            }
             folder.write_json(NOT_EXAMINED[kind], content)
 
     wait_for(write)

@@ -13,9 +13,8 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from recbole_enhance.leaderboard import ATTACK, BOARD, EXPLAIN, TUNING, statistics
+from recbole_enhance.leaderboard import ATTACK, BOARD, EXPLAIN, FAILED, TUNING, statistics
 from recbole_enhance.leaderboard.cells import (
-    FAILED,
     KEPT,
     Cell,
     Outcome,
