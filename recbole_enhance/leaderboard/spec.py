@@ -54,7 +54,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.+=-]*")
 
 @dataclass(frozen=True)
 class RowSpec:
-    """A method over a backbone, or a model alone, with its own options.
+    """A method over a backbone, or a plain model, with the options of this row.
 
     Attributes:
         model: A method, a model, or from the command line the user's own class.
@@ -421,7 +421,7 @@ def _of_board(
             )
     try:
         known = checked(options)
-    except InputError as error:
+    except ValueError as error:
         raise InputError(f"{key}: {error}") from error
     return {
         name: list(known[name]) if isinstance(known[name], tuple) else known[name]
