@@ -1,7 +1,7 @@
 """From runs of one protocol to the rows of a table, and each method against its backbone."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,8 +151,7 @@ def analyse(table: Table, collected: Collected) -> Analysis:
     """
     rows, repeated = make_rows(table, collected)
     keys = list(dict.fromkeys(key for row in rows for key in row.results))
-    order = list(FAMILIES)
-    measures = sorted((measure_of(key) for key in keys), key=lambda m: order.index(m.family))
+    measures = sorted(map(measure_of, keys), key=_order(rows))
     main = _main(table, measures)
     rank = {title: place for place, title in enumerate(_board_rows(collected.board))}
     rows = [_filled(row, measures) for row in rows]
@@ -179,6 +178,19 @@ def analyse(table: Table, collected: Collected) -> Analysis:
         repeated,
         failed,
     )
+
+
+def _order(rows: Sequence[Row]) -> Callable[[Measure], tuple[int, int]]:
+    """Families in their order; attacks as the row that has most of them, others as they came."""
+    families = list(FAMILIES)
+    fullest = max(rows, key=lambda row: len(row.results)).results
+    place = {key: number for number, key in enumerate(fullest)}
+
+    def key(m: Measure) -> tuple[int, int]:
+        within = place.get(m.key, len(place)) if m.family == ATTACKED else 0
+        return families.index(m.family), within
+
+    return key
 
 
 def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]]:

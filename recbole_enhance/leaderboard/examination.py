@@ -67,12 +67,13 @@ def record_not_examined(
     cell: Cell, kind: str, status: str, reason: str, options: Mapping[str, Any]
 ) -> Outcome:
     """Leave the reason beside the run, in place of the result."""
+    reason = reason.removeprefix(f"{cell.path}: ")
 
     def write() -> None:
         with locked(cell.path) as folder:
             (cell.path / _RESULTS[kind]).unlink(missing_ok=True)  # of other options
             content = {
-                "reason": reason.removeprefix(f"{cell.path}: "),
+                "reason": reason,
                 "status": status,
                 "options": options,
             }

@@ -68,11 +68,11 @@ ATTACK_METRICS: dict[str, tuple[int, str, str]] = {
     "ps": (1, "PS", _EXPLANATIONS["ps"]),
 }
 ATTACK_COLUMNS = ("ndcg", "f1", "f1_drop", "jaccard")  # where a board names none
-_EPOCHS: dict[str, str] = {
-    "best": "in the best epoch (the last one without validation)",
-    "mean": "averaged over the epochs that have it",
-    "first": "in the first epoch that has it",
-    "last": "in the last epoch that has it",
+_EPOCHS: dict[str, tuple[str, str]] = {
+    "best": ("best epoch", "in the best epoch (the last one without validation)"),
+    "mean": ("mean over epochs", "averaged over the epochs that have it"),
+    "first": ("first epoch", "in the first epoch that has it"),
+    "last": ("last epoch", "in the last epoch that has it"),
 }
 _EXPLAIN, _ATTACK, _HISTORY = "explain:", "attack:", "history:"
 _BASELINE = "explain:f1 of "
@@ -148,8 +148,9 @@ def measure_of(key: str) -> Measure:
         return Measure(key, f"{title}, {attack}", ATTACKED, direction, 0, about)
     if key.startswith(_HISTORY):
         name, epoch = split_history_column(key[len(_HISTORY) :])
-        about = f"{name} of history.csv, {_EPOCHS[epoch]}."
-        return Measure(key, f"{name} ({epoch} epoch)", TRAINING, 0, 0, about)
+        title, meaning = _EPOCHS[epoch]
+        about = f"{name} of history.csv, {meaning}."
+        return Measure(key, f"{name}, {title}", TRAINING, 0, 0, about)
     if key.startswith(_EXPLAIN):
         name = key[len(_EXPLAIN) :]
         return Measure(key, f"{name} (explanation)", EXPLANATION, 1, 0, _EXPLANATIONS[name])

@@ -74,6 +74,9 @@ def test_what_was_measured_of_the_runs_are_columns(board):
     assert found["attack:f1_drop@params 0.1"]["std"] > 0
     assert "attack:f1_drop@clean" not in found
     assert not any(key.startswith("attack:jaccard@") for key in found)
+    attacks = [key.partition("@")[2] for key in found if key.startswith("attack:")]
+    assert list(dict.fromkeys(attacks)) == ["clean", "features 0.5", "params 0.1"]
+    assert sorted(attacks, key=["clean", "features 0.5", "params 0.1"].index) == attacks
 
 
 def test_columns_of_the_history_take_the_epoch_that_they_name(board):
