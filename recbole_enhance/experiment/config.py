@@ -150,7 +150,7 @@ class Config(RecBoleConfig):
         """Tell where an option was said that is refused within."""
         try:
             yield
-        except OptionError as error:
+        except (OptionError, UnknownOptionError) as error:
             if error.origin is None:
                 error.origin = self._origin(error.option)
             raise
