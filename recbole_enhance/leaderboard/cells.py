@@ -178,8 +178,8 @@ def _cells_of_row(
             seed=seed,
             options={**options, "seed": seed},
             config_files=tuple(os.path.abspath(file) for file in row.config_files),
-            own_class=config.own_class,
-            own_method=config.own_method,
+            own_class=config.pair.own_class,
+            own_method=config.pair.own_method,
             recorded={**recorded, "seed": seed},
         )
         for seed in board.seeds
