@@ -39,9 +39,10 @@ lint: $(CHECK_INSTALLED)
 
 check: lint test
 
-# Comments of properties/ and docs/options.md, from the classes of options.
+# Comments of properties/, docs/options.md and docs/command_line.md, as the program has them.
 docs: $(INSTALLED)
 	$(VENV)/bin/python -m recbole_enhance.experiment.option_docs
+	$(VENV)/bin/python -m recbole_enhance.cli.help_page
 
 install: $(INSTALLED)
 

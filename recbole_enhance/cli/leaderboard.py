@@ -11,7 +11,8 @@ from recbole_enhance.cli.command import (
     Verbs,
     console,
 )
-from recbole_enhance.cli.kinds import Kind, List
+from recbole_enhance.cli.kinds import Kind, List, OneOf
+from recbole_enhance.leaderboard import PLOTLY
 from recbole_enhance.options.errors import InputError, RunFolderError
 
 
@@ -26,14 +27,14 @@ def run(spec: str | None, options: dict[str, str], quiet: bool) -> int:
         return run_board(read_board(spec, options), quiet)
 
 
-def build(folder: str, quiet: bool) -> None:
+def build(folder: str, quiet: bool, plotly: str | None) -> None:
     """Build the pages, and print their names."""
     if not Path(folder).is_dir():
         raise RunFolderError(f"leaderboard build {folder}", "no such folder")
     with console(quiet):
         from recbole_enhance.leaderboard.board import build_board
 
-        written = build_board(Path(folder), quiet)
+        written = build_board(Path(folder), quiet, plotly)
     if not quiet:
         print("\n".join(map(str, written)))
 
@@ -68,6 +69,10 @@ LEADERBOARD = Verbs(
                 _key("threads", "N", "of each cell; else the cores are shared out"),
                 _key("cluster", "ADDRESS", "tcp://HOST:PORT of a Dask scheduler"),
                 _key("tune", "MAPPING", "arguments of tuning, one by one: --tune.trials=20"),
+                _key("explain", "MAPPING", "explain each run: --explain.topk=5, or --explain"),
+                _key("attack", "MAPPING", "attack each run: --attack.targets=params, or --attack"),
+                _key("history_columns", "LIST", "columns of history.csv, as NAME or NAME@EPOCH"),
+                _key("plotly", "|".join(PLOTLY), "plotly.js in the page, or once above it"),
                 *(option for option in RUN_OPTIONS if option.name in ("data_path", "config_files")),
                 QUIET,
             ],
@@ -80,7 +85,16 @@ recbole-enhance leaderboard run board.yaml --epochs=50 --jobs=2""",
         Verb(
             "build",
             callback=build,
-            params=[Place("folder", "DIR", "the folder of a board"), QUIET],
+            params=[
+                Place("folder", "DIR", "the folder of a board"),
+                Option(
+                    "plotly",
+                    OneOf(PLOTLY),
+                    "plotly.js in the page, or once in the folder above [as the board was asked, "
+                    "else embed]",
+                ),
+                QUIET,
+            ],
             help="Build the pages of a board.",
             example="recbole-enhance leaderboard build boards/first",
         ),

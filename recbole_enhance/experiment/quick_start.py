@@ -354,10 +354,10 @@ def _report(
 @contextlib.contextmanager
 def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
     resume = f"--resume={folder.path}" if folder else ""
-    if config.own_method:
-        resume += f" --model={config.own_method}"
-    if config.own_class:
-        resume += " --{}={}".format(*config.own_class)
+    if config.pair.own_method:
+        resume += f" --model={config.pair.own_method}"
+    if config.pair.own_class:
+        resume += " --{}={}".format(*config.pair.own_class)
     try:
         yield
     except KeyboardInterrupt:

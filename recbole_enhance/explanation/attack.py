@@ -13,8 +13,13 @@ from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.explanation.explain import finished_run
 from recbole_enhance.explanation.plot import quality_against_budget
 from recbole_enhance.explanation.robustness import make_protocol, plan, run_attacks
-from recbole_enhance.explanation.words import DEFAULT_TARGETS, table
-from recbole_enhance.options.errors import OptionError
+from recbole_enhance.explanation.words import (
+    DEFAULT_TARGETS,
+    AttackOptions,
+    ExplainOptions,
+    filled,
+    table,
+)
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSON, CSV, PLOT = "attack.json", "attack.csv", "attack.html"
@@ -67,35 +72,30 @@ def attack(
     Raises:
         InputError: If a folder or an option says no; before any data are read where possible.
     """
-    if set(targets) <= {"random"}:
-        allowed = "a control needs features or params beside it"
-        raise OptionError("targets", ",".join(targets), allowed)
-    folders = [finished_run(folder) for folder in run_dirs]
-    owns = [_own_of(folder, model_class, method) for folder in folders]
-    if not any(owns):  # told why not, if something is named
-        owns = [{"model_class": model_class} for _ in folders]
-    protocol = {
+    options = {
+        "targets": list(targets),
+        "budgets": list(budgets),
+        "param_budgets": list(param_budgets),
         "pairs": pairs,
         "truth": truth,
         "topk": topk,
         "features": features,
         "negatives": negatives,
     }
+    filled(AttackOptions, options)
+    folders = [finished_run(folder) for folder in run_dirs]
+    needed = [_needed(folder, model_class, method) for folder in folders]
+    if not any(needed):  # told why not, if something is named
+        needed = [{"model_class": model_class} for _ in folders]
     reports = [
-        _attack_run(
-            folder,
-            own,
-            protocol,
-            (targets, budgets, param_budgets),
-            quiet,
-        )
-        for folder, own in zip(folders, owns)
+        attack_run(folder.path, options, **classes, quiet=quiet)
+        for folder, classes in zip(folders, needed)
     ]
     folders[0].write_text(PLOT, quality_against_budget(reports))
     return reports
 
 
-def _own_of(
+def _needed(
     folder: RunFolder, model_class: str | type | None, method: str | Enhancer | None
 ) -> dict[str, Any]:
     """Those that the run needs of what is handed over."""
@@ -108,24 +108,36 @@ def _own_of(
     return needed
 
 
-def _attack_run(
-    folder: RunFolder,
-    own: Mapping[str, Any],
-    protocol: dict[str, Any],
-    asked: tuple[Sequence[str], Sequence[float], Sequence[float]],
-    quiet: bool,
+def attack_run(
+    run_dir: str | Path,
+    options: Mapping[str, Any],
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
+    quiet: bool = False,
 ) -> dict[str, Any]:
-    run = load_run(folder.path, **own)
-    attacks = plan(run, *asked)
-    pairs = None if protocol["pairs"] == "auto" else protocol["pairs"]
-    judged = make_protocol(
-        run,
-        protocol["topk"],
-        protocol["features"],
-        pairs,
-        protocol["truth"],
-        protocol["negatives"],
-    )
+    """Attack one run, and leave ``attack.json`` and ``attack.csv`` in its folder.
+
+    Args:
+        run_dir: Its folder.
+        options: Of :class:`~.words.AttackOptions`.
+        model_class: As of :func:`attack`.
+        method: As of :func:`attack`.
+        quiet: Show no progress.
+
+    Returns:
+        What ``attack.json`` holds.
+
+    Raises:
+        InputError: If the folder or an option says no.
+        UnsuitableModelError: If the model cannot be judged so.
+    """
+    known = filled(AttackOptions, options)
+    protocol = {key: known[key] for key in ExplainOptions.model_fields}
+    asked = {key: known[key] for key in known if key not in protocol}
+    folder = RunFolder.open(run_dir)
+    run = load_run(folder.path, model_class, method)
+    attacks = plan(run, **asked)
+    judged = make_protocol(run, **protocol)
     n_pairs = 0 if judged.pairs is None else len(judged.pairs.user)
     with tqdm(
         total=n_pairs * (1 + len(attacks)) or None,
@@ -143,6 +155,7 @@ def _attack_run(
         "users": len(judged.candidates.user),
         "pairs": n_pairs,
         "protocol": protocol,
+        "attacks": asked,
         "rows": rows,
     }
     folder.write_json(JSON, report)

@@ -4,18 +4,25 @@ CER names features whose weakening would take the item off the list; EFM feature
 cares for and the item does well on. The table always holds what needs no model at all.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from recbole_enhance.experiment.quick_start import load_run
-from recbole_enhance.explanation.quality import Measured, Protocol, baselines, measure, summary
+from recbole_enhance.explanation.quality import (
+    Measured,
+    Protocol,
+    UnsuitableModelError,
+    baselines,
+    measure,
+    summary,
+)
 from recbole_enhance.explanation.robustness import make_protocol
-from recbole_enhance.explanation.words import table
+from recbole_enhance.explanation.words import ExplainOptions, filled, table
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
-from recbole_enhance.options.errors import RunFolderError
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL, JSON = "explanations.jsonl", "explanations.json"
@@ -69,43 +76,68 @@ def explain(
     Raises:
         InputError: If the folder or an option says no, or the model has no features.
     """
-    run = load_run(run_dir, model_class)
-    model = run.trainer.model
-    if not isinstance(model, FeatureAwareRecommender):
-        able = [m for m in MODELS if issubclass(load_model(m), FeatureAwareRecommender)]
-        raise RunFolderError(
-            run_dir,
-            f"{run.config['label']} has no item features to explain by; "
-            f"models that have: {', '.join(able)}",
-        )
-    protocol = make_protocol(
-        run, topk, features, None if pairs == "auto" else pairs, truth, negatives
-    )
-    assert protocol.pairs is not None
-    with tqdm(
-        total=len(protocol.pairs.user),
-        desc="explain",
-        unit="pair",
-        disable=True if quiet else None,
-        dynamic_ncols=True,
-    ) as bar:
-        measured = measure(model, protocol, bar.update)
-    rows = {run.config["label"]: summary(measured), **baselines(run, protocol)}
-    lines = explanations(run, protocol, measured)
-    folder = RunFolder.open(run_dir)
-    folder.write_jsonl(JSONL, lines)
-    kept = {
+    options = {
         "pairs": pairs,
         "truth": truth,
         "topk": topk,
         "features": features,
         "negatives": negatives,
     }
-    folder.write_json(JSON, {"pairs": len(lines), "protocol": kept, "quality": rows})
+    run, rows, lines = explain_run(run_dir, options, model_class, quiet)
     if not quiet:
         _print(run, rows, lines, show)
-        print(f"explanations: {folder.path / JSONL}")
+        print(f"explanations: {Path(run_dir) / JSONL}")
     return lines
+
+
+def explain_run(
+    run_dir: str | Path,
+    options: Mapping[str, Any],
+    model_class: str | type | None = None,
+    quiet: bool = False,
+) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+    """Explain one run and write the files, as :func:`explain` does, but print nothing.
+
+    Args:
+        run_dir: Its folder.
+        options: Of :class:`~.words.ExplainOptions`.
+        model_class: As of :func:`explain`.
+        quiet: Show no progress.
+
+    Returns:
+        The run, the quality of its explanations and of those that need no model, and the
+        explanations.
+
+    Raises:
+        InputError: If the folder or an option says no.
+        UnsuitableModelError: If the model has no item features.
+    """
+    protocol = filled(ExplainOptions, options)
+    run = load_run(run_dir, model_class)
+    model = run.trainer.model
+    if not isinstance(model, FeatureAwareRecommender):
+        able = [m for m in MODELS if issubclass(load_model(m), FeatureAwareRecommender)]
+        raise UnsuitableModelError(
+            run_dir,
+            f"{run.config['label']} has no item features to explain by; "
+            f"models that have: {', '.join(able)}",
+        )
+    judged = make_protocol(run, **protocol)
+    assert judged.pairs is not None
+    with tqdm(
+        total=len(judged.pairs.user),
+        desc="explain",
+        unit="pair",
+        disable=True if quiet else None,
+        dynamic_ncols=True,
+    ) as bar:
+        measured = measure(model, judged, bar.update)
+    rows = {run.config["label"]: summary(measured), **baselines(run, judged)}
+    lines = explanations(run, judged, measured)
+    folder = RunFolder.open(run_dir)
+    folder.write_jsonl(JSONL, lines)
+    folder.write_json(JSON, {"pairs": len(lines), "protocol": protocol, "quality": rows})
+    return run, rows, lines
 
 
 def explanations(run: Any, protocol: Protocol, measured: Measured) -> list[dict[str, Any]]:

@@ -1,13 +1,77 @@
 """What the verbs ``attack`` and ``explain`` share: their words, and tables for the terminal."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from recbole_enhance.options.errors import OptionError, UnknownOptionError
+from recbole_enhance.options.read import nearest
+from recbole_enhance.options.schema import Count, NotNegative, Options, Rule, validated
 
 TARGETS = ("features", "params", "own", "random")  # of attacks
 DEFAULT_TARGETS = ("features", "params", "random")
 PAIRS = ("hits", "test")  # recommendations to explain
 TRUTHS = ("positive", "all")  # features of a review
+
+
+class ExplainOptions(Options):
+    """What is explained of a model with features, and how that is judged."""
+
+    pairs: Literal["auto", "hits", "test"] = Field(
+        "auto", description="Test items in the list, or all; auto is hits for CER, test for EFM."
+    )
+    truth: Literal["positive", "all"] = Field(
+        "positive", description="Features that the test review praises, or all that it mentions."
+    )
+    topk: Count = Field(5, description="Length of the list.")
+    features: Count = Field(5, description="Features per explanation.")
+    negatives: Count = Field(100, description="Sampled candidates per user.")
+
+
+Budgets = Annotated[list[NotNegative], Rule(allowed="a list of numbers of at least 0 is expected")]
+
+
+class AttackOptions(ExplainOptions):
+    """What is moved, by how much, and how lists and explanations are judged."""
+
+    targets: Annotated[
+        list[Literal["features", "params", "own", "random"]],
+        Rule(allowed=f"a list of {', '.join(TARGETS)} is expected"),
+    ] = Field(
+        ["features", "params", "random"],
+        description="What is moved; random moves each by lot as well.",
+    )
+    budgets: Budgets = Field([], description="Of features; empty for the paper's.")
+    param_budgets: Budgets = Field([], description="Of parameters; empty for what suits the model.")
+
+
+def filled(schema: type[Options], options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Check options, and fill in the defaults of those that are not given.
+
+    Args:
+        schema: Their class.
+        options: Those that are given.
+        prefix: Of their names in a message.
+
+    Raises:
+        OptionError: If a value is not allowed.
+        UnknownOptionError: If there is no such option.
+    """
+    for key in options:
+        if key not in schema.model_fields:
+            hint = nearest(str(key), schema.model_fields)
+            raise UnknownOptionError(f"{prefix}{key}", f"unknown option{hint}")
+    defaults = {
+        key: field.get_default(call_default_factory=True)
+        for key, field in schema.model_fields.items()
+    }
+    known = {**defaults, **validated(schema, options, prefix)}
+    if set(known.get("targets", [None])) <= {"random"}:
+        allowed = "a control needs features or params beside it"
+        raise OptionError(f"{prefix}targets", ",".join(known["targets"]), allowed)
+    return known
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
