@@ -46,8 +46,8 @@ VALUES = Verb(
         OWN_FILES,
         QUIET,
     ],
-    help="Rank what a run of DVR valued: training interactions, or users, items and categories by "
-    "the sums of theirs.",
+    help="Rank what a run of DVR valued. Training interactions, or users, items and categories "
+    "by the sums of theirs.",
     example="""\
 recbole-enhance values runs/dvr --by=item --top=20
 recbole-enhance values runs/dvr --out=values.csv""",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.data.groups import user_groups
-from recbole_enhance.evaluation.rerank import Reranker
+from recbole_enhance.evaluation.rerank import DEFAULT_WEIGHT, Reranker
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.concentration import popularity_groups
 from recbole_enhance.model.embeddings import table_called
@@ -99,7 +99,9 @@ class EnhancedCollector(Collector):
             categories = category_matrix(dataset, self.config["item_category_field"])
             self.data_struct.set("data.item_category", categories)
         if how is not None:
-            self.reranker = Reranker(how, self.config["rerank_lambda"], matrix, categories)
+            given = self.config["rerank_lambda"]
+            weight = DEFAULT_WEIGHT if given is None else given
+            self.reranker = Reranker(how, weight, matrix, categories)
 
     def eval_batch_collect(
         self, scores_tensor: Tensor, interaction: Any, positive_u: Tensor, positive_i: Tensor

@@ -17,6 +17,7 @@ from torch.special import entr
 _MAX_CELLS = 1 << 23  # of candidates x categories at a time
 RERANKERS = ("coverage", "mmr", "calibrated", "popularity")
 _CANDIDATES = 100  # of a user
+DEFAULT_WEIGHT = 0.2
 _ALPHA = 0.01  # Steck's smoothing
 
 

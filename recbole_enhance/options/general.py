@@ -54,8 +54,9 @@ class GeneralOptions(Options):
         description="Re-rank each user's best 100 items: coverage and mmr spread the categories, "
         "calibrated follows those of the history, popularity favours the tail."
     )
-    rerank_lambda: Share = Field(
-        description="How much re-ranking counts against the score, which is scaled to [0, 1]."
+    rerank_lambda: Share | None = Field(
+        description="How much re-ranking counts against the score, which is scaled to [0, 1]; ~ is "
+        "0.2."
     )
     save_recs: bool = Field(
         description="Write recs.csv.gz: each test user's list with scores and hits."

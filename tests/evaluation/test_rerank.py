@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from recbole_enhance.evaluation.rerank import RERANKERS, rerank
+from recbole_enhance.experiment.config import Config
 from recbole_enhance.metric import diversity
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.testing.worlds import run_toy, toy_options
 
 K = 5
 
@@ -97,3 +100,33 @@ def test_each_raises_what_it_is_for(world):
     ild = diversity.intra_list_distance
     assert ild(lists["mmr"], categories).mean() > ild(plain, categories).mean()
     assert popularity[lists["popularity"]].sum() < popularity[plain].sum()
+
+
+@pytest.mark.parametrize("mode", ["full", "uni20"])
+def test_a_run_is_evaluated_on_its_re_ranked_lists(toy, mode):
+    metrics = {"metrics": ["NDCG", "CategoryCoverage", "ILD", "ARP"], "eval_args": {"mode": mode}}
+    plain = run_toy(toy, "BPR", saved=False, **metrics)["test_result"]
+
+    def result(how, weight):
+        options = {"rerank": how, "rerank_lambda": weight, **metrics}
+        return run_toy(toy, "BPR", saved=False, **options)["test_result"]
+
+    assert result("mmr", 0) == plain
+    assert result("coverage", 0.8)["categorycoverage@5"] > plain["categorycoverage@5"]
+    assert result("mmr", 0.8)["ild@5"] > plain["ild@5"]
+    assert result("popularity", 0.8)["arp@5"] < plain["arp@5"]
+    assert result("calibrated", 0.8) != plain
+    assert result("coverage", None) == result("coverage", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rerank": "dpp"}, "rerank=dpp: must be one of coverage, mmr, calibrated, popularity"),
+        ({"rerank": "mmr", "rerank_lambda": 1.5}, "rerank_lambda=1.5: must be between 0 and 1"),
+        ({"rerank": "mmr", "item_category_field": None}, "rerank=mmr: needs categories"),
+    ],
+)
+def test_bad_options_are_refused(toy, options, message):
+    with pytest.raises(OptionError, match=message):
+        Config(config_dict=toy_options(toy, "BPR", **options))

@@ -178,7 +178,8 @@ def test_the_default_is_accepted_and_what_is_just_outside_is_not(name, key):
     if described.kind == "bool":
         outside = [0, 1, "true", None]
     elif described.choices:
-        outside = ["", default.upper() + "x", None, 0]
+        outside = ["", f"{default}".upper() + "x", 0]
+        outside += [] if default is None else [None]
     for value in outside:
         with pytest.raises(OptionError):
             validated(options, {key: value})

@@ -216,7 +216,7 @@ def test_each_space_that_ships_is_allowed(name, reviews):
 def test_a_method_searches_its_own_options_beside_the_backbones():
     options = {"model": "DVR", "backbone": "LightGCN", "dataset": "ml-100k"}
     space = tune._space(make_config(options), options, None)
-    assert {"n_layers", "learning_rate", "dvr_exploration"} <= set(space)
+    assert {"n_layers", "learning_rate", "dvr_strength"} <= set(space)
     assert "embedding_size" not in space  # BPR's
 
 
