@@ -9,9 +9,14 @@ MOST_ATTRIBUTES = 20
 
 
 def attributes_of(tree):
-    """Class -> names that its own methods assign to ``self``, and its annotated fields."""
+    """Class -> names that its own methods assign to ``self``, and its annotated fields.
+
+    Classes of options are left out: they are tables.
+    """
     found = {}
     for cls in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        if any(isinstance(base, ast.Name) and base.id == "Options" for base in cls.bases):
+            continue
         names = {n.target.id for n in cls.body if isinstance(n, ast.AnnAssign)}
         methods = [n for n in cls.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
         for node in (inner for method in methods for inner in ast.walk(method)):

@@ -260,7 +260,7 @@ class Config(RecBoleConfig):
         lists = [
             key for schema in self.schemas() for key in schema.model_fields if is_list(schema, key)
         ]
-        given = [(o, with_lists(said, defaults, lists)) for o, said in self._external_layers]
+        given = [(o, with_lists(options, defaults, lists)) for o, options in self._external_layers]
         values, self.origins = merge([*self._internal_layers, *given])
         typed = validation.check_values(values, defaults, self.schemas())
         validation.refuse_bad_protocol(values)
@@ -278,9 +278,9 @@ class Config(RecBoleConfig):
     def schemas(self) -> list[type[Options]]:
         """Classes of options; the first that has an option decides what it may be."""
         found = [self.method.options] if self.method else []
-        own = getattr(self.model_class, "options", None)
-        if isinstance(own, type) and issubclass(own, Options):
-            found.append(own)
+        schema = getattr(self.model_class, "options", None)
+        if isinstance(schema, type) and issubclass(schema, Options):
+            found.append(schema)
         return [*found, GeneralOptions, RecBoleOptions]
 
     # ---- refusing --------------------------------------------------------------------------
@@ -337,8 +337,8 @@ class Config(RecBoleConfig):
         data_path = Path(str(values["data_path"]))
         self._set_parameters_of_two_metric_types(values)
         bundled = Path(values["data_path"]).resolve()  # ml-100k comes with RecBole
-        own = data_path / self.dataset
-        if self.dataset == "ml-100k" and not (own / f"{self.dataset}.inter").is_file():
+        folder = data_path / self.dataset
+        if self.dataset == "ml-100k" and not (folder / f"{self.dataset}.inter").is_file():
             data_path = bundled.parent
         self.options["data_path"] = str(data_path.resolve())
         splits = values["benchmark_filename"] or ()
@@ -385,8 +385,8 @@ class Config(RecBoleConfig):
             self.options["load_col"] = copy.deepcopy(values["load_col"])
             self.origins["load_col"] = f"columns of {self.dataset}.inter"
         if hasattr(self.model_class, "dataset_class"):
-            own = self.model_class.dataset_class
-            for key in own.choose_columns(values, folder, self.dataset, self.model):
+            dataset_class = self.model_class.dataset_class
+            for key in dataset_class.choose_columns(values, folder, self.dataset, self.model):
                 self.options[key] = copy.deepcopy(values[key])
         required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]
         if str(values["eval_args"].get("order")) == "TO":

@@ -196,8 +196,8 @@ def refuse_other_code(
         name = recorded_name(thing) if isinstance(thing, Enhancer) else thing
         name = class_name(name) if isinstance(name, type) else name
         if not same_code(named[option], name):
-            told = class_path(thing) if isinstance(thing, type) else name
-            raise OptionError(option, told, f"{folder.path} is a run of {named[option]}")
+            shown = class_path(thing) if isinstance(thing, type) else name
+            raise OptionError(option, shown, f"{folder.path} is a run of {named[option]}")
     return given
 
 
