@@ -40,7 +40,7 @@ class InRunTrainer(EnhancedTrainer):
         utility: What is to be raised; some validation interactions or training interactions are
             its judges.
         gradient: Of the utility, by the parameter's name, as the last judges saw it.
-        direction: The step that raises the utility most, :math:`\\eta H \\nabla U`, by the
+        direction: The step that raises the utility most, :math:`\eta H \nabla U`, by the
             parameter's name; empty until the optimiser has made a step.
         record: The values of the run.
     """
@@ -212,11 +212,10 @@ class InRunTrainer(EnhancedTrainer):
             return
         named = dict(self.model.named_parameters())
         own = [p.grad for p in named.values() if p.grad is not None]
-        lengths = (
-            torch.nn.utils.get_total_norm(own),
-            torch.nn.utils.get_total_norm(list(self.gradient.values())),
-        )
-        scale = -self.strength * lengths[0] / lengths[1]  # the optimiser descends
+        length = torch.nn.utils.get_total_norm(list(self.gradient.values()))
+        if length == 0:
+            return
+        scale = -self.strength * torch.nn.utils.get_total_norm(own) / length  # uphill
         for name, gradient in self.gradient.items():
             if named[name].grad is not None:
                 named[name].grad.add_(scale * gradient)
