@@ -289,7 +289,7 @@ def main() -> None:
             for name in ("dvr", "loss")
         }
         for name in ("loss_run", "popularity", "dvr_loo"):
-            numbers[f"auc_{name}"] = summary(rows, f"auc_{name}")[0]
+            numbers[f"auc_{name}"] = summary(rows, f"auc_{name}").mean
         print(
             f"benchmark=noise_detection dataset={dataset} "
             + " ".join(f"{key}={value:.3f}" for key, value in numbers.items())
