@@ -9,47 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
+from recbole_enhance.data.reading import read_header
+
 _MAX_LISTED = 10
 _NOT_IN_NAMES = "/\\:\0"  # in no name from the user, so that no path leaves its folder
 _BLOCK = 1 << 20  # bytes read at a time
-
-
-def read_header(path: Path, separator: str = "\t") -> dict[str, str]:
-    """Read the columns of an atomic file.
-
-    Args:
-        path: The file; its first line holds ``name:type`` for each column.
-        separator: RecBole's ``field_separator``.
-
-    Returns:
-        Column name -> ``token``, ``token_seq``, ``float`` or ``float_seq``, in the file's order.
-
-    Raises:
-        ValueError: If there is no file or the line is no such header; names the file and column.
-    """
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    with path.open("rb") as file:
-        line = file.readline()
-    try:
-        header = line.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: the header is not UTF-8 text ({error.reason})") from None
-    if header.startswith("\ufeff"):
-        raise ValueError(f"{path}: starts with a byte order mark: save it as plain UTF-8")
-    columns: dict[str, str] = {}
-    for cell in header.split(separator):
-        name, colon, kind = cell.partition(":")
-        if not name or not colon or kind not in COLUMN_TYPES:
-            raise ValueError(
-                f"{path}: column {cell!r} of the header is not name:type with a type of "
-                f"{', '.join(COLUMN_TYPES)} (columns are separated by {separator!r})"
-            )
-        if name in columns:
-            raise ValueError(f"{path}: column {name!r} is in the header twice")
-        columns[name] = kind
-    return columns
 
 
 def check_columns(
@@ -60,6 +24,7 @@ def check_columns(
     *,
     splits: Sequence[str] = (),
     separator: str = "\t",
+    encoding: str | None = None,
 ) -> list[str]:
     """Refuse columns that the atomic files do not have.
 
@@ -71,6 +36,7 @@ def check_columns(
             id, which must be tokens, then any other.
         splits: RecBole's ``benchmark_filename``: ready-made parts ``<dataset>.<split>.inter``.
         separator: RecBole's ``field_separator``.
+        encoding: RecBole's ``encoding``.
 
     Returns:
         The columns of the interactions that are loaded.
@@ -79,7 +45,10 @@ def check_columns(
         ValueError: If a file or column is missing or an id is no token; names the option, the
             column, the file and what the file has.
     """
-    inter = {path: read_header(path, separator) for path in _inter_files(folder, dataset, splits)}
+    inter = {
+        path: read_header(path, separator, encoding)
+        for path in _inter_files(folder, dataset, splits)
+    }
     for path, columns in inter.items():
         _require(required_inter, columns, path, "the interactions need")
         for name in required_inter[:2]:
@@ -101,7 +70,7 @@ def check_columns(
             path = _file(folder, dataset, suffix)
             if not path.is_file():
                 raise ValueError(f"{option}={names!r}: there is no file {path}")
-            files = {path: read_header(path, separator)}
+            files = {path: read_header(path, separator, encoding)}
         for path, columns in files.items():
             _require([] if names == "*" else names, columns, path, f"{option} names")
     chosen = load_col.get("inter", "*")
@@ -143,7 +112,11 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
 
 
 def default_load_col(
-    folder: Path, dataset: str, names: Mapping[str, Any], separator: str = "\t"
+    folder: Path,
+    dataset: str,
+    names: Mapping[str, Any],
+    separator: str = "\t",
+    encoding: str | None = None,
 ) -> dict[str, list[str]]:
     """Choose the columns of a dataset that has no configuration file.
 
@@ -152,11 +125,12 @@ def default_load_col(
         dataset: Its name.
         names: RecBole's ``USER_ID_FIELD``, ``ITEM_ID_FIELD``, ``RATING_FIELD`` and ``TIME_FIELD``.
         separator: RecBole's ``field_separator``.
+        encoding: RecBole's ``encoding``.
 
     Returns:
         A ``load_col`` of the user and item ids, and of rating and time where the file has them.
     """
-    columns = read_header(folder / f"{dataset}.inter", separator)
+    columns = read_header(folder / f"{dataset}.inter", separator, encoding)
     optional = [names["RATING_FIELD"], names["TIME_FIELD"]]
     chosen = [names["USER_ID_FIELD"], names["ITEM_ID_FIELD"]]
     return {"inter": chosen + [name for name in optional if name in columns]}

@@ -29,7 +29,7 @@ from recbole_enhance.enhancer import ENHANCERS, load_enhancer
 from recbole_enhance.experiment import validation
 from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS, load_model
-from recbole_enhance.options.errors import UnknownOptionError
+from recbole_enhance.options.errors import OptionError, UnknownOptionError
 from recbole_enhance.options.model_class import (
     checked_class,
     class_path,
@@ -327,6 +327,7 @@ class Config(RecBoleConfig):
         self._refuse_unknown()
         values, self.origins = merge([*self._internal_layers, *self._external_layers])
         validation.refuse_bad_values(values, merge(self._internal_layers)[0])
+        self._order_a_split_by_time(values)
         validation.refuse_bad_protocol(values)
         values["model"], values["dataset"] = self.model, self.dataset
         values["backbone"] = self.model
@@ -336,6 +337,17 @@ class Config(RecBoleConfig):
         self.options["backbone"] = self._recorded_name
         self.options["model"] = self.method.name if self.method else self._recorded_name
         return values
+
+    def _order_a_split_by_time(self, values: dict[str, Any]) -> None:
+        """Order by time where the split is by time and nobody has said how."""
+        protocol, key = values["eval_args"], "eval_args.order"
+        split = protocol.get("split") if isinstance(protocol, dict) else None
+        if isinstance(split, dict) and "TS" in split and protocol.get("order") == "RO":
+            if self.origins.get(key) in [origin for origin, _ in self._external_layers]:
+                raise OptionError(
+                    key, "RO", "eval_args.split=TS splits by time, for which rows must be in TO"
+                )
+            protocol["order"] = "TO"
 
     # ---- refusing --------------------------------------------------------------------------
 
@@ -431,7 +443,7 @@ class Config(RecBoleConfig):
         splits = values["benchmark_filename"] or ()
         if not named and not splits:
             values["load_col"] = atomic.default_load_col(
-                folder, self.dataset, values, values["field_separator"]
+                folder, self.dataset, values, values["field_separator"], values.get("encoding")
             )
             self.options["load_col"] = copy.deepcopy(values["load_col"])
             self.origins["load_col"] = f"columns of {self.dataset}.inter"
@@ -449,6 +461,7 @@ class Config(RecBoleConfig):
             required,
             splits=splits,
             separator=values["field_separator"],
+            encoding=values.get("encoding"),
         )
 
     def _init_device(self) -> None:

@@ -21,6 +21,7 @@ from recbole_enhance.storage import resources
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
     CONFIG,
+    DATA,
     METRICS,
     MODEL,
     RunFolder,
@@ -204,6 +205,11 @@ def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
             hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
             folder.write_environment(hashes)
         _, train_data, valid_data, test_data, trainer = assemble(config, folder, seconds)
+        account = train_data._dataset.account
+        for line in account.lines():
+            logger.info("%s", line)
+        if folder:
+            folder.write_json(DATA, account.as_json())
         logger.info(
             "%s on %s, seed %d%s",
             config["label"],

@@ -30,6 +30,7 @@ from recbole_enhance.storage.tensor_files import dump_tensors
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
 LOCK = ".lock"
+DATA = "data.json"
 HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
 _TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.

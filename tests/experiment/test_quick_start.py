@@ -58,6 +58,7 @@ BASELINES = (
 )
 FILES = {
     "config.yaml",
+    "data.json",
     "env.json",
     "metrics.json",
     "history.csv",
@@ -363,9 +364,10 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
     ("options", "message"),
     [
         ({"learning_rate": 1e30, "epochs": 20}, "training loss is nan in epoch .*learning_rate=1e"),
-        ({"user_inter_num_interval": "[1000,inf)"}, "^dataset=toy: .*empty"),
-        ({"val_interval": {"rating": "[99,inf)"}}, "empty"),
-        ({"encoding": "klingon"}, "dataset=toy cannot be built .*LookupError"),
+        ({"user_inter_num_interval": "[1000,inf)"}, "toy: user_inter_num_interval=.*none of 840"),
+        ({"val_interval": {"rating": "[99,inf)"}}, "toy: val_interval=.*leaves none of 840"),
+        ({"encoding": "klingon"}, "encoding=klingon: Python has no such encoding"),
+        ({"seq_len": 3}, "dataset=toy cannot be built .*AttributeError"),
         ({"topk": [5, 49]}, r"topk=\[5, 49\]: 49 of 48 items cannot be listed"),
         ({"model": "DVR", "dvr_reward": "ndcg@49"}, "dvr_reward=ndcg@49: 49 of 48 items cannot"),
         ({"model": "DVR", "dvr_reward": "mrr@49"}, "dvr_reward=mrr@49: 49 of 48 items cannot"),
