@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_enhance.compat.baselines import pop_and_random
 from recbole_enhance.compat.files import pretrained_checkpoint, weights_only_files
 from recbole_enhance.compat.sampler import popularity_of_training
 
@@ -449,6 +450,7 @@ _MENDS: tuple[tuple[Callable[[], bool], str], ...] = (
     (download_barrier, "a finished download fails: no default process group"),
     (grad_scaler, "a FutureWarning about GradScaler in each epoch"),
     (popularity_of_training, "validation and test rows decide which popular negatives are drawn"),
+    (pop_and_random, "Pop is not popularity, and Random one list for all users of a batch"),
     (weights_only_files, "a file of pretrained parameters can run code, below torch 2.6"),
     (pretrained_checkpoint, "the second stage of S3Rec and RaCT fails: UnpicklingError"),
     (known_warnings, "warnings of pandas and torch about RecBole's own lines"),

@@ -255,3 +255,46 @@ def test_times_of_a_run_are_told_to_the_loaders(data):
     for loader in loaders:
         columns = loader._dataset.inter_feat
         assert columns["timestamp"].dtype == columns["timestamp_list"].dtype == torch.float32
+
+
+def repeated(data):
+    """Each user has item i0 again and again, so that it is in training and in the test."""
+    rows = [
+        (f"u{u}", f"i{(n % 4 and 1 + 3 * u + n) % 40}", 1, n) for u in range(12) for n in range(12)
+    ]
+    return data([(u, "i0" if n % 4 == 0 else i, r, n) for u, i, r, n in rows])
+
+
+@pytest.mark.parametrize("mode", ["full", "uni5"])
+def test_a_general_model_never_ranks_what_the_user_had(data, mode, caplog):
+    options = {**repeated(data), "model": "BPR", "eval_args": {**LAST_OUT, "mode": mode}}
+    options["eval_args"]["split"] = {"RS": [0.5, 0.2, 0.3]}
+    config = Config(config_dict=options)
+    dataset = create_dataset(config)
+    train, valid, test = prepare_data(config, dataset)
+    known = set(pairs(train._dataset)) | set(pairs(valid._dataset))
+    held_out = pairs(test._dataset)
+    again = sum(pair in known for pair in held_out)
+    assert again > 0
+    assert test.n_repeated == again
+    assert f"{again} of {len(held_out)} test interactions are pairs" in caplog.text
+    assert dataset.account.repeated["test and training"] > 0
+    positives = set()
+    for batch, masked, rows, items in test:
+        users = batch["user_id"]
+        if mode == "uni5":  # rows of the pairs, then rows and items of the positives
+            of_row = {int(row): int(user) for row, user in zip(masked, users)}
+            users = torch.tensor([of_row[row] for row in sorted(of_row)])
+        tokens = dataset.id2token("user_id", users[rows].numpy())
+        positives |= set(zip(tokens, dataset.id2token("item_id", items.numpy())))
+    assert positives == set(held_out) - known
+    config = Config(config_dict={**options, "repeatable": True})
+    *_, test = prepare_data(config, create_dataset(config))
+    assert test.n_repeated == 0
+
+
+def test_nothing_but_repeated_pairs_is_nothing_to_test(data):
+    options = data([(f"u{u}", f"i{u + n % 3}", 1, n) for u in range(9) for n in range(9)])
+    config = Config(config_dict={**options, "model": "BPR", "eval_args": LAST_OUT})
+    with pytest.raises(ValueError, match=r"eval_args: nothing to test: .*rm_dup_inter"):
+        prepare_data(config, create_dataset(config))
