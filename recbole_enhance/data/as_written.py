@@ -59,7 +59,7 @@ class AsWritten(Dataset):
         self.account.read = self.account.kept = Counts.of(*ids)
         if not len(self.inter_feat):
             raise DataError(Path(dataset_path, f"{token}.inter"), "has no interactions")
-        self._refuse_columns_that_are_not_loaded()
+        self._refuse_bad_columns()
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
         load, unload = self._get_load_and_unload_col(source)
@@ -135,7 +135,7 @@ class AsWritten(Dataset):
                 required=ids,
             )
 
-    def _refuse_columns_that_are_not_loaded(self) -> None:
+    def _refuse_bad_columns(self) -> None:
         features = self._build_feat_name_list()
         by_feature = {name: list(getattr(self, name)) for name in features}
         loaded = {column for columns in by_feature.values() for column in columns}
@@ -153,6 +153,24 @@ class AsWritten(Dataset):
                         f"no column {column!r} is loaded (load_col, additional_feat_suffix); "
                         f"loaded are {listed}",
                     )
+        for column in self.config["selected_features"] or ():
+            if "float" in self.field2type[column].value and column not in (
+                self.config["numerical_features"] or ()
+            ):
+                raise OptionError(
+                    "selected_features",
+                    self.config["selected_features"],
+                    f"{column!r} is {self.field2type[column].value}, which is embedded only if "
+                    "numerical_features names it",
+                )
+        longest = self.field2seqlen.get(f"{self.iid_field}{self.config['LIST_SUFFIX']}", 0)
+        at_most = self.config["MAX_ITEM_LIST_LENGTH"]
+        if self.benchmark_filename_list and at_most and longest > at_most:
+            raise OptionError(
+                "MAX_ITEM_LIST_LENGTH",
+                at_most,
+                f"the ready-made sequences have up to {longest} items; seq_len cuts them",
+            )
 
     # ---- filtering, with an account ----------------------------------------------------------
 

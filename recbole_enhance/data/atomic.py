@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from recbole_enhance.data.reading import read_header
+from recbole_enhance.options.errors import DataError
 
+_GRAPH = {
+    "kg": ("HEAD_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "TAIL_ENTITY_ID_FIELD"),
+    "link": ("ITEM_ID_FIELD", "ENTITY_ID_FIELD"),
+}
 _MAX_LISTED = 10
 _NOT_IN_NAMES = "/\\:\0"  # in no name from the user, so that no path leaves its folder
 _BLOCK = 1 << 20  # bytes read at a time
@@ -117,6 +122,7 @@ def default_load_col(
     names: Mapping[str, Any],
     separator: str = "\t",
     encoding: str | None = None,
+    splits: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """Choose the columns of a dataset that has no configuration file.
 
@@ -126,14 +132,46 @@ def default_load_col(
         names: RecBole's ``USER_ID_FIELD``, ``ITEM_ID_FIELD``, ``RATING_FIELD`` and ``TIME_FIELD``.
         separator: RecBole's ``field_separator``.
         encoding: RecBole's ``encoding``.
+        splits: RecBole's ``benchmark_filename``: ready-made parts, which may hold sequences.
 
     Returns:
-        A ``load_col`` of the user and item ids, and of rating and time where the file has them.
+        A ``load_col`` of the user and item ids, and of rating, time and the items' sequence where
+        the file has them.
     """
-    columns = read_header(folder / f"{dataset}.inter", separator, encoding)
+    columns = read_header(_inter_files(folder, dataset, splits)[0], separator, encoding)
     optional = [names["RATING_FIELD"], names["TIME_FIELD"]]
+    if splits:
+        optional.append(names["ITEM_ID_FIELD"] + names["LIST_SUFFIX"])
     chosen = [names["USER_ID_FIELD"], names["ITEM_ID_FIELD"]]
     return {"inter": chosen + [name for name in optional if name in columns]}
+
+
+def graph_columns(
+    folder: Path, dataset: str, names: Mapping[str, Any], model: str
+) -> dict[str, list[str]]:
+    """Choose the columns of a knowledge graph's files, for a model that needs one.
+
+    Args:
+        folder: The dataset's folder.
+        dataset: Its name.
+        names: All options; those that name the graph's columns, and ``load_col``.
+        model: Name of the model, for the message.
+
+    Returns:
+        The part of ``load_col`` that is missing there.
+
+    Raises:
+        DataError: If a file is missing; names it and its columns.
+    """
+    missing = {}
+    for suffix, options in _GRAPH.items():
+        columns = [str(names[option]) for option in options]
+        path = _file(folder, dataset, suffix)
+        if not path.is_file():
+            raise DataError(path, f"{model} needs this file, with columns {', '.join(columns)}")
+        if suffix not in (names["load_col"] or {}):
+            missing[suffix] = columns
+    return {} if names["load_col"] is None else missing
 
 
 def suffixes(load_col: Mapping[str, Any] | None, splits: Sequence[str] | None = None) -> list[str]:

@@ -1,6 +1,7 @@
 """What RecBole would take silently or fall over later: refused before any data are read."""
 
 import importlib.util
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from recbole_enhance.metric.registry import requirements_of
 from recbole_enhance.options.model_class import sources
 from recbole_enhance.options.read import nearest
 
+logger = logging.getLogger("recbole_enhance")
 # RecBole would unpickle these files, and so run whatever code is in them.
 _PICKLES = ("dataset_save_path", "dataloaders_save_path", "save_dataset", "save_dataloaders")
 _POSITIVE = (
@@ -171,8 +173,12 @@ def _refuse_bad_clipping(clip: Any) -> None:
 
 def _refuse_bad_interval(name: str, text: str) -> None:
     """RecBole ignores what is no interval, and so filters nothing."""
-    if not all(_INTERVALS.fullmatch(part) for part in text.split(";")):
-        raise ValueError(f"{name}={text}: an interval such as [5,inf) is expected")
+    for part in text.split(";"):
+        if not _INTERVALS.fullmatch(part):
+            raise ValueError(f"{name}={text}: an interval such as [5,inf) is expected")
+        low, high = (float(end) for end in part.strip().strip("[]()").split(","))
+        if low > high:
+            raise ValueError(f"{name}={text}: the lower end of an interval comes first")
 
 
 def refuse_bad_protocol(values: Mapping[str, Any]) -> None:
@@ -297,6 +303,21 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
         )
     context = issubclass(config.model_class, ContextRecommender)
     learns = context or config["MODEL_TYPE"] == ModelType.CONTEXT or "LABEL_FIELD" in own
+    if config["transform"] == "mask_itemseq" and (
+        int(config["mask_ratio"] * config["MAX_ITEM_LIST_LENGTH"]) < 1
+    ):
+        raise ValueError(
+            f"MAX_ITEM_LIST_LENGTH={config['MAX_ITEM_LIST_LENGTH']}: {model} masks "
+            f"mask_ratio={config['mask_ratio']} of it, which must be one item at least"
+        )
+    if config["threshold"] and not learns and config["eval_type"].name == "RANKING":
+        logger.warning(
+            "threshold=%s: does nothing for %s, which takes every interaction for a positive; "
+            "val_interval={%s: '[%s,inf)'} keeps those from there on only",
+            config["threshold"],
+            model,
+            *next(iter(config["threshold"].items())),
+        )
     needed = labeled or (not drawn and learns and kind == InputType.POINTWISE)
     if needed and config["threshold"] is None and config["LABEL_FIELD"] not in columns:
         raise ValueError(

@@ -1,5 +1,7 @@
 """Small data made by each test: what becomes of every row."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from recbole_enhance.data.dataset import create_dataset
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import run_recbole_enhance
 from recbole_enhance.options.errors import DataError, OptionError
 
 LAST_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
@@ -298,3 +301,85 @@ def test_nothing_but_repeated_pairs_is_nothing_to_test(data):
     config = Config(config_dict={**options, "model": "BPR", "eval_args": LAST_OUT})
     with pytest.raises(ValueError, match=r"eval_args: nothing to test: .*rm_dup_inter"):
         prepare_data(config, create_dataset(config))
+
+
+def ready_made(data, header="user_id:token\titem_id_list:token_seq\titem_id:token\n", **more):
+    text = {}
+    for n, part in enumerate(("train", "valid", "test")):
+        rows = [
+            (f"u{u}", " ".join(f"i{(u + m) % 9}" for m in range(3 + n)), f"i{(u + n) % 9}")
+            for u in range(9)
+        ]
+        text[f"{part}.inter"] = header + "".join("\t".join(row) + "\n" for row in rows)
+    return {**data([], **text), "benchmark_filename": ["train", "valid", "test"], **more}
+
+
+def test_ready_made_sequences_need_no_times_and_share_the_items_ids(data):
+    options = ready_made(data)
+    for load in ({}, {"load_col": {"inter": ["user_id", "item_id", "item_id_list"]}}):
+        dataset, parts = built({**options, **load}, "SASRec")
+        assert [len(part) for part in parts] == [9, 9, 9]
+        assert list(dataset.field2id_token["item_id"]) == list(
+            dataset.field2id_token["item_id_list"]
+        )
+        row = parts[2].inter_feat[0:1]
+        told = dataset.id2token("item_id", row["item_id_list"][0, :5].numpy())
+        assert list(told) == ["i0", "i1", "i2", "i3", "i4"]
+        assert int(row["item_length"]) == 5
+    result = run_recbole_enhance(
+        "SASRec",
+        config_dict={**options, "epochs": 1, "topk": [3], "valid_metric": "MRR@3"},
+        saved=False,
+    )
+    assert 0 <= result["test_result"]["mrr@3"] <= 1
+
+
+def test_ready_made_parts_without_sequences_are_told_what_is_missing(data):
+    options = ready_made(data, header="user_id:token\tmore:token\titem_id:token\n")
+    with pytest.raises(
+        DataError, match=r"d\.train\.inter: no column item_id_list:token_seq, which"
+    ):
+        built(options, "SASRec")
+    options = ready_made(data)
+    with pytest.raises(OptionError, match=r"MAX_ITEM_LIST_LENGTH=4: .* up to 5 items; seq_len"):
+        built(options, "SASRec", MAX_ITEM_LIST_LENGTH=4)
+
+
+def test_an_empty_id_in_ready_made_parts_is_refused(data):
+    options = ready_made(data)
+    path = Path(options["data_path"], "d", "d.valid.inter")
+    path.write_text(path.read_text().replace("u3\t", "\t"))
+    with pytest.raises(DataError, match=r"d\.valid\.inter:5: column user_id: is missing"):
+        built(options, "SASRec")
+
+
+def test_a_float_cannot_be_a_selected_feature(data):
+    items = "item_id:token\tprice:float\n" + "".join(f"i{n}\t{n}\n" for n in range(9))
+    options = data([("u", f"i{n}", 1, n) for n in range(9)], item=items)
+    load = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "price"]}
+    with pytest.raises(OptionError, match=r"selected_features=.*'price' is float, .*numerical_"):
+        built(options, "SASRecF", load_col=load, selected_features=["price"])
+
+
+def test_a_threshold_that_does_nothing_is_told(data, caplog):
+    options = data([("u", f"i{n}", n, n) for n in range(9)])
+    Config(config_dict={**options, "model": "BPR", "threshold": {"rating": 4}})
+    assert "threshold={'rating': 4}: does nothing for BPR" in caplog.text
+    assert "val_interval={rating: '[4,inf)'}" in caplog.text
+    caplog.clear()
+    Config(config_dict={**options, "model": "FM", "threshold": {"rating": 4}})
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("model", "option", "value", "says"),
+    [
+        ("BPR", "config_file", "x.yaml", "unknown option .* did you mean config_files"),
+        ("BPR", "user_inter_num_interval", "'[10,5]'", "the lower end of an interval comes first"),
+        ("BERT4Rec", "MAX_ITEM_LIST_LENGTH", 1, "MAX_ITEM_LIST_LENGTH=1: BERT4Rec masks"),
+    ],
+)
+def test_an_option_that_cannot_work_is_named(data, model, option, value, says):
+    options = data([("u", f"i{n}", n, n) for n in range(9)])
+    with pytest.raises(ValueError, match=says):
+        Config(config_dict={**options, "model": model, option: value})
