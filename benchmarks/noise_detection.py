@@ -151,7 +151,7 @@ def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> dict
         "test": test["ndcg@20"],
     }
     if model == "DVR":
-        result["value"] = trainer.values.clone()
+        result["value"] = trainer.record.values.clone()
     return result
 
 

@@ -1,6 +1,7 @@
 import pytest
 import recbole.evaluator.register as recbole_metrics
 import torch
+from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("recbole_enhance.testing")
 
@@ -8,6 +9,10 @@ from recbole_enhance.testing.worlds import write_feature_toy, write_toy
 
 TABLES = ("metrics_dict", "metric_information", "metric_types", "smaller_metrics")
 RECBOLES = {name: getattr(recbole_metrics, name).copy() for name in TABLES}
+
+# How long an example takes says how busy the machine is, and no more.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(autouse=True)

@@ -37,8 +37,8 @@ def to_double(trainer):
         for name, value in vars(module).items():
             if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
                 setattr(module, name, value.double())
-    trainer.net.double()
-    trainer.centres = trainer.centres.double()
+    trainer.weights.net.double()
+    trainer.weights.centres = trainer.weights.centres.double()
     trainer.displaced = lookahead.Displaced(trainer.looked, model.buffers())
 
 
@@ -64,7 +64,7 @@ def ready(toy, backbone="BPR", double=True, **options):
     for epoch in range(3):
         trainer._train_epoch(train, epoch)
     trainer.warmup_epochs = 0
-    trainer._find_centres(0)
+    trainer.weights.find_centres(0)
     if double:
         to_double(trainer)
     return trainer, next(iter(train))

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_enhance.options.errors import OptionError
+
 
 def popularity_of_training() -> bool:
     """Let samplers with ``distribution=popularity`` count training interactions only.
@@ -66,8 +68,9 @@ def _refuse_users_of_everything(built_datasets: Sequence[Any]) -> None:
     known = np.isin(items, drawable)
     pairs = np.unique(np.stack([users[known], items[known]]), axis=1)
     if len(pairs[0]) and np.bincount(pairs[0]).max() >= len(drawable):
-        raise ValueError(
-            f"distribution=popularity: a user has all {len(drawable)} items of the training "
-            "interactions, so that none is left to draw: set user_inter_num_interval to filter "
-            "such users"
+        raise OptionError(
+            "distribution",
+            "popularity",
+            f"a user has all {len(drawable)} items of the training interactions, so that none is "
+            "left to draw: set user_inter_num_interval to filter such users",
         )

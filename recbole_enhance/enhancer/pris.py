@@ -30,6 +30,7 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import WHOLE, Allowed, one_of
 from recbole_enhance.storage.run_folder import RunFolder
 
@@ -99,9 +100,8 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         self.by_cluster: ClusterSampler | None = None
         if self.proposal.startswith("cluster"):
             if self.n_clusters > dataset.item_num - 1:
-                raise ValueError(
-                    f"pris_clusters={self.n_clusters}: there are only {dataset.item_num - 1} items"
-                )
+                there_are = f"there are only {dataset.item_num - 1} items"
+                raise OptionError("pris_clusters", self.n_clusters, there_are)
             used = UserLists.of_datasets([dataset])
             self.by_cluster = ClusterSampler(used, self.sampler.weights)
 
@@ -123,12 +123,12 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         shape = (self.n_negatives, -1)
         margins, log_q = (positive - negative).view(shape), self._batch[LOG_Q].view(shape)
         weights = importance(margins.detach() if self.detach else margins, log_q, self.tau)
-        self._log("pris_effective", (1 / weights.detach().square().sum(0)).mean().item())
+        self.log("pris_effective", (1 / weights.detach().square().sum(0)).mean().item())
         return (weights * losses.view(shape)).sum(0).mean()
 
     def log_epoch(self) -> dict[str, float]:
-        """How many negatives a row's weights amount to, and rounds of redrawing."""
-        return {**super().log_epoch(), "pris_rounds": self.sampler.rounds}
+        """Rounds of redrawing."""
+        return {"pris_rounds": self.sampler.rounds}
 
 
 _ALLOWED: Allowed = {

@@ -37,7 +37,7 @@ class WBPRTrainer(SamplingTrainer):
 
     def log_epoch(self) -> Any:
         """Rounds of redrawing."""
-        return {**super().log_epoch(), "wbpr_rounds": self.sampler.rounds}
+        return {"wbpr_rounds": self.sampler.rounds}
 
 
 _ALLOWED: Allowed = {"wbpr_alpha": (lambda x: x >= 0, "at least 0")}

@@ -121,8 +121,7 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
         raise SystemExit(_TERMINATED)
 
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or not hasattr(signal, "setitimer"):  # Windows ends processes without a word
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     signals = (signal.SIGTERM, signal.SIGALRM)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from recbole_enhance.metric import base, exposure, fairness, ranking
 from recbole_enhance.metric.base import POSITIVES, ListMetric
+from recbole_enhance.options.errors import OptionError
 
 LINKS = ("sigmoid", "identity")
 _POPULARITY_GROUPS = 2  # head and tail
@@ -129,9 +130,11 @@ class DifferentialFairness(_OverFields):
         if self.link == "sigmoid":
             scores = scores.sigmoid()
         elif bool(((scores < 0) | (scores > 1)).any()):
-            raise ValueError(
-                "score_link=identity: the model's scores are not in [0, 1], so they are no "
-                "probabilities; sigmoid makes them so"
+            raise OptionError(
+                "score_link",
+                "identity",
+                "the model's scores are not in [0, 1], so they are no probabilities; sigmoid makes "
+                "them so",
             )
         return lambda codes, n_groups: fairness.differential_fairness(
             scores, items, codes[rows], n_groups, n_items

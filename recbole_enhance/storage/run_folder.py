@@ -24,6 +24,7 @@ import numpy as np
 import torch
 import yaml
 
+from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.read import Loader, load_yaml
 from recbole_enhance.storage.file_lock import lock_file
 from recbole_enhance.storage.tensor_files import dump_tensors
@@ -77,7 +78,7 @@ class RunFolder:
             config: The run's :class:`~recbole_enhance.experiment.config.Config`.
 
         Raises:
-            ValueError: If ``run_dir`` is taken or cannot be made.
+            OptionError: If ``run_dir`` is taken or cannot be made.
         """
         folder = None
         path = Path(config["run_dir"] or "runs")
@@ -102,8 +103,8 @@ class RunFolder:
                 folder.release()
             if isinstance(error, ValueError):
                 raise
-            raise ValueError(
-                f"run_dir={error.filename or path}: cannot be written ({error.strerror})"
+            raise OptionError(
+                "run_dir", error.filename or path, f"cannot be written ({error.strerror})"
             ) from error
         return folder
 
@@ -112,11 +113,11 @@ class RunFolder:
         """Open the folder of an earlier run.
 
         Raises:
-            ValueError: If there is no run in it.
+            OptionError: If there is no run in it.
         """
         path = Path(path)
         if not (path / CONFIG).is_file():
-            raise ValueError(f"resume={path}: no run here ({CONFIG} is missing)")
+            raise OptionError("resume", path, f"no run here ({CONFIG} is missing)")
         return cls(path, fresh=False)
 
     @property
@@ -128,12 +129,12 @@ class RunFolder:
         """The option that names the backbone, ``model`` or ``backbone``, and the name.
 
         Raises:
-            ValueError: If the settings name none.
+            RunFolderError: If the settings name none.
         """
         options = load_yaml(self.path / CONFIG)
         model, backbone = options.get("model"), options.get("backbone")
         if not isinstance(model, str) or not isinstance(backbone, str):
-            raise ValueError(f"{self.path / CONFIG}: model and backbone are expected")
+            raise RunFolderError(self.path / CONFIG, "model and backbone are expected")
         return ("model" if model == backbone else "backbone"), backbone
 
     def lock(self, option: str) -> None:
@@ -146,7 +147,7 @@ class RunFolder:
             option: How the folder was named, for the message.
 
         Raises:
-            ValueError: If another process runs in this folder.
+            LockedError: If another process runs in this folder.
         """
         self._lock = lock_file(self.path / LOCK, f"{option}={self.path}")
         for stale in self.path.glob(_TEMPORARY):
@@ -210,7 +211,7 @@ class RunFolder:
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise ValueError(f"{self.path / name}: not JSON ({error})") from error
+            raise RunFolderError(self.path / name, f"not JSON ({error})") from error
 
     def write_csv_gz(
         self, name: str, header: Sequence[str], columns: Sequence[Iterable[Any]]
@@ -242,16 +243,18 @@ class RunFolder:
         """Write what a rerun would need to know about this machine and these data.
 
         Raises:
-            ValueError: If this is a resumed run, and its data have changed since.
+            OptionError: If this is a resumed run, and its data have changed since.
         """
         if (self.path / ENVIRONMENT).is_file():
             before = self.read_json(ENVIRONMENT)
             before = before.get("data_sha256") if isinstance(before, dict) else None
             if not isinstance(before, dict):
-                raise ValueError(f"{self.path / ENVIRONMENT}: data_sha256 is missing")
+                raise RunFolderError(self.path / ENVIRONMENT, "data_sha256 is missing")
             changed = sorted(name for name in before if before[name] != data_hashes.get(name))
             if changed:
-                raise ValueError(f"resume={self.path}: {', '.join(changed)} changed since the run")
+                raise OptionError(
+                    "resume", self.path, f"{', '.join(changed)} changed since the run"
+                )
             return
         self.write_json(
             ENVIRONMENT,
@@ -288,12 +291,14 @@ class RunFolder:
 def config_text(config: Any) -> str:
     """What ``config.yaml`` of a run holds."""
     options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
-    return yaml.safe_dump(plain(options), sort_keys=True)
+    text: str = yaml.safe_dump(plain(options), sort_keys=True)
+    return text
 
 
 def recorded_options(config: Any) -> dict[str, Any]:
     """What reading ``config.yaml`` of a run gives."""
-    return yaml.load(config_text(config), Loader)
+    options: dict[str, Any] = yaml.load(config_text(config), Loader)
+    return options
 
 
 def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -322,10 +327,10 @@ def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str)
         advice: What to do then, for the message.
 
     Raises:
-        ValueError: Naming the folder, the first such option, and both values.
+        RunFolderError: Naming the folder, the first such option, and both values.
     """
     for key, old, new in changed_options(path, recorded):
-        raise ValueError(f"{path}: was run with {key}={old}, and {key}={new} is asked; {advice}")
+        raise RunFolderError(path, f"was run with {key}={old}, and {key}={new} is asked; {advice}")
 
 
 def digest(config: Any) -> str:
@@ -374,8 +379,8 @@ def missing_folders(path: Path) -> list[Path]:
 
 def _refuse_taken(path: Path) -> None:
     if any(entry.name != LOCK for entry in path.iterdir()):
-        raise ValueError(
-            f"run_dir={path}: not empty; name another, or continue it: --resume={path}"
+        raise OptionError(
+            "run_dir", path, f"not empty; name another, or continue it: --resume={path}"
         )
 
 

@@ -6,6 +6,8 @@ import torch
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 
+from recbole_enhance.options.errors import OptionError
+
 Weigh = Callable[[Tensor], Tensor | None]
 Combine = Callable[..., Tensor | None]
 _REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {  # BPRLoss knows the mean only
@@ -86,13 +88,14 @@ def make_weighable(model: nn.Module) -> WeightedLoss:
         model: A backbone with exactly one such module.
 
     Raises:
-        ValueError: If there is none, or more than one.
+        OptionError: If there is none, or more than one.
     """
     names = weighable_losses(model)
     if len(names) != 1:
-        raise ValueError(
-            f"backbone={type(model).__name__}: {len(names)} loss modules "
-            "with one loss per sample, 1 is needed"
+        raise OptionError(
+            "backbone",
+            type(model).__name__,
+            f"{len(names)} loss modules with one loss per sample, 1 is needed",
         )
     twin = WeightedLoss(getattr(model, names[0]))
     setattr(model, names[0], twin)

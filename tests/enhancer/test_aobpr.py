@@ -1,4 +1,3 @@
-import doctest
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -42,10 +41,6 @@ class TestContractWithPools(Contract):
 
     def options_of(self, backbone):
         return {"aobpr_mode": "pool", "aobpr_warmup_epochs": 0}
-
-
-def test_examples():
-    assert doctest.testmod(aobpr).failed == 0
 
 
 def tables_of(users, items):

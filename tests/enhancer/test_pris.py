@@ -1,4 +1,3 @@
-import doctest
 import logging
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from triplets import (
 
 from recbole_enhance.data.loaders import LOG_Q
 from recbole_enhance.data.negatives import NegativeSampler, item_counts
-from recbole_enhance.enhancer import pris
 from recbole_enhance.enhancer.pris import POPULARITIES, PROPOSALS, importance, popularity
 from recbole_enhance.storage.run_folder import history_rows
 from recbole_enhance.testing.contract import Contract
@@ -45,10 +43,6 @@ class TestContractWithClusters(Contract):
 
     def options_of(self, backbone):
         return {"pris_proposal": "cluster-popular", "epochs": 2, **CLUSTERS}
-
-
-def test_examples():
-    assert doctest.testmod(pris).failed == 0
 
 
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN", "NGCF"])

@@ -1,4 +1,3 @@
-import doctest
 from pathlib import Path
 
 import pytest
@@ -27,10 +26,6 @@ class TestContract(Contract):
     method = "TCE"
     backbones = TRIED
     refused = REFUSED
-
-
-def test_examples():
-    assert doctest.testmod(tce).failed == 0
 
 
 @pytest.mark.parametrize("fast", [True, False])

@@ -14,7 +14,6 @@ from recbole_enhance.compat import mends
 from recbole_enhance.data.loaders import LabelledLoader, prepare_data
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.dvr.reward import Reward
-from recbole_enhance.evaluation.collector import EnhancedEvaluator
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.metric import registry
@@ -231,15 +230,6 @@ def test_a_loaded_run_has_what_its_metrics_need(toy):
     assert run.trainer.evaluate(run.test_data) == result["test_result"]
     report = json.loads(Path(result["run_dir"], "metrics.json").read_text())
     assert report["test_result"] == result["test_result"]
-
-
-def test_per_user_values_leave_the_metric_as_it_was(toy):
-    (ours, mine), _ = two_trainers(toy, "BPR", "full", ["Recall", "NDCG"])
-    before = result_of(ours, mine[1])
-    assert isinstance(ours.evaluator, EnhancedEvaluator)
-    values = ours.evaluator.per_user(ours.evaluator.data)
-    assert {name: column.mean() for name, column in values.items()} == pytest.approx(before)
-    assert result_of(ours, mine[1]) == before
 
 
 EVERY = [cls.__name__ for cls in registry.METRICS]

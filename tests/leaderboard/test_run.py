@@ -20,7 +20,6 @@ from recbole_enhance.cli.main import main
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.leaderboard import cells, run
 from recbole_enhance.leaderboard.local import run_here
-from recbole_enhance.storage import resources
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.testing.worlds import TOY, run_toy
 
@@ -412,14 +411,6 @@ def run_board_of(*words):
     from recbole_enhance.options.read import parse_argv
 
     return read_board(None, {"models": "BPR", "dataset": "toy", "out": "o", **parse_argv(words)})
-
-
-def test_the_peak_of_memory_is_of_one_run():
-    block = torch.ones(64 * 2**18)  # 64 MB
-    high = resources.peak_mb()
-    del block
-    resources.reset_peak()
-    assert resources.peak_mb() < high - 50
 
 
 # ---- tuning ------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """A user's own class: named in config.yaml, imported on his word only."""
 
-import doctest
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ from recbole_enhance.cli import main as cli
 from recbole_enhance.enhancer import ENHANCERS
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, resume_run, run_recbole_enhance
-from recbole_enhance.options import model_class
 from recbole_enhance.storage.run_folder import CONFIG, METRICS, RunFolder
 from recbole_enhance.testing.worlds import TOY, run_toy, toy_options
 
@@ -225,7 +223,3 @@ def test_the_settings_of_one_run_serve_another_model(toy, caplog):
 def test_methods_hide_no_module_of_the_users():
     assert not [name for name in ENHANCERS if ":" in name]
     assert "MODULE:CLASS" in cli.USAGE
-
-
-def test_examples():
-    assert doctest.testmod(model_class).failed == 0

@@ -1,5 +1,3 @@
-import doctest
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -118,7 +116,3 @@ def test_every_parameter_learns(kind):
 def test_bad_sizes_are_refused(generator):
     with pytest.raises(ValueError, match="n_blocks=0"):
         ContentHarsanyiNet(2, 4, 0, 0.1, 1000.0, generator)
-
-
-def test_examples():
-    assert doctest.testmod(harsanyi).failed == 0

@@ -110,15 +110,11 @@ def test_a_lock_file_that_went_away_is_locked_anew(monkeypatch):
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("missing", [True, False])
-def test_without_locks_a_run_goes_on_and_says_so(toy, monkeypatch, caplog, missing):
+def test_without_locks_a_run_goes_on_and_says_so(toy, monkeypatch, caplog):
     def no_locks(file, how):
         raise OSError(37, "No locks available")
 
-    if missing:
-        monkeypatch.setattr(file_lock, "fcntl", None)
-    else:
-        monkeypatch.setattr(file_lock.fcntl, "flock", no_locks)
+    monkeypatch.setattr(file_lock.fcntl, "flock", no_locks)
     run_toy(toy, "BPR", run_dir="run", epochs=1)
     assert "run_dir=run: cannot be locked (" in caplog.text
     assert not Path("run", LOCK).exists()
@@ -177,6 +173,7 @@ def test_a_file_that_does_not_fit_is_named_and_not_left(tmp_path, write):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.serial
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_amid_a_save_stays_what_it_is(tmp_path):
     """Torch made a RuntimeError of it, the run's failure, and now and then ended the process."""

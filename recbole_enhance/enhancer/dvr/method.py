@@ -16,9 +16,10 @@ from typing import Any
 from recbole.utils import InputType, ModelType
 
 from recbole_enhance.enhancer.base import Enhancer
+from recbole_enhance.enhancer.dvr.estimator import NETWORKS
 from recbole_enhance.enhancer.dvr.policy import NORMALIZATIONS, WEIGHTINGS
 from recbole_enhance.enhancer.dvr.reward import needs_categories, parse_reward
-from recbole_enhance.enhancer.dvr.trainer import NETWORKS, DVRTrainer
+from recbole_enhance.enhancer.dvr.trainer import DVRTrainer
 from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range, whole
 
 # General recommenders with one loss per sample and tables of users and items; tests run them all.

@@ -14,6 +14,7 @@ from recbole_enhance.data.loaders import FullRankingLoader
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.evaluation.collector import EnhancedCollector
+from recbole_enhance.options.errors import OptionError
 
 Scores = Callable[[tuple[Any, Any, Tensor, Tensor]], tuple[Any, Tensor, Tensor, Tensor]]
 # The DVR paper's names of metrics.
@@ -69,7 +70,8 @@ class Reward:
         score: RecBole's ``Trainer._full_sort_batch_eval``.
 
     Raises:
-        ValueError: If nothing is held out, or categories are needed and not loaded.
+        OptionError: If nothing is held out.
+        ValueError: If categories are needed and not loaded.
     """
 
     def __init__(
@@ -77,9 +79,8 @@ class Reward:
     ) -> None:
         self.name, self.k = parse_reward(text)
         if held_out is None or len(held_out) == 0:
-            raise ValueError(
-                f"dvr_reward={text}: needs validation interactions, eval_args.split leaves none"
-            )
+            needs = "needs validation interactions, eval_args.split leaves none"
+            raise OptionError("dvr_reward", text, needs)
         self.config, self.score = config, score
         self.uid, self.iid = held_out.uid_field, held_out.iid_field
         self.ranking = FullRankingLoader(config, held_out, known)

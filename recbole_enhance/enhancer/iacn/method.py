@@ -34,7 +34,9 @@ from recbole_enhance.enhancer.iacn.fused import (
 )
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range
+from recbole_enhance.storage.random_state import seeded
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.trainer import EnhancedTrainer
 
@@ -219,9 +221,11 @@ class InterestAware(_Backbone):
         share, scale = config["iacn_aux_share"], config["iacn_aux_init_scale"]
         size = min(max(1, round(share * table.embedding_dim)), table.embedding_dim - 1)
         if size < 1:
-            raise ValueError(
-                f"backbone={type(self).__name__}: IaCN parts item vectors of 2 numbers or more, "
-                f"and these have {table.embedding_dim}"
+            raise OptionError(
+                "backbone",
+                type(self).__name__,
+                "IaCN parts item vectors of 2 numbers or more, and these have "
+                f"{table.embedding_dim}",
             )
         self.iacn_table = [fuse(table, size, first_row, n_items, float(self.iacn_delta))]
         self._share_history(config)
@@ -229,8 +233,7 @@ class InterestAware(_Backbone):
         generator = torch.Generator().manual_seed(config["seed"])
         if scale > 0:
             self.iacn_table[0].draw_interests(scale * size**-0.5, generator)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["seed"])
+        with seeded(config["seed"]):
             profile = _user_profile(config, dataset, size)
             self.iacn = InterestNetwork(config, n_items, size, profile)
         self.to(config["device"])

@@ -1,14 +1,14 @@
-"""What TIL needs of a backbone: tables, triplets to train on, and triplets to look at."""
+"""Triplets that TIL looks at after its step on trial."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
-from torch import nn
 
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.options.errors import InputError
 
 
 class Triplets:
@@ -20,7 +20,7 @@ class Triplets:
         prefix: Of the negative's column.
 
     Raises:
-        ValueError: If nothing can be drawn.
+        InputError: If nothing can be drawn.
     """
 
     def __init__(self, positives: Any, known: Sequence[Any], prefix: str) -> None:
@@ -31,7 +31,7 @@ class Triplets:
         free = self.used.counts[rows[self._user]] < self.used.n_items - 1
         self._users, self._items = rows[self._user][free], rows[self._item][free]
         if not len(self._users):
-            raise ValueError("til_outer: there is no interaction of a user who has a negative")
+            raise InputError("til_outer: there is no interaction of a user who has a negative")
 
     def draw(self, n: int, generator: torch.Generator) -> Interaction:
         """Draw ``n`` triplets."""
@@ -41,23 +41,3 @@ class Triplets:
         return Interaction(
             {self._user: users, self._item: self._items[row], self._negative: negatives}
         )
-
-
-def user_and_item_tables(model: Any) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-    """Find the tables of users and of items; the first of each make the states.
-
-    Args:
-        model: A general recommender.
-
-    Raises:
-        ValueError: If either is missing, or the first two differ in width.
-    """
-    tables = [(name.lower(), m) for name, m in model.named_modules() if isinstance(m, nn.Embedding)]
-    users = [m for name, m in tables if "user" in name and m.num_embeddings == model.n_users]
-    items = [m for name, m in tables if "item" in name and m.num_embeddings == model.n_items]
-    if not users or not items or users[0].embedding_dim != items[0].embedding_dim:
-        raise ValueError(
-            f"backbone={type(model).__name__}: TIL needs embedding tables of users and of items, "
-            "of one width"
-        )
-    return users, items

@@ -1,5 +1,4 @@
 import csv
-import doctest
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from til_trainers import (
     weighted,
 )
 
-from recbole_enhance.enhancer.til import importance, lookahead
+from recbole_enhance.enhancer.til import importance
 from recbole_enhance.enhancer.til.importance import WeightNet
 from recbole_enhance.enhancer.til.method import TILTrainer
 from recbole_enhance.enhancer.triplets import BACKBONES, pairwise
@@ -160,55 +159,57 @@ def test_a_backbone_of_ones_own_that_cannot_work_is_told_why(toy, backbone, mess
 
 def test_centres_are_means_of_what_they_say(toy):
     trainer, (train, _, _) = trainer_on(toy, til_mode="ui")
-    trainer._find_centres(0)
-    rows, items = train._dataset.inter_feat, trainer.items.weight.detach()
+    trainer.weights.find_centres(0)
+    rows, items = train._dataset.inter_feat, trainer.weights.items.weight.detach()
     for user in range(trainer.model.n_users):
         mine = rows["item_id"][rows["user_id"] == user]
         expected = items[mine].mean(0) if len(mine) else torch.zeros(items.shape[1])
-        torch.testing.assert_close(trainer.centres[user], expected)
+        torch.testing.assert_close(trainer.weights.centres[user], expected)
     trainer, _ = trainer_on(toy, til_mode="mi")
-    trainer._find_centres(0)
-    items = trainer.items.weight.detach()
-    assert trainer.cluster.shape == (N_ITEMS + 1,)
+    trainer.weights.find_centres(0)
+    items = trainer.weights.items.weight.detach()
+    assert trainer.weights.cluster.shape == (N_ITEMS + 1,)
     for c in range(5):
-        members = (trainer.cluster[1:] == c).nonzero().squeeze(1) + 1
-        torch.testing.assert_close(trainer.centres[c], items[members].mean(0))
-    before = trainer.cluster.clone()
+        members = (trainer.weights.cluster[1:] == c).nonzero().squeeze(1) + 1
+        torch.testing.assert_close(trainer.weights.centres[c], items[members].mean(0))
+    before = trainer.weights.cluster.clone()
     with torch.no_grad():
-        trainer.items.weight.normal_(generator=torch.Generator().manual_seed(5))
-    trainer._find_centres(1)
-    assert torch.equal(trainer.cluster, before)  # the clusters stay, the centres follow
-    trainer._find_centres(trainer.refit_epochs)
-    assert not torch.equal(trainer.cluster, before)
+        trainer.weights.items.weight.normal_(generator=torch.Generator().manual_seed(5))
+    trainer.weights.find_centres(1)
+    assert torch.equal(trainer.weights.cluster, before)  # the clusters stay, the centres follow
+    trainer.weights.find_centres(trainer.weights.refit_epochs)
+    assert not torch.equal(trainer.weights.cluster, before)
 
 
 def test_one_cluster_has_the_mean_of_all_items(toy):
     trainer, _ = trainer_on(toy, til_mode="mi", til_clusters=1)
     with torch.no_grad():
-        trainer.items.weight[0] = 1e6  # padding is nobody's item
-    trainer._find_centres(0)
-    torch.testing.assert_close(trainer.centres[0], trainer.items.weight[1:].detach().mean(0))
-    assert (trainer.cluster == 0).all()
+        trainer.weights.items.weight[0] = 1e6  # padding is nobody's item
+    trainer.weights.find_centres(0)
+    torch.testing.assert_close(
+        trainer.weights.centres[0], trainer.weights.items.weight[1:].detach().mean(0)
+    )
+    assert (trainer.weights.cluster == 0).all()
 
 
 @pytest.mark.parametrize("mode", ["ui", "mi"])
 def test_states_are_the_products_they_say(toy, mode):
     trainer, (train, _, _) = trainer_on(toy, til_mode=mode)
-    trainer._find_centres(0)
+    trainer.weights.find_centres(0)
     batch, seen = next(iter(train)), []
-    trainer.net.register_forward_pre_hook(lambda _, s: seen.append(s[0]))
-    trainer.weigh(batch, False)
+    trainer.weights.net.register_forward_pre_hook(lambda _, s: seen.append(s[0]))
+    trainer.weights(batch, False)
     (state,) = seen
-    d = trainer.items.embedding_dim
+    d = trainer.weights.items.embedding_dim
     for row in range(0, len(batch), 7):
-        u = trainer.users.weight[batch["user_id"][row]]
+        u = trainer.weights.users.weight[batch["user_id"][row]]
         for half, field in enumerate(("item_id", "neg_item_id")):
-            v = trainer.items.weight[batch[field][row]]
+            v = trainer.weights.items.weight[batch[field][row]]
             if mode == "ui":
-                c = trainer.centres[batch["user_id"][row]]
+                c = trainer.weights.centres[batch["user_id"][row]]
                 expected = u * v + c * v
             else:
-                c = trainer.centres[trainer.cluster[batch[field][row]]]
+                c = trainer.weights.centres[trainer.weights.cluster[batch[field][row]]]
                 expected = u * v + u * c + c * v
             torch.testing.assert_close(state[row, half * d : half * d + d], expected)
 
@@ -244,7 +245,9 @@ def test_outer_batches_are_of_what_they_say(toy, outer):
 def test_padding_gets_no_gradient(toy, options):
     trainer, _ = trainer_on(toy, epochs=3, **options)
     start, _ = trainer_on(toy)
-    for mine, fresh in zip((trainer.users, trainer.items), (start.users, start.items)):
+    for mine, fresh in zip(
+        (trainer.weights.users, trainer.weights.items), (start.weights.users, start.weights.items)
+    ):
         assert torch.equal(mine.weight[0], fresh.weight[0])
         assert not torch.equal(mine.weight[1:], fresh.weight[1:])
 
@@ -254,7 +257,7 @@ def test_several_negatives_per_positive_train(toy):
         toy, train_neg_sample_args={"sample_num": 3}, til_outer="fresh"
     )
     trainer._train_epoch(train, 0)
-    assert trainer.log_epoch()["til_gradient"] > 0
+    assert trainer.history[-1]["til_gradient"] > 0
 
 
 # ---- learning ------------------------------------------------------------------------------
@@ -287,7 +290,7 @@ def test_noise_loses_weight_on_fresh_triplets(toy, mode, seed):
     sums, n = {True: 0.0, False: 0.0}, {True: 0, False: 0}
     for _ in range(5):  # with other negatives
         for batch in train:
-            w = trainer.weigh(batch, False).detach()
+            w = trainer.weights(batch, False).detach()
             for clean in sums:
                 chosen = (batch["rating"] > 4) == clean
                 sums[clean] += w[chosen].sum().item()
@@ -297,9 +300,9 @@ def test_noise_loses_weight_on_fresh_triplets(toy, mode, seed):
 
 def test_every_parameter_of_the_network_moves(toy):
     trainer, (train, _, _) = trainer_on(toy, til_weight_decay=0.0)
-    before = [p.detach().clone() for p in trainer.net.parameters()]
+    before = [p.detach().clone() for p in trainer.weights.net.parameters()]
     trainer._train_epoch(train, 0)
-    for p, q in zip(trainer.net.parameters(), before):
+    for p, q in zip(trainer.weights.net.parameters(), before):
         assert p.isfinite().all()
         assert not torch.equal(p, q)
     assert not any(n.startswith("net") for n, _ in trainer.model.named_parameters())
@@ -386,8 +389,3 @@ def test_it_resumes_to_the_same_numbers(toy, monkeypatch, backbone, options):
                 ]
             )
     assert rows[0] == rows[1]
-
-
-def test_examples():
-    for module in (importance, lookahead):
-        assert doctest.testmod(module).failed == 0
