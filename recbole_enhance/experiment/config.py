@@ -25,12 +25,12 @@ from recbole.utils.argument_list import (
 from recbole_enhance.compat import mends
 from recbole_enhance.data import atomic
 from recbole_enhance.data.groups import check_group_fields
-from recbole_enhance.data.reading import read_header
 from recbole_enhance.enhancer import ENHANCERS, load_enhancer
 from recbole_enhance.experiment import validation
+from recbole_enhance.experiment.columns import choose_columns
 from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS, load_model
-from recbole_enhance.options.errors import DataError, OptionError, UnknownOptionError
+from recbole_enhance.options.errors import OptionError, UnknownOptionError
 from recbole_enhance.options.model_class import (
     checked_class,
     class_path,
@@ -411,7 +411,8 @@ class Config(RecBoleConfig):
         nowhere = str(Path(os.devnull, "pickle"))
         values["dataset_save_path"] = values["dataloaders_save_path"] = nowhere
         values["data_path"] = str(atomic.find_dataset(data_path, self.dataset, splits))
-        self._choose_columns(values)
+        named = any("load_col" in layer for _, layer in self._external_layers)
+        self._inter_columns = choose_columns(self, values, self.has_dataset_config or named)
         check_group_fields(Path(values["data_path"]), self.dataset, values)
 
     def _set_parameters_of_two_metric_types(self, values: dict[str, Any]) -> None:
@@ -435,65 +436,6 @@ class Config(RecBoleConfig):
             and values.get("loss_type") == "CE"
         ):
             values["train_neg_sample_args"] = self.options["train_neg_sample_args"] = None
-
-    def _choose_columns(self, values: dict[str, Any]) -> None:
-        """Load the columns there are, and refuse the ones asked for that are not there."""
-        folder = Path(values["data_path"])
-        named = self.has_dataset_config or any(
-            "load_col" in layer for _, layer in self._external_layers
-        )
-        splits = values["benchmark_filename"] or ()
-        if not named:
-            values["load_col"] = atomic.default_load_col(
-                folder,
-                self.dataset,
-                values,
-                values["field_separator"],
-                values.get("encoding"),
-                splits,
-            )
-            self.origins["load_col"] = f"columns of {self.dataset}'s interactions"
-        if self.model_class.type == ModelType.KNOWLEDGE:
-            graph = atomic.graph_columns(folder, self.dataset, values, self.model)
-            if graph:
-                values["load_col"] = {**values["load_col"], **graph}
-        self.options["load_col"] = copy.deepcopy(values["load_col"])
-        if hasattr(self.model_class, "dataset_class"):
-            own = self.model_class.dataset_class
-            for key in own.choose_columns(values, folder, self.dataset, self.model):
-                self.options[key] = copy.deepcopy(values[key])
-        required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]
-        if splits and self.model_class.type == ModelType.SEQUENTIAL:
-            required.append(self._ready_made_sequences(values, folder))
-        elif not splits and str(values["eval_args"].get("order")) == "TO":
-            required.append(values["TIME_FIELD"])
-        self._inter_columns = atomic.check_columns(
-            folder,
-            self.dataset,
-            values["load_col"],
-            required,
-            splits=splits,
-            separator=values["field_separator"],
-            encoding=values.get("encoding"),
-        )
-
-    def _ready_made_sequences(self, values: dict[str, Any], folder: Path) -> str:
-        """The column that holds the histories of ready-made parts; its items are the items."""
-        sequence = values["ITEM_ID_FIELD"] + values["LIST_SUFFIX"]
-        for split in values["benchmark_filename"]:
-            path = folder / f"{self.dataset}.{split}.inter"
-            kinds = read_header(path, values["field_separator"], values.get("encoding"))
-            if kinds.get(sequence) != "token_seq":
-                raise DataError(
-                    path,
-                    f"no column {sequence}:token_seq, which a sequential model needs with "
-                    "benchmark_filename: the items before each row's",
-                )
-        alias = values["alias_of_item_id"] or []
-        if sequence not in alias:
-            values["alias_of_item_id"] = [*alias, sequence]
-            self.options["alias_of_item_id"] = [*alias, sequence]
-        return sequence
 
     def _init_device(self) -> None:
         if not self.final_config_dict["use_gpu"]:
