@@ -40,6 +40,7 @@ class Account:
         parts: Name of each part of the split -> what it holds.
         repeated: Pairs of a user and an item that stand more than once, by where they stand.
         split: How the data were split, and what is ranked.
+        catalogue: Users and items that there are, those without interactions too.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,7 @@ class Account:
         self.parts: dict[str, Counts] = {}
         self.repeated: dict[str, int] = {}
         self.split: dict[str, Any] = {}
+        self.catalogue: dict[str, int] = {}
 
     def drop(self, reason: str, after: Counts) -> None:
         """Note that a filter has left so much of what was kept before it."""
@@ -77,6 +79,10 @@ class Account:
                 both = np.intersect1d(keys[number], keys[other], assume_unique=True)
                 self.repeated[f"{name} and {PARTS[other]}"] = len(both)
 
+    def size(self) -> dict[str, int]:
+        """Interactions, and all users and items: what decides whether two runs are of one data."""
+        return {"interactions": self.kept.interactions, **self.catalogue}
+
     def as_json(self) -> dict[str, Any]:
         """What ``data.json`` of a run holds."""
         return {
@@ -86,6 +92,7 @@ class Account:
                 {"reason": reason, **lost._asdict()} for reason, lost in self.dropped.items()
             ],
             "kept": self.kept._asdict(),
+            "catalogue": self.catalogue,
             "filled": self.filled,
             "split": self.split,
             "parts": {name: counts._asdict() for name, counts in self.parts.items()},

@@ -298,6 +298,7 @@ class AsWritten(Dataset):
         }
         rows = [part.inter_feat for part in parts]
         pairs = [(row[self.uid_field].numpy(), row[self.iid_field].numpy()) for row in rows]
+        self.account.catalogue = {"users": self.user_num - 1, "items": self.item_num - 1}
         self.account.count_parts(pairs, self.item_num, split)
 
     def split_by_ratio(self, ratios: list[float], group_by: str | None = None) -> list[Any]:

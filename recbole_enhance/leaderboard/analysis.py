@@ -187,7 +187,8 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
     settings: dict[tuple[str, str], dict[str, dict[int, Run]]] = {}
     repeated = []
     for run in table.runs:
-        setting = json.dumps(_training(run, table), sort_keys=True, default=str)
+        named = {**_training(run, table), "backbone": run.options.get("backbone")}
+        setting = json.dumps(named, sort_keys=True, default=str)
         seeds = settings.setdefault((run.label, run.name or ""), {}).setdefault(setting, {})
         if run.seed in seeds:
             reason = f"same options and seed as {seeds[run.seed].place}, which counts"
@@ -203,6 +204,7 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
         for text, by_seed in of_label.items():
             training = json.loads(text)
             said = ", ".join(f"{key}={plain(training.get(key))}" for key in differing)
+            training.pop("backbone")  # the class by its path: two may have one label
             runs = tuple(by_seed[seed] for seed in sorted(by_seed))
             rows.append(
                 _row(

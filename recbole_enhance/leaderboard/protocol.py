@@ -70,6 +70,7 @@ def protocol_of(run: Run) -> dict[str, Any]:
         "variant": run.report.get("variant"),
         "data_sha256": _hashes(run),
         "load_col.inter": _columns(options),
+        "data": run.report.get("data"),
     }
     protocol.update({key: options.get(key) for key in _DATA})
     arguments = options.get("eval_args")
@@ -126,10 +127,12 @@ def tables(runs: Sequence[Run]) -> list[Table]:
 
 def _refuse(run: Run, first: Mapping[str, Any], other_run: Run, other: Mapping[str, Any]) -> None:
     option = next(key for key in first if first[key] != other[key])
+    loaded = [plain(one.options.get("load_col")) for one in (run, other_run)]
+    why = f" (load_col={loaded[0]} and {loaded[1]})" if option == "data" else ""
     raise ValueError(
         f"dataset={run.report['dataset']}: two protocols in one table, {option}="
         f"{plain(first[option])} in {run.folder} and {plain(other[option])} in "
-        f"{other_run.folder}; give them folders of their own"
+        f"{other_run.folder}{why}; give them folders of their own"
     )
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from recbole.utils import ModelType
 from tqdm import tqdm
@@ -143,8 +144,8 @@ def _refuse_bad_arguments(
 
 
 def _beside(out: Path) -> str:
-    """Address of the study in a folder."""
-    return f"sqlite:///{out.resolve() / STUDY}"
+    """Address of the study in a folder; an address is percent-decoded when it is opened."""
+    return f"sqlite:///{quote(str(out.resolve() / STUDY))}"
 
 
 def _refuse_missing_optuna() -> None:

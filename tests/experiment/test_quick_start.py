@@ -28,6 +28,7 @@ from recbole_enhance.experiment.quick_start import (
     resume_run,
     run_recbole_enhance,
 )
+from recbole_enhance.options.errors import RunFolderError
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -313,6 +314,30 @@ def test_changed_data_are_noticed_on_resume(tmp_path, monkeypatch):
         file.write("u0\ti0\t5\t1\n")
     with pytest.raises(ValueError, match=r"resume=stopped: toy.inter changed since the run"):
         resume_run("stopped", quiet=True)
+
+
+def test_a_run_is_not_read_with_other_data(tmp_path):
+    data = write_toy(tmp_path / "data")
+    run_toy(data, "BPR", run_dir="run")
+    load_run("run")
+    path = data / "toy" / "toy.inter"
+    header, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text(header + "".join(lines[::-1]))  # ids move
+    with pytest.raises(RunFolderError, match=r"^run: toy\.inter changed since the run"):
+        load_run("run")
+    path.write_text(header + "".join(lines))
+    account = json.loads(Path("run", "data.json").read_text())
+    Path("run", "data.json").write_text(json.dumps({**account, "kept": {"interactions": 9}}))
+    with pytest.raises(RunFolderError, match=r"^run: kept in data\.json changed since the run"):
+        load_run("run")
+
+
+def test_a_run_without_an_account_is_read_with_a_word(tmp_path, caplog):
+    data = write_toy(tmp_path / "data")
+    run_toy(data, "BPR", run_dir="run")
+    Path("run", "data.json").unlink()
+    load_run("run")
+    assert "run: has no data.json; data may be read and split otherwise now" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "{", '{"data_sha256": 3}'])

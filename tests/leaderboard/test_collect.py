@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from recbole_enhance.leaderboard import collect, protocol
+from recbole_enhance.leaderboard.analysis import make_rows
 from recbole_enhance.testing.made_runs import HASHES, OPTIONS, make_board, make_run
 
 
@@ -212,6 +213,39 @@ def test_other_data_of_the_same_name_are_another_protocol(tmp_path):
         tmp_path, seed=2021, results={"recall@10": 0.1}, hashes={**HASHES, "toy.inter": "d" * 64}
     )
     assert "data_sha256=" in refused(tables, tmp_path)
+
+
+def test_other_rows_of_the_same_files_are_another_protocol(tmp_path):
+    """Columns of items or users decide which interactions, users and items there are."""
+    for n, (items, load) in enumerate(((16, {}), (12, {"item": ["item_id", "class"]}))):
+        make_run(
+            tmp_path,
+            seed=n,
+            results={"recall@10": 0.1},
+            report={"data": {"interactions": 280, "users": 40, "items": items}},
+            options={"load_col": {"inter": ["user_id", "item_id"], **load}},
+        )
+    text = refused(tables, tmp_path)
+    assert '"items": 16} in' in text
+    assert '"items": 12} in' in text
+    assert '"item": ["item_id", "class"]' in text
+
+
+def test_two_classes_of_one_name_have_rows_of_their_own(tmp_path):
+    for seed, backbone in ((1, "BPR"), (2, "BPR"), (1, "mymod:BPR"), (2, "mymod:BPR")):
+        make_run(
+            tmp_path,
+            seed=seed,
+            place=f"runs/{backbone[:3]}{seed}",
+            results={"recall@10": 0.1},
+            options={"model": backbone, "backbone": backbone},
+        )
+    collected = collect.collect(tmp_path)
+    (table,) = protocol.tables(collected.runs)
+    rows, repeated = make_rows(table, collected)
+    assert [row.title for row in rows] == ["BPR (backbone=BPR)", "BPR (backbone=mymod:BPR)"]
+    assert [row.seeds for row in rows] == [[1, 2], [1, 2]]
+    assert not repeated
 
 
 def test_datasets_and_variants_have_tables_of_their_own(tmp_path):
