@@ -36,7 +36,8 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
             values.get("encoding"),
             splits,
         )
-        config.origins["load_col"] = f"columns of {config.dataset}'s interactions"
+        first = f"{config.dataset}.{atomic.suffixes(None, splits)[0]}"
+        config.origins["load_col"] = f"columns of {first}"
     if config.model_class.type == ModelType.KNOWLEDGE:
         graph = atomic.graph_columns(folder, config.dataset, values, config.model)
         if graph:

@@ -563,7 +563,7 @@ PHASES = {
     "writing the values": (RunFolder, "write_csv_gz", 1),
     "the test": (EnhancedTrainer, "evaluate", 4),
     "writing the users": (RunFolder, "write_csv_gz", 2),
-    "writing the report": (RunFolder, "write_json", 2),
+    "writing the report": (RunFolder, "write_json", 3),
 }
 
 
