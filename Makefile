@@ -11,7 +11,7 @@ JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 PARALLEL := -n $(JOBS) --dist worksteal
 
-.PHONY: run test test-fast test-random test-oldest lint check install clean
+.PHONY: run test test-fast test-random test-oldest lint check docs install clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/python run_recbole_enhance.py --model=DVR --dataset=ml-100k
@@ -38,6 +38,11 @@ lint: $(CHECK_INSTALLED)
 	$(VENV)/bin/lint-imports
 
 check: lint test
+
+# Comments of properties/, docs/options.md and docs/command_line.md, as the program has them.
+docs: $(INSTALLED)
+	$(VENV)/bin/python -m recbole_enhance.experiment.option_docs
+	$(VENV)/bin/python -m recbole_enhance.cli.help_page
 
 install: $(INSTALLED)
 

@@ -2,10 +2,10 @@
 
 import random
 
-import numpy as np
 import torch
 
 from recbole_enhance.enhancer.til import lookahead
+from recbole_enhance.testing.comparing import trained
 from recbole_enhance.testing.worlds import assemble, toy_options
 
 NOW = {"til_warmup_epochs": 0, "til_clusters": 5}
@@ -83,8 +83,4 @@ def plain_losses(trainer, batch, seed=0):
 
 
 def final_state(toy, model, **options):
-    options = {"epochs": 3, "show_progress": False, **options}
-    trainer, (train, valid, _) = assemble(toy_options(toy, model, **options))
-    result = trainer.fit(train, valid)
-    drawn = torch.rand(1).item(), random.random(), np.random.rand()
-    return result, dict(trainer.model.state_dict()), drawn
+    return trained(toy_options(toy, model, **{"epochs": 3, **options}))

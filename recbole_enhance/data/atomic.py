@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_enhance.data.reading import read_header
-from recbole_enhance.options.errors import DataError
+from recbole_enhance.options.errors import DataError, InputError, OptionError
 
 _GRAPH = {
     "kg": ("HEAD_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "TAIL_ENTITY_ID_FIELD"),
@@ -58,23 +58,23 @@ def check_columns(
         _require(required_inter, columns, path, "the interactions need")
         for name in required_inter[:2]:
             if columns[name] != "token":
-                raise ValueError(f"{path}: id column {name!r} is :{columns[name]}, must be :token")
+                raise DataError(path, f"id column {name!r} is :{columns[name]}, must be :token")
     everything = list(dict.fromkeys(name for columns in inter.values() for name in columns))
     if load_col is None:
         return everything
     for suffix, names in {"inter": (), **load_col}.items():
         option = f"load_col.{suffix}"
         if names != "*" and (isinstance(names, str) or not isinstance(names, Sequence)):
-            raise ValueError(f"{option}={names!r}: must be a list of columns or '*'")
+            raise OptionError(option, repr(names), "must be a list of columns or '*'")
         if suffix == "inter":
             files = inter
             unloaded = [name for name in required_inter if names != "*" and name not in names]
             if unloaded:
-                raise ValueError(f"{option}={list(names)!r}: must hold {unloaded[0]!r}")
+                raise OptionError(option, repr(list(names)), f"must hold {unloaded[0]!r}")
         else:
             path = _file(folder, dataset, suffix)
             if not path.is_file():
-                raise ValueError(f"{option}={names!r}: there is no file {path}")
+                raise OptionError(option, repr(names), f"there is no file {path}")
             files = {path: read_header(path, separator, encoding)}
         for path, columns in files.items():
             _require([] if names == "*" else names, columns, path, f"{option} names")
@@ -97,7 +97,7 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
         ValueError: If the name is no plain folder name or an interaction file is missing.
     """
     if not dataset or dataset == "." or ".." in dataset or set(dataset) & set(_NOT_IN_NAMES):
-        raise ValueError(f"dataset={dataset!r}: must be the name of a folder, not a path")
+        raise OptionError("dataset", repr(dataset), "must be the name of a folder, not a path")
     data_path = Path(data_path)
     folder = data_path / dataset
     missing = [path for path in _inter_files(folder, dataset, splits) if not path.is_file()]
@@ -107,12 +107,14 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
     near = difflib.get_close_matches(dataset, there, n=1)
     listed = ", ".join(there[:_MAX_LISTED]) or "none"
     more = f" and {len(there) - _MAX_LISTED} more" if len(there) > _MAX_LISTED else ""
-    raise ValueError(
-        f"dataset={dataset!r}: there is no file {missing[0]}."
+    raise OptionError(
+        "dataset",
+        repr(dataset),
+        f"there is no file {missing[0]}."
         + (f" Did you mean {near[0]!r}?" if near and near[0] != dataset else "")
         + " --data_path=FOLDER names the folder that holds <dataset>/<dataset>.inter; datasets in "
         f"{data_path}: {listed}{more}. RecBole's own download links no longer answer, so the data "
-        'must be placed there (README, "Your data")'
+        'must be placed there (README, "Your data")',
     )
 
 
@@ -210,7 +212,7 @@ def sha256(folder: Path, dataset: str, of: Sequence[str]) -> dict[str, str]:
     for suffix in of:
         path = _file(folder, dataset, suffix)
         if not path.is_file():
-            raise ValueError(f"there is no file {path}")
+            raise InputError(f"there is no file {path}")
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while block := file.read(_BLOCK):
@@ -225,7 +227,7 @@ def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> list[Path
 
 def _file(folder: Path, dataset: str, suffix: str) -> Path:
     if ".." in suffix or set(suffix) & set(_NOT_IN_NAMES):
-        raise ValueError(f"file suffix {suffix!r}: must be part of a file name, not a path")
+        raise InputError(f"file suffix {suffix!r}: must be part of a file name, not a path")
     return Path(folder) / f"{dataset}.{suffix}"
 
 
@@ -234,4 +236,4 @@ def _require(names: Sequence[str], columns: Mapping[str, str], path: Path, who: 
         if name not in columns:
             near = difflib.get_close_matches(str(name), columns, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{who} {name!r}: {path} has {', '.join(columns)}{hint}")
+            raise InputError(f"{who} {name!r}: {path} has {', '.join(columns)}{hint}")

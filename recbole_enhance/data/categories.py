@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from recbole.utils import FeatureType
 
+from recbole_enhance.options.errors import OptionError
 
-def category_matrix(dataset: Any, field: str) -> torch.Tensor:
+
+def category_matrix(dataset: Any, field: str, option: str = "item_category_field") -> torch.Tensor:
     """Say which item has which category.
 
     After ``build()``, RecBole holds a token column as ids ``(n_items,)`` and a token sequence as
@@ -14,7 +16,8 @@ def category_matrix(dataset: Any, field: str) -> torch.Tensor:
 
     Args:
         dataset: A built RecBole dataset (``train_data._dataset``, or any of the three parts).
-        field: Our option ``item_category_field``: a loaded token or token_seq column of items.
+        field: A loaded token or token_seq column of items.
+        option: The option that names it, for the message.
 
     Returns:
         True where the item has the category, on the CPU. The categories are those that remain after
@@ -38,9 +41,11 @@ def category_matrix(dataset: Any, field: str) -> torch.Tensor:
         state = f"is {kinds[field].value}, no category" if field in kinds else "is not loaded"
         if field == dataset.iid_field:
             state = "is the item's id, no category"
-        raise ValueError(
-            f"item_category_field={field!r} {state}: usable item columns are "
-            f"{', '.join(usable) or 'none'} (load_col.item decides which are loaded)"
+        raise OptionError(
+            option,
+            repr(field),
+            f"{state}: usable item columns are {', '.join(usable) or 'none'} "
+            "(load_col.item decides which are loaded)",
         )
     ids = features[field].cpu().reshape(dataset.item_num, -1)  # (n_items, 1 or longest)
     member = torch.zeros(dataset.item_num, dataset.num(field), dtype=torch.bool)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from recbole_enhance.data.reading import read_atomic, read_header
 from recbole_enhance.metric.fairness import activity_groups
-from recbole_enhance.metric.registry import ACTIVITY
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.general import ACTIVITY
 
 Groups = dict[str, tuple[list[str], Tensor]]
 
@@ -32,17 +33,19 @@ def check_group_fields(folder: Path, dataset: str, options: Mapping[str, Any]) -
     if not columns:
         return
     if not path.is_file():
-        raise ValueError(
-            f"group_fields={columns[0]}: there is no file {path}; {ACTIVITY} needs none"
+        raise OptionError(
+            "group_fields", columns[0], f"there is no file {path}; {ACTIVITY} needs none"
         )
     kinds = read_header(path, options["field_separator"], options.get("encoding"))
     usable = [n for n, kind in kinds.items() if kind == "token" and n != options["USER_ID_FIELD"]]
     for field in columns:
         if field not in usable:
             state = f"is :{kinds[field]}" if field in kinds else "does not exist"
-            raise ValueError(
-                f"group_fields={field}: {state}; token columns of {path} are "
-                f"{', '.join(usable) or 'none'}, and {ACTIVITY} needs no column"
+            raise OptionError(
+                "group_fields",
+                field,
+                f"{state}; token columns of {path} are {', '.join(usable) or 'none'}, and "
+                f"{ACTIVITY} needs no column",
             )
 
 

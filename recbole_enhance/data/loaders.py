@@ -21,6 +21,7 @@ from torch import Tensor
 
 from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.options.errors import InputError, OptionError
 
 logger = logging.getLogger("recbole_enhance")
 RankingBatch = tuple[Interaction, tuple[Tensor, Tensor] | None, Tensor, Tensor]
@@ -65,7 +66,7 @@ def prepare_data(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
         kind = FastTrainLoader if fast else kinds[0]
         train = kind(config, parts[0], samplers[0], shuffle=config["shuffle"])
     if len(parts[2]) == 0:
-        raise ValueError(f"eval_args.split={config['eval_args']['split']}: leaves nothing to test")
+        raise OptionError("eval_args.split", config["eval_args"]["split"], "leaves nothing to test")
     evaluation: list[Any] = []
     for n in (1, 2):
         if ours[n]:
@@ -97,7 +98,7 @@ def _tell_who_is_not_ranked(config: Any, dataset: Any, evaluation: Sequence[Any]
     if users is None:
         users = evaluation[1]._dataset.inter_feat[dataset.uid_field].unique()
     if len(users) == 0:
-        raise ValueError(
+        raise InputError(
             "eval_args: nothing to test: the users have had all test items before "
             "(rm_dup_inter, repeatable)"
         )

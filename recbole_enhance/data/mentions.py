@@ -16,9 +16,7 @@ from torch import Tensor
 
 from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.data.reading import read_header
-
-SOURCES = ("auto", "interaction", "item_attribute")
-_TEXT = ("feature_field", "sentiment_field", "item_feature_field")
+from recbole_enhance.options.errors import DataError, InputError, OptionError
 
 
 class Mentions(NamedTuple):
@@ -165,14 +163,9 @@ class FeatureDataset(Dataset):
             The options that were changed.
 
         Raises:
-            ValueError: If the data have no features, or the source is none that we know.
+            InputError: If the data have no features.
         """
-        for key in _TEXT:
-            if values[key] is not None and not isinstance(values[key], str):
-                raise ValueError(f"{key}={values[key]}: text is expected")
         source = values["feature_source"]
-        if source not in SOURCES:
-            raise ValueError(f"feature_source={source}: one of {', '.join(SOURCES)}")
         splits = values["benchmark_filename"] or ()
         name = f"{dataset}.{splits[0]}.inter" if splits else f"{dataset}.inter"
         there = read_header(folder / name, values["field_separator"], values.get("encoding"))
@@ -181,16 +174,17 @@ class FeatureDataset(Dataset):
         if source == "auto":
             source = "interaction" if set(wanted) <= set(there) else "item_attribute"
             if source == "item_attribute" and attribute is None:
-                raise ValueError(
-                    f"model={model}: needs features of items: columns {' and '.join(wanted)} in "
-                    f"{folder / name} (feature_field, sentiment_field), or an item column "
-                    "(item_feature_field)"
+                raise OptionError(
+                    "model",
+                    model,
+                    f"needs features of items: columns {' and '.join(wanted)} in {folder / name} "
+                    "(feature_field, sentiment_field), or an item column (item_feature_field)",
                 )
         if source == "item_attribute" and attribute is None:
-            raise ValueError("feature_source=item_attribute: needs item_feature_field")
+            raise OptionError("feature_source", "item_attribute", "needs item_feature_field")
         for field, kind in wanted.items() if source == "interaction" else ():
             if there.get(field, kind) != kind:
-                raise ValueError(f"{folder / name}: {field}:{there[field]} must be {field}:{kind}")
+                raise DataError(folder / name, f"{field}:{there[field]} must be {field}:{kind}")
         values["feature_source"], values["item_feature_field"] = source, attribute
         changed = ("feature_source", "item_feature_field", "load_col")
         if values["load_col"] is None:  # everything is loaded
@@ -211,20 +205,13 @@ class FeatureDataset(Dataset):
             self._check_mentions()
         parts = super().build()
         field = self.config["feature_field" if by_row else "item_feature_field"]
-        member = None if by_row else self._members(field)
+        member = None if by_row else category_matrix(self, field, "item_feature_field")
         for part in parts:
             part.n_features = self.num(field) - 1
             tokens = self.id2token(field, np.arange(1, self.num(field)))
             part.feature_names = [str(token) for token in tokens]
             part.mentions = part._of_items(member) if member is not None else part._of_rows()
         return parts
-
-    def _members(self, field: str) -> Tensor:
-        try:
-            return category_matrix(self, field)
-        except ValueError as error:
-            text = str(error).replace("item_category_field", "item_feature_field")
-            raise ValueError(text) from error
 
     def _check_mentions(self) -> None:
         """Refuse rows whose features and sentiments do not pair up, or are not +1 and -1."""
@@ -233,14 +220,14 @@ class FeatureDataset(Dataset):
         wrong = (lengths[0] != lengths[1]).to_numpy().nonzero()[0]
         if len(wrong):
             n, m = lengths[0].iloc[wrong[0]], lengths[1].iloc[wrong[0]]
-            raise ValueError(
-                f"{feature} and {sentiment}: {len(wrong)} interactions differ in length "
-                f"(the first has {n} features and {m} sentiments)"
+            raise InputError(
+                f"{feature} and {sentiment}: {len(wrong)} interactions differ in length (the "
+                f"first has {n} features and {m} sentiments)"
             )
         values = self.inter_feat[sentiment].explode().dropna()
         odd = [value for value in values.unique() if value not in (1.0, -1.0)]
         if odd:
-            raise ValueError(f"{sentiment}: sentiments are 1 or -1, not {odd[0]:g}")
+            raise InputError(f"{sentiment}: sentiments are 1 or -1, not {odd[0]:g}")
 
     def _of_rows(self) -> Mentions:
         feature, sentiment = self.config["feature_field"], self.config["sentiment_field"]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.options.errors import InputError, OptionError
 
 DISTRIBUTIONS = ("uniform", "popularity")
 MOST_ROUNDS = 100  # of redrawing: a user may be left with items of next to no probability
@@ -129,8 +130,10 @@ class NegativeSampler:
         option: str = "train_neg_sample_args",
     ) -> None:
         if distribution not in DISTRIBUTIONS:
-            raise ValueError(
-                f"{option}.distribution={distribution}: one of {', '.join(DISTRIBUTIONS)}, or none"
+            raise OptionError(
+                f"{option}.distribution",
+                distribution,
+                f"one of {', '.join(DISTRIBUTIONS)}, or none",
             )
         self.n_items = dataset.item_num
         if weights is None and distribution == "popularity":
@@ -156,7 +159,7 @@ class NegativeSampler:
             rows, items = self.used.of(users)
             full = torch.bincount(rows[drawable[items]], minlength=len(users)) >= n
         if bool((full > 0).any()):
-            raise ValueError(
+            raise InputError(
                 f"{option}: {int((full > 0).sum())} users have all {n} items that can "
                 "be drawn as negatives; filter them with user_inter_num_interval"
             )

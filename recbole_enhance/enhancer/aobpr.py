@@ -9,9 +9,10 @@ docs/papers/aobpr.md tells sources and differences.
 """
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from recbole.model.general_recommender.neumf import NeuMF
 from torch import Tensor
 
@@ -27,10 +28,10 @@ from recbole_enhance.enhancer.triplets import (
     refuse_other_samplers,
     refuse_without_factors,
 )
-from recbole_enhance.options.read import WHOLE, Allowed, one_of, whole
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.schema import Count, Name, Number0, Options, Positive
 from recbole_enhance.storage.run_folder import RunFolder
 
-MODES = ("factor", "exact", "pool")
 _CELLS = 2**24  # numbers that are looked at in one go
 
 
@@ -300,7 +301,6 @@ class AOBPRTrainer(SamplingTrainer):
             config["aobpr_lambda"],
             interval,
             config["aobpr_reject"],
-            config["aobpr_pool"],
         )
 
     def choose_sampler(self, loader: FastTrainLoader, epoch: int) -> None:
@@ -322,23 +322,34 @@ class AOBPRTrainer(SamplingTrainer):
         self.sampler.load_state(state)
 
 
-_ALLOWED: Allowed = {
-    "aobpr_mode": one_of(MODES),
-    "aobpr_lambda": (lambda x: x > 0, "above 0"),
-    "aobpr_pool": WHOLE,
-    "aobpr_refresh": (lambda x: x is None or whole(x), "a whole number above 0, or ~"),
-    "aobpr_warmup_epochs": (lambda x: type(x) is int and x >= 0, "a whole number, at least 0"),
-}
+class AOBPROptions(Options):
+    """Options of AOBPR; defaults are in its YAML."""
+
+    backbone: Name = Field(description="RecBole model that trains on triplets.")
+    aobpr_lambda: Positive = Field(
+        description="Parameter of the geometric law of ranks, as a share of the items; a large "
+        "one is uniform."
+    )
+    aobpr_mode: Literal["factor", "exact", "pool"] = Field(
+        description="Whose ranks: 'factor' (the paper's), 'exact' (the user's scores, slow) or "
+        "'pool' (the scores of some uniform draws; for NeuMF)."
+    )
+    aobpr_refresh: Count | None = Field(
+        description="Batches between two orders of the factors; ~ is the paper's, M ln M draws "
+        "for M items."
+    )
+    aobpr_reject: bool = Field(description="Whether a user's own items are drawn again.")
+    aobpr_warmup_epochs: Number0 = Field(description="First epochs with uniform negatives.")
 
 
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    check_triplets(config, _ALLOWED)
+    check_triplets(config)
     refuse_other_samplers(config)
     mode, is_neumf = config["aobpr_mode"], issubclass(config.model_class, NeuMF)
     if mode == "exact" and is_neumf:
-        raise ValueError(
-            "aobpr_mode=exact: NeuMF's scores are no product of factors; take factor or pool"
+        raise OptionError(
+            "aobpr_mode", "exact", "NeuMF's scores are no product of factors; take factor or pool"
         )
     if mode == "factor":
         refuse_without_factors(config, "aobpr_mode=factor")
@@ -347,6 +358,7 @@ def check(config: Any) -> None:
 AOBPR = Enhancer(
     name="AOBPR",
     paper="Improving Pairwise Learning for Item Recommendation from Implicit Feedback (WSDM 2014)",
+    options=AOBPROptions,
     check=check,
     trainer=AOBPRTrainer,
     adapt=pairwise,

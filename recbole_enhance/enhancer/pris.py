@@ -11,9 +11,10 @@ differences.
 """
 
 import logging
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from recbole_enhance.data.loaders import LOG_Q, FastTrainLoader
@@ -31,12 +32,10 @@ from recbole_enhance.enhancer.triplets import (
     refuse_without_factors,
 )
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.read import WHOLE, Allowed, one_of
+from recbole_enhance.options.schema import Count, Name, Options, Positive, Rule
 from recbole_enhance.storage.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")
-PROPOSALS = ("uniform", "popular", "cluster-uniform", "cluster-popular")
-POPULARITIES = (0, 1, 2)
 _UNSEEN = 1e-6
 
 
@@ -51,7 +50,7 @@ def popularity(counts: Tensor, mode: int) -> Tensor:
         At least 0. Shape: ``(n_items,)``.
 
     Example:
-        >>> [popularity(torch.tensor([0, 1]), mode).tolist()[0] for mode in POPULARITIES]
+        >>> [popularity(torch.tensor([0, 1]), mode).tolist()[0] for mode in range(3)]
         [0.0, 1e-06, 0.0]
     """
     counts = counts.double()
@@ -131,18 +130,40 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         return {"pris_rounds": self.sampler.rounds}
 
 
-_ALLOWED: Allowed = {
-    "pris_negatives": WHOLE,
-    "pris_proposal": one_of(PROPOSALS),
-    "pris_popularity": (POPULARITIES.__contains__, "0, 1 or 2"),
-    "pris_tau": (lambda x: x > 0, "above 0"),
-    "pris_clusters": WHOLE,
-}
+class PRISOptions(Options):
+    """Options of PRIS; defaults are in its YAML."""
+
+    backbone: Name = Field(description="RecBole model that trains on triplets.")
+    pris_negatives: Count = Field(
+        description="Negatives per positive, n; with 1 the method is BPR with the proposal's "
+        "negatives."
+    )
+    pris_proposal: Literal["uniform", "popular", "cluster-uniform", "cluster-popular"] = Field(
+        description="Where negatives come from: 'uniform', 'popular', 'cluster-uniform' or "
+        "'cluster-popular' (clusters of item vectors, by the user's taste)."
+    )
+    pris_popularity: Annotated[
+        int, Field(ge=0, le=2), Rule("must be 0, 1 or 2", range="[0, 1, 2]")
+    ] = Field(
+        description="Weight of an item with c training interactions: 0 is log(1 + c), 1 the "
+        "same plus 1e-6 (as in the authors' scripts), 2 is c ** 0.75."
+    )
+    pris_weighted: bool = Field(
+        description="Whether negatives are weighted; False takes 1 / n for each."
+    )
+    pris_detach: bool = Field(
+        description="Whether the weights are constants; the authors' code lets the gradient "
+        "through them."
+    )
+    pris_tau: Positive = Field(description="Temperature of the weights.")
+    pris_clusters: Count = Field(
+        description="Clusters of items, fitted anew for each epoch but the first."
+    )
 
 
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    check_triplets(config, _ALLOWED)
+    check_triplets(config)
     refuse_other_samplers(config, own_num="pris_negatives")
     if config["pris_proposal"].startswith("cluster"):
         refuse_without_factors(config, f"pris_proposal={config['pris_proposal']}")
@@ -157,6 +178,7 @@ def check(config: Any) -> None:
 PRIS = Enhancer(
     name="PRIS",
     paper="Personalized Ranking with Importance Sampling (WWW 2020)",
+    options=PRISOptions,
     check=check,
     trainer=PRISTrainer,
     adapt=pairwise,

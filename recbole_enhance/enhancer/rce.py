@@ -9,9 +9,10 @@ The paper reweighs the cross-entropy; this is its form for BPR, RCE-BPR, of whic
 published. docs/papers/rce.md tells sources and differences.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from recbole_enhance.enhancer.base import Enhancer
@@ -20,10 +21,8 @@ from recbole_enhance.enhancer.triplets import (
     check_triplets,
     pairwise,
 )
-from recbole_enhance.options.read import Allowed, one_of
+from recbole_enhance.options.schema import Name, NotNegative, Options
 from recbole_enhance.storage.run_folder import RunFolder
-
-MODES = ("triplet", "positive")
 
 
 def reweighting(positive: Tensor, negative: Tensor, alpha: float, mode: str) -> Tensor:
@@ -68,20 +67,29 @@ class RCETrainer(WeighingTrainer):
         return loss / mean if self.normalises else loss
 
 
-_ALLOWED: Allowed = {
-    "rce_alpha": (lambda x: x >= 0, "at least 0"),
-    "rce_mode": one_of(MODES),
-}
+class RCEOptions(Options):
+    """Options of RCE; defaults are in its YAML."""
+
+    backbone: Name = Field(description="RecBole model that trains on triplets.")
+    rce_alpha: NotNegative = Field(description="Power a of the weights; 0 is the backbone.")
+    rce_mode: Literal["triplet", "positive"] = Field(
+        description="Whose probability weighs: 'triplet' (that the item ranks above the "
+        "negative) or 'positive' (the item's own)."
+    )
+    rce_normalise: bool = Field(
+        description="Whether weights are divided by their mean in the batch."
+    )
 
 
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    check_triplets(config, _ALLOWED)
+    check_triplets(config)
 
 
 RCE = Enhancer(
     name="RCE",
     paper="Denoising Implicit Feedback for Recommendation (WSDM 2021)",
+    options=RCEOptions,
     check=check,
     trainer=RCETrainer,
     adapt=pairwise,

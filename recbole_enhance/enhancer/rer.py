@@ -13,9 +13,10 @@ would show within a budget. docs/papers/rer.md lists what is inferred and what d
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from recbole.utils import InputType, ModelType
 from torch import Tensor, nn
 
@@ -24,12 +25,11 @@ from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.embeddings import embedding_tables, names_of_weights
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.read import WHOLE, one_of, refuse_out_of_range
+from recbole_enhance.options.schema import Count, Name, NotNegative, Number0, Options, Rule, refusal
 from recbole_enhance.storage.run_folder import RunFolder
-from recbole_enhance.training.perturbation import NORMS, ascend, step_size
+from recbole_enhance.training.perturbation import ascend, step_size
 from recbole_enhance.training.trainer import EnhancedTrainer
 
-TARGETS, COMBINATIONS, MASKS = ("features", "params"), ("convex", "additive"), ("all", "mentioned")
 # General recommenders that `params` trains; tests run them all.
 BACKBONES = (
     "BPR",
@@ -256,20 +256,19 @@ def parameter_names(model: nn.Module, pattern: str | None) -> list[str]:
 
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    refuse_out_of_range(config, _ALLOWED)
     convex = config["rer_combine"] == "convex"
     if convex and config["rer_lambda"] > 1:
-        raise ValueError(f"rer_lambda={config['rer_lambda']}: at most 1 under rer_combine=convex")
-    _refuse_bad_pattern(config["rer_params"])
+        raise OptionError("rer_lambda", config["rer_lambda"], "at most 1 under rer_combine=convex")
     model_class = config.model_class
     name = model_class.__name__
     if config["rer_target"] == "features":
         if not issubclass(model_class, FeatureAwareRecommender):
             able = [m for m in MODELS if issubclass(load_model(m), FeatureAwareRecommender)]
-            raise ValueError(
-                f"backbone={name}: has no item features to perturb (rer_target=features); "
-                f"backbones that work: {', '.join(able)}; with rer_target=params: "
-                f"{', '.join(BACKBONES)}"
+            raise OptionError(
+                "backbone",
+                name,
+                "has no item features to perturb (rer_target=features); backbones that work: "
+                f"{', '.join(able)}; with rer_target=params: {', '.join(BACKBONES)}",
             )
         return
     own = not model_class.__module__.startswith("recbole.")
@@ -277,33 +276,64 @@ def check(config: Any) -> None:
         not (name in BACKBONES or (own and config["MODEL_TYPE"] == ModelType.GENERAL))
         or config["MODEL_INPUT_TYPE"] == InputType.LISTWISE
     ):
-        raise ValueError(
-            f"backbone={name}: rer_target=params trains on (user, item, negative) or (user, item, "
-            f"label) by one loss; backbones that work: {', '.join(BACKBONES)}"
+        raise OptionError(
+            "backbone",
+            name,
+            "rer_target=params trains on (user, item, negative) or (user, item, label) by "
+            f"one loss; backbones that work: {', '.join(BACKBONES)}",
         )
 
 
-def _refuse_bad_pattern(pattern: Any) -> None:
+def _pattern(pattern: Any) -> Any:
     try:
         re.compile(pattern or "")
     except (re.error, TypeError):
-        raise ValueError(f"rer_params={pattern}: a regular expression is expected") from None
+        raise refusal("a regular expression is expected") from None
+    return pattern
 
 
-_ALLOWED = {
-    "rer_lambda": (lambda x: x >= 0, "at least 0"),
-    "rer_eps": (lambda x: x >= 0, "at least 0"),
-    "rer_target": one_of(TARGETS),
-    "rer_norm": one_of(NORMS),
-    "rer_combine": one_of(COMBINATIONS),
-    "rer_mask": one_of(MASKS),
-    "rer_steps": WHOLE,
-    "rer_start_epoch": (lambda x: type(x) is int and x >= 0, "a whole number, at least 0"),
-}
+class REROptions(Options):
+    """Options of RER; defaults are in its YAML."""
+
+    backbone: Name = Field(description="Model that is trained adversarially.")
+    rer_lambda: NotNegative = Field(
+        description="Weight of the loss under attack; 0 is the backbone."
+    )
+    rer_eps: NotNegative = Field(
+        description="Size of the perturbation, in units of Y (0 to 5) or of the parameters; 0 "
+        "is the backbone."
+    )
+    rer_target: Literal["features", "params"] = Field(
+        description="What is perturbed: 'features' (the items' rows of Y; CER and EFM) or "
+        "'params' (any general model, as APR)."
+    )
+    rer_norm: Literal["linf", "l2"] = Field(
+        description="Shape of the budget: 'linf' (eps times the gradient's sign) or 'l2' (each "
+        "row of length eps, as APR)."
+    )
+    rer_steps: Count = Field(description="Gradient steps per perturbation: 1 is FGSM, more is PGD.")
+    rer_combine: Literal["convex", "additive"] = Field(
+        description="How both losses add up: 'convex', (1 - lambda) L + lambda L_adv; "
+        "'additive', L + lambda L_adv, as APR."
+    )
+    rer_mask: Literal["all", "mentioned"] = Field(
+        description="Entries of Y that move: 'all', or 'mentioned' (those above 0)."
+    )
+    rer_params: Annotated[
+        Any, Rule(type="str or None", check=_pattern, shape={"type": ["string", "null"]})
+    ] = Field(
+        description="Regular expression of the parameters perturbed; ~ takes embedding tables, "
+        "or everything where there are none."
+    )
+    rer_start_epoch: Number0 = Field(
+        description="First adversarial epoch; the ones before are the backbone's."
+    )
+
 
 RER = Enhancer(
     name="RER",
     paper="Robust Explainable Recommendation (arXiv 2405.01855, withdrawn)",
+    options=REROptions,
     check=check,
     trainer=RERTrainer,
 )

@@ -9,8 +9,9 @@ The paper truncates the cross-entropy; this is its form for BPR, TCE-BPR, of whi
 published. docs/papers/tce.md tells sources and differences.
 """
 
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
 from torch import Tensor
 
 from recbole_enhance.enhancer.base import Enhancer
@@ -19,10 +20,8 @@ from recbole_enhance.enhancer.triplets import (
     check_triplets,
     pairwise,
 )
-from recbole_enhance.options.read import Allowed, one_of
+from recbole_enhance.options.schema import Name, NotNegative, Options, Rate
 from recbole_enhance.storage.run_folder import RunFolder
-
-UNITS = ("epochs", "steps")
 
 
 def drop_rate(step: int, most: float, gradual_steps: float) -> float:
@@ -99,21 +98,31 @@ class TCETrainer(WeighingTrainer):
         self.step = state["step"]
 
 
-_ALLOWED: Allowed = {
-    "tce_drop_rate": (lambda x: 0 <= x < 1, "at least 0 and below 1"),
-    "tce_gradual": (lambda x: x >= 0, "at least 0"),
-    "tce_gradual_unit": one_of(UNITS),
-}
+class TCEOptions(Options):
+    """Options of TCE; defaults are in its YAML."""
+
+    backbone: Name = Field(description="RecBole model that trains on triplets.")
+    tce_drop_rate: Rate = Field(
+        description="Share of a batch's positives that is dropped in the end, those of the "
+        "largest losses; 0 is the backbone."
+    )
+    tce_gradual: NotNegative = Field(
+        description="Over how long the share grows from 0; 0 drops from the first step on."
+    )
+    tce_gradual_unit: Literal["epochs", "steps"] = Field(
+        description="What that is counted in: 'epochs' or 'steps' (the paper's)."
+    )
 
 
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    check_triplets(config, _ALLOWED)
+    check_triplets(config)
 
 
 TCE = Enhancer(
     name="TCE",
     paper="Denoising Implicit Feedback for Recommendation (WSDM 2021)",
+    options=TCEOptions,
     check=check,
     trainer=TCETrainer,
     adapt=pairwise,

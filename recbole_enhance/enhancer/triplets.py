@@ -12,7 +12,6 @@ from torch import Tensor
 from recbole_enhance.data.loaders import FastTrainLoader
 from recbole_enhance.model.embeddings import table_called
 from recbole_enhance.options.errors import InputError, OptionError
-from recbole_enhance.options.read import Allowed, refuse_out_of_range
 from recbole_enhance.storage.random_state import kept_random_state
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import make_weighable
@@ -49,29 +48,29 @@ def pairwise(model_class: type) -> type:
     return Pairwise
 
 
-def check_triplets(config: Any, allowed: Allowed) -> None:
-    """Refuse options and backbones that cannot work, before any data are read.
+def check_triplets(config: Any) -> None:
+    """Refuse backbones that cannot work, and training without negatives.
 
     Args:
         config: The run's settings.
-        allowed: Option of the method -> what it must be, and how that is said.
 
     Raises:
-        ValueError: Naming the option or the backbone, and what is allowed.
+        OptionError: Naming the option or the backbone, and what is allowed.
     """
     model_class, name = config.model_class, config.model_class.__name__
     # A user's own model is looked at once it is built.
     own = not model_class.__module__.startswith(("recbole.", "recbole_enhance."))
     fits = own and config["MODEL_TYPE"] == ModelType.GENERAL
     if not (fits or name in BACKBONES) or config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE:
-        raise ValueError(
-            f"backbone={name}: {config.method.name} trains on triplets (user, item, negative) with "
-            f"one BPR loss each; backbones that work: {', '.join(BACKBONES)}"
+        raise OptionError(
+            "backbone",
+            name,
+            f"{config.method.name} trains on triplets (user, item, negative) with one BPR "
+            f"loss each; backbones that work: {', '.join(BACKBONES)}",
         )
-    refuse_out_of_range(config, allowed)
     if config["train_neg_sample_args"]["sample_num"] == "none":
-        raise ValueError(
-            f"train_neg_sample_args=None: {config.method.name} needs negatives in training"
+        raise OptionError(
+            "train_neg_sample_args", None, f"{config.method.name} needs negatives in training"
         )
 
 
@@ -84,23 +83,26 @@ def refuse_other_samplers(config: Any, own_num: str | None = None) -> None:
     """
     method, negatives = config.method.name, config["train_neg_sample_args"]
     if not config["fast"]:
-        raise ValueError(f"fast=False: {method} draws its negatives in the fast training loader")
+        raise OptionError(
+            "fast", False, f"{method} draws its negatives in the fast training loader"
+        )
     if negatives["distribution"] != "uniform" or negatives["dynamic"]:
         key = "dynamic" if negatives["dynamic"] else "distribution"
-        raise ValueError(
-            f"train_neg_sample_args.{key}={negatives[key]}: {method} draws its own negatives; "
-            "leave uniform, and dynamic False"
+        raise OptionError(
+            f"train_neg_sample_args.{key}",
+            negatives[key],
+            f"{method} draws its own negatives; leave uniform, and dynamic False",
         )
     if own_num and negatives["sample_num"] != 1:
-        raise ValueError(
-            f"train_neg_sample_args.sample_num={negatives['sample_num']}: {method} takes {own_num}"
+        raise OptionError(
+            "train_neg_sample_args.sample_num", negatives["sample_num"], f"{method} takes {own_num}"
         )
 
 
 def refuse_without_factors(config: Any, option: str) -> None:
     """Refuse a NeuMF that has no matrix factorisation, where an option needs its factors."""
     if issubclass(config.model_class, NeuMF) and not config["mf_train"]:
-        raise ValueError(f"mf_train=False: {option} needs NeuMF's matrix factorisation")
+        raise OptionError("mf_train", False, f"{option} needs NeuMF's matrix factorisation")
 
 
 class SamplingTrainer(EnhancedTrainer):

@@ -11,6 +11,8 @@ docs/papers/wbpr.md tells sources and differences.
 
 from typing import Any
 
+from pydantic import Field
+
 from recbole_enhance.data.loaders import FastTrainLoader
 from recbole_enhance.data.negatives import NegativeSampler
 from recbole_enhance.enhancer.base import Enhancer
@@ -20,7 +22,7 @@ from recbole_enhance.enhancer.triplets import (
     pairwise,
     refuse_other_samplers,
 )
-from recbole_enhance.options.read import Allowed
+from recbole_enhance.options.schema import Name, NotNegative, Options
 
 
 class WBPRTrainer(SamplingTrainer):
@@ -40,18 +42,26 @@ class WBPRTrainer(SamplingTrainer):
         return {"wbpr_rounds": self.sampler.rounds}
 
 
-_ALLOWED: Allowed = {"wbpr_alpha": (lambda x: x >= 0, "at least 0")}
+class WBPROptions(Options):
+    """Options of WBPR; defaults are in its YAML."""
+
+    backbone: Name = Field(description="RecBole model that trains on triplets.")
+    wbpr_alpha: NotNegative = Field(
+        description="Exponent a of an item's count of training interactions; 1 is the paper's, "
+        "0 is uniform over the items seen in training."
+    )
 
 
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    check_triplets(config, _ALLOWED)
+    check_triplets(config)
     refuse_other_samplers(config)
 
 
 WBPR = Enhancer(
     name="WBPR",
     paper="Personalized Ranking for Non-Uniformly Sampled Items (PMLR 18:231-247)",
+    options=WBPROptions,
     check=check,
     trainer=WBPRTrainer,
     adapt=pairwise,

@@ -12,6 +12,7 @@ from recbole.evaluator.collector import DataStruct
 from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.fairness import GroupRow, group_table
+from recbole_enhance.options.errors import RunFolderError
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.run_folder import RunFolder
 
@@ -61,9 +62,9 @@ def read_per_user(path: Path) -> pd.DataFrame:
             na_values={name: [""] for name in header[1:]},
         )
     except (ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a table of users ({one_line(error)})") from error
+        raise RunFolderError(path, f"not a table of users ({one_line(error)})") from error
     if table.index.has_duplicates:
-        raise ValueError(f"{path}: a user stands in it twice")
+        raise RunFolderError(path, "a user stands in it twice")
     return table
 
 

@@ -2,12 +2,9 @@
 
 import contextlib
 import copy
-import importlib
 import logging
 import os
-import pkgutil
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +22,28 @@ from recbole.utils.argument_list import (
 from recbole_enhance.compat import mends
 from recbole_enhance.data import atomic
 from recbole_enhance.data.groups import check_group_fields
-from recbole_enhance.enhancer import ENHANCERS, load_enhancer
+from recbole_enhance.enhancer import enhancer_names, load_enhancer, recorded_name
+from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment import validation
 from recbole_enhance.experiment.columns import choose_columns
+from recbole_enhance.experiment.names import (
+    class_name,
+    get_model_class,
+    is_method,
+    recbole_properties,
+    refuse_shared_name,
+    refuse_taken_name,
+)
 from recbole_enhance.metric import registry
-from recbole_enhance.model import MODELS, load_model
-from recbole_enhance.options.errors import OptionError, UnknownOptionError
+from recbole_enhance.model import MODELS
+from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
+from recbole_enhance.options.general import GeneralOptions
+from recbole_enhance.options.gone import without_gone
 from recbole_enhance.options.model_class import (
     checked_class,
-    class_path,
     how_to_name,
-    import_class,
+    import_own,
+    is_model,
     options_read_by,
 )
 from recbole_enhance.options.paths import resource_dir
@@ -47,71 +55,15 @@ from recbole_enhance.options.read import (
     nearest,
     nest,
     read_option,
+    with_lists,
 )
+from recbole_enhance.options.recbole import RecBoleOptions
+from recbole_enhance.options.schema import Options, is_list
 
 logger = logging.getLogger("recbole_enhance")
 COMMAND_LINE = "command line"
-# Options that RecBole reads but no YAML of it names.
-_UNNAMED_OPTIONS = (
-    "model",
-    "dataset",
-    "convert_token_to_onehot",
-    "encoding",
-    "tail_ratio",
-    "token_num_threshold",
-    "save_step",
-    "reg_weight",
-    "pretrain_epochs",
-)
+CONFIG_DICT = "config_dict"
 _EVAL_BATCH_SIZE = 4096  # RecBole's
-_SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
-
-
-def recbole_models() -> dict[str, tuple[str, str]]:
-    """List RecBole's models: lower-case name -> (name, module)."""
-    import recbole.model as package
-
-    spelling = {
-        path.stem.lower(): path.stem for path in _recbole_properties("model").glob("*.yaml")
-    }
-    models = {}
-    for family in _SUBMODULES:
-        folder = Path(package.__path__[0]) / f"{family}_recommender"
-        for module in pkgutil.iter_modules([str(folder)]):
-            name = spelling.get(module.name, module.name.capitalize())
-            models[module.name] = (name, f"recbole.model.{family}_recommender.{module.name}")
-    return models
-
-
-def get_model_class(name: str) -> Any:
-    """Find a backbone's class by its name, whatever the case.
-
-    Raises:
-        ValueError: If there is no such model, or a package it needs is missing.
-    """
-    own = {spelled.lower(): spelled for spelled in MODELS}
-    if name.lower() in own:
-        return load_model(own[name.lower()])
-    models = recbole_models()
-    if name.lower() not in models:
-        known = [spelled for spelled, _ in models.values()] + [*MODELS, *ENHANCERS]
-        raise ValueError(
-            f"model={name}: unknown model{nearest(name, known)} "
-            "(`recbole-enhance list` shows all of them)"
-        )
-    spelled, module = models[name.lower()]
-    try:
-        return getattr(importlib.import_module(module), spelled)
-    except ImportError as error:
-        raise ValueError(
-            f"model={spelled}: needs the package {error.name}, which is missing"
-        ) from error
-
-
-def _recbole_properties(folder: str) -> Path:
-    import recbole
-
-    return Path(recbole.__file__).parent / "properties" / folder
 
 
 class Config(RecBoleConfig):
@@ -124,8 +76,8 @@ class Config(RecBoleConfig):
     ``config_dict``, command line.
 
     Args:
-        model: Name of a method or of a RecBole model, or a model class of your own, as the class
-            or as ``module:Class``.
+        model: Name of a method or of a RecBole model; or one of your own, a model's class or an
+            :class:`~recbole_enhance.enhancer.base.Enhancer`, as such or as ``module:Name``.
         dataset: Name of a dataset.
         config_file_list: YAML files of the user.
         config_dict: Options; text is read as YAML, dotted keys reach into dictionaries.
@@ -137,6 +89,7 @@ class Config(RecBoleConfig):
         method: The :class:`~recbole_enhance.enhancer.base.Enhancer`, or None.
         own_class: Where the backbone is the user's class, the option that names it (``model`` or
             ``backbone``) and its ``module:Class``; else None.
+        own_method: Where the method is the user's, its ``module:Name``; else None.
 
     Raises:
         ValueError: If an option is unknown or out of range, or two do not fit together.
@@ -144,25 +97,71 @@ class Config(RecBoleConfig):
 
     def __init__(
         self,
-        model: str | type | None = None,
+        model: str | type | Enhancer | None = None,
         dataset: str | None = None,
         config_file_list: Sequence[str | Path] | None = None,
         config_dict: Mapping[str, Any] | None = None,
         command_line: Mapping[str, str] | None = None,
     ) -> None:
+        self._begin(command_line)
+        with self.naming_origins():
+            try:
+                super().__init__(model, dataset, config_file_list, config_dict)
+            except (KeyError, NotImplementedError, RuntimeError, TypeError) as error:
+                # RecBole says no with many types; ours is one.
+                raise InputError(" ".join(str(arg) for arg in error.args)) from error
+            if hasattr(self.model_class, "check_options"):
+                self.model_class.check_options(self)
+            if self.method is not None:
+                self.method.check(self)
+            validation.refuse_missing_labels(self, self._inter_columns)
+
+    def _begin(self, command_line: Mapping[str, str] | None) -> None:
         self._command_line = dict(command_line or {})
         self._file_layers: list[Layer] = []
         self._internal_layers: list[Layer] = []
+        self._external_layers: list[Layer] = []
+        self.origins: dict[str, str] = {}
+
+    @classmethod
+    def of_defaults(cls, model: str, backbone: str | None = None) -> "Config":
+        """The files of options below the user's own; they need no data, and nothing is checked.
+
+        Args:
+            model: A method or a model.
+            backbone: The model under the method; None takes the method's own.
+
+        Raises:
+            OptionError: If there is no such model.
+        """
+        config = cls.__new__(cls)
+        config._begin(None)
+        with config.naming_origins():
+            config.compatibility_settings()
+            config._init_parameters_category()
+            config.cmd_config_dict = {"model": model, "backbone": backbone}
+            config.variable_config_dict = {}
+            config._merge_external_config_dict()
+            config.model, config.model_class, _ = config._get_model_and_dataset(None, "-")
+            config._load_internal_config_dict(config.model, config.model_class, "-")
+        return config
+
+    @contextlib.contextmanager
+    def naming_origins(self) -> Iterator[None]:
+        """Tell where an option was said that is refused within."""
         try:
-            super().__init__(model, dataset, config_file_list, config_dict)
-        except (KeyError, NotImplementedError, RuntimeError, TypeError) as error:
-            # RecBole says no with many types; ours is one.
-            raise ValueError(" ".join(str(arg) for arg in error.args)) from error
-        if hasattr(self.model_class, "check_options"):
-            self.model_class.check_options(self)
-        if self.method is not None:
-            self.method.check(self)
-        validation.refuse_missing_labels(self, self._inter_columns)
+            yield
+        except (OptionError, UnknownOptionError) as error:
+            if error.origin is None:
+                error.origin = self._origin(error.option)
+            raise
+
+    def _origin(self, option: str) -> str | None:
+        """Where an option's value, or that of a mapping that it belongs to, comes from."""
+        origins = self.origins or merge([*self._internal_layers, *self._external_layers])[1]
+        parts = option.split(".")
+        names = [".".join(parts[: n + 1]) for n in reversed(range(len(parts)))]
+        return next((origins[name] for name in names if name in origins), None)
 
     # ---- reading ---------------------------------------------------------------------------
 
@@ -196,7 +195,7 @@ class Config(RecBoleConfig):
     def _merge_external_config_dict(self) -> None:
         self._external_layers = [
             *self._file_layers,
-            ("config_dict", nest(self.variable_config_dict)),
+            (CONFIG_DICT, nest(self.variable_config_dict)),
             (COMMAND_LINE, nest(self.cmd_config_dict)),
         ]
         self.external_config_dict, _ = merge(self._external_layers)
@@ -207,27 +206,28 @@ class Config(RecBoleConfig):
         dataset = dataset or self.external_config_dict.get("dataset")
         for option, value in (("model", model), ("dataset", dataset)):
             if not value:
-                raise ValueError(f"--{option}=NAME is missing")
+                raise InputError(f"--{option}=NAME is missing")
         backbone, older = self._last("backbone")
-        by_name = {name.lower(): name for name in ENHANCERS}
-        enhancer = by_name.get(model.lower()) if isinstance(model, str) else None
+        self.method, self._recorded_method = self._find_method(model, newer)
         option, place = "model", newer
-        if enhancer:
+        if self.method is not None:
             option, place = "backbone", older
-            model = backbone or load_yaml(self._enhancer_yaml(enhancer))["backbone"]
+            model = backbone or self._defaults_of_method[1].get("backbone")
+            if not model:
+                raise InputError(f"--backbone=NAME is missing: {self.method.name} has no default")
         elif backbone not in (None, model) and not self._is_of_another_run(older, newer):
-            raise ValueError(
-                f"backbone={backbone}: {model} is no method; methods are {', '.join(ENHANCERS)}"
-            )
-        self.method = load_enhancer(enhancer) if enhancer else None
+            names = ", ".join(sorted(enhancer_names().values()))
+            raise OptionError("backbone", backbone, f"{model} is no method; methods are {names}")
         model_class, self._recorded_name = self._find_class(option, model, place)
         self.own_class = (option, self._recorded_name) if ":" in self._recorded_name else None
+        own_method = self._recorded_method and ":" in self._recorded_method
+        self.own_method = self._recorded_method if own_method else None
         if model_class.type == ModelType.DECISIONTREE:
-            raise ValueError(
-                f"model={model_class.__name__}: decision trees have no training to enhance"
+            raise OptionError(
+                option, model_class.__name__, "decision trees have no training to enhance"
             )
-        for name, packages in mends.missing_packages(model_class.__name__).items():
-            raise ValueError(f"model={name}: needs pip install {' '.join(packages)}")
+        for name, missing in mends.missing_packages(model_class.__name__).items():
+            raise OptionError(option, name, f"needs pip install {' '.join(missing)}")
         if self.method is not None and self.method.adapt is not None:
             model_class = self.method.adapt(model_class)
         return model_class.__name__, model_class, str(dataset)
@@ -245,34 +245,56 @@ class Config(RecBoleConfig):
         of_a_file = number < min(newer[0], len(self._file_layers))
         return of_a_file and "model" in self._external_layers[number][1]
 
+    def _find_method(self, model: Any, place: tuple[int, str]) -> tuple[Enhancer | None, str]:
+        """The method that ``model`` names, or None; and its name for ``config.yaml``."""
+        method = None
+        if isinstance(model, Enhancer):
+            method = model
+        elif isinstance(model, str) and ":" in model:
+            self._refuse_code_in_files("model", model, place)
+            kinds = {"RecBole model": is_model, "method": is_method}
+            found = import_own("model", model, kinds)
+            method = found if is_method(found) else None
+        elif isinstance(model, str):
+            refuse_shared_name("model", model)
+            name = enhancer_names().get(model.lower())
+            method = load_enhancer(name) if name else None
+        if method is None:
+            return None, ""
+        self._defaults_of_method = method.default_options()
+        recorded = recorded_name(method)
+        if ":" in recorded:
+            refuse_taken_name(method.name, recorded)
+            recorded = model if isinstance(model, str) else recorded
+        return method, recorded
+
+    def _refuse_code_in_files(self, option: str, model: str, place: tuple[int, str]) -> None:
+        """Refuse ``module:Name`` unless the command line or Python says it."""
+        number, origin = place
+        if 0 <= number < len(self._file_layers):
+            over = self._external_layers[number][1].get("backbone", model) != model
+            argument = "method" if option == "model" and over else "model_class"
+            raise OptionError(
+                option,
+                model,
+                f"{origin} names code of yours, and files do not import code; "
+                f"say {how_to_name(option, model, argument)}",
+            )
+
     def _find_class(self, option: str, model: Any, place: tuple[int, str]) -> tuple[Any, str]:
         """The backbone's class, and its name for ``config.yaml``."""
-        number, origin = place
         if isinstance(model, type):
-            with contextlib.suppress(ValueError):
-                if get_model_class(model.__name__) is model:
-                    return model, model.__name__
-            return checked_class(option, model), class_path(model)
-        if isinstance(model, (dict, list)):
-            raise ValueError(f"{option}={model}: a name or a class is expected")
+            return checked_class(option, model), class_name(model)
+        if isinstance(model, (dict, list, Enhancer)):
+            raise OptionError(option, model, "a name or a class is expected")
         if ":" not in str(model):
-            try:
-                model_class = get_model_class(str(model))
-            except ValueError as error:  # it speaks of the model
-                raise ValueError(re.sub("^model=", f"{option}=", str(error))) from error
+            refuse_shared_name(option, str(model))
+            model_class = get_model_class(str(model), option)
             return model_class, model_class.__name__
-        if 0 <= number < len(self._file_layers):
-            raise ValueError(
-                f"{option}={model}: {origin} names code of yours, and files do not import code; "
-                f"say {how_to_name(option, str(model))}"
-            )
-        return import_class(option, str(model)), str(model)
+        self._refuse_code_in_files(option, str(model), place)
+        return import_own(option, str(model), {"RecBole model": is_model}), str(model)
 
     # ---- layers ----------------------------------------------------------------------------
-
-    @staticmethod
-    def _enhancer_yaml(name: str) -> Path:
-        return resource_dir("properties") / "enhancer" / f"{name}.yaml"
 
     def _update_internal_config_dict(self, file: Any) -> dict[str, Any]:
         options = load_yaml(file)
@@ -290,11 +312,11 @@ class Config(RecBoleConfig):
             self._add_layer(resource_dir("properties") / "model" / f"{model}.yaml")
         self._add_dataset_layers(dataset, model_class)
         if self.method is not None:
-            self._add_layer(self._enhancer_yaml(self.method.name))
+            self._internal_layers.append(self._defaults_of_method)
 
     def _take_the_protocol_of_din(self, dataset: str) -> None:
         """Evaluate a context-aware model over sequences as RecBole does DIN: it scores pairs."""
-        folder = _recbole_properties("quick_start_config")
+        folder = recbole_properties("quick_start_config")
         self._update_internal_config_dict(folder / "sequential_DIN.yaml")
         if dataset == "ml-100k":
             self._update_internal_config_dict(folder / "sequential_DIN_on_ml-100k.yaml")
@@ -312,8 +334,8 @@ class Config(RecBoleConfig):
         by_type = {name: options.pop(name, None) or {} for name in DATASET_SECTIONS.values()}
         variants = options.pop("variants", None) or {}
         if variant is not None and variant not in variants:
-            raise ValueError(
-                f"variant={variant}: {dataset} has {', '.join(variants) or 'no variants'}"
+            raise OptionError(
+                "variant", variant, f"{dataset} has {', '.join(variants) or 'no variants'}"
             )
         origin = f"dataset_configs/{path.name}"
         section = DATASET_SECTIONS.get(model_class.type.name, "general")
@@ -326,18 +348,33 @@ class Config(RecBoleConfig):
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._refuse_unknown()
-        values, self.origins = merge([*self._internal_layers, *self._external_layers])
-        validation.refuse_bad_values(values, merge(self._internal_layers)[0])
+        defaults = merge(self._internal_layers)[0]
+        lists = [
+            key for schema in self.schemas() for key in schema.model_fields if is_list(schema, key)
+        ]
+        given = [(o, with_lists(said, defaults, lists)) for o, said in self._external_layers]
+        values, self.origins = merge([*self._internal_layers, *given])
         self._order_a_split_by_time(values)
+        typed = validation.check_values(values, defaults, self.schemas())
         validation.refuse_bad_protocol(values)
+        # What a file says and the code reads are the same but for a few, as ndcg@20.
+        typed = {key: value for key, value in typed.items() if value != values[key]}
         values["model"], values["dataset"] = self.model, self.dataset
         values["backbone"] = self.model
         values["enhancer"] = self.method.name if self.method else None
         values["label"] = f"{self.method.name}-{self.model}" if self.method else self.model
         self.options = copy.deepcopy(values)
         self.options["backbone"] = self._recorded_name
-        self.options["model"] = self.method.name if self.method else self._recorded_name
-        return values
+        self.options["model"] = self._recorded_method or self._recorded_name
+        return values | typed
+
+    def schemas(self) -> list[type[Options]]:
+        """Classes of options; the first that has an option decides what it may be."""
+        found = [self.method.options] if self.method else []
+        own = getattr(self.model_class, "options", None)
+        if isinstance(own, type) and issubclass(own, Options):
+            found.append(own)
+        return [*found, GeneralOptions, RecBoleOptions]
 
     def _order_a_split_by_time(self, values: dict[str, Any]) -> None:
         """Order by time where the split is by time and nobody has said how."""
@@ -355,11 +392,15 @@ class Config(RecBoleConfig):
     def _refuse_unknown(self) -> None:
         known = {
             *merge(self._internal_layers)[0],
-            *_UNNAMED_OPTIONS,
+            *RecBoleOptions.model_fields,
+            "reg_weight",  # read by some models of RecBole whose YAML does not name it
             *(key for group in self.parameters.values() for key in group),
         }
         known |= options_read_by(self.model_class)
         known = known - {"config_file"} | {"config_files"}  # RecBole names the one, and reads none
+        self._external_layers = [
+            (origin, without_gone(options, origin)) for origin, options in self._external_layers
+        ]
         files = len(self._file_layers)
         self._external_layers[:files] = [
             (origin, self._without_others(origin, options, known))
@@ -371,13 +412,13 @@ class Config(RecBoleConfig):
                 if key in known:
                     continue
                 owner = next(
-                    (name for name in ENHANCERS if key.startswith(f"{name.lower()}_")), None
+                    (n for n in enhancer_names().values() if key.startswith(f"{n.lower()}_")), None
                 )
                 if owner and (self.method is None or self.method.name != owner):
                     raise UnknownOptionError(
                         key, f"an option of {owner}, and this run is of {self.model}"
                     )
-                raise UnknownOptionError(key, f"unknown option ({origin}){nearest(key, known)}")
+                raise UnknownOptionError(key, "unknown option", origin, nearest(key, known))
 
     def _without_others(self, origin: str, options: Mapping[str, Any], known: set[str]) -> Any:
         """Leave out what belongs to the model that a file names, where this run has another."""
@@ -396,7 +437,6 @@ class Config(RecBoleConfig):
     def _set_default_parameters(self) -> None:
         values = self.final_config_dict
         validation.refuse_bad_metrics(values)
-        registry.refuse_bad_options(values)
         self._drop_negatives_nobody_asked_for(values)
         values["eval_batch_size"] = values["eval_batch_size"] or _EVAL_BATCH_SIZE
         data_path = Path(str(values["data_path"]))
@@ -443,6 +483,17 @@ class Config(RecBoleConfig):
         super()._init_device()
 
 
+@contextlib.contextmanager
+def anonymous_dict() -> Iterator[None]:
+    """Leave ``config_dict`` out of a refusal, where the user has not written one."""
+    try:
+        yield
+    except (OptionError, UnknownOptionError) as error:
+        if error.origin == CONFIG_DICT:
+            error.origin = None
+        raise
+
+
 DATASET_SECTIONS = {
     "GENERAL": "general",
     "CONTEXT": "context",
@@ -453,12 +504,11 @@ DATASET_SECTIONS = {
 
 def _options_of(name: str) -> set[str]:
     """Options of a method or of a RecBole model, by its name in lower case."""
-    for method in ENHANCERS:
-        if method.lower() == name:
-            return set(load_yaml(resource_dir("properties") / "enhancer" / f"{method}.yaml"))
     read: set[str] = set()
     with contextlib.suppress(ValueError):  # unknown, or a package that it needs is missing
+        if name in enhancer_names():
+            return set(load_enhancer(enhancer_names()[name]).default_options()[1])
         model_class = get_model_class(name)
-        path = _recbole_properties("model") / f"{model_class.__name__}.yaml"
+        path = recbole_properties("model") / f"{model_class.__name__}.yaml"
         read = set(load_yaml(path)) | options_read_by(model_class)
     return read

@@ -1,7 +1,6 @@
 """The story of one run."""
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,14 @@ from recbole.utils import calculate_valid_score, init_seed
 from recbole_enhance.data import atomic
 from recbole_enhance.data.dataset import create_dataset
 from recbole_enhance.data.loaders import prepare_data
+from recbole_enhance.enhancer import recorded_name
+from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.evaluation.files import write_evaluation
 from recbole_enhance.experiment import validation
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.options.model_class import class_path, same_class
+from recbole_enhance.experiment.names import class_name
+from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.options.model_class import class_path, same_code
 from recbole_enhance.storage import resources
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
@@ -34,7 +37,7 @@ from recbole_enhance.training.trainer import EnhancedTrainer, make_trainer
 
 
 def run_recbole_enhance(
-    model: str | type | None = None,
+    model: str | type | Enhancer | None = None,
     dataset: str | None = None,
     config_file_list: Sequence[str | Path] | None = None,
     config_dict: Mapping[str, Any] | None = None,
@@ -44,7 +47,8 @@ def run_recbole_enhance(
     """Train a model, with or without a method on top, and report its test result.
 
     Args:
-        model: A method (``DVR``) or a RecBole model (``BPR``, or a class).
+        model: A method (``DVR``, or an :class:`~recbole_enhance.enhancer.base.Enhancer`) or a
+            RecBole model (``BPR``, or a class).
         dataset: Name of the dataset.
         config_file_list: YAML files of options.
         config_dict: Options.
@@ -59,11 +63,16 @@ def run_recbole_enhance(
         ValueError: If an option, the data or the training say no; no folder is left behind.
     """
     config = Config(model, dataset, config_file_list, config_dict, command_line)
-    return _run(config, RunFolder.create(config) if saved else None)
+    with config.naming_origins():
+        folder = RunFolder.create(config) if saved else None
+    return _run(config, folder)
 
 
 def resume_run(
-    run_dir: str | Path, quiet: bool = False, model_class: str | type | None = None
+    run_dir: str | Path,
+    quiet: bool = False,
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
 ) -> dict[str, Any]:
     """Continue a run that was stopped, or read the result of one that was not.
 
@@ -72,6 +81,7 @@ def resume_run(
         quiet: Print nothing but errors.
         model_class: The backbone, where it is a class of your own: the class or ``module:Class``.
             A run folder names it but imports nothing.
+        method: The method, where it is one of your own: the Enhancer or ``module:Name``.
 
     Returns:
         As :func:`run_recbole_enhance`.
@@ -86,7 +96,7 @@ def resume_run(
     try:
         if folder.finished:  # by a process that has just let go
             return _finished_result(folder)
-        return _run(_saved_config(folder, model_class, quiet=quiet), folder)
+        return _run(_saved_config(folder, model_class, method, quiet=quiet), folder)
     finally:
         folder.release()
 
@@ -94,7 +104,7 @@ def resume_run(
 def _finished_result(folder: RunFolder) -> dict[str, Any]:
     report = folder.read_json(METRICS)
     if not isinstance(report, dict) or not all(k in report for k in _RECBOLE_KEYS):
-        raise ValueError(f"resume={folder.path}: {METRICS} is not the report of a run")
+        raise OptionError("resume", folder.path, f"{METRICS} is not the report of a run")
     logger.info("%s is finished", folder.path)
     return {**{key: report[key] for key in _RECBOLE_KEYS}, "run_dir": str(folder.path)}
 
@@ -126,12 +136,17 @@ class Run(NamedTuple):
     trainer: EnhancedTrainer
 
 
-def load_run(run_dir: str | Path, model_class: str | type | None = None) -> Run:
+def load_run(
+    run_dir: str | Path,
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
+) -> Run:
     """Put a finished run together again, with its best parameters.
 
     Args:
         run_dir: Its folder.
         model_class: As in :func:`resume_run`.
+        method: As in :func:`resume_run`.
 
     Returns:
         The run; ``trainer.model`` is the model, ``trainer.evaluate(test_data)`` its test result.
@@ -141,7 +156,7 @@ def load_run(run_dir: str | Path, model_class: str | type | None = None) -> Run:
             are not those that it was made from.
     """
     folder = RunFolder.open(run_dir)
-    config = _saved_config(folder, model_class)
+    config = _saved_config(folder, model_class, method)
     folder.refuse_other_files(data_hashes(config))
     run = assemble(config)
     folder.refuse_other_rows(run.train_data._dataset.account.as_json())
@@ -156,17 +171,59 @@ def data_hashes(config: Config) -> dict[str, str]:
     return atomic.sha256(Path(config["data_path"]), config["dataset"], read)
 
 
-def _saved_config(folder: RunFolder, given: str | type | None = None, **options: Any) -> Config:
+def _saved_config(
+    folder: RunFolder,
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
+    **options: Any,
+) -> Config:
     """The settings in a run folder, which are data: what they name is not imported."""
-    option, recorded = folder.backbone()
-    if given is not None:
-        if not same_class(recorded, given):
-            told = given if isinstance(given, str) else class_path(given)
-            raise ValueError(f"{option}={told}: {folder.path} is a run of {recorded}")
-        options[option] = given
+    options.update(refuse_other_code(folder, model_class, method))
     config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
-    config.options[option] = config.options["backbone"] = recorded  # also if it has moved
+    # Also if what it names has moved.
+    config.options.update({"backbone": folder.named()["model"], **folder.named()})
     return config
+
+
+def refuse_other_code(
+    folder: RunFolder,
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
+) -> dict[str, Any]:
+    """What is handed over to a run, as its options ``model`` and ``backbone``.
+
+    Args:
+        folder: Of the run.
+        model_class: As in :func:`resume_run`.
+        method: As in :func:`resume_run`.
+
+    Raises:
+        OptionError: If the run is of something else.
+    """
+    named = folder.named()
+    given: dict[str, Any] = {"model": method} if method is not None else {}
+    if model_class is not None:
+        given["backbone" if "backbone" in named else "model"] = model_class
+    for option, thing in given.items():
+        name = recorded_name(thing) if isinstance(thing, Enhancer) else thing
+        name = class_name(name) if isinstance(name, type) else name
+        if not same_code(named[option], name):
+            told = class_path(thing) if isinstance(thing, type) else name
+            raise OptionError(option, told, f"{folder.path} is a run of {named[option]}")
+    return given
+
+
+def named_again(run_dir: str | Path, words: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of :func:`resume_run` and :func:`load_run` for what a command line names.
+
+    Args:
+        run_dir: Folder of the run.
+        words: ``model`` and ``backbone`` as on the command line, each ``module:Name``.
+    """
+    argument = {"model": "model_class", "backbone": "model_class"}
+    if "backbone" in RunFolder.open(run_dir).named():
+        argument["model"] = "method"
+    return {argument[option]: word for option, word in words.items()}
 
 
 def assemble(
@@ -187,29 +244,36 @@ def assemble(
     Raises:
         ValueError: If data or model cannot be built with these options.
     """
-    seconds = {} if seconds is None else seconds
     config["checkpoint_dir"] = str(folder.path) if folder else "."
-    with _timed(seconds, "data"), _said_as_one_line(f"dataset={config['dataset']}"):
+    with config.naming_origins():
+        return _assemble(config, folder, {} if seconds is None else seconds)
+
+
+def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float]) -> Run:
+    with _timed(seconds, "data"), _told_as_input_error(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
         if config.method and config.method.prepare:
             config.method.prepare(config, dataset)
-        validation.refuse_bad_k(config.options, dataset.item_num - 1)
+        validation.refuse_bad_k(config.final_config_dict, dataset.item_num - 1)
         loaders = prepare_data(config, dataset)
-    with _timed(seconds, "model"), _said_as_one_line(f"model={config['model']}"):
+    with _timed(seconds, "model"), _told_as_input_error(f"model={config['model']}"):
         init_seed(config["seed"], config["reproducibility"])
         wrap = config.method.wrap if config.method else None
         model_class = wrap(config.model_class) if wrap else config.model_class
         model = model_class(config, loaders[0]._dataset).to(config["device"])
     train_data, valid_data, test_data = loaders
-    with _said_as_one_line("log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"):
+    with _told_as_input_error(
+        "log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"
+    ):
         trainer = make_trainer(config, model, folder)
     return Run(config, train_data, valid_data, test_data, trainer)
 
 
 def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
     """Run, and leave either a folder that tells the story or none at all."""
-    with _clean_up(folder, config), folder.logging() if folder else contextlib.nullcontext():
+    logging = folder.logging() if folder else contextlib.nullcontext()
+    with _clean_up(folder, config), logging, config.naming_origins():
         seconds: dict[str, float] = {}
         stopped_before = folder is not None and (folder.path / ENVIRONMENT).is_file()
         if folder:
@@ -268,14 +332,15 @@ def validate(
         ValueError: If the options, the data or the training say no.
     """
     _, train_data, valid_data, _, trainer = assemble(config)
-    if not valid_data:
-        raise ValueError(f"eval_args.split={config['eval_args']['split']}: no validation data")
-    score, result = trainer.fit(
-        train_data, valid_data, show_progress=False, callback_fn=callback_fn
-    )
-    if result is None:  # eval_step says that no epoch is evaluated: the last one is the model
-        result = trainer.evaluate(valid_data)
-        score = calculate_valid_score(result, trainer.valid_metric)
+    with config.naming_origins():
+        if not valid_data:
+            raise OptionError("eval_args.split", config["eval_args"]["split"], "no validation data")
+        score, result = trainer.fit(
+            train_data, valid_data, show_progress=False, callback_fn=callback_fn
+        )
+        if result is None:  # eval_step says that no epoch is evaluated: the last one is the model
+            result = trainer.evaluate(valid_data)
+            score = calculate_valid_score(result, trainer.valid_metric)
     return {
         "best_valid_score": float(score),
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -311,6 +376,8 @@ def _report(
 @contextlib.contextmanager
 def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
     resume = f"--resume={folder.path}" if folder else ""
+    if config.own_method:
+        resume += f" --model={config.own_method}"
     if config.own_class:
         resume += " --{}={}".format(*config.own_class)
     try:
@@ -331,29 +398,24 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
             folder.release()
 
 
-_NAMES_SOMETHING = re.compile(r"[^\s:=]+[:=]")  # an option or a file
-
-
 @contextlib.contextmanager
-def _said_as_one_line(what: str) -> Iterator[None]:
+def _told_as_input_error(what: str) -> Iterator[None]:
     """Turn the many types that RecBole fails with on odd options or data into ours.
 
     Args:
-        what: An option, named where the error names none.
+        what: The option or the part that is being built, for the message.
     """
     try:
         yield
-    except OSError:
+    except (InputError, OSError):
         raise
     except ValueError as error:
-        if type(error) is not ValueError or _NAMES_SOMETHING.match(str(error)):
-            raise
-        raise ValueError(f"{what}: {error}") from error
+        raise InputError(f"{what}: {error}") from error
     except Exception as error:
         if out_of_memory(error):  # says nothing against the options or the data
             raise
         kind = type(error).__name__
-        raise ValueError(f"{what} cannot be built with these options: {kind}: {error}") from error
+        raise InputError(f"{what} cannot be built with these options: {kind}: {error}") from error
 
 
 @contextlib.contextmanager

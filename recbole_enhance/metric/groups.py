@@ -10,7 +10,6 @@ from recbole_enhance.metric import base, exposure, fairness, ranking
 from recbole_enhance.metric.base import POSITIVES, ListMetric
 from recbole_enhance.options.errors import OptionError
 
-LINKS = ("sigmoid", "identity")
 _POPULARITY_GROUPS = 2  # head and tail
 _SCORES = (
     "rec.users",

@@ -10,9 +10,10 @@ features that takes it off the user's list.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -20,21 +21,51 @@ from recbole_enhance.model.counterfactual import Search, random_start, search
 from recbole_enhance.model.feature_aware import (
     Explanation,
     FeatureAwareRecommender,
+    FeatureOptions,
     ranked,
 )
-from recbole_enhance.options.read import WHOLE, refuse_out_of_range, whole
+from recbole_enhance.options.recbole import Above0, LearningRate, Mapped, NotBelow0
+from recbole_enhance.options.schema import Count, NotNegative, Positive, Rule
+
+
+class CEROptions(FeatureOptions):
+    """Options of CER; defaults are in its YAML."""
+
+    mlp_hidden_size: Annotated[
+        list[Count], Field(min_length=1), Rule(*["a list of whole numbers above 0"] * 2)
+    ] = Field(description="Hidden layers of the MLP over [X_u; Y_i]; the authors' are [1024, 256].")
+    cf_steps: Count = Field(description="Steps of the counterfactual search.")
+    cf_learning_rate: Positive = Field(
+        description="Its step size; 150 x 0.05 is as long a way as the authors' 1000 x 0.01."
+    )
+    cf_lambda: Positive = Field(
+        description="Weight of the hinge that wants the item below the margin."
+    )
+    cf_gamma: NotNegative = Field(description="Weight of the L1 norm of the change.")
+    cf_alpha: NotNegative = Field(description="How far below the margin.")
+    cf_threshold: NotNegative = Field(
+        description="A feature is part of the explanation if it changes by more."
+    )
+    train_neg_sample_args: Mapped = Field(description="Two negatives for each positive.")
+    learning_rate: LearningRate = Field(description="Learning rate.")
+    train_batch_size: Above0 = Field(description="Batch size.")
+    epochs: NotBelow0 = Field(description="Number of epochs.")
+    normalize_all: bool = Field(
+        description="RecBole scales ml-100k's ratings to [0, 1]; here they keep their meaning."
+    )
 
 
 class CER(FeatureAwareRecommender):
     r"""Scores :math:`s(u, i) = \sigma(\mathrm{MLP}([X_u ; Y_i]))`, without ids or embeddings."""
+
+    options = CEROptions
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
         self.LABEL = config["LABEL_FIELD"]
         sizes = config["mlp_hidden_size"]
         self.threshold = config["cf_threshold"]
-        self.user_mask = config["cf_user_mask"]
-        self.chunk = config["cf_chunk"]
+        self.chunk = 2048  # pairs searched at once
         self.settings = Search(
             config["cf_steps"],
             config["cf_learning_rate"],
@@ -55,15 +86,6 @@ class CER(FeatureAwareRecommender):
         bound = (2 * self.n_features) ** -0.5
         for parameter in (*self.user_layer.parameters(), *self.item_layer.parameters()):
             nn.init.uniform_(parameter, -bound, bound)
-
-    @classmethod
-    def check_options(cls, config: Any) -> None:
-        """Refuse options that cannot work, before any data are read."""
-        super().check_options(config)
-        sizes = config["mlp_hidden_size"]
-        if not isinstance(sizes, list) or not sizes or not all(map(whole, sizes)):
-            raise ValueError(f"mlp_hidden_size={sizes}: a list of whole numbers above 0")
-        refuse_out_of_range(config, _ALLOWED)
 
     @property
     def _cells_per_pair(self) -> int:
@@ -119,7 +141,6 @@ class CER(FeatureAwareRecommender):
         """Features whose weakening takes the item off the list, most weakened first."""
         y = self.item_features(item) if item_features is None else item_features
         allowed = self.user_feature_matrix[user] > 0
-        allowed = allowed if self.user_mask else torch.ones_like(allowed)
         start = random_start(len(user), self.n_features, self.feature_scale, seed, y.device)
         parts = []
         for rows in torch.arange(len(user), device=y.device).split(self.chunk):
@@ -140,14 +161,3 @@ class CER(FeatureAwareRecommender):
         mask = torch.where(mask.any(1, keepdim=True), mask, largest & (delta < 0))
         mask &= found.unsqueeze(1)
         return Explanation(ranked(-delta, mask), -delta, mask, mask.any(1))
-
-
-_ALLOWED = {
-    "cf_steps": WHOLE,
-    "cf_chunk": WHOLE,
-    "cf_learning_rate": (lambda x: x > 0, "above 0"),
-    "cf_lambda": (lambda x: x > 0, "above 0"),
-    "cf_gamma": (lambda x: x >= 0, "at least 0"),
-    "cf_alpha": (lambda x: x >= 0, "at least 0"),
-    "cf_threshold": (lambda x: x >= 0, "at least 0"),
-}

@@ -14,15 +14,19 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from recbole_enhance.model.feature_aware import (
     Explanation,
     FeatureAwareRecommender,
+    FeatureOptions,
     ranked,
 )
-from recbole_enhance.options.read import WHOLE, refuse_out_of_range
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.recbole import Above0, LearningRate, Mapped, NotBelow0
+from recbole_enhance.options.schema import Count, NotNegative, Share
 
 
 def masked_mean_square(error: Tensor, mask: Tensor) -> Tensor:
@@ -36,12 +40,39 @@ def masked_mean_square(error: Tensor, mask: Tensor) -> Tensor:
     return (error.square() * mask).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
+class EFMOptions(FeatureOptions):
+    """Options of EFM; defaults are in its YAML."""
+
+    efm_explicit: Count = Field(description="r, factors that explain features too.")
+    efm_latent: Count = Field(description="r', factors of the ratings only.")
+    efm_cared: Count = Field(description="k, features that a user is taken to care for.")
+    efm_alpha: Share = Field(description="Weight of the features in the ranking score.")
+    efm_lambda_x: NotNegative = Field(description="Weight of the fit of X.")
+    efm_lambda_y: NotNegative = Field(description="Weight of the fit of Y.")
+    efm_lambda_u: NotNegative = Field(description="L2 on the explicit factors of users and items.")
+    efm_lambda_h: NotNegative = Field(description="L2 on the latent factors.")
+    efm_lambda_v: NotNegative = Field(description="L2 on the factors of features.")
+    train_neg_sample_args: Mapped = Field(description="No negatives: EFM fits observed ratings.")
+    learning_rate: LearningRate = Field(description="Learning rate.")
+    train_batch_size: Above0 = Field(description="Batch size.")
+    epochs: NotBelow0 = Field(description="Number of epochs.")
+    eval_step: NotBelow0 = Field(
+        description="No validation: the last epoch is the model. Lists are best while factors "
+        "are young, and explanations bad."
+    )
+    normalize_all: bool = Field(
+        description="RecBole scales ml-100k's ratings to [0, 1]; here they keep their meaning."
+    )
+
+
 class EFM(FeatureAwareRecommender):
     r"""Non-negative factors with :math:`\hat A = U_1 U_2^T + H_1 H_2^T`, X̂ = U₁Vᵀ, Ŷ = U₂Vᵀ.
 
     Differs from the paper: gradient descent on softplus of free parameters, not multiplicative
     updates; so batches, any optimiser, and adversarial training work.
     """
+
+    options = EFMOptions
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -53,7 +84,9 @@ class EFM(FeatureAwareRecommender):
         self.lambda_u, self.lambda_h = config["efm_lambda_u"], config["efm_lambda_h"]
         self.lambda_v = config["efm_lambda_v"]
         if self.RATING not in dataset.inter_feat.columns:
-            raise ValueError(f"model=EFM: needs ratings: {self.RATING} is not in load_col.inter")
+            raise OptionError(
+                "model", "EFM", f"needs ratings: {self.RATING} is not in load_col.inter"
+            )
 
         self.user_explicit = nn.Embedding(self.n_users, r)  # U_1
         self.item_explicit = nn.Embedding(self.n_items, r)  # U_2
@@ -68,13 +101,12 @@ class EFM(FeatureAwareRecommender):
     @classmethod
     def check_options(cls, config: Any) -> None:
         """Refuse options that cannot work, before any data are read."""
-        super().check_options(config)
-        refuse_out_of_range(config, _ALLOWED)
         columns = config["load_col"] and config["load_col"]["inter"]
         if columns and columns != "*" and config["RATING_FIELD"] not in columns:
-            raise ValueError(
-                f"model=EFM: needs ratings: RATING_FIELD={config['RATING_FIELD']} "
-                "is not in load_col.inter"
+            raise OptionError(
+                "model",
+                "EFM",
+                f"needs ratings: RATING_FIELD={config['RATING_FIELD']} is not in load_col.inter",
             )
 
     @property
@@ -163,16 +195,3 @@ class EFM(FeatureAwareRecommender):
         if progress is not None:
             progress(len(user))
         return Explanation(ranked(quality, mask), quality, mask, mask.any(1))
-
-
-def _at_least_0(x: float) -> bool:
-    return x >= 0
-
-
-_ALLOWED = {
-    "efm_explicit": WHOLE,
-    "efm_latent": WHOLE,
-    "efm_cared": WHOLE,
-    **{f"efm_lambda_{name}": (_at_least_0, "at least 0") for name in "xyuhv"},
-    "efm_alpha": (lambda x: 0 <= x <= 1, "at least 0 and at most 1"),
-}

@@ -1,9 +1,10 @@
 """Recommenders that know features of items and explain by them: one small interface."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import Tensor
@@ -13,6 +14,7 @@ from recbole_enhance.data.mentions import (
     item_feature_matrix,
     user_feature_matrix,
 )
+from recbole_enhance.options.schema import Options, Rule, Text
 
 
 class Explanation(NamedTuple):
@@ -49,6 +51,35 @@ def ranked(weight: Tensor, mask: Tensor) -> Tensor:
     return order.masked_fill(~mask.gather(1, order), -1)
 
 
+class FeatureOptions(Options):
+    """Options of a model that knows features; defaults are in the model's YAML."""
+
+    feature_scale: Annotated[float, Field(gt=1)] = Field(
+        description="N: X and Y are 0 or in [1, N]."
+    )
+    feature_source: Annotated[
+        Literal["auto", "interaction", "item_attribute"],
+        Rule("one of auto, interaction, item_attribute"),
+    ] = Field(
+        description="'interaction' (feature_field and sentiment_field), 'item_attribute' "
+        "(item_feature_field), or 'auto': the first of the two that the data have."
+    )
+    feature_field: Text | None = Field(
+        description="Interaction column of the features mentioned, token_seq."
+    )
+    sentiment_field: Text | None = Field(
+        description="Interaction column of their sentiments, 1 or -1, float_seq."
+    )
+    item_feature_field: Text | None = Field(
+        description="Item column that stands in where nobody wrote reviews; ~ takes "
+        "item_category_field."
+    )
+    feature_min_rating: float = Field(
+        description="Under 'item_attribute', ratings from here on speak well of the item's "
+        "features, others ill."
+    )
+
+
 class FeatureAwareRecommender(GeneralRecommender):
     """A general recommender over the matrices X (users, features) and Y (items, features).
 
@@ -70,12 +101,6 @@ class FeatureAwareRecommender(GeneralRecommender):
         y = item_feature_matrix(dataset.mentions, self.n_items, *shape)
         self.register_buffer("user_feature_matrix", x, persistent=False)
         self.register_buffer("item_feature_matrix", y, persistent=False)
-
-    @classmethod
-    def check_options(cls, config: Any) -> None:
-        """Refuse options that cannot work, before any data are read."""
-        if not config["feature_scale"] > 1:
-            raise ValueError(f"feature_scale={config['feature_scale']}: must be above 1")
 
     def item_features(self, item: Tensor) -> Tensor:
         """Rows of Y for items of any shape. Shape: ``(*item.shape, F)``."""

@@ -11,6 +11,7 @@ docs/models.md lists what is ours.
 from typing import Any
 
 import torch
+from pydantic import Field
 from recbole.model.init import xavier_uniform_initialization
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
@@ -21,12 +22,11 @@ from recbole_enhance.model.tables import (
     TableRecommender,
     Tables,
     mean_square,
-    not_negative,
-    rate,
     refuse_too_many,
     triplet,
 )
-from recbole_enhance.options.read import WHOLE, refuse_out_of_range
+from recbole_enhance.options.recbole import Above0
+from recbole_enhance.options.schema import Count, NotNegative, Options, Rate
 
 
 class Side(nn.Module):
@@ -81,8 +81,28 @@ class Side(nn.Module):
         return convolved + z + torch.tanh(self.skip(ego))
 
 
+class MultiGCCFOptions(Options):
+    """Options of MultiGCCF; defaults are in its YAML."""
+
+    embedding_size: Above0 = Field(description="Length of a row.")
+    multigccf_layers: Count = Field(
+        description="Layers of the convolution over the graph of users and items."
+    )
+    multigccf_neighbours: Count = Field(
+        description="Most similar users of a user, and items of an item, by the cosine of their "
+        "training interactions."
+    )
+    multigccf_dropout: Rate = Field(description="Dropout of the messages.")
+    multigccf_reg_weight: NotNegative = Field(
+        description="lambda, L2 of the weights and of the batch's embeddings."
+    )
+    multigccf_output_weight: NotNegative = Field(description="beta, L2 of the batch's fused rows.")
+
+
 class MultiGCCF(TableRecommender):
     """Dot products of fused rows; graphs from training rows only, no neighbours sampled."""
+
+    options = MultiGCCFOptions
 
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)
@@ -101,11 +121,6 @@ class MultiGCCF(TableRecommender):
         self.user_similar = similarity_graph(matrix, k).to(self.device)
         self.item_similar = similarity_graph(matrix.T.tocsr(), k).to(self.device)
         self.apply(xavier_uniform_initialization)
-
-    @classmethod
-    def check_options(cls, config: Any) -> None:
-        """Refuse options that cannot work, before any data are read."""
-        refuse_out_of_range(config, _ALLOWED)
 
     def enhancer_tables(self) -> Tables:
         """The fused rows e*."""
@@ -147,16 +162,3 @@ class MultiGCCF(TableRecommender):
         if self.output_weight:
             loss = loss + self.output_weight * mean_square(*rows)
         return loss
-
-
-_ALLOWED = {
-    **dict.fromkeys(
-        ("embedding_size", "multigccf_layers", "multigccf_neighbours"),
-        WHOLE,
-    ),
-    "multigccf_dropout": (rate, "a number of at least 0 and below 1"),
-    **dict.fromkeys(
-        ("multigccf_reg_weight", "multigccf_output_weight"),
-        (not_negative, "a number of at least 0"),
-    ),
-}

@@ -10,18 +10,20 @@ A user is described by similarities to prototypes of users, an item by those to 
 docs/models.md lists what differs from the paper.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize, softplus
 
-from recbole_enhance.data.negatives import DISTRIBUTIONS, NegativeSampler
-from recbole_enhance.model.tables import TableRecommender, Tables, not_negative, triplet
-from recbole_enhance.options.read import WHOLE, one_of, refuse_out_of_range
+from recbole_enhance.data.negatives import NegativeSampler
+from recbole_enhance.model.tables import TableRecommender, Tables, triplet
+from recbole_enhance.options.recbole import Above0, LearningRate
+from recbole_enhance.options.recbole import NotNegative as WeightDecay
+from recbole_enhance.options.schema import Count, NotNegative, Options
 
-VARIANTS, LOSSES = ("ui", "u", "i"), ("bpr", "bce", "sampled_softmax")
 _POPULARITY_EXPONENT = 0.75  # the authors'
 
 
@@ -105,6 +107,53 @@ def sampled_softmax(positive: Tensor, negatives: Tensor) -> Tensor:
     return (torch.cat([positive.unsqueeze(0), negatives]).logsumexp(0) - positive).mean()
 
 
+class ProtoMFOptions(Options):
+    """Options of ProtoMF; defaults are in its YAML."""
+
+    embedding_size: Above0 = Field(description="d, length of the base rows of users and items.")
+    protomf_variant: Literal["ui", "u", "i"] = Field(
+        description="'ui' (prototypes of users and of items), 'u' or 'i' (one side, the other "
+        "side's rows are free)."
+    )
+    protomf_user_prototypes: Count = Field(
+        description="L_u, prototypes of users; the authors tune 10 to 100."
+    )
+    protomf_item_prototypes: Count = Field(
+        description="L_t, prototypes of items; the authors tune 10 to 100."
+    )
+    protomf_loss: Literal["bpr", "bce", "sampled_softmax"] = Field(
+        description="Loss of recommendation; the authors tune which. Only bpr has one loss per "
+        "sample, which DVR weighs."
+    )
+    protomf_negatives: Count = Field(
+        description="Negatives per positive under bce and sampled_softmax: the batch's own, and "
+        "the others drawn by the model."
+    )
+    protomf_negative_distribution: Literal["uniform", "popularity"] = Field(
+        description="How the model draws them; popularity is to the power 0.75."
+    )
+    protomf_user_proto_weight: NotNegative = Field(
+        description="lambda_1: wants each prototype near a user of the batch; the authors tune "
+        "0.001 to 10."
+    )
+    protomf_user_batch_weight: NotNegative = Field(
+        description="lambda_2: wants each user of the batch near a prototype."
+    )
+    protomf_item_proto_weight: NotNegative = Field(
+        description="lambda_3: wants each prototype near an item of the batch."
+    )
+    protomf_item_batch_weight: NotNegative = Field(
+        description="lambda_4: wants each item of the batch near a prototype."
+    )
+    learning_rate: LearningRate = Field(
+        description="Learning rate; the authors tune 0.0001 to 0.1."
+    )
+    weight_decay: WeightDecay = Field(
+        description="L2 of the optimiser, without which rows that start at length 8 turn "
+        "slowly; the authors tune 0.0001 to 0.01."
+    )
+
+
 class ProtoMF(TableRecommender):
     r"""UI-ProtoMF, and its halves U-ProtoMF and I-ProtoMF.
 
@@ -114,6 +163,8 @@ class ProtoMF(TableRecommender):
     with :math:`u^*`, :math:`t^*` the similarities to the prototypes; the tables of u and t are
     shared by both terms. U-ProtoMF is :math:`u^{*T} t` with t free, I-ProtoMF its mirror image.
     """
+
+    options = ProtoMFOptions
 
     sampler: NegativeSampler | None
 
@@ -155,11 +206,6 @@ class ProtoMF(TableRecommender):
             # The state, not the generator: this is copied, saved and loaded with the model.
             state = torch.Generator().manual_seed(config["seed"]).get_state()
             self.register_buffer("negatives_state", state)
-
-    @classmethod
-    def check_options(cls, config: Any) -> None:
-        """Refuse options that cannot work, before any data are read."""
-        refuse_out_of_range(config, _ALLOWED)
 
     def enhancer_tables(self) -> Tables:
         """The base tables u and t, before prototypes."""
@@ -229,17 +275,3 @@ def _regularizers(table: Tensor, rows: Tensor, weights: Any) -> Tensor:
     return of_prototypes * prototype_regularizer(similarity) + of_batch * batch_regularizer(
         similarity, times
     )
-
-
-_ALLOWED = {
-    "protomf_variant": one_of(VARIANTS),
-    "protomf_loss": one_of(LOSSES),
-    "protomf_negative_distribution": one_of(DISTRIBUTIONS),
-    **{f"protomf_{name}": WHOLE for name in ("user_prototypes", "item_prototypes", "negatives")},
-    **{
-        f"protomf_{side}_{of}_weight": (not_negative, "a number of at least 0")
-        for side in ("user", "item")
-        for of in ("proto", "batch")
-    },
-    "embedding_size": WHOLE,
-}

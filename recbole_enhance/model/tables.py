@@ -7,6 +7,8 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 from torch import Tensor
 
+from recbole_enhance.options.errors import OptionError
+
 Tables = tuple[Tensor, Tensor]
 
 
@@ -123,14 +125,4 @@ def refuse_too_many(key: str, k: int, model: Any) -> None:
     """
     for side, n in (("users", model.n_users - 1), ("items", model.n_items - 1)):
         if k > n:
-            raise ValueError(f"{key}={k}: more than the {n} {side}")
-
-
-def not_negative(value: Any) -> bool:
-    """Whether a value is a number of at least 0."""
-    return type(value) in (int, float) and value >= 0
-
-
-def rate(value: Any) -> bool:
-    """Whether a value is a share that leaves something: at least 0 and below 1."""
-    return not_negative(value) and value < 1
+            raise OptionError(key, k, f"more than the {n} {side}")

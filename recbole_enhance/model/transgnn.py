@@ -11,9 +11,10 @@ In the released code attention runs over sequences of length 1: no user's row re
 to it, as the paper's text says. docs/models.md lists what differs.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from recbole.model.init import xavier_uniform_initialization
 from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
@@ -24,14 +25,13 @@ from recbole_enhance.model.tables import (
     TableRecommender,
     Tables,
     mean_square,
-    not_negative,
-    rate,
     refuse_too_many,
     triplet,
 )
-from recbole_enhance.options.read import WHOLE, one_of, refuse_out_of_range
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.recbole import Above0
+from recbole_enhance.options.schema import Count, NotNegative, Options, Rate
 
-VARIANTS = ("released", "sampled")
 _CELLS = 2**24  # similarities at once: 64 MB
 _GAMMA = 1e-6  # inside the logarithm of the authors' loss
 
@@ -128,11 +128,35 @@ class EncoderLayer(nn.Module):
         return linear(x, weight, bias).view(-1, *self.shape)
 
 
+class TransGNNOptions(Options):
+    """Options of TransGNN; defaults are in its YAML."""
+
+    embedding_size: Above0 = Field(description="Length of a row; 32 in the authors' code.")
+    transgnn_variant: Literal["released", "sampled"] = Field(
+        description="'released' (the authors' code, where attention sees one node), 'sampled' "
+        "(over the most similar nodes of the same kind)."
+    )
+    transgnn_blocks: Count = Field(description="Convolutions, each followed by an encoder layer.")
+    transgnn_heads: Count = Field(description="Attention heads; must divide embedding_size.")
+    transgnn_neighbours: Count = Field(
+        description="Under 'sampled', nodes that a node attends to, itself among them; chosen "
+        "anew before each epoch."
+    )
+    transgnn_dropout: Rate = Field(
+        description="Dropout of the encoder layers; 0.5 in the authors' code."
+    )
+    transgnn_reg_weight: NotNegative = Field(
+        description="Weight of the squared length of the batch's embeddings; the authors have none."
+    )
+
+
 class TransGNN(TableRecommender):
     r"""Blocks :math:`M = \hat A E_{k-1}, \; E_k = M + \mathrm{Enc}(M)`, with one encoder per side.
 
     The tables are :math:`\sum_k E_k`, k = 0 .. blocks.
     """
+
+    options = TransGNNOptions
 
     user_among: Tensor
     item_among: Tensor
@@ -163,10 +187,9 @@ class TransGNN(TableRecommender):
     @classmethod
     def check_options(cls, config: Any) -> None:
         """Refuse options that cannot work, before any data are read."""
-        refuse_out_of_range(config, _ALLOWED)
         d, heads = config["embedding_size"], config["transgnn_heads"]
         if d % heads:
-            raise ValueError(f"transgnn_heads={heads}: must divide embedding_size={d}")
+            raise OptionError("transgnn_heads", heads, f"must divide embedding_size={d}")
 
     @torch.no_grad()
     def begin_epoch(self) -> None:
@@ -214,14 +237,3 @@ class TransGNN(TableRecommender):
             ego = self.user_embedding(user), *map(self.item_embedding, (positive, negative))
             loss = loss + self.reg_weight * mean_square(*ego)
         return loss
-
-
-_ALLOWED = {
-    "transgnn_variant": one_of(VARIANTS),
-    **dict.fromkeys(
-        ("embedding_size", "transgnn_blocks", "transgnn_heads", "transgnn_neighbours"),
-        WHOLE,
-    ),
-    "transgnn_dropout": (rate, "a number of at least 0 and below 1"),
-    "transgnn_reg_weight": (not_negative, "a number of at least 0"),
-}

@@ -4,7 +4,6 @@ Each is a ``ValueError`` whose text is one line. The command line prints that li
 status 2; whatever else is raised is a fault of the program.
 """
 
-from pathlib import Path
 from typing import Any
 
 
@@ -32,7 +31,10 @@ class OptionError(InputError):
 
     def __str__(self) -> str:
         where = f" ({self.origin})" if self.origin else ""
-        return f"{self.option}={self.value}: {self.allowed}{where}"
+        shown = self.value
+        if isinstance(shown, str) and not shown.isprintable():
+            shown = repr(shown)
+        return f"{self.option}={shown}: {self.allowed}{where}"
 
 
 class UnknownOptionError(InputError):
@@ -41,18 +43,23 @@ class UnknownOptionError(InputError):
     Args:
         option: Its name.
         problem: What is wrong with it.
+        origin: Where it was said; None if that does not matter.
+        hint: What follows, as ``; did you mean epochs?``.
 
     Example:
-        >>> print(UnknownOptionError("learnng_rate", "unknown option"))
-        learnng_rate: unknown option
+        >>> print(UnknownOptionError("learnng_rate", "unknown option", "command line"))
+        learnng_rate: unknown option (command line)
     """
 
-    def __init__(self, option: str, problem: str) -> None:
-        super().__init__(option, problem)
-        self.option, self.problem = option, problem
+    def __init__(
+        self, option: str, problem: str, origin: str | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(option, problem, origin, hint)
+        self.option, self.problem, self.origin, self.hint = option, problem, origin, hint
 
     def __str__(self) -> str:
-        return f"{self.option}: {self.problem}"
+        where = f" ({self.origin})" if self.origin else ""
+        return f"{self.option}: {self.problem}{where}{self.hint}"
 
 
 class DataError(InputError):
@@ -72,7 +79,7 @@ class DataError(InputError):
 
     def __init__(
         self,
-        path: Path | str,
+        path: Any,
         problem: str,
         line: int | None = None,
         column: str | None = None,
@@ -101,7 +108,7 @@ class RunFolderError(InputError):
         runs/x/metrics.json: not JSON
     """
 
-    def __init__(self, path: Path | str, problem: str) -> None:
+    def __init__(self, path: Any, problem: str) -> None:
         super().__init__(path, problem)
         self.path, self.problem = path, problem
 

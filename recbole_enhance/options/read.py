@@ -3,13 +3,13 @@
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 
-# Option -> whether a value holds, and what must be, in words.
-Allowed = Mapping[str, tuple[Callable[[Any], bool], str]]
+from recbole_enhance.options.errors import InputError, OptionError
+
 Layer = tuple[str, Mapping[str, Any]]  # where the options stand, and the options
 
 # Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
@@ -26,6 +26,8 @@ _TEXT = (
     "field_separator",
     "seq_separator",
 )
+_COLUMNS = ("load_col", "unload_col")  # suffix of a file -> list of columns
+_YES_NO = ("true", "false", "yes", "no", "on", "off")
 _INTERVAL = re.compile(r"^[\[(][^,\[\]()]*,[^,\[\]()]*[\])]$")  # RecBole's "[5,inf)"
 
 
@@ -80,7 +82,7 @@ def parse_value(key: str, text: str) -> Any:
     try:
         return _load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ValueError(f"{key}={text[:80]}: not a YAML value") from error
+        raise OptionError(key, text[:80], "not a YAML value") from error
 
 
 def read_option(key: str, text: str) -> Any:
@@ -112,7 +114,7 @@ def parse_flag(key: str, text: str) -> bool:
         text: YAML: ``true``, ``yes``, ``on`` and their opposites, whatever the case.
 
     Raises:
-        ValueError: If it is neither.
+        OptionError: If it is neither.
 
     Example:
         >>> parse_flag("quiet", "yes"), parse_flag("quiet", "False")
@@ -120,7 +122,7 @@ def parse_flag(key: str, text: str) -> bool:
     """
     value = parse_value(key, text)
     if not isinstance(value, bool):
-        raise ValueError(f"{key}={text}: true or false is expected")
+        raise OptionError(key, text, "true or false is expected")
     return value
 
 
@@ -137,44 +139,84 @@ def load_yaml(path: Any) -> dict[str, Any]:
         with open(path, encoding="utf-8") as file:
             content = _load(file)
     except FileNotFoundError:
-        raise ValueError(f"config file {path} does not exist") from None
+        raise InputError(f"config file {path} does not exist") from None
     except (yaml.YAMLError, RecursionError, ValueError, OSError) as error:
-        raise ValueError(f"config file {path}: {' '.join(str(error).split())}") from error
+        raise InputError(f"config file {path}: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ValueError(f"config file {path}: a mapping of options is expected")
+        raise InputError(f"config file {path}: a mapping of options is expected")
     return content
 
 
-def parse_argv(argv: Sequence[str]) -> dict[str, str]:
-    """Split ``--key=value``, ``--key value`` and bare ``--flag`` (true) into a mapping.
+def split_words(
+    argv: Sequence[str], flags: Collection[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """Part the words of a command line: ``--key=value``, ``--key value``, bare ``--key``, others.
 
     Args:
-        argv: The words after the verb.
+        argv: The words.
+        flags: Options that say yes or no: only such a word after them is their value.
+
+    Returns:
+        The words that belong to no option, and the options as text; a bare one is ``true``.
 
     Raises:
-        ValueError: If a word belongs to no option or an option stands twice with other values.
+        InputError: If an option has no name, or stands twice with different values.
+
+    Example:
+        >>> split_words(["--quiet", "runs/a", "--topk", "5", "--users=u1,u2"], ["quiet"])
+        (['runs/a'], {'quiet': 'true', 'topk': '5', 'users': 'u1,u2'})
+    """
+    places: list[str] = []
+    options: dict[str, str] = {}
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("-"):
+            places.append(word)
+            continue
+        key, equals, value = word[2:].partition("=")
+        if not word.startswith("--") or word == "--":
+            raise InputError(f"{word!r} is no option: write --key=value or --key value")
+        if not all(key.split(".")):
+            raise InputError(f"{word!r} is no option: the name is missing")
+        if not equals:
+            follows = bool(words) and not words[0].startswith("--")
+            follows = follows and (key not in flags or words[0].lower() in _YES_NO)
+            value = words.pop(0) if follows else "true"
+        if options.get(key, value) != value:
+            raise InputError(f"--{key} is given twice: {options[key]} and {value}")
+        options[key] = value
+    return places, options
+
+
+def parse_argv(argv: Sequence[str]) -> dict[str, str]:
+    """Read words that are all options, see :func:`split_words`.
+
+    Raises:
+        InputError: As there, and if a word belongs to no option.
 
     Example:
         >>> parse_argv(["--epochs=3", "--model", "BPR", "--quiet"])
         {'epochs': '3', 'model': 'BPR', 'quiet': 'true'}
     """
-    options: dict[str, str] = {}
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--") or word == "--":
-            raise ValueError(f"{word!r} is no option: write --key=value or --key value")
-        key, equals, value = word[2:].partition("=")
-        if not all(key.split(".")):
-            raise ValueError(f"{word!r} is no option: the name is missing")
-        if not equals:
-            value = words.pop(0) if words and not words[0].startswith("--") else "true"
-        if options.get(key, value) != value:
-            raise ValueError(f"--{key} is given twice: {options[key]} and {value}")
-        options[key] = value
+    places, options = split_words(argv)
+    for word in places:
+        raise InputError(f"{word!r} is no option: write --key=value or --key value")
     return options
+
+
+def split_list(text: str) -> list[str]:
+    """Read a list given as text, in brackets or not.
+
+    Example:
+        >>> split_list("a, b"), split_list("[a,b]"), split_list("a")
+        (['a', 'b'], ['a', 'b'], ['a'])
+    """
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 class Dotted(dict[str, Any]):
@@ -201,9 +243,9 @@ def nest(options: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             node = node.setdefault(parent, Dotted())
             if not isinstance(node, dict):
-                raise ValueError(f"{dotted}: {parent} is given as a value too")
+                raise InputError(f"{dotted}: {parent} is given as a value too")
         if isinstance(node.get(leaf), dict):
-            raise ValueError(f"{dotted}: given as a value and as a mapping")
+            raise InputError(f"{dotted}: given as a value and as a mapping")
         node[leaf] = value
     return nested
 
@@ -287,14 +329,42 @@ def split_files(options: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
     """Part the names of files, ``config_files`` as text or a list, from the options.
 
     Example:
-        >>> split_files({"config_files": "a.yaml, b.yaml", "model": "BPR"})
+        >>> split_files({"config_files": "[a.yaml, b.yaml]", "model": "BPR"})
         (['a.yaml', 'b.yaml'], {'model': 'BPR'})
+        >>> split_files({"config_files": "a.yaml b.yaml"})[0]  # as RecBole takes them
+        ['a.yaml', 'b.yaml']
     """
     rest = dict(options)
     files = rest.pop("config_files", None) or []
     if isinstance(files, str):
-        files = files.replace(",", " ").split()
+        files = split_list(files if "," in files else ",".join(files.split()))
     return [str(name) for name in files], rest
+
+
+def with_lists(
+    options: Mapping[str, Any], defaults: Mapping[str, Any], lists: Collection[str] = ()
+) -> dict[str, Any]:
+    """Read text such as ``a,b`` as a list where an option is one.
+
+    Args:
+        options: Those of the user, which keep their kind of mapping.
+        defaults: What they lie over: an option whose default is a list is one.
+        lists: Options that are lists whatever their default. Any other text stays text.
+
+    Example:
+        >>> with_lists({"topk": "5,10", "gpu_id": "0,1"}, {"topk": [10], "gpu_id": "0"})
+        {'topk': [5, 10], 'gpu_id': '0,1'}
+    """
+    read: dict[str, Any] = Dotted(options) if isinstance(options, Dotted) else dict(options)
+    for key, value in options.items():
+        default = [] if key in lists else defaults.get(key)
+        if key in _COLUMNS and isinstance(value, Mapping):
+            default = {suffix: [] for suffix in value}
+        if isinstance(value, str) and "," in value and isinstance(default, list):
+            read[key] = parse_value(key, f"[{value}]")
+        elif isinstance(value, Mapping) and isinstance(default, Mapping):
+            read[key] = with_lists(value, default)
+    return read
 
 
 def one_line(text: Any) -> str:
@@ -305,37 +375,3 @@ def one_line(text: Any) -> str:
         'no such file'
     """
     return " ".join(str(text).split())
-
-
-def refuse_out_of_range(config: Any, allowed: Allowed) -> None:
-    """Refuse a value that an option cannot have.
-
-    Args:
-        config: The run's settings.
-        allowed: Option -> whether a value holds, and what must be, in words.
-
-    Raises:
-        ValueError: Naming the option, the value and what is allowed.
-    """
-    for key, (holds, wording) in allowed.items():
-        if not holds(config[key]):
-            raise ValueError(f"{key}={config[key]}: must be {wording}")
-
-
-def whole(value: Any) -> bool:
-    """Whether a value is a whole number above 0."""
-    return type(value) is int and value >= 1
-
-
-WHOLE = whole, "a whole number above 0"
-
-
-def one_of(values: Sequence[Any]) -> tuple[Callable[[Any], bool], str]:
-    """Test and wording of an option that takes one of some words.
-
-    Example:
-        >>> holds, wording = one_of(("ui", "mi"))
-        >>> holds("mi"), wording
-        (True, 'one of ui, mi')
-    """
-    return tuple(values).__contains__, f"one of {', '.join(values)}"

@@ -25,6 +25,7 @@ import torch
 import yaml
 
 from recbole_enhance.options.errors import OptionError, RunFolderError
+from recbole_enhance.options.gone import with_gone
 from recbole_enhance.options.read import Loader, load_yaml
 from recbole_enhance.storage.file_lock import lock_file
 from recbole_enhance.storage.tensor_files import dump_tensors
@@ -125,8 +126,8 @@ class RunFolder:
         """Whether the run has reported its test result."""
         return (self.path / METRICS).is_file()
 
-    def backbone(self) -> tuple[str, str]:
-        """The option that names the backbone, ``model`` or ``backbone``, and the name.
+    def named(self) -> dict[str, str]:
+        """What was run: ``model``, and under a method ``backbone``, each a name or ``module:Name``.
 
         Raises:
             RunFolderError: If the settings name none.
@@ -135,7 +136,7 @@ class RunFolder:
         model, backbone = options.get("model"), options.get("backbone")
         if not isinstance(model, str) or not isinstance(backbone, str):
             raise RunFolderError(self.path / CONFIG, "model and backbone are expected")
-        return ("model" if model == backbone else "backbone"), backbone
+        return {"model": model} if model == backbone else {"model": model, "backbone": backbone}
 
     def lock(self, option: str) -> None:
         """Keep other processes out, until :meth:`release` or the end of this process.
@@ -348,7 +349,7 @@ def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[s
         Option, the folder's value, and the other.
     """
     if (path / CONFIG).is_file():
-        saved = load_yaml(path / CONFIG)
+        saved, recorded = with_gone(load_yaml(path / CONFIG)), with_gone(recorded)
         for key in sorted((set(saved) | set(recorded)) - set(VOLATILE) | {"seed"}):
             if saved.get(key) != recorded.get(key):
                 yield key, saved.get(key), recorded.get(key)
@@ -371,7 +372,7 @@ def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str)
 
 def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
-    options = {k: v for k, v in plain(config.options).items() if k not in VOLATILE}
+    options = {k: v for k, v in with_gone(plain(config.options)).items() if k not in VOLATILE}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
 

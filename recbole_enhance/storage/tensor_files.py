@@ -79,6 +79,10 @@ def refused_misfit(path: Any) -> Iterator[None]:
 
 def _encode(value: Any) -> Any:
     """Write arrays and sparse matrices (ItemKNN, EASE) as tensors, which load safely."""
+    if scipy.sparse.issparse(value):  # first: one layout, dok, is a dict too
+        rows = value.tocsr()
+        parts = [torch.from_numpy(part) for part in (rows.data, rows.indices, rows.indptr)]
+        return {"__sparse__": parts, "shape": list(rows.shape), "layout": value.format}
     if isinstance(value, dict):
         return {key: _encode(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -87,10 +91,6 @@ def _encode(value: Any) -> Any:
         kind = str(value.dtype)
         array = value.astype(np.int64) if kind in ("uint32", "uint64", "uint16") else value
         return {"__array__": torch.from_numpy(np.ascontiguousarray(array)), "dtype": kind}
-    if scipy.sparse.issparse(value):
-        rows = value.tocsr()
-        parts = [torch.from_numpy(part) for part in (rows.data, rows.indices, rows.indptr)]
-        return {"__sparse__": parts, "shape": list(rows.shape), "layout": value.format}
     return value.item() if isinstance(value, np.generic) else value
 
 

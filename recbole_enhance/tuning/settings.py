@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.config import Config, anonymous_dict
 from recbole_enhance.options.read import split_files
 
 PRUNERS = ("median", "none")
@@ -18,4 +18,5 @@ def make_config(options: Mapping[str, Any], changed: Mapping[str, Any] | None = 
     """
     files, rest = split_files(options)
     silent = {"quiet": True, "show_progress": False}
-    return Config(config_file_list=files, config_dict={**rest, **(changed or {}), **silent})
+    with anonymous_dict():
+        return Config(config_file_list=files, config_dict={**rest, **(changed or {}), **silent})

@@ -10,8 +10,10 @@ from typing import Any
 
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments
 
+from recbole_enhance.options.errors import OptionError, UnknownOptionError
 from recbole_enhance.options.paths import resource_dir
 from recbole_enhance.options.read import load_yaml, nearest, parse_value
+from recbole_enhance.options.schema import is_finite
 
 Space = dict[str, "Parameter"]
 KINDS = ("choice", "uniform", "loguniform", "quniform", "int")
@@ -237,7 +239,7 @@ def _hyper_values(name: str, kind: str, text: str, at: str) -> list[Any]:
             raise ValueError(f"{at}: {name}: a list of choices is expected, not {text[:60]!r}")
         return [parse_value(name, v) if isinstance(v, str) else v for v in values]
     numbers = [parse_value(name, word) for word in text.replace(" ", "").split(",")]
-    if kind == "loguniform" and all(map(_is_number, numbers)):
+    if kind == "loguniform" and all(map(is_finite, numbers)):
         try:
             return [math.exp(number) for number in numbers]
         except OverflowError:
@@ -253,7 +255,7 @@ def _parameter(name: str, kind: str, values: Any, where: str) -> Parameter:
         _refuse_bad_choices(values, at)
         return Parameter(name, kind, tuple(values))
     wanted = 3 if kind == "quniform" else 2
-    if len(values) != wanted or not all(map(_is_number, values)):
+    if len(values) != wanted or not all(map(is_finite, values)):
         form = "[low, high, step]" if wanted == 3 else "[low, high]"
         raise ValueError(f"{at}: {list(values)}: finite numbers {form} are expected")
     low, high, *step = values
@@ -287,10 +289,6 @@ def _refuse_bad_choices(values: Sequence[Any], at: str) -> None:
             raise ValueError(f"{at}: {value!r}: plain finite values are expected") from None
         if any(value == other for other in values[:number]):  # also 1 and True, which SQL confuses
             raise ValueError(f"{at}: {value} stands twice")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _label(value: Any) -> Any:
@@ -348,5 +346,6 @@ def refuse_bad_options(
             try:
                 make_config({name: value})
             except ValueError as error:
-                named = "" if name in str(error) else f"{name}={value}: "
+                told = isinstance(error, (OptionError, UnknownOptionError)) and error.option == name
+                named = "" if told else f"{name}={value}: "
                 raise ValueError(f"{where}: {named}{error}") from error

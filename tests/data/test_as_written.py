@@ -375,7 +375,7 @@ def test_a_threshold_that_does_nothing_is_told(data, caplog):
     ("model", "option", "value", "says"),
     [
         ("BPR", "config_file", "x.yaml", "unknown option .* did you mean config_files"),
-        ("BPR", "user_inter_num_interval", "'[10,5]'", "the lower end of an interval comes first"),
+        ("BPR", "user_inter_num_interval", "'[10,5]'", "the lower end first"),
         ("BERT4Rec", "MAX_ITEM_LIST_LENGTH", 1, "MAX_ITEM_LIST_LENGTH=1: BERT4Rec masks"),
     ],
 )

@@ -77,7 +77,7 @@ def test_no_file_of_users_is_refused_before_data_are_read(tmp_path):
     [
         ("GroupGap", {}, "metrics=GroupGap: needs groups: set group_fields"),
         ("ild", {"item_category_field": None}, "metrics=ild: needs categories: set item_category_"),
-        ("ILD", {"item_category_field": "item_id"}, "'item_id' is the item's id"),
+        ("ILD", {"item_category_field": "item_id"}, "'item_id': is the item's id"),
         ("EmbeddingILD", {"model": "EASE"}, "EASE has no table item_embedding"),
     ],
 )

@@ -198,7 +198,7 @@ def test_bad_options_are_refused_before_data_are_read(reviews, options, message)
 
 def test_an_item_column_must_hold_names(toy):
     options = toy_options(toy, "CER", item_feature_field="item_id")
-    with pytest.raises(ValueError, match="item_feature_field='item_id' is the item's id"):
+    with pytest.raises(ValueError, match="item_feature_field='item_id': is the item's id"):
         assemble(options)
 
 

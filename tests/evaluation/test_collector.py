@@ -14,9 +14,11 @@ from recbole_enhance.compat import mends
 from recbole_enhance.data.loaders import LabelledLoader, prepare_data
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.dvr.reward import Reward
+from recbole_enhance.evaluation.collector import _mean_ranks
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.metric import registry
+from recbole_enhance.metric.name import Metric
 from recbole_enhance.testing.worlds import run_toy, toy_options
 from recbole_enhance.training.trainer import make_trainer
 
@@ -256,7 +258,11 @@ def test_every_metric_of_ours_is_a_reward(toy, name):
     trainer = make_trainer(config, config.model_class(config, train._dataset), None)
     trainer.fit(train, valid)
     reward = Reward(
-        f"{name}@5", config, [train._dataset], valid._dataset, trainer._full_sort_batch_eval
+        Metric(name.lower(), 5),
+        config,
+        [train._dataset],
+        valid._dataset,
+        trainer._full_sort_batch_eval,
     )
     value = reward(trainer.model, 60, torch.Generator())
     smaller = registry.BY_NAME[name.lower()].smaller
@@ -270,3 +276,9 @@ def test_a_validation_metric_that_nobody_has_is_refused(toy, monkeypatch):
     with pytest.raises(ValueError, match="valid_metric=ILD@5: nobody has a value of it in epoch 0"):
         run_toy(toy, "BPR", **options)
     assert not Path("runs").exists()
+
+
+def test_equal_scores_share_the_mean_of_their_ranks():
+    scores = torch.tensor([[-torch.inf, 2.0, 1.0, 2.0, 2.0], [-torch.inf, 0.0, 0.0, 5.0, -1.0]])
+    ranks = _mean_ranks(scores, torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]))
+    assert ranks.tolist() == [[2.0 + 4.0, 4.0, 2.0], [2.5, 4.0, 1.0]]

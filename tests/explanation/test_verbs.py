@@ -103,7 +103,7 @@ def test_explain_writes_sentences_and_shows_the_baselines(runs, name):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["attack"], "RUN_DIR is missing"),
+        (["attack"], "attack RUN_DIR ...: folders of finished runs are expected"),
         (["attack", "nowhere"], "nowhere: no finished run here (config.yaml is missing)"),
         (["attack", "CER", "--targets=feature"], "targets=feature: one of features, params"),
         (["attack", "CER", "--targets=random"], "targets=random: a control needs"),

@@ -292,10 +292,10 @@ def test_what_cannot_run_is_one_line_and_nothing_is_written(spec, models, words,
         (["rnu"], "leaderboard rnu: .*did you mean run"),
         (["run"], "leaderboard run: "),
         (["run", "no.yaml"], "config file no.yaml does not exist"),
-        (["run", "a", "b"], "one file or folder"),
-        (["build"], "the folder is missing"),
+        (["run", "a", "b"], "leaderboard run takes one SPEC.yaml, not 2"),
+        (["build"], "leaderboard build DIR: the folder of a board is expected"),
         (["build", "nowhere"], "nowhere: no such folder"),
-        (["build", ".", "--epochs=3"], "--epochs: the only option is --quiet"),
+        (["build", ".", "--epochs=3"], "--epochs: unknown option; options are quiet"),
     ],
 )
 def test_bad_words_are_one_line(words, message):

@@ -23,11 +23,12 @@ from recbole_enhance.metric.fairness import ERRORS
 from recbole_enhance.metric.registry import (
     BY_NAME,
     METRICS,
-    refuse_bad_options,
     register,
     requirements_of,
 )
+from recbole_enhance.options.general import GeneralOptions
 from recbole_enhance.options.paths import resource_dir
+from recbole_enhance.options.schema import validated
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -314,8 +315,8 @@ def test_scores_that_are_no_probabilities_need_the_sigmoid():
 
 
 def test_the_defaults_are_allowed():
-    refuse_bad_options(DEFAULTS)
-    refuse_bad_options({**DEFAULTS, "group_fields": ["gender", "activity"], "tail_ratio": 3})
+    validated(GeneralOptions, DEFAULTS)
+    validated(GeneralOptions, {"group_fields": ["gender", "activity"], "tail_ratio": 3})
 
 
 @pytest.mark.parametrize(
@@ -338,7 +339,7 @@ def test_the_defaults_are_allowed():
 )
 def test_bad_options_are_refused_in_one_line(option, value, allowed):
     with pytest.raises(ValueError, match=f"^{option}=") as error:
-        refuse_bad_options({**DEFAULTS, option: value})
+        validated(GeneralOptions, {**DEFAULTS, option: value})
     assert allowed in str(error.value)
     assert "\n" not in str(error.value)
 

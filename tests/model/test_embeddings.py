@@ -1,10 +1,7 @@
-import doctest
-
 import pytest
 from torch import nn
 
 from recbole_enhance.enhancer.dvr.method import BACKBONES
-from recbole_enhance.model import embeddings
 from recbole_enhance.model.embeddings import (
     embedding_tables,
     names_of_weights,
@@ -71,7 +68,3 @@ def test_a_table_by_its_name():
     model = Small(item_embedding=9)
     assert table_called(model, "item_embedding") is model.item_embedding
     assert table_called(model, "out") is table_called(model, "nothing") is None
-
-
-def test_examples():
-    assert doctest.testmod(embeddings).failed == 0

@@ -7,7 +7,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch.nn.functional import binary_cross_entropy, softplus
 
-from recbole_enhance.experiment.config import Config, get_model_class
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.names import get_model_class
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.model import MODELS, feature_aware, load_model
 from recbole_enhance.options.paths import resource_dir
@@ -171,7 +172,6 @@ def test_the_chunk_of_the_search_does_not_matter(reviews):
         ("cf_learning_rate", 0),
         ("cf_lambda", 0),
         ("cf_gamma", -1),
-        ("cf_chunk", 0),
         ("cf_alpha", -0.1),
         ("cf_threshold", -1),
         ("mlp_hidden_size", []),

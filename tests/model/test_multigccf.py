@@ -236,7 +236,8 @@ def test_it_refuses_what_cannot_work_in_one_line(toy, option, value):
 
 
 def test_more_neighbours_than_nodes_are_refused(toy):
-    with pytest.raises(ValueError, match=r"^multigccf_neighbours=49: more than the 48 items$"):
+    said = r"^multigccf_neighbours=49: more than the 48 items \(config_dict\)$"
+    with pytest.raises(ValueError, match=said):
         multi(toy, multigccf_neighbours=49)
 
 

@@ -273,7 +273,8 @@ def test_it_refuses_what_cannot_work_in_one_line(toy, option, value):
 
 
 def test_more_neighbours_than_nodes_are_refused(toy):
-    with pytest.raises(ValueError, match=r"^transgnn_neighbours=49: more than the 48 items$"):
+    said = r"^transgnn_neighbours=49: more than the 48 items \(config_dict\)$"
+    with pytest.raises(ValueError, match=said):
         sampled(toy, k=49)
     sampled(toy, k=48)
 

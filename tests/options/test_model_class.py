@@ -141,9 +141,12 @@ def test_a_class_of_a_script_is_handed_over(toy, monkeypatch):
     ("path", "message"),
     [
         ("nowhere.at_all:X", r"model=nowhere.at_all:X: nowhere.at_all cannot be imported \(Module"),
-        ("my_models:MyBRP", r"model=my_models:MyBRP: my_models has no RecBole model MyBRP; did y"),
-        ("my_models:NoModel", r"my_models has no RecBole model NoModel"),
-        ("my_models:", r"my_models has no RecBole model"),
+        (
+            "my_models:MyBRP",
+            r"my_models:MyBRP: my_models has no RecBole model or method MyBRP; did y",
+        ),
+        ("my_models:NoModel", r"my_models has no RecBole model or method NoModel"),
+        ("my_models:", r"my_models has no RecBole model or method"),
         (":MyBPR", r"model=:MyBPR: .*cannot be imported"),
         ("__main__:MyBPR", r"a class of a script or notebook cannot be imported"),
         ("broken:X", r"broken cannot be imported \(SyntaxError"),
@@ -220,6 +223,9 @@ def test_the_settings_of_one_run_serve_another_model(toy, caplog):
             config("LightGCN", **bad)
 
 
-def test_methods_hide_no_module_of_the_users():
+def test_methods_hide_no_module_of_the_users(capsys):
     assert not [name for name in ENHANCERS if ":" in name]
-    assert "MODULE:CLASS" in cli.USAGE
+    assert cli.main(["run", "--help"]) == 0
+    assert "MODULE:NAME" in capsys.readouterr().out
+    assert cli.main(["reproduce", "--help"]) == 0
+    assert "MODULE:CLASS" in capsys.readouterr().out

@@ -126,3 +126,19 @@ def test_bad_files_are_named(tmp_path, text):
         load_yaml(tmp_path / "bad.yaml")
     with pytest.raises(ValueError, match=r"none\.yaml does not exist"):
         load_yaml(tmp_path / "none.yaml")
+
+
+def test_a_mapping_that_is_replaced_leaves_no_origin_behind():
+    layers = [
+        ("file", {"eval_args": {"order": "RO", "mode": "full"}}),
+        ("line", nest({"load_col.inter": ["a"], "load_col.item": ["b"]})),
+    ]
+    _, origins = merge([*layers, ("dict", {"load_col": {"user": ["c"]}, "eval_args": 5})])
+    assert origins == {"load_col": "dict", "eval_args": "dict"}
+    values, origins = merge(
+        [*layers, ("dict", {"load_col": None}), ("last", nest({"load_col.x": 1}))]
+    )
+    assert values["load_col"] == {"x": 1}
+    assert {key: origin for key, origin in origins.items() if key.startswith("load_col")} == {
+        "load_col.x": "last"
+    }

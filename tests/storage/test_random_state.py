@@ -1,12 +1,10 @@
 import contextlib
-import doctest
 import random
 
 import numpy as np
 import pytest
 import torch
 
-from recbole_enhance.storage import random_state
 from recbole_enhance.storage.random_state import RandomState, kept_random_state, seeded
 from recbole_enhance.storage.tensor_files import dump_tensors, load_tensors
 
@@ -70,7 +68,3 @@ def test_states_of_a_gpu_come_back():
     state.restore()
     with seeded(7):  # a seed for the CPU alone
         assert torch.equal(torch.rand(1, device="cuda"), drawn)
-
-
-def test_examples():
-    assert doctest.testmod(random_state).failed == 0

@@ -14,14 +14,13 @@ from recbole_enhance.model.embeddings import user_and_item_tables
 from recbole_enhance.shapley.harsanyi import ContentHarsanyiNet, HarsanyiOutput, SlotHarsanyiNet
 from recbole_enhance.storage.random_state import seeded
 
-NETWORKS = ("content", "slot")
+_HIDDEN = 64  # width of the sample encoder
 
 
 class SampleFeatures:
     r"""What the backbone knows of the samples of a batch, without gradient: :math:`e_m` (5.4).
 
-    :math:`[p_u; q_i; q_j]` of triplets, :math:`[p_u; q_i; label]` of labelled pairs, and the loss
-    if wanted.
+    :math:`[p_u; q_i; q_j]` of triplets, :math:`[p_u; q_i; label]` of labelled pairs, and the loss.
 
     Args:
         config: The run's settings.
@@ -38,10 +37,9 @@ class SampleFeatures:
         self.config = config
         self.users, self.items = user_and_item_tables(model, "DVR")
         self.pairwise = config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
-        self.with_loss = config["dvr_loss_feature"]
         width = sum(t.embedding_dim for t in self.users)
         width += sum(t.embedding_dim for t in self.items) * (2 if self.pairwise else 1)
-        self.width = width + (not self.pairwise) + self.with_loss
+        self.width = width + (not self.pairwise) + 1  # a pointwise sample has a label; all a loss
 
     def __call__(self, batch: Any, losses: Tensor) -> Tensor:
         """Features of a batch whose samples have these losses. Shape: ``(batch, width)``."""
@@ -53,8 +51,7 @@ class SampleFeatures:
             parts += [table.weight.detach()[negative] for table in self.items]
         else:
             parts.append(batch[self.config["LABEL_FIELD"]].unsqueeze(1))
-        if self.with_loss:
-            parts.append(standardize(losses).unsqueeze(1))  # on one scale from first epoch to last
+        parts.append(standardize(losses).unsqueeze(1))  # on one scale from first epoch to last
         return torch.cat(parts, dim=1).float()
 
 
@@ -94,7 +91,7 @@ class HarsanyiEstimator:
         self.features = SampleFeatures(config, model)
         dim, device = config["dvr_sample_dim"], config["device"]
         with seeded(config["seed"]):
-            encoder = SampleEncoder(self.features.width, config["dvr_hidden_size"], dim)
+            encoder = SampleEncoder(self.features.width, _HIDDEN, dim)
         self.encoder = encoder.to(device)
         self.network = _network(config, dim, generator).to(device)
         self.parameters = [*self.encoder.parameters(), *self.network.parameters()]

@@ -8,9 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-WEIGHTINGS = ("soft", "sample")
-NORMALIZATIONS = ("sigmoid", "minmax", "rank")
-
 
 def standardize(values: Tensor) -> Tensor:
     """Subtract the mean and divide by the standard deviation; equal values give exact zeros.

@@ -14,44 +14,36 @@ from recbole_enhance.data.loaders import FullRankingLoader
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.evaluation.collector import EnhancedCollector
+from recbole_enhance.metric.name import Metric
 from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.schema import refusal
 
 Scores = Callable[[tuple[Any, Any, Tensor, Tensor]], tuple[Any, Tensor, Tensor, Tensor]]
 # The DVR paper's names of metrics.
+LOSS = Metric("loss")
 _SHORT = {"cc": "categorycoverage", "gini": "giniindex"}
 
 
-def parse_reward(text: str) -> tuple[str, int]:
-    """Split a reward's name.
-
-    Args:
-        text: ``loss`` or ``metric@k``.
-
-    Returns:
-        Lower-case name and k; k is 0 for the loss.
-
-    Raises:
-        ValueError: If the metric is unknown, or k is no whole number above 0.
+def read_reward(text: Any) -> Metric:
+    """Read a reward's name, ``loss`` or ``metric@k``, for the option ``dvr_reward``.
 
     Example:
-        >>> parse_reward("NDCG@20")
-        ('ndcg', 20)
+        >>> read_reward("NDCG@20")
+        Metric(name='ndcg', k=20)
     """
-    name, _, k = str(text).lower().partition("@")
-    if name == "loss" and not k:
-        return "loss", 0
+    if isinstance(text, Metric):
+        return text
+    metric = Metric.parse(text)
+    metric = Metric(_SHORT.get(metric.name, metric.name), metric.k)
     ranked = [
-        n
-        for n, kind in recbole_metrics.metric_types.items()
-        if kind.name == "RANKING" and n != "gauc"
+        name
+        for name, kind in recbole_metrics.metric_types.items()
+        if kind.name == "RANKING" and name != "gauc"
     ]
-    name = _SHORT.get(name, name)
-    allowed = sorted({*_SHORT, *ranked})
-    if name not in allowed or not k.isdigit() or int(k) < 1:
-        raise ValueError(
-            f"dvr_reward={text}: loss, or NAME@K with NAME one of {', '.join(allowed)}"
-        )
-    return name, int(k)
+    if metric != LOSS and (metric.name not in ranked or not metric.k):
+        allowed = ", ".join(sorted({*_SHORT, *ranked}))
+        raise refusal(f"loss, or NAME@K with NAME one of {allowed}")
+    return metric
 
 
 def needs_categories(name: str) -> bool:
@@ -63,7 +55,7 @@ class Reward:
     """Measures a model on users' held-out interactions.
 
     Args:
-        text: The reward's name, see :func:`parse_reward`.
+        metric: What is measured.
         config: The run's settings.
         known: Splits whose items are not ranked again: training for validation, both for test.
         held_out: The split whose items are the positives.
@@ -75,19 +67,20 @@ class Reward:
     """
 
     def __init__(
-        self, text: str, config: Any, known: Sequence[Any], held_out: Any, score: Scores
+        self, metric: Metric, config: Any, known: Sequence[Any], held_out: Any, score: Scores
     ) -> None:
-        self.name, self.k = parse_reward(text)
+        self.metric = metric
         if held_out is None or len(held_out) == 0:
-            needs = "needs validation interactions, eval_args.split leaves none"
-            raise OptionError("dvr_reward", text, needs)
+            raise OptionError(
+                "dvr_reward", metric, "needs validation interactions, eval_args.split leaves none"
+            )
         self.config, self.score = config, score
         self.uid, self.iid = held_out.uid_field, held_out.iid_field
         self.ranking = FullRankingLoader(config, held_out, known)
         self.users = self.ranking.positives.counts.nonzero().squeeze(1)
         # For negatives, what the users have in no split that is known here.
         self.used = UserLists.of_datasets([*known, held_out])
-        self.collector = None if self.name == "loss" else self._collector(known[0])
+        self.collector = None if metric == LOSS else self._collector(known[0])
 
     @torch.no_grad()
     def __call__(self, model: Any, n_users: int, generator: torch.Generator) -> float:
@@ -105,12 +98,12 @@ class Reward:
         users = self.users[drawn]
         model.eval()
         try:
-            if self.name == "loss":
+            if self.metric == LOSS:
                 return -self._loss(model, users, generator)
             value = self._metric(model, users)
         finally:
             model.train()
-        return -value if self.name in recbole_metrics.smaller_metrics else value
+        return -value if self.metric.name in recbole_metrics.smaller_metrics else value
 
     def _loss(self, model: Any, users: Tensor, generator: torch.Generator) -> float:
         """Training loss on the users' validation items, with fresh uniform negatives."""
@@ -140,14 +133,14 @@ class Reward:
             interaction, scores, rows, items = self.score(self.ranking.users(chunk))
             self.collector.eval_batch_collect(scores, interaction, rows, items)
         self.collector.model_collect(model)
-        metric = recbole_metrics.metrics_dict[self.name](self.collector.config)
+        metric = recbole_metrics.metrics_dict[self.metric.name](self.collector.config)
         result = metric.calculate_metric(self.collector.get_data_struct())
-        return float(result[f"{self.name}@{self.k}"])
+        return float(result[str(self.metric)])
 
     def _collector(self, training: Any) -> EnhancedCollector:
         """A collector for one metric at one k, without rounding."""
         settings = _Settings(self.config.final_config_dict)
-        settings.update(metrics=[self.name], topk=[self.k], metric_decimal_place=12)
+        settings.update(metrics=[self.metric.name], topk=[self.metric.k], metric_decimal_place=12)
         collector = EnhancedCollector(settings)
         collector.data_collect(SimpleNamespace(dataset=training, _dataset=training))
         return collector

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ROUTINGS = ("item", "normal", "zeros")
 _EPS = 1e-9  # under the root of a squashed vector's length
 
 

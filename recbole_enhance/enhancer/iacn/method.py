@@ -10,16 +10,16 @@ the aux part's gradient between the two. Prediction is the backbone's alone.
 docs/papers/iacn.md numbers the equations, and lists what differs from the paper, and why.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from pydantic import Field
 from recbole.utils import FeatureType, ModelType
 from torch import Tensor, nn
 from torch.nn import functional
 
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.enhancer.iacn.capsules import (
-    ROUTINGS,
     Routed,
     attend_to_items,
     label_aware,
@@ -35,7 +35,14 @@ from recbole_enhance.enhancer.iacn.fused import (
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range
+from recbole_enhance.options.schema import (
+    Count,
+    InnerShare,
+    Name,
+    NotNegative,
+    Options,
+    Share,
+)
 from recbole_enhance.storage.random_state import seeded
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.trainer import EnhancedTrainer
@@ -45,10 +52,7 @@ if TYPE_CHECKING:  # what InterestAware is mixed in front of
 else:
     _Backbone = object
 
-INTERESTS = ("capsules", "attention")
-MAPS = ("shared", "per_capsule")
-PROFILES = ("route", "concat", "none")
-LOSSES = ("auto", "sampled_softmax")
+_NEGATIVES = 100  # items that a batch draws for the sampled softmax
 # Models with one table of items; tests run them all, and docs/papers/iacn.md shows what they gave.
 BACKBONES = (
     "DIN",
@@ -118,7 +122,7 @@ class InterestNetwork(nn.Module):
         self.iterations = config["iacn_iterations"]
         self.adaptive = config["iacn_adaptive_k"]
         self.stop_gradient = config["iacn_stop_gradient"]
-        self.routing, self.routing_std = config["iacn_routing"], config["iacn_routing_std"]
+        self.routing = config["iacn_routing"]
         self.power, self.hard = config["iacn_attention_power"], config["iacn_hard_attention"]
         self.concatenates = config["iacn_profile"] == "concat"
         self.profile = profile
@@ -132,7 +136,7 @@ class InterestNetwork(nn.Module):
         if config["iacn_interest"] == "attention":
             self.queries = nn.Parameter(torch.randn(self.K, size) * size**-0.5)
         elif self.routing == "item":
-            logits = torch.randn(n_items + extra, self.K) * self.routing_std
+            logits = torch.randn(n_items + extra, self.K)
             self.register_buffer("item_logits", logits)
         if profile is not None and self.concatenates:
             width = size * (1 + len(profile.names))
@@ -185,7 +189,7 @@ class InterestNetwork(nn.Module):
             if self.generator is None:
                 self.generator = torch.Generator().manual_seed(self.seed)
             drawn = torch.randn(shape, generator=self.generator)
-            return drawn.to(history.device) * self.routing_std
+            return drawn.to(history.device)
         logits = self.item_logits[history]
         extra = mask.shape[1] - history.shape[1]
         if extra:
@@ -212,7 +216,7 @@ class InterestAware(_Backbone):
             "label": None if config["loss_type"] == "CE" else config["LABEL_FIELD"],
         }
         self.iacn_delta, self.iacn_lambda = config["iacn_delta"], config["iacn_lambda"]
-        self.iacn_loss, self.iacn_negatives = config["iacn_loss"], config["iacn_negatives"]
+        self.iacn_loss = config["iacn_loss"]
         negatives = config["train_neg_sample_args"]
         drawn = negatives["distribution"] != "none" and negatives["sample_num"] != "none"
         self._iacn_times = 1 + negatives["sample_num"] if drawn else 1
@@ -300,9 +304,9 @@ class InterestAware(_Backbone):
         if self.iacn.generator is None:
             self.iacn.generator = torch.Generator().manual_seed(self.iacn.seed)
         table = self.iacn_table[0]
-        drawn = torch.randint(
-            1, table.n_items, (self.iacn_negatives,), generator=self.iacn.generator
-        ).to(items.device)
+        drawn = torch.randint(1, table.n_items, (_NEGATIVES,), generator=self.iacn.generator).to(
+            items.device
+        )
         hits = items.unsqueeze(1) == drawn
         return sampled_cross_entropy(user, query, table.interests(drawn).float(), hits)
 
@@ -319,9 +323,11 @@ def _user_profile(config: Any, dataset: Any, size: int) -> UserProfile | None:
         if wanted and dataset.field2type[name] in kinds:
             columns[name] = (features[name], dataset.num(name))
     if not columns and config["iacn_profile"] == "concat":
-        raise ValueError(
-            "iacn_profile=concat: no user columns of tokens are loaded; load_col.user names them, "
-            "or iacn_use_user_id=True takes the user's id"
+        raise OptionError(
+            "iacn_profile",
+            "concat",
+            "no user columns of tokens are loaded; load_col.user names them, or "
+            "iacn_use_user_id=True takes the user's id",
         )
     return UserProfile(columns, size) if columns else None
 
@@ -385,22 +391,64 @@ def wrap(backbone: type) -> type:
 
 
 # Option -> what it must be, and how that is said.
-_ALLOWED: Allowed = {
-    "iacn_delta": (lambda x: 0 <= x <= 1, "between 0 and 1"),
-    "iacn_lambda": (lambda x: x >= 0, "at least 0"),
-    "iacn_capsules": WHOLE,
-    "iacn_iterations": WHOLE,
-    "iacn_negatives": WHOLE,
-    "iacn_aux_share": (lambda x: 0 < x < 1, "above 0 and below 1"),
-    "iacn_aux_init_scale": (lambda x: x >= 0, "at least 0"),
-    "iacn_routing_std": (lambda x: x > 0, "above 0"),
-    "iacn_attention_power": (lambda x: x >= 0, "at least 0"),
-    "iacn_interest": one_of(INTERESTS),
-    "iacn_routing": one_of(ROUTINGS),
-    "iacn_map": one_of(MAPS),
-    "iacn_profile": one_of(PROFILES),
-    "iacn_loss": one_of(LOSSES),
-}
+class IaCNOptions(Options):
+    """Options of IaCN; defaults are in its YAML."""
+
+    backbone: Name = Field(
+        description="RecBole model, sequential or context-aware, whose item table is shared "
+        "with the capsules."
+    )
+    iacn_delta: Share = Field(
+        description="Share of the backbone's gradient in the interest part of an item's vector; "
+        "the auxiliary task has the rest. 1 is the plain backbone."
+    )
+    iacn_lambda: NotNegative = Field(description="Weight of the auxiliary loss; 0 switches it off.")
+    iacn_aux_share: InnerShare = Field(
+        description="Share of the item vector's numbers that is its interest part."
+    )
+    iacn_aux_init_scale: NotNegative = Field(
+        description="The interest part starts with standard deviation scale / sqrt(its size); 0 "
+        "keeps the backbone's own start. Large ones harm the backbone (docs/papers/iacn.md)."
+    )
+    iacn_interest: Literal["capsules", "attention"] = Field(
+        description="How a history becomes interests: 'capsules' (dynamic routing) or "
+        "'attention' (as many learned queries, the ablation)."
+    )
+    iacn_capsules: Count = Field(description="Interests per user at most, K.")
+    iacn_iterations: Count = Field(description="Routing iterations, r.")
+    iacn_adaptive_k: bool = Field(
+        description="Whether a history of n items has no more than log2(n) interests."
+    )
+    iacn_stop_gradient: bool = Field(
+        description="Whether only the last routing iteration has a gradient, as in MIND and "
+        "ComiRec."
+    )
+    iacn_routing: Literal["item", "normal", "zeros"] = Field(
+        description="Where routing starts: 'item' (normal numbers, one row for each item), "
+        "'normal' (drawn anew in each step, MIND's) or 'zeros' (ComiRec's, needs "
+        "iacn_map=per_capsule)."
+    )
+    iacn_map: Literal["shared", "per_capsule"] = Field(
+        description="From items to capsules: 'shared' (one matrix, MIND's) or 'per_capsule' "
+        "(one for each)."
+    )
+    iacn_attention_power: NotNegative = Field(
+        description="Power of the scaled products in label-aware attention; 0 takes the mean of "
+        "the capsules."
+    )
+    iacn_hard_attention: bool = Field(description="Whether the best capsule answers alone.")
+    iacn_profile: Literal["route", "concat", "none"] = Field(
+        description="The users' columns: 'route' (routed beside the items), 'concat' (joined to "
+        "each capsule, MIND's) or 'none'."
+    )
+    iacn_use_user_id: bool = Field(description="Whether the user's id counts as such a column.")
+    iacn_loss: Literal["auto", "sampled_softmax"] = Field(
+        description="Auxiliary loss: 'auto' (BCE, BPR or cross entropy, by what the batch "
+        "holds) or 'sampled_softmax' (MIND's)."
+    )
+    iacn_pooled_history: bool = Field(
+        description="Whether a context-aware backbone sees the mean of the history's item vectors."
+    )
 
 
 def check(config: Any) -> None:
@@ -412,22 +460,24 @@ def check(config: Any) -> None:
         why = _WHY_NOT.get(name, "IaCN routes the history of one table of items, and was not tried")
         if config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
             why = "it sees no sequence of items"
-        raise ValueError(f"backbone={name}: {why}; backbones that work: {', '.join(BACKBONES)}")
-    refuse_out_of_range(config, _ALLOWED)
+        raise OptionError("backbone", name, f"{why}; backbones that work: {', '.join(BACKBONES)}")
     routes = config["iacn_interest"] == "capsules"
     if routes and config["iacn_routing"] == "zeros" and config["iacn_map"] == "shared":
-        raise ValueError(
-            "iacn_routing=zeros: with iacn_map=shared all capsules are equal; take item or normal, "
-            "or iacn_map=per_capsule"
+        raise OptionError(
+            "iacn_routing",
+            "zeros",
+            "with iacn_map=shared all capsules are equal; take item or normal, or "
+            "iacn_map=per_capsule",
         )
     if not routes and config["iacn_map"] != "shared":
-        raise ValueError("iacn_map=per_capsule: iacn_interest=attention has one map, shared")
+        raise OptionError("iacn_map", "per_capsule", "iacn_interest=attention has one map, shared")
 
 
 IaCN = Enhancer(
     name="IaCN",
     paper="A Model-Agnostic Framework for Recommendation via Interest-aware Item Embeddings "
     "(arXiv 2308.09202)",
+    options=IaCNOptions,
     check=check,
     trainer=IaCNTrainer,
     wrap=wrap,

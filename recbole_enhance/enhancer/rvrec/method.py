@@ -11,9 +11,10 @@ the paper has and which are reconstruction.
 """
 
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor, nn
@@ -27,10 +28,11 @@ from recbole_enhance.enhancer.rvrec.gaussian import (
     pairwise_wasserstein2_squared,
 )
 from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_ids
-from recbole_enhance.enhancer.rvrec.prototypes import MODES, OBJECTIVES, ShapleyPrototypes, Weighted
+from recbole_enhance.enhancer.rvrec.prototypes import ShapleyPrototypes, Weighted
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
-from recbole_enhance.options.read import WHOLE, Allowed, one_of, refuse_out_of_range, whole
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.schema import Count, Name, NotNegative, Number0, Options, Positive
 from recbole_enhance.storage.random_state import seeded
 
 if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
@@ -39,9 +41,8 @@ else:
     _Backbone = object
 
 logger = logging.getLogger("recbole_enhance")
-WEIGHTS = ("shapley", "uniform")
-COALITIONS = ("learned", "random")
 FILE_ORDER = "file_order"
+_ANCHORS = 256  # rows of a batch that the contrastive loss is the mean of
 _CHUNK = 1024  # users whose rows are made at once for inference
 
 
@@ -77,7 +78,6 @@ class RVRecNetwork(nn.Module):
         self.contrast_weight = config["rvrec_contrast_weight"]
         self.contrast_temperature = config["rvrec_contrast_temperature"]
         self.n_negatives = config["rvrec_contrast_negatives"]
-        self.n_anchors = config["rvrec_contrast_rows"]
         hidden, self.floor = config["rvrec_hidden"], config["rvrec_sigma_floor"]
         self.histories = histories
         if config["rvrec_peo"]:
@@ -158,7 +158,7 @@ class RVRecNetwork(nn.Module):
         assert self.users is not None
         assert self.items is not None
         order = torch.randperm(len(ids), generator=self.draw_from()).to(ids.device)
-        shared, order = order[: self.n_negatives], order[: self.n_anchors]
+        shared, order = order[: self.n_negatives], order[:_ANCHORS]
         negative = local[1].index_select(0, shared)
         user, *each = (part.index_select(0, order) for part in local)
         needed, at = unique_ids(len(items), *each, negative)
@@ -351,23 +351,68 @@ def prepare(config: Any, dataset: Any) -> None:
 
 
 # Option -> what it must be, and how that is said.
-_ALLOWED: Allowed = {
-    "rvrec_hidden": WHOLE,
-    "rvrec_history": WHOLE,
-    "rvrec_partitions": (lambda x: whole(x) and x > 1, "a whole number above 1"),
-    "rvrec_contrast_rows": WHOLE,
-    "rvrec_contrast_negatives": (lambda x: type(x) is int and x >= 0, "a whole number, 0 or more"),
-    "rvrec_contrast_weight": (lambda x: x >= 0, "at least 0"),
-    "rvrec_gate_weight": (lambda x: x >= 0, "at least 0"),
-    "rvrec_kappa": (lambda x: x >= 0, "at least 0"),
-    "rvrec_contrast_temperature": (lambda x: x > 0, "above 0"),
-    "rvrec_temperature": (lambda x: x > 0, "above 0"),
-    "rvrec_sigma_floor": (lambda x: x > 0, "above 0"),
-    "rvrec_weights": one_of(WEIGHTS),
-    "rvrec_coalitions": one_of(COALITIONS),
-    "rvrec_gate_mode": one_of(MODES),
-    "rvrec_gate_objective": one_of(OBJECTIVES),
-}
+class RVRecOptions(Options):
+    """Options of RVRec; defaults are in its YAML."""
+
+    backbone: Name = Field(
+        description="Model whose score is a product of a user's and an item's row, as BPR or "
+        "LightGCN."
+    )
+    rvrec_peo: bool = Field(
+        description="Probability-based embeddings; False leaves the backbone's own, for the "
+        'ablation "MSVR only".'
+    )
+    rvrec_msvr: bool = Field(
+        description='Shapley-weighted prototypes of histories; False for the ablation "PEO '
+        'only". Without both it is the backbone, bit for bit.'
+    )
+    rvrec_mean_head: bool = Field(
+        description="Whether PEO moves the means by a network too, as the paper's Eq. 2; it "
+        "slows training down and costs accuracy (docs/papers/rvrec.md)."
+    )
+    rvrec_hidden: Count = Field(description="Width of the layers of PEO's heads.")
+    rvrec_sigma_floor: Positive = Field(description="Smallest standard deviation of an embedding.")
+    rvrec_contrast_weight: NotNegative = Field(
+        description="Weight of the contrastive loss on negative Wasserstein distances; 0 with "
+        'rvrec_mean_head is the parameter-matched control "PEO without its loss".'
+    )
+    rvrec_contrast_temperature: Positive = Field(
+        description="Its temperature; what is right depends on the embeddings' size and norm."
+    )
+    rvrec_contrast_negatives: Number0 = Field(
+        description="Items of the batch that each user's positive is contrasted with; 0 leaves "
+        "the sampled negative only."
+    )
+    rvrec_history: Count = Field(description="Last items of a user that are players, H.")
+    rvrec_kappa: NotNegative = Field(
+        description="Smoothing of the game's mean; 0 is the plain mean."
+    )
+    rvrec_weights: Literal["shapley", "uniform"] = Field(
+        description="Weights of the prototype: 'shapley' or 'uniform' (the plain mean, an "
+        "ablation)."
+    )
+    rvrec_temperature: Positive = Field(
+        description="Temperature of the weights; a large one makes the plain mean."
+    )
+    rvrec_coalitions: Literal["learned", "random"] = Field(
+        description="Gates between neighbours: 'learned' or 'random' (one coin per pair of "
+        "items, an ablation)."
+    )
+    rvrec_gate_mode: Literal["exact", "sampled", "hard"] = Field(
+        description="Expectation over partitions: 'exact', 'sampled' as in the paper, or 'hard' "
+        "(one partition, p > 0.5; the fastest)."
+    )
+    rvrec_partitions: Annotated[int, Field(gt=1)] = Field(
+        description="Partitions drawn per step where rvrec_gate_mode is sampled."
+    )
+    rvrec_gate_objective: Literal["squared", "shapley", "removal", "agreement"] = Field(
+        description="What gates maximise per coalition: 'squared' (Shapley value of centred "
+        "contributions, squared), 'shapley', 'removal', or 'agreement' (sum of contributions, "
+        "squared: joins neighbours of one sign)."
+    )
+    rvrec_gate_weight: NotNegative = Field(
+        description="Weight of the gates' objective; 0 leaves the gates to the recommendation loss."
+    )
 
 
 def backbones() -> list[str]:
@@ -378,12 +423,12 @@ def backbones() -> list[str]:
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
     if find_adapter(config.model_class) is None:
-        raise ValueError(
-            f"backbone={config.model_class.__name__}: its score is no product of a user's and an "
-            "item's row of two tables that can be reached; backbones that work: "
-            f"{', '.join(backbones())}"
+        raise OptionError(
+            "backbone",
+            config.model_class.__name__,
+            "its score is no product of a user's and an item's row of two tables that can be "
+            f"reached; backbones that work: {', '.join(backbones())}",
         )
-    refuse_out_of_range(config, _ALLOWED)
     moves_means = config["rvrec_mean_head"] or config["rvrec_contrast_weight"] > 0
     if config["rvrec_peo"] and not moves_means:
         logger.warning(
@@ -396,6 +441,7 @@ RVRec = Enhancer(
     name="RVRec",
     paper="A Plug-and-play Model-agnostic Embedding Enhancement Approach for Explainable "
     "Recommendation (arXiv 2509.03130)",
+    options=RVRecOptions,
     check=check,
     trainer=RVRecTrainer,
     wrap=wrap,

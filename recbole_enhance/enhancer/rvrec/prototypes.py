@@ -17,8 +17,6 @@ from torch.nn.functional import embedding
 from recbole_enhance.enhancer.rvrec.histories import Chains
 from recbole_enhance.shapley import coalition as game
 
-MODES = ("exact", "sampled", "hard")
-OBJECTIVES = ("squared", "shapley", "removal", "agreement")
 _SMALLEST_VARIANCE = 1e-12  # before the root: all contributions alike must not give NaN
 _GATE_USERS = 128  # chains whose exact objective moves the gates in hard mode
 _SURE = 40.0  # logit of a fixed gate
@@ -99,8 +97,8 @@ class ShapleyPrototypes(nn.Module):
         size: d.
         longest: Most players of a chain, H.
         kappa: Smoothing of the game's mean.
-        mode: One of :data:`MODES`.
-        objective: One of :data:`OBJECTIVES`.
+        mode: ``exact``, ``sampled`` or ``hard``.
+        objective: ``squared``, ``shapley``, ``removal`` or ``agreement``.
         gate_weight: Of the gates' loss; 0 for none.
         temperature: tau_w.
         n_partitions: G of the sampled mode.

@@ -14,9 +14,10 @@ gradient. docs/papers/til.md lists what differs from the release, and why.
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from recbole_enhance.enhancer.base import Enhancer
@@ -34,14 +35,18 @@ from recbole_enhance.enhancer.til.weights import TripletWeights
 from recbole_enhance.enhancer.triplets import check_triplets, pairwise
 from recbole_enhance.model.embeddings import names_of_weights, user_and_item_tables
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.read import WHOLE, Allowed, one_of
+from recbole_enhance.options.schema import (
+    Count,
+    Name,
+    NotNegative,
+    Number0,
+    Options,
+    Positive,
+)
 from recbole_enhance.storage.random_state import RandomState, kept_random_state
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import Weigh, make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
-
-MODES, OUTERS, LOOKAHEADS = ("ui", "mi"), ("same", "fresh", "valid"), ("emb", "all")
-WEIGHTS, HYPERGRADIENTS = ("raw", "clip", "norm"), ("central", "double")
 
 
 @dataclass
@@ -270,32 +275,65 @@ class TILTrainer(EnhancedTrainer):
 
 
 # Option -> what it must be, and how that is said.
-_ALLOWED: Allowed = {
-    "til_mode": one_of(MODES),
-    "til_outer": one_of(OUTERS),
-    "til_lookahead": one_of(LOOKAHEADS),
-    "til_weights": one_of(WEIGHTS),
-    "til_hypergradient": one_of(HYPERGRADIENTS),
-    "til_alpha": (lambda x: x >= 0, "at least 0"),
-    "til_hidden_size": WHOLE,
-    "til_clusters": WHOLE,
-    "til_refit_epochs": WHOLE,
-    "til_warmup_epochs": (lambda x: type(x) is int and x >= 0, "a whole number, at least 0"),
-    "til_learning_rate": (lambda x: x > 0, "above 0"),
-    "til_weight_decay": (lambda x: x >= 0, "at least 0"),
-    "enable_scaler": (lambda x: not x, "False, as TIL steps along the gradient itself"),
-}
+class TILOptions(Options):
+    """Options of TIL; defaults are in its YAML."""
+
+    backbone: Name = Field(description="RecBole model whose training triplets are weighted.")
+    til_mode: Literal["ui", "mi"] = Field(
+        description="What a triplet is seen against: 'ui' (the user's mean item, unified "
+        "interest) or 'mi' (the items' clusters, multi-interest)."
+    )
+    til_outer: Literal["same", "fresh", "valid"] = Field(
+        description="What the lookahead is judged on: 'same' (the batch itself, the release's), "
+        "'fresh' (new triplets of the training part) or 'valid' (held-out validation labels: "
+        "report it separately)."
+    )
+    til_lookahead: Literal["emb", "all"] = Field(
+        description="What moves in it: 'emb' (tables of users and items, the release's) or "
+        "'all' (all parameters)."
+    )
+    til_hypergradient: Literal["central", "double"] = Field(
+        description="How it is differentiated: 'central' (differences of two forward passes, "
+        "any backbone) or 'double' (a second backward pass)."
+    )
+    til_released: bool = Field(
+        description="Train as the published code does: the outer gradient is added to the "
+        "backbone's, and gradients flow through the states."
+    )
+    til_weights: Literal["raw", "clip", "norm"] = Field(
+        description="From the network's outputs to weights: 'raw', 'clip' (into [0, 5]) or "
+        "'norm' (mean 1)."
+    )
+    til_alpha: NotNegative = Field(
+        description="Rate of the lookahead, for a mean loss; the release's 0.001 for a summed "
+        "one, times the batch size."
+    )
+    til_clusters: Count = Field(description="Clusters of items under 'mi'.")
+    til_refit_epochs: Count = Field(description="Epochs between two clusterings.")
+    til_warmup_epochs: Number0 = Field(
+        description="Epochs of the plain backbone before the first weight."
+    )
+    til_learning_rate: Positive = Field(description="Adam's rate for the weights' network.")
+    til_weight_decay: NotNegative = Field(
+        description="Its L2 decay, for a mean loss; the release's 0.1 for a summed one (matrix "
+        "factorisation; 0 for graphs), over the batch size."
+    )
 
 
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    check_triplets(config, _ALLOWED)
+    check_triplets(config)
+    if config["enable_scaler"]:
+        raise OptionError(
+            "enable_scaler", True, "must be False, as TIL steps along the gradient itself"
+        )
 
 
 TIL = Enhancer(
     name="TIL",
     paper="Adapting Triplet Importance of Implicit Feedback for Personalized Recommendation "
     "(arXiv 2208.01709)",
+    options=TILOptions,
     check=check,
     trainer=TILTrainer,
     adapt=pairwise,

@@ -17,6 +17,8 @@ from recbole_enhance.enhancer.til.importance import (
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.random_state import seeded
 
+_HIDDEN = 64  # width of the network, the release's
+
 
 class TripletWeights:
     """Weighs the triplets of a batch by the network Phi.
@@ -54,7 +56,7 @@ class TripletWeights:
                 "TIL needs embedding tables of users and of items, of one width",
             )
         with seeded(config["seed"]):
-            net = WeightNet(2 * users.embedding_dim, config["til_hidden_size"])
+            net = WeightNet(2 * users.embedding_dim, _HIDDEN)
         self.net = net.to(config["device"])
         self.cluster = torch.zeros(0, dtype=torch.long)
         self.centres = torch.zeros(0)

@@ -11,27 +11,49 @@ from recbole.utils import init_seed
 
 from recbole_enhance.enhancer.dvr import policy
 from recbole_enhance.enhancer.dvr import trainer as dvr_trainer
-from recbole_enhance.enhancer.dvr.estimator import NETWORKS
-from recbole_enhance.enhancer.dvr.method import BACKBONES
-from recbole_enhance.enhancer.dvr.policy import NORMALIZATIONS, WEIGHTINGS
+from recbole_enhance.enhancer.dvr.method import BACKBONES, DVROptions
 from recbole_enhance.enhancer.dvr.trainer import DVRTrainer
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.options.schema import describe
 from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.comparing import assert_same, trained
 from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import run_toy, toy_options
 from recbole_enhance.training.trainer import make_trainer
 
-NEUTRAL = {
-    "plain weights in warm-up": {"dvr_warmup_epochs": 100},
-    "selection in warm-up": {"dvr_warmup_epochs": 100, "dvr_weighting": "sample"},
-    "slots in warm-up": {"dvr_warmup_epochs": 100, "dvr_network": "slot", "dvr_reward": "loss"},
-}
+BAD = (
+    ("dvr_network", "mlp"),
+    ("dvr_weighting", "hard"),
+    ("dvr_normalization", "tanh"),
+    ("dvr_reward", "nonsense@5"),
+    *((f"dvr_{name}", 0) for name in ("sample_dim", "units", "blocks")),
+    *((f"dvr_{name}", 0) for name in ("update_interval", "reward_users")),
+    *((f"dvr_{name}", -1) for name in ("learning_rate", "policy_learning_rate", "exploration")),
+    ("dvr_warmup_epochs", -1),
+    ("dvr_gamma", 0),
+    ("dvr_act_ratio", 0),
+    ("dvr_act_ratio", 1.5),
+    ("dvr_eps", 0),
+    ("dvr_eps", 0.5),
+    ("dvr_baseline_momentum", -0.1),
+    ("dvr_baseline_momentum", 1),
+    ("eval_step", 0),
+)
+
+CHOICES = {key: describe(DVROptions, key).choices for key in DVROptions.model_fields}
 
 
 class TestContract(Contract):
     method = "DVR"
     backbones = tuple(name for name in BACKBONES if name != "NCL")  # needs faiss
     refused = ("MultiDAE", "SASRec", "Pop", "SGL", "FM", "EASE", "LINE")
+    neutral = (
+        {"dvr_warmup_epochs": 100},
+        {"dvr_warmup_epochs": 100, "dvr_weighting": "sample"},
+        {"dvr_warmup_epochs": 100, "dvr_network": "slot", "dvr_reward": "loss"},
+    )
+    resumed = ({}, {"dvr_weighting": "sample", "backbone": "NeuMF"})
+    bad_options = tuple(({name: value}, f"{name}={value}: ") for name, value in BAD)
 
 
 def trainer_on(toy, model="DVR", **options):
@@ -45,35 +67,14 @@ def trainer_on(toy, model="DVR", **options):
     return make_trainer(config, net, None), loaders
 
 
-def final_state(toy, model, **options):
-    trainer, (train, valid, _) = trainer_on(toy, model, **options)
-    result = trainer.fit(train, valid)
-    return result, dict(trainer.model.state_dict()), torch.get_rng_state()
-
-
-@pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN"])
-@pytest.mark.parametrize("options", NEUTRAL.values(), ids=NEUTRAL)
-def test_neutral_is_the_backbone_bit_for_bit(toy, backbone, options):
-    plain = final_state(toy, backbone)
-    valued = final_state(toy, "DVR", backbone=backbone, **options)
-    assert valued[0] == plain[0]
-    for name, tensor in plain[1].items():
-        assert torch.equal(valued[1][name], tensor), name
-    assert torch.equal(valued[2], plain[2])  # the backbone's random numbers were left alone
-
-
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("normalization", CHOICES["dvr_normalization"])
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN"])
 def test_equal_values_are_the_backbone_bit_for_bit(toy, backbone, normalization, monkeypatch):
-    plain = final_state(toy, backbone)
+    plain = trained(toy_options(toy, backbone))
     soften = policy.soften
     monkeypatch.setattr(policy, "soften", lambda v, *rest: soften(v * 0 + 0.3, *rest))
-    valued = final_state(
-        toy, "DVR", backbone=backbone, dvr_exploration=0, dvr_normalization=normalization
-    )
-    assert valued[0] == plain[0]
-    for name, tensor in plain[1].items():
-        assert torch.equal(valued[1][name], tensor), name
+    options = {"dvr_exploration": 0, "dvr_normalization": normalization}
+    assert_same(plain, trained(toy_options(toy, "DVR", backbone=backbone, **options)))
 
 
 @pytest.mark.parametrize(
@@ -88,9 +89,9 @@ def test_every_reward_trains(toy, backbone, reward):
     assert -1 <= float(row["dvr_cosine"]) <= 1
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("weighting", WEIGHTINGS)
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("network", CHOICES["dvr_network"])
+@pytest.mark.parametrize("weighting", CHOICES["dvr_weighting"])
+@pytest.mark.parametrize("normalization", CHOICES["dvr_normalization"])
 def test_every_parameter_of_the_valuator_moves(toy, network, weighting, normalization):
     options = {
         "dvr_network": network,
@@ -225,7 +226,7 @@ def test_slots_hold_the_smallest_batch_and_explicit_labels(toy):
 
 
 def test_shapley_values_of_a_real_batch_add_up(toy):
-    for network in NETWORKS:
+    for network in CHOICES["dvr_network"]:
         trainer, (train, valid, _) = trainer_on(toy, dvr_network=network, epochs=1)
         trainer.fit(train, valid)
         batch = next(iter(train))
@@ -244,7 +245,7 @@ def test_without_validation_there_is_no_reward(toy):
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=50),
-    st.sampled_from(NORMALIZATIONS),
+    st.sampled_from(CHOICES["dvr_normalization"]),
 )
 def test_probabilities_keep_order_and_bounds(values, how):
     values = torch.tensor(values)

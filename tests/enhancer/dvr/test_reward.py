@@ -5,8 +5,10 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import init_seed
 
 from recbole_enhance.data.negatives import uniform_outside
-from recbole_enhance.enhancer.dvr.reward import Reward, parse_reward
+from recbole_enhance.enhancer.dvr.method import DVROptions
+from recbole_enhance.enhancer.dvr.reward import Reward, read_reward
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.options.schema import validated
 from recbole_enhance.testing.worlds import toy_options
 from recbole_enhance.training.trainer import make_trainer
 
@@ -26,7 +28,7 @@ def run(request, toy):
 def reward(run, text, known=None, held_out=None):
     config, train, valid, _, trainer = run
     return Reward(
-        text,
+        read_reward(text),
         config,
         known or [train._dataset],
         held_out or valid._dataset,
@@ -94,4 +96,4 @@ def test_memory_does_not_change_it(run):
 )
 def test_unknown_rewards_are_refused(text):
     with pytest.raises(ValueError, match="dvr_reward="):
-        parse_reward(text)
+        validated(DVROptions, {"dvr_reward": text})

@@ -1,0 +1,88 @@
+"""Options of every run that this package adds to RecBole's; defaults are in overall.yaml."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from recbole_enhance.options.recbole import WHOLE_EXPECTED
+from recbole_enhance.options.schema import Name, Options, Rule, Text, refusal, word
+
+ACTIVITY = "activity"  # the field of option group_fields that is no column of .user
+_BETWEEN = "a number between 0 and 1 is expected"
+_InnerShare = Annotated[float, Field(gt=0, lt=1), Rule(_BETWEEN, kind=_BETWEEN)]
+
+
+def _group_fields(fields: Any) -> Any:
+    listed = isinstance(fields, list) and all(isinstance(field, str) for field in fields)
+    if fields is not None and not (listed and fields):
+        raise refusal(f"a list of user columns, or {ACTIVITY}, or ~")
+    return fields
+
+
+class GeneralOptions(Options):
+    """What ``properties/overall.yaml`` holds."""
+
+    backbone: Name = Field(
+        description="RecBole model under the method; ~ takes the one of the method's YAML."
+    )
+    variant: Name = Field(
+        description="Named variant of the dataset's protocol, from dataset_configs/<dataset>.yaml."
+    )
+    item_category_field: Text | None = Field(
+        description="Item column that holds categories; diversity metrics need it."
+    )
+    run_dir: Text | None = Field(
+        description="Folder of the run; ~ makes runs/<dataset>/<label>/<seed>-<hash>."
+    )
+    quiet: bool = Field(description="Print nothing but errors.")
+    log_tensorboard: bool = Field(description="Write TensorBoard events into the run folder.")
+    eval_batch_size: Annotated[
+        int | None, Field(gt=0), Rule("must be above 0", kind=WHOLE_EXPECTED, whole=WHOLE_EXPECTED)
+    ] = Field(
+        description="As RecBole's; ~ fills eval_memory_mb in full ranking, and is RecBole's 4096 "
+        "elsewhere."
+    )
+    eval_memory_mb: Annotated[float, Field(gt=0)] = Field(
+        description="Memory for one batch of full-ranking scores; on a CPU smaller batches are "
+        "faster, and used."
+    )
+    mask_history: bool = Field(
+        description="Whether a sequential model must not recommend what the user already has; a "
+        "general one never does."
+    )
+    save_recs: bool = Field(
+        description="Write recs.csv.gz: each test user's list with scores and hits."
+    )
+    fast: bool = Field(
+        description="Train with vectorised loaders, fused optimisers and compressed graphs; False "
+        "draws RecBole's own random numbers."
+    )
+    group_fields: Annotated[
+        Any,
+        Rule(
+            type="list of str or None",
+            check=_group_fields,
+            shape={"type": ["array", "null"], "items": {"type": "string"}, "minItems": 1},
+        ),
+    ] = Field(
+        description="User columns whose groups the fairness metrics compare; activity is groups by "
+        "length of history."
+    )
+    group_metric: Annotated[Any, word("recall", "ndcg", "map", "hit", "precision", "mrr")] = Field(
+        description="Accuracy that GroupGap and GroupMAD compare."
+    )
+    activity_groups: Annotated[int, Field(ge=2), Rule("a whole number above 1 is expected")] = (
+        Field(description="Number of activity groups, quantiles of training interactions.")
+    )
+    item_tail_share: _InnerShare = Field(
+        description="Share of the items that are long tail, the least popular ones; the rest is "
+        "head."
+    )
+    calibration_alpha: _InnerShare = Field(description="Smoothing of Calibration.")
+    score_link: Annotated[Literal["sigmoid", "identity"], Rule("one of sigmoid, identity")] = Field(
+        description="How a score becomes a probability for DifferentialFairness."
+    )
+    tail_ratio: Annotated[float, Field(gt=0), Rule(*["a number above 0 is expected"] * 2)] = Field(
+        description="RecBole's, of TailPercentage: up to 1, the share of the items that are tail; "
+        "above 1, the largest number of interactions of a tail item."
+    )

@@ -1,0 +1,50 @@
+"""Options of earlier versions that are constants now, and the run folders that name them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from recbole_enhance.options.errors import UnknownOptionError
+
+# Method or model -> option -> the value that is left of it.
+GONE: dict[str, dict[str, Any]] = {
+    "AOBPR": {"aobpr_pool": 200},
+    "CER": {"cf_chunk": 2048, "cf_user_mask": True},
+    "DVR": {"dvr_hidden_size": 64, "dvr_loss_feature": True},
+    "IaCN": {"iacn_negatives": 100, "iacn_routing_std": 1.0},
+    "RVRec": {"rvrec_contrast_rows": 256},
+    "TIL": {"til_hidden_size": 64},
+}
+
+
+def with_gone(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a run as earlier versions recorded them: what names a run stays.
+
+    Args:
+        options: Those of ``config.yaml``, ``model`` and ``backbone`` among them.
+
+    Example:
+        >>> with_gone({"model": "TIL", "backbone": "BPR"})
+        {'til_hidden_size': 64, 'model': 'TIL', 'backbone': 'BPR'}
+    """
+    gone: dict[str, Any] = {}
+    for key in ("model", "backbone"):
+        gone |= GONE.get(str(options.get(key)), {})
+    return {**gone, **options}
+
+
+def without_gone(options: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Leave out what an earlier version recorded, where it says what holds anyway.
+
+    Args:
+        options: What is said in one place.
+        origin: That place.
+
+    Raises:
+        UnknownOptionError: If it says something else.
+    """
+    left = dict(options)
+    for gone in GONE.values():
+        for key in gone.keys() & left.keys():
+            if left.pop(key) != gone[key]:
+                raise UnknownOptionError(key, "no option any more", origin, f"; it is {gone[key]}")
+    return left
