@@ -7,6 +7,7 @@ from typing import Any
 from recbole.utils import ModelType
 
 from recbole_enhance.data import atomic
+from recbole_enhance.data.groups import check_group_fields
 from recbole_enhance.data.reading import read_header
 from recbole_enhance.options.errors import DataError
 
@@ -16,7 +17,8 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
 
     Args:
         config: The run's settings so far; their record of options and origins is kept up to date.
-        values: All options; ``load_col`` and others are changed.
+        values: All options; ``load_col`` and others are changed, and ``data_path`` becomes the
+            dataset's own folder.
         named: Whether somebody has named columns; else those of the interactions' header are taken.
 
     Returns:
@@ -25,8 +27,9 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
     Raises:
         ValueError: Naming the option, or the file and its columns.
     """
-    folder = Path(values["data_path"])
     splits = values["benchmark_filename"] or ()
+    folder = atomic.find_dataset(Path(values["data_path"]), config.dataset, splits)
+    values["data_path"] = str(folder)
     if not named:
         values["load_col"] = atomic.default_load_col(
             folder,
@@ -52,7 +55,7 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
         required.append(_ready_made_sequences(config, values, folder))
     elif not splits and str(values["eval_args"].get("order")) == "TO":
         required.append(values["TIME_FIELD"])
-    return atomic.check_columns(
+    columns = atomic.check_columns(
         folder,
         config.dataset,
         values["load_col"],
@@ -61,6 +64,8 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
         separator=values["field_separator"],
         encoding=values.get("encoding"),
     )
+    check_group_fields(folder, config.dataset, values)
+    return columns
 
 
 def _ready_made_sequences(config: Any, values: dict[str, Any], folder: Path) -> str:

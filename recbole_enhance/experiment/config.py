@@ -20,8 +20,6 @@ from recbole.utils.argument_list import (
 )
 
 from recbole_enhance.compat import mends
-from recbole_enhance.data import atomic
-from recbole_enhance.data.groups import check_group_fields
 from recbole_enhance.enhancer import enhancer_names, load_enhancer, recorded_name
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment import validation
@@ -354,7 +352,8 @@ class Config(RecBoleConfig):
         ]
         given = [(o, with_lists(said, defaults, lists)) for o, said in self._external_layers]
         values, self.origins = merge([*self._internal_layers, *given])
-        self._order_a_split_by_time(values)
+        said = self.origins.get("eval_args.order") in [origin for origin, _ in given]
+        validation.order_a_split_by_time(values, said)
         typed = validation.check_values(values, defaults, self.schemas())
         validation.refuse_bad_protocol(values)
         # What a file says and the code reads are the same but for a few, as ndcg@20.
@@ -375,17 +374,6 @@ class Config(RecBoleConfig):
         if isinstance(own, type) and issubclass(own, Options):
             found.append(own)
         return [*found, GeneralOptions, RecBoleOptions]
-
-    def _order_a_split_by_time(self, values: dict[str, Any]) -> None:
-        """Order by time where the split is by time and nobody has said how."""
-        protocol, key = values["eval_args"], "eval_args.order"
-        split = protocol.get("split") if isinstance(protocol, dict) else None
-        if isinstance(split, dict) and "TS" in split and protocol.get("order") == "RO":
-            if self.origins.get(key) in [origin for origin, _ in self._external_layers]:
-                raise OptionError(
-                    key, "RO", "eval_args.split=TS splits by time, for which rows must be in TO"
-                )
-            protocol["order"] = "TO"
 
     # ---- refusing --------------------------------------------------------------------------
 
@@ -446,14 +434,12 @@ class Config(RecBoleConfig):
         if self.dataset == "ml-100k" and not (own / f"{self.dataset}.inter").is_file():
             data_path = bundled.parent
         self.options["data_path"] = str(data_path.resolve())
-        splits = values["benchmark_filename"] or ()
         # RecBole unpickles data that lie in the folder of checkpoints, unasked. Nothing lies here.
         nowhere = str(Path(os.devnull, "pickle"))
         values["dataset_save_path"] = values["dataloaders_save_path"] = nowhere
-        values["data_path"] = str(atomic.find_dataset(data_path, self.dataset, splits))
+        values["data_path"] = str(data_path)
         named = any("load_col" in layer for _, layer in self._external_layers)
         self._inter_columns = choose_columns(self, values, self.has_dataset_config or named)
-        check_group_fields(Path(values["data_path"]), self.dataset, values)
 
     def _set_parameters_of_two_metric_types(self, values: dict[str, Any]) -> None:
         """Let value metrics stand beside ranking ones: RecBole takes one type at a time."""

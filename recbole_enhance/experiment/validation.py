@@ -71,6 +71,25 @@ def check_values(
     return typed
 
 
+def order_a_split_by_time(values: Mapping[str, Any], said: bool) -> None:
+    """Order by time where the split is by time: RecBole would put late rows into training.
+
+    Args:
+        values: All options; ``eval_args.order`` is changed.
+        said: Whether the user has said the order.
+
+    Raises:
+        OptionError: If the user wants another order.
+    """
+    protocol = values["eval_args"]
+    split = protocol.get("split") if isinstance(protocol, dict) else None
+    if isinstance(split, dict) and "TS" in split and protocol.get("order") == "RO":
+        if said:
+            why = "eval_args.split=TS splits by time, for which rows must be in TO"
+            raise OptionError("eval_args.order", "RO", why)
+        protocol["order"] = "TO"
+
+
 def refuse_bad_protocol(values: Mapping[str, Any]) -> None:
     """Check how data are split and how negatives are drawn.
 

@@ -43,7 +43,6 @@ _NOT_TRAINING = (
     "load_col",
     "eval_args",
     "model",
-    "backbone",
     "dataset",
     "variant",
     "dataset_save_path",
@@ -206,8 +205,7 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
     settings: dict[tuple[str, str], dict[str, dict[int, Run]]] = {}
     repeated = []
     for run in table.runs:
-        named = {**_training(run, table), "backbone": run.options.get("backbone")}
-        setting = json.dumps(named, sort_keys=True, default=str)
+        setting = json.dumps(_training(run, table), sort_keys=True, default=str)
         seeds = settings.setdefault((run.label, run.name or ""), {}).setdefault(setting, {})
         if run.seed in seeds:
             reason = f"same options and seed as {seeds[run.seed].place}, which counts"
@@ -223,7 +221,6 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
         for text, by_seed in of_label.items():
             training = json.loads(text)
             setting = ", ".join(f"{key}={value_text(training.get(key))}" for key in differing)
-            training.pop("backbone")  # the class by its path: two may have one label
             runs = tuple(by_seed[seed] for seed in sorted(by_seed))
             rows.append(
                 _row(
