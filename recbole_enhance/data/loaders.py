@@ -351,9 +351,25 @@ class CandidateLoader(AbstractDataLoader):
         users, items = self.rows[self.uid_field], self.rows[self.iid_field]
         self.candidates = sampler.draw(users, items, int(mode[3:]), generator)
         self.uid_list, self._sizes = torch.unique_consecutive(users, return_counts=True)
+        self._tell_short_choices(config, mode)
         self._start = self._sizes.cumsum(0) - self._sizes
         self.sample_size = len(self.uid_list)
         AbstractDataLoader.__init__(self, config, dataset, None, shuffle=False)
+
+    def _tell_short_choices(self, config: Any, mode: str) -> None:
+        """Say where a list holds all candidates, so that nothing is left to choose."""
+        longest = max(config["topk"])
+        short = int((self._sizes * (1 + len(self.candidates)) <= longest).sum())
+        if short and config["eval_type"] == EvaluatorType.RANKING:
+            logger.warning(
+                "topk=%s: %d of %d users have no more than %d candidates with eval_args.mode=%s: "
+                "their recall is 1 whatever the model does",
+                config["topk"],
+                short,
+                len(self._sizes),
+                longest,
+                mode,
+            )
 
     def _init_batch_size_and_step(self) -> None:
         largest = int(self._sizes.max()) if len(self._sizes) else 1

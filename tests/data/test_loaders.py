@@ -278,3 +278,11 @@ def _nobody_is_free(config, dataset):
     pairs = torch.cartesian_prod(users, items)
     everything.inter_feat = Interaction({"user_id": pairs[:, 0], "item_id": pairs[:, 1]})
     return CandidateLoader(config, parts[2], [parts[0], everything])
+
+
+@pytest.mark.parametrize(("mode", "told"), [("uni3", True), ("uni20", False)])
+def test_lists_that_hold_every_candidate_are_told(toy, caplog, mode, told):
+    protocol = {"split": {"LS": "valid_and_test"}, "mode": mode}
+    loaders(toy, "BPR", eval_args=protocol)
+    message = f"60 of 60 users have no more than 10 candidates with eval_args.mode={mode}"
+    assert (message in caplog.text) == told
