@@ -208,8 +208,8 @@ def refuse_other_code(
         name = recorded_name(thing) if isinstance(thing, Enhancer) else thing
         name = class_name(name) if isinstance(name, type) else name
         if not same_code(named[option], name):
-            told = class_path(thing) if isinstance(thing, type) else name
-            raise OptionError(option, told, f"{folder.path} is a run of {named[option]}")
+            shown = class_path(thing) if isinstance(thing, type) else name
+            raise OptionError(option, shown, f"{folder.path} is a run of {named[option]}")
     return given
 
 
@@ -376,10 +376,10 @@ def _report(
 @contextlib.contextmanager
 def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
     resume = f"--resume={folder.path}" if folder else ""
-    if config.own_method:
-        resume += f" --model={config.own_method}"
-    if config.own_class:
-        resume += " --{}={}".format(*config.own_class)
+    if config.pair.own_method:
+        resume += f" --model={config.pair.own_method}"
+    if config.pair.own_class:
+        resume += " --{}={}".format(*config.pair.own_class)
     try:
         yield
     except KeyboardInterrupt:

@@ -181,18 +181,18 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
         )
     parts = dict(sources(config.model_class))
     parts.pop(AbstractRecommender.__module__, None)
-    own = "".join(parts.values())
-    if str(config["learner"]).lower() == "sparse_adam" and "sparse=True" not in own:
+    code = "".join(parts.values())
+    if str(config["learner"]).lower() == "sparse_adam" and "sparse=True" not in code:
         raise OptionError("learner", "sparse_adam", f"{model} has no sparse embeddings; use adam")
     drawn = config["train_neg_sample_args"]["distribution"] != "none"
-    if not drawn and kind == InputType.PAIRWISE and "NEG_ITEM_ID" in own:
+    if not drawn and kind == InputType.PAIRWISE and "NEG_ITEM_ID" in code:
         raise OptionError(
             "train_neg_sample_args.distribution",
             "none",
             f"{model} compares with negatives, so it must be uniform or popularity",
         )
     context = issubclass(config.model_class, ContextRecommender)
-    learns = context or config["MODEL_TYPE"] == ModelType.CONTEXT or "LABEL_FIELD" in own
+    learns = context or config["MODEL_TYPE"] == ModelType.CONTEXT or "LABEL_FIELD" in code
     if config["transform"] == "mask_itemseq" and (
         int(config["mask_ratio"] * config["MAX_ITEM_LIST_LENGTH"]) < 1
     ):
@@ -260,13 +260,13 @@ def refuse_bad_metrics(values: Mapping[str, Any]) -> None:
         for need in sorted(requirements_of(str(metric)) & set(_NEEDED_OPTIONS)):
             if not values[_NEEDED_OPTIONS[need]]:
                 raise OptionError("metrics", metric, f"needs {need}: set {_NEEDED_OPTIONS[need]}")
-    said = values["valid_metric"]
-    chosen = Metric.parse(said)
+    given = values["valid_metric"]
+    chosen = Metric.parse(given)
     if chosen.name not in [str(metric).lower() for metric in metrics]:
-        raise OptionError("valid_metric", said, f"not one of metrics={metrics}")
+        raise OptionError("valid_metric", given, f"not one of metrics={metrics}")
     ranking = recbole_metrics.metric_types[chosen.name].name == "RANKING"
     allowed = topk if ranking and chosen.name != "gauc" else [0]
     if chosen.k not in allowed:
         name = next(str(m) for m in metrics if str(m).lower() == chosen.name)
         can = [f"{name}@{k}" if k else name for k in allowed]
-        raise OptionError("valid_metric", said, f"with topk={topk} it can be {', '.join(can)}")
+        raise OptionError("valid_metric", given, f"with topk={topk} it can be {', '.join(can)}")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recbole_enhance.leaderboard import ATTACK, EXPLAIN, collect, statistics
-from recbole_enhance.leaderboard.collect import Collected, Left, Run
+from recbole_enhance.leaderboard.collect import Collected, FinishedRun, Left
 from recbole_enhance.leaderboard.measures import (
     ATTACK_COLUMNS,
     ATTACKED,
@@ -67,7 +67,7 @@ class Row(NamedTuple):
     enhancer: str | None
     backbone: str
     family: str
-    runs: tuple[Run, ...]
+    runs: tuple[FinishedRun, ...]
     results: Mapping[str, np.ndarray]  # metric -> value per run, NaN for none
     reasons: Mapping[str, str]  # metric -> why a value is missing
     cost: Mapping[str, float]
@@ -202,7 +202,7 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
     Returns:
         The rows, and runs that repeat a setting and a seed.
     """
-    settings: dict[tuple[str, str], dict[str, dict[int, Run]]] = {}
+    settings: dict[tuple[str, str], dict[str, dict[int, FinishedRun]]] = {}
     repeated = []
     for run in table.runs:
         setting = json.dumps(_training(run, table), sort_keys=True, default=str)
@@ -357,7 +357,7 @@ def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
 def _row(
     label: str,
     name: str,
-    runs: tuple[Run, ...],
+    runs: tuple[FinishedRun, ...],
     training: Mapping[str, Any],
     collected: Collected,
     families: Mapping[str, str],
@@ -385,7 +385,7 @@ def _row(
     )
 
 
-def _results(run: Run, board: Mapping[str, Any]) -> dict[str, float]:
+def _results(run: FinishedRun, board: Mapping[str, Any]) -> dict[str, float]:
     """Test results, NaN for null; explanations, attacks and history as the board asks for them."""
     values = {
         key: np.nan if value is None else float(value)
@@ -423,7 +423,7 @@ def _filled(row: Row, measures: Sequence[Measure]) -> Row:
     return row._replace(results=results, reasons=reasons)
 
 
-def _cost(runs: Sequence[Run]) -> dict[str, float]:
+def _cost(runs: Sequence[FinishedRun]) -> dict[str, float]:
     """Means over seeds, NaN for what no run has."""
     cost = {}
     for key in COST:
@@ -454,7 +454,7 @@ def _ranking(rows: Sequence[Row], main: Measure, users: Users) -> tuple[list[Row
     return with_users, ranking(values, main.direction)
 
 
-def _training(run: Run, table: Table) -> dict[str, Any]:
+def _training(run: FinishedRun, table: Table) -> dict[str, Any]:
     left_out = {*_NOT_TRAINING, *table.protocol}
     return {key: value for key, value in run.options.items() if key not in left_out}
 
