@@ -1,4 +1,3 @@
-import doctest
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +147,3 @@ def test_blocks_do_not_change_what_is_read(tmp_path, monkeypatch):
     path.write_text(text.replace("\t41\n", "\n"))
     with pytest.raises(DataError, match=r"toy\.inter:43: 1 cells"):
         read_atomic(path)
-
-
-def test_doctests():
-    assert doctest.testmod(reading).failed == 0

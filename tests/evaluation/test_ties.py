@@ -1,10 +1,7 @@
-import doctest
-
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.evaluation import ties
 from recbole_enhance.evaluation.ties import drawn_order, ranked
 
 
@@ -37,7 +34,3 @@ def test_a_model_that_knows_nothing_is_at_chance():
 def test_every_row_has_the_same_order():
     _, items = ranked(torch.zeros(5, 50), 10, drawn_order(50, 3))
     assert (items == items[0]).all()
-
-
-def test_doctests():
-    assert doctest.testmod(ties).failed == 0
