@@ -10,7 +10,8 @@ from torch import Tensor
 
 from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.data.groups import user_groups
-from recbole_enhance.evaluation.rerank import DEFAULT_WEIGHT, Reranker
+from recbole_enhance.evaluation.rerank import CANDIDATES, DEFAULT_WEIGHT, Reranker
+from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.concentration import popularity_groups
 from recbole_enhance.model.embeddings import table_called
@@ -23,7 +24,8 @@ class EnhancedCollector(Collector):
     """RecBole's collector with the same values for its metrics, and more for ours.
 
     RecBole sorts twice, and keeps a dense matrix of the positives. Here a batch of scores is
-    reduced to its top-k at once; padding fills the list of a user with fewer candidates.
+    reduced to its top-k at once, equal scores by lot (:mod:`~.evaluation.ties`); padding fills the
+    list of a user with fewer candidates.
 
     Keys, beside RecBole's own (``rec.topk``, ``rec.meanrank``, ``data.label``, ...):
 
@@ -45,6 +47,7 @@ class EnhancedCollector(Collector):
     def __init__(self, config: Any) -> None:
         super().__init__(config)
         self.reranker: Reranker | None = None  # made of the training data
+        self._place: Tensor | None = None
         self.start()
 
     def start(self, labelled: Any = None) -> None:
@@ -122,11 +125,14 @@ class EnhancedCollector(Collector):
         self._n_items = n_items
         keys = torch.unique(positive_u.to(scores.device) * n_items + positive_i.to(scores.device))
         positive_u, positive_i = keys // n_items, keys % n_items
-        users = self._users(interaction, len(scores))
+        if self._place is None or len(self._place) != n_items:
+            self._place = drawn_order(n_items, self.config["seed"])
+        users, k = self._users(interaction, len(scores)), max(self.topk)
         if self.reranker is None:
-            values, items = scores.topk(max(self.topk), dim=1)
+            values, items = ranked(scores, k, self._place)
         else:
-            values, items = self.reranker.lists(scores, users, max(self.topk))
+            best = ranked(scores, min(max(CANDIDATES, k), n_items), self._place)
+            values, items = self.reranker.lists(*best, users, k)
         self._keep("rec.items", items.masked_fill(values == -torch.inf, 0))
         self._keep("rec.item_score", values)
         self._keep("rec.positive_u", positive_u + self._n_rows)

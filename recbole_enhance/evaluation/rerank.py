@@ -16,7 +16,7 @@ from torch.special import entr
 
 _MAX_CELLS = 1 << 23  # of candidates x categories at a time
 RERANKERS = ("coverage", "mmr", "calibrated", "popularity")
-_CANDIDATES = 100  # of a user
+CANDIDATES = 100  # of a user
 DEFAULT_WEIGHT = 0.2
 _ALPHA = 0.01  # Steck's smoothing
 
@@ -102,27 +102,24 @@ class Reranker:
             own = categories.double()
             self._spread = (own / own.sum(1, keepdim=True).clamp(min=1)).numpy()
 
-    def lists(self, scores: Tensor, users: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The best k items of each user after re-ranking the best 100.
+    def lists(self, scores: Tensor, items: Tensor, users: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The best k items of each user after re-ranking.
 
         Args:
-            scores: Of all items, -inf where one is no candidate. Shape: ``(users, n_items)``.
+            scores: Of the candidates, best first, -inf where there is none. Shape:
+                ``(users, candidates)``.
+            items: Shape: ``(users, candidates)``.
             users: Shape: ``(users,)``.
             k: Length of the lists.
 
         Returns:
             Scores and items, in the order of the list. Shape of both: ``(users, k)``.
         """
-        top = scores.topk(min(max(_CANDIDATES, k), scores.shape[1]), dim=1)
-        values, items = top.values.cpu(), top.indices.cpu()
-        items = items.masked_fill(values == -torch.inf, 0)
+        real = items.masked_fill(scores == -torch.inf, 0).cpu()
         taste = self._taste(users.cpu()) if self.how == "calibrated" else None
-        place = rerank(
-            self.how, self.weight, values, items, k, self.categories, self.popularity, taste
-        )
-        return top.values.gather(1, place.to(scores.device)), top.indices.gather(
-            1, place.to(scores.device)
-        )
+        known = self.categories, self.popularity, taste
+        place = rerank(self.how, self.weight, scores.cpu(), real, k, *known).to(items.device)
+        return scores.gather(1, place), items.gather(1, place)
 
     def _taste(self, users: Tensor) -> Tensor:
         total = torch.from_numpy(self.matrix[users.numpy()] @ self._spread)

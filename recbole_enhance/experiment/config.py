@@ -20,11 +20,10 @@ from recbole.utils.argument_list import (
 )
 
 from recbole_enhance.compat import mends
-from recbole_enhance.data import atomic
-from recbole_enhance.data.groups import check_group_fields
 from recbole_enhance.enhancer import enhancer_names, load_enhancer
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment import validation
+from recbole_enhance.experiment.columns import choose_columns
 from recbole_enhance.experiment.names import (
     get_model_class,
     recbole_properties,
@@ -262,6 +261,8 @@ class Config(RecBoleConfig):
         ]
         given = [(o, with_lists(options, defaults, lists)) for o, options in self._external_layers]
         values, self.origins = merge([*self._internal_layers, *given])
+        said = self.origins.get("eval_args.order") in [origin for origin, _ in given]
+        validation.order_a_split_by_time(values, said)
         typed = validation.check_values(values, defaults, self.schemas())
         validation.refuse_bad_protocol(values)
         # What a file says and the code reads are the same but for a few, as ndcg@20.
@@ -293,6 +294,7 @@ class Config(RecBoleConfig):
             *(key for group in self.parameters.values() for key in group),
         }
         known |= options_read_by(self.model_class)
+        known = known - {"config_file"} | {"config_files"}  # RecBole names the one, and reads none
         self._external_layers = [
             (origin, without_gone(options, origin)) for origin, options in self._external_layers
         ]
@@ -341,13 +343,12 @@ class Config(RecBoleConfig):
         if self.dataset == "ml-100k" and not (folder / f"{self.dataset}.inter").is_file():
             data_path = bundled.parent
         self.options["data_path"] = str(data_path.resolve())
-        splits = values["benchmark_filename"] or ()
         # RecBole unpickles data that lie in the folder of checkpoints, unasked. Nothing lies here.
         nowhere = str(Path(os.devnull, "pickle"))
         values["dataset_save_path"] = values["dataloaders_save_path"] = nowhere
-        values["data_path"] = str(atomic.find_dataset(data_path, self.dataset, splits))
-        self._choose_columns(values)
-        check_group_fields(Path(values["data_path"]), self.dataset, values)
+        values["data_path"] = str(data_path)
+        named = any("load_col" in layer for _, layer in self._external_layers)
+        self._inter_columns = choose_columns(self, values, self.has_dataset_config or named)
 
     def _set_parameters_of_two_metric_types(self, values: dict[str, Any]) -> None:
         """Let value metrics stand beside ranking ones: RecBole takes one type at a time."""
@@ -370,35 +371,6 @@ class Config(RecBoleConfig):
             and values.get("loss_type") == "CE"
         ):
             values["train_neg_sample_args"] = self.options["train_neg_sample_args"] = None
-
-    def _choose_columns(self, values: dict[str, Any]) -> None:
-        """Load the columns there are, and refuse the ones asked for that are not there."""
-        folder = Path(values["data_path"])
-        named = self.has_dataset_config or any(
-            "load_col" in layer for _, layer in self._external_layers
-        )
-        splits = values["benchmark_filename"] or ()
-        if not named and not splits:
-            values["load_col"] = atomic.default_load_col(
-                folder, self.dataset, values, values["field_separator"]
-            )
-            self.options["load_col"] = copy.deepcopy(values["load_col"])
-            self.origins["load_col"] = f"columns of {self.dataset}.inter"
-        if hasattr(self.model_class, "dataset_class"):
-            dataset_class = self.model_class.dataset_class
-            for key in dataset_class.choose_columns(values, folder, self.dataset, self.model):
-                self.options[key] = copy.deepcopy(values[key])
-        required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]
-        if str(values["eval_args"].get("order")) == "TO":
-            required.append(values["TIME_FIELD"])
-        self._inter_columns = atomic.check_columns(
-            folder,
-            self.dataset,
-            values["load_col"],
-            required,
-            splits=splits,
-            separator=values["field_separator"],
-        )
 
     def _init_device(self) -> None:
         if not self.final_config_dict["use_gpu"]:

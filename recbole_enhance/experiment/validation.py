@@ -1,6 +1,7 @@
 """What RecBole would take silently or fall over later: refused before any data are read."""
 
 import importlib.util
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from recbole_enhance.options.recbole import (
 )
 from recbole_enhance.options.schema import Options, like_default, validated
 
+logger = logging.getLogger("recbole_enhance")
 # RecBole computes these, or overwrites them without a word.
 COMPUTED = {
     "device": "use_gpu and gpu_id choose it",
@@ -67,6 +69,25 @@ def check_values(
         if not isinstance(interval, list) and not is_interval(interval):
             raise OptionError(f"val_interval.{column}", interval, INTERVAL_EXPECTED)
     return typed
+
+
+def order_a_split_by_time(values: Mapping[str, Any], said: bool) -> None:
+    """Order by time where the split is by time: RecBole would put late rows into training.
+
+    Args:
+        values: All options; ``eval_args.order`` is changed.
+        said: Whether the user has said the order.
+
+    Raises:
+        OptionError: If the user wants another order.
+    """
+    protocol = values["eval_args"]
+    split = protocol.get("split") if isinstance(protocol, dict) else None
+    if isinstance(split, dict) and "TS" in split and protocol.get("order") == "RO":
+        if said:
+            why = "eval_args.split=TS splits by time, for which rows must be in TO"
+            raise OptionError("eval_args.order", "RO", why)
+        protocol["order"] = "TO"
 
 
 def refuse_bad_protocol(values: Mapping[str, Any]) -> None:
@@ -172,6 +193,23 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
         )
     context = issubclass(config.model_class, ContextRecommender)
     learns = context or config["MODEL_TYPE"] == ModelType.CONTEXT or "LABEL_FIELD" in code
+    if config["transform"] == "mask_itemseq" and (
+        int(config["mask_ratio"] * config["MAX_ITEM_LIST_LENGTH"]) < 1
+    ):
+        raise OptionError(
+            "MAX_ITEM_LIST_LENGTH",
+            config["MAX_ITEM_LIST_LENGTH"],
+            f"{model} masks mask_ratio={config['mask_ratio']} of it, which must be one item at "
+            "least",
+        )
+    if config["threshold"] and not learns and config["eval_type"].name == "RANKING":
+        logger.warning(
+            "threshold=%s: does nothing for %s, which takes every interaction for a positive; "
+            "val_interval={%s: '[%s,inf)'} keeps those from there on only",
+            config["threshold"],
+            model,
+            *next(iter(config["threshold"].items())),
+        )
     needed = labeled or (not drawn and learns and kind == InputType.POINTWISE)
     if needed and config["threshold"] is None and config["LABEL_FIELD"] not in columns:
         raise OptionError(

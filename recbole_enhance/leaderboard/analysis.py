@@ -21,7 +21,7 @@ from recbole_enhance.leaderboard.measures import (
     measure_of,
 )
 from recbole_enhance.leaderboard.protocol import Table, value_text
-from recbole_enhance.leaderboard.ranks import Ranking, ranking
+from recbole_enhance.leaderboard.ranks import Ranking, best_rows, ranking
 from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
 from recbole_enhance.leaderboard.users import Users
 from recbole_enhance.storage.run_folder import VOLATILE
@@ -43,7 +43,6 @@ _NOT_TRAINING = (
     "load_col",
     "eval_args",
     "model",
-    "backbone",
     "dataset",
     "variant",
     "dataset_save_path",
@@ -57,7 +56,7 @@ _NOT_EXAMINED = {
     EXPLANATION: (EXPLAIN, "the run was not explained, or its model explains nothing"),
     ATTACKED: (ATTACK, "the run was not attacked so"),
 }
-_DECIMALS = 4  # as RecBole rounds: rows that print alike are equal
+_DECIMALS = 4  # RecBole's metric_decimal_place
 
 
 class Row(NamedTuple):
@@ -92,6 +91,11 @@ class Row(NamedTuple):
     def deviation(self, key: str) -> float:
         """Unbiased standard deviation over seeds; NaN below two."""
         return statistics.spread(self.results[key]).deviation
+
+    @property
+    def decimals(self) -> int:
+        """Of its results: rows of one table have the same."""
+        return int(self.runs[0].options.get("metric_decimal_place") or _DECIMALS)
 
 
 class Comparison(NamedTuple):
@@ -163,7 +167,10 @@ def analyse(table: Table, collected: Collected) -> Analysis:
     rows.sort(key=place)
     users = Users(rows)
     comparisons, not_compared = compare(rows, measures, users, _against(collected.board))
-    best = {m.key: best_rows([row.mean(m.key) for row in rows], m.direction) for m in measures}
+    best = {
+        m.key: best_rows([row.mean(m.key) for row in rows], m.direction, rows[0].decimals)
+        for m in measures
+    }
     here = table.dataset, str(table.variant or "")
     failed = [cell for cell in collected.failed if (cell.dataset, cell.variant or "") == here]
     return Analysis(
@@ -281,7 +288,7 @@ def compare(
                 test = test._replace(dropped=dropped)
             both = ~np.isnan(ours - theirs)
             value, base_value = (statistics.spread(side[both]).mean for side in (ours, theirs))
-            unit = 10.0 ** -row.runs[0].options.get("metric_decimal_place", _DECIMALS)
+            unit = 10.0**-row.decimals
             interval = statistics.seed_interval(statistics.differences(ours, theirs), unit)
             found.append(Comparison(row, base, m, value, base_value, interval, test, {}))
     return _corrected(found), not_compared
@@ -314,26 +321,6 @@ def base_of(row: Row, rows: Sequence[Row], against: str | None) -> tuple[Row | N
     if plain:
         return None, f"{len(plain)} settings of plain {row.backbone}, none of them by this name"
     return None, f"plain {row.backbone} has no finished run"
-
-
-def best_rows(means: Sequence[float], direction: int) -> tuple[list[int], list[int]]:
-    """Rows that are best and second best; rows that print alike share the place.
-
-    Args:
-        means: Of the rows, NaN for none.
-        direction: 1 if larger is better, -1 if smaller is, 0 if neither: then none is best.
-
-    Example:
-        >>> best_rows([0.1, 0.3, 0.3, float("nan"), 0.2], 1), best_rows([1.0, 2.0], -1)
-        (([1, 2], [4]), ([0], [1]))
-    """
-    if not direction:
-        return [], []
-    printed = np.round(np.asarray(means, float), _DECIMALS) * direction
-    levels = np.unique(printed[~np.isnan(printed)])[::-1]
-    places = [np.flatnonzero(printed == level).tolist() for level in levels[:2]]
-    places += [[], []]
-    return places[0], places[1]
 
 
 def _corrected(comparisons: list[Comparison]) -> list[Comparison]:

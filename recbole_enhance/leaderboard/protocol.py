@@ -70,6 +70,7 @@ def protocol_of(run: FinishedRun) -> dict[str, Any]:
         "variant": run.report.get("variant"),
         "data_sha256": _hashes(run),
         "load_col.inter": _columns(options),
+        "data": run.report.get("data"),
     }
     protocol.update({key: options.get(key) for key in _DATA})
     arguments = options.get("eval_args")
@@ -129,10 +130,12 @@ def _refuse(
     run: FinishedRun, first: Mapping[str, Any], other_run: FinishedRun, other: Mapping[str, Any]
 ) -> None:
     option = next(key for key in first if first[key] != other[key])
+    loaded = [value_text(one.options.get("load_col")) for one in (run, other_run)]
+    why = f" (load_col={loaded[0]} and {loaded[1]})" if option == "data" else ""
     raise ValueError(
         f"dataset={run.report['dataset']}: two protocols in one table, {option}="
         f"{value_text(first[option])} in {run.folder} and {value_text(other[option])} in "
-        f"{other_run.folder}; give them folders of their own"
+        f"{other_run.folder}{why}; give them folders of their own"
     )
 
 
