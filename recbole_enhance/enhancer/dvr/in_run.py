@@ -6,7 +6,7 @@ import torch
 from recbole.utils import InputType
 from torch import Tensor
 
-from recbole_enhance.data.loaders import FullRankingLoader
+from recbole_enhance.data.loaders import CandidateLoader, FullRankingLoader
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.enhancer.dvr.record import ValueSums
 from recbole_enhance.enhancer.dvr.utility import (
@@ -110,6 +110,9 @@ class InRunTrainer(EnhancedTrainer):
         self.validation["selects"] = len(selecting)
         if isinstance(valid_data, FullRankingLoader):
             return judging, FullRankingLoader(self.config, selecting, [training, judging])
+        if isinstance(valid_data, CandidateLoader):
+            known = [training, judging]
+            return judging, CandidateLoader(self.config, selecting, known, "valid")
         sampler = valid_data._sampler
         return judging, type(valid_data)(self.config, selecting, sampler, shuffle=False)
 
