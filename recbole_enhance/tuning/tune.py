@@ -1,4 +1,4 @@
-"""Search the options of a model or a method by validation."""
+"""Search for the best options of a model or a method by validation."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -36,31 +36,31 @@ def tune(
     quiet: bool = False,
     page: bool = False,
 ) -> dict[str, Any]:
-    """Search options by their validation score; the test data are not evaluated.
+    """Search for the best options by validation score; the test data are not evaluated.
 
-    Called again, it goes on until there are ``trials`` in total. Any number of processes and
-    machines may call it with one ``storage`` and one ``study`` at the same time.
+    A second call continues until there are ``trials`` in total. Any number of processes and
+    machines may call it at the same time with the same ``storage`` and ``study``.
 
     Args:
-        options: Those of a run: ``model``, ``dataset`` and others; ``config_files`` names files.
-            What is given here or there is not searched.
-        out: Folder for ``study.db``, ``trials.csv``, ``tuning.json``, ``best.yaml``; None is
-            ``tuning``, then the dataset and the label.
-        trials: How many, in total; failed and pruned ones count, interrupted ones do not.
-        space: Mapping or file, see ``docs/tuning.md``; None takes the space that ships with us.
-        storage: Database, as Optuna takes it; None is ``study.db`` in ``out``.
-        study: Name in the database; None is label and dataset.
-        jobs: Processes.
+        options: Options of a run: ``model``, ``dataset`` and others; ``config_files`` names files.
+            Options that are given here or in these files are not searched.
+        out: Folder for ``study.db``, ``trials.csv``, ``tuning.json`` and ``best.yaml``; None is
+            ``tuning/DATASET/LABEL``.
+        trials: Number of trials in total; failed and pruned ones count, interrupted ones do not.
+        space: Mapping or file, see ``docs/tuning.md``; None takes the space of this package.
+        storage: Address of a database, as Optuna takes it; None is ``study.db`` in ``out``.
+        study: Name in the database; None is made from label and dataset.
+        jobs: Number of processes.
         pruner: ``median`` stops a trial that is worse than the median of the others at the same
-            epoch; ``none`` trains all of them to their end.
+            epoch; ``none`` trains all trials to the end.
         quiet: Show no progress and no table.
-        page: Also draw the study, as ``tuning.html``.
+        page: Also write plots of the study, as ``tuning.html``.
 
     Returns:
         The searched options of the best trial.
 
     Raises:
-        InputError: If options, space or storage say no, or no trial was completed.
+        InputError: If options, space or storage are refused, or no trial was completed.
     """
     _refuse_bad_arguments(options, trials, jobs, pruner)
     _refuse_missing_optuna()
@@ -126,7 +126,7 @@ def _refuse_missing_optuna() -> None:
 
 
 def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Space:
-    """What is searched: without what the user has fixed, and each value of it allowed."""
+    """The space, without options that the user has fixed; each of its values is allowed."""
     said = set(_leaves(config.external_config_dict))
     if given is not None:
         space = spaces.read(given)
@@ -148,7 +148,7 @@ def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Spa
 
 
 def _leaves(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Options as they are named, the whole and with dots its parts."""
+    """Names of options: of mappings, the mapping itself and its entries with dots."""
     for key, value in options.items():
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -166,7 +166,7 @@ def _about(config: Config, space: spaces.Space, pruner: str) -> dict[str, Any]:
 
 
 def _names(config: Config) -> dict[str, Any]:
-    """Model, backbone and dataset for ``best.yaml``; files name no code of the user's."""
+    """Model, backbone and dataset for ``best.yaml``; files never name the user's code."""
     keys = (
         ("model", "backbone", "dataset", "variant")
         if config["enhancer"]
@@ -177,7 +177,7 @@ def _names(config: Config) -> dict[str, Any]:
 
 
 def _facts(config: Config, plan: "Plan") -> dict[str, Any]:
-    """What the report tells beside the trials."""
+    """What the report contains besides the trials."""
     import optuna
 
     from recbole_enhance.tuning import study as engine
