@@ -34,8 +34,8 @@ def explain(
         run_dir: Folder of the run.
         model_class: If the run is of a class of your own: the class or ``module:Class``.
         quiet: Print nothing.
-        **options: Options of :func:`.features.explain` (CER, EFM), :func:`.capsules.explain` (IaCN) or
-            :func:`.coalitions.explain` (RVRec).
+        **options: Options of :func:`.features.explain` (CER, EFM), :func:`.capsules.explain`
+            (IaCN) or :func:`.coalitions.explain` (RVRec).
 
     Returns:
         The explanations, as these functions return them.

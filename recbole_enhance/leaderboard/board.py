@@ -40,8 +40,8 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
             above, for all boards there. None takes the value in ``board.yaml``, or ``embed``.
 
     Returns:
-        Paths of the files: ``index.html``, ``board.md``, ``board.csv``, ``board.tex``, ``board.json``,
-        ``significance.csv`` and the files in ``plots/``.
+        Paths of the files: ``index.html``, ``board.md``, ``board.csv``, ``board.tex``,
+        ``board.json``, ``significance.csv`` and the files in ``plots/``.
 
     Raises:
         ValueError: If there is no run, a folder is not a valid run folder, two runs of a dataset
@@ -102,7 +102,7 @@ def _refuse_missing_packages() -> None:
 def _write(path: Path, content: bytes) -> Path:
     """Write a file completely or not at all."""
     if path.parent.is_symlink():
-        raise ValueError(f"{path.parent}: a link, and nothing is written outside the folder")
+        raise ValueError(f"{path.parent}: is a link, and nothing is written outside the folder")
     path.parent.mkdir(exist_ok=True)
     RunFolder(path.parent, fresh=False).write_bytes(path.name, content)
     return path

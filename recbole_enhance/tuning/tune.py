@@ -69,7 +69,7 @@ def tune(
     config = make_config(options)
     out = Path("tuning", config["dataset"], config["label"]) if out is None else Path(out)
     if "?" in str(out.resolve()):  # ends the path in a database's address
-        raise OptionError("out", out, "a folder without ? in its path is expected")
+        raise OptionError("out", out, "a folder whose path has no ? is expected")
     searched = _space(config, options, space)
     made = missing_folders(out)
     try:
@@ -133,17 +133,17 @@ def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Spa
         where = "space" if isinstance(given, Mapping) else f"space={given}"
         both = sorted(said & set(space))
         if both:
-            raise ValueError(f"{where}: {both[0]}: is an option of the run too; name it once")
+            raise ValueError(f"{where}: {both[0]}: is an option of the run too; give it only once")
     else:
         trained = config["MODEL_TYPE"] != ModelType.TRADITIONAL
         space = spaces.packaged(config["backbone"], config["enhancer"], trained)
         where = f"properties/tune of {config['label']}"
         for name in sorted(said & set(space)):
-            logger.info("%s is given, and not searched", name)
+            logger.info("%s has a given value, so it is not searched", name)
             del space[name]
     spaces.refuse_bad_options(space, lambda changed: make_config(options, changed), where)
     if not space:
-        logger.info("%s: nothing to search, one trial", config["label"])
+        logger.info("%s: nothing to search, so there is one trial", config["label"])
     return space
 
 
