@@ -216,7 +216,7 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
             "threshold",
             None,
             f"{'eval_args.mode=labeled' if labeled else model} needs labels: "
-            "set threshold={rating: 4} to make them from a column, or let load_col.inter name a "
+            "threshold={rating: 4} makes them from a column, or load_col.inter may name a "
             f"column {config['LABEL_FIELD']}",
         )
 
