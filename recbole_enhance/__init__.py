@@ -1,6 +1,6 @@
-"""Paper methods that improve, explain and harden RecBole recommenders.
+"""Methods from papers that improve, explain and harden RecBole recommenders.
 
-Nothing is imported until it is asked for::
+Submodules are imported only when a name is used::
 
     import recbole_enhance as rbe
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Name -> module and its name there.
+# Public name -> module, and the name in that module.
 _FACE = {
     "run": ("recbole_enhance.experiment.quick_start", "run_recbole_enhance"),
     "resume": ("recbole_enhance.experiment.quick_start", "resume_run"),

@@ -36,22 +36,27 @@ ATTACK = Verb(
         Option(
             "targets",
             List(",".join(TARGETS), OneOf(TARGETS)),
-            "what is moved: item features, parameters, parameters along the run's own loss; "
-            "random: each of them by lot as well",
+            "what is perturbed: item features, parameters, or parameters along the gradient of the "
+            "run's own loss; random adds random perturbations of the same size",
             default=DEFAULT_TARGETS,
         ),
-        Option("budgets", List("NUMBERS", NotNegative()), "of features; else the paper's", ()),
+        Option(
+            "budgets",
+            List("NUMBERS", NotNegative()),
+            "sizes of the perturbation of features; by default the paper's",
+            (),
+        ),
         Option(
             "param_budgets",
             List("NUMBERS", NotNegative()),
-            "of parameters; else what suits the model",
+            "sizes of the perturbation of parameters; by default what suits the model",
             (),
         ),
         Option(
             "pairs",
             OneOf(("auto", *PAIRS)),
-            "which recommendations are explained: test items in the list, or all test items; auto "
-            "is hits for CER and test for EFM",
+            "which recommendations are explained: test items that are in the list, or all test "
+            "items; auto is hits for CER and test for EFM",
             default="auto",
         ),
         Option(
@@ -67,8 +72,8 @@ ATTACK = Verb(
         OWN_FILES,
         QUIET,
     ],
-    help="Attack item features or parameters of runs. What that does to lists and explanations "
-    "is a table, attack.json, attack.csv and one plot of all runs.",
+    help="Attack the item features or the parameters of runs. Writes what the attacks do to lists "
+    "and explanations: a table, attack.json, attack.csv and one plot of all runs.",
     example="""\
 recbole-enhance attack runs/vanilla runs/defended
 recbole-enhance attack runs/vanilla --targets=params,random --param_budgets=0.005,0.01""",

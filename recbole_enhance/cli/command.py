@@ -15,20 +15,20 @@ from recbole_enhance.options.errors import InputError, UnknownOptionError
 from recbole_enhance.options.read import load_yaml, nearest, split_files, split_words
 
 _OF_GROUP = ("-h", "--help", "--version")
-_CODE = ("model", "backbone", "models")  # options that may name a class of the user's
+_CODE = ("model", "backbone", "models")  # options that may name a class of the user
 
 
 class Option(click.Option):
-    """An option of a verb, said by its whole name.
+    """An option of a verb, given by its whole name.
 
     Args:
         name: Its name, without dashes.
         type: Its kind.
         sentence: What it is, for the help.
-        default: What the verb's function gets where it is not said.
-        of_run: Whether it is an option of the run, and stays among those as text.
+        default: What the verb's function gets if the option is not given.
+        of_run: Whether it is an option of the run, and is passed on as text with the others.
         typed: Whether the verb's function gets it by its name.
-        in_files: Whether ``--config_files`` may say it.
+        in_files: Whether it may be in the files of ``--config_files``.
     """
 
     def __init__(
@@ -194,8 +194,10 @@ class Verb(_Usage):
         with formatter.section("Options"):
             formatter.write_dl([record for record in records if record])
             if self.takes_run_options:
-                text = "and any option of the run, see `recbole-enhance config options`"
-                formatter.write_text(f"{text}; dots reach into mappings: --eval_args.mode=uni100")
+                text = "and any option of a run, see `recbole-enhance config options`"
+                formatter.write_text(
+                    f"{text}; a dot names an entry of a mapping: --eval_args.mode=uni100"
+                )
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example."""
@@ -285,23 +287,29 @@ RUN_OPTIONS = (
     Option(
         "model",
         Model(),
-        "a method (DVR), a RecBole model (BPR), or MODULE:NAME of your own",
+        "a method (DVR), a RecBole model (BPR), or MODULE:NAME for one of your own",
         of_run=True,
         typed=False,
     ),
     Option(
         "backbone",
         Model(),
-        "the model under the method, or MODULE:CLASS of your own",
+        "the model under the method, or MODULE:CLASS for one of your own",
         of_run=True,
         typed=False,
     ),
     Option("dataset", Dataset(), "name of a dataset", of_run=True, typed=False),
-    Option("data_path", Kind("FOLDER"), "holds NAME/NAME.inter", of_run=True, typed=False),
+    Option(
+        "data_path",
+        Kind("FOLDER"),
+        "folder that contains NAME/NAME.inter",
+        of_run=True,
+        typed=False,
+    ),
     Option(
         "config_files",
         List("FILES"),
-        "files of options, a.yaml,b.yaml; the command line comes after them",
+        "files of options, a.yaml,b.yaml; the command line has priority",
         of_run=True,
         typed=False,
     ),
@@ -310,20 +318,20 @@ OWN_CLASS = (
     Option(
         "model",
         Model("MODULE:NAME"),
-        "the method or model of your own that was run, named again: a run folder imports no code",
+        "your own method or model, if the run used one: a run folder never imports code",
         in_files=False,
     ),
     Option(
         "backbone",
         Model("MODULE:CLASS"),
-        "the same of the model under a method",
+        "your own model under a method, if the run used one",
         in_files=False,
     ),
 )
 OWN_FILES = Option(
     "config_files",
     List("FILES"),
-    "files of these options, a.yaml,b.yaml; the command line comes after them",
+    "files of these options, a.yaml,b.yaml; the command line has priority",
     typed=False,
     in_files=False,
 )

@@ -45,7 +45,7 @@ def schema(model: str | None, backbone: str | None) -> None:
 
 
 _OF = (
-    Option("model", Model(), "a method or a model: also the options that it adds"),
+    Option("model", Model(), "a method or a model, whose own options are added"),
     Option("backbone", Model(), "the model under the method"),
 )
 CONFIG = Verbs(
@@ -58,7 +58,9 @@ CONFIG = Verbs(
             takes_run_options=True,
             params=[
                 *RUN_OPTIONS,
-                Option("origin", YesNo(), "also the file that a value comes from", default=False),
+                Option(
+                    "origin", YesNo(), "also show the file that a value comes from", default=False
+                ),
             ],
             help="Print a run's options with their values. Nothing is run.",
             example="recbole-enhance config show --model=DVR --dataset=ml-100k --origin",
@@ -66,15 +68,15 @@ CONFIG = Verbs(
         Verb(
             "options",
             callback=options,
-            params=[*_OF, Option("json", YesNo(), "as JSON", default=False)],
-            help="Print all options. Each with name, type, range, default and a sentence.",
+            params=[*_OF, Option("json", YesNo(), "print JSON", default=False)],
+            help="Print all options. Each has a name, type, range, default and description.",
             example="recbole-enhance config options --model=DVR",
         ),
         Verb(
             "schema",
             callback=schema,
             params=[*_OF],
-            help="Print JSON Schema, for editors. Of a file of options.",
+            help="Print the JSON Schema of a file of options. Editors can use it.",
             example="recbole-enhance config schema --model=DVR > dvr.schema.json",
         ),
     ],

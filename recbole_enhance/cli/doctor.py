@@ -13,6 +13,6 @@ def examine() -> int:
 DOCTOR = Verb(
     "doctor",
     callback=examine,
-    help="Show what works here. Versions, what was mended for them, and what cannot run.",
+    help="Show what works here. Lists versions, what is mended for them, and what cannot run.",
     example="recbole-enhance doctor",
 )

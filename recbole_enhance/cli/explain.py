@@ -26,8 +26,8 @@ EXPLAIN = Verb(
         Option(
             "pairs",
             OneOf(("auto", *PAIRS)),
-            "CER, EFM: explain test items in the list, or all test items [auto: hits for CER, "
-            "test for EFM]",
+            "CER, EFM: explain test items that are in the list, or all test items [auto: hits for "
+            "CER, test for EFM]",
         ),
         Option(
             "truth",
@@ -36,21 +36,26 @@ EXPLAIN = Verb(
         ),
         Option("features", Count(), "CER, EFM: features per explanation [5]"),
         Option("negatives", Count(), "CER, EFM: sampled candidates per user [100]"),
-        Option("show", Count(), "CER, EFM: sentences that are printed [5]"),
+        Option("show", Count(), "CER, EFM: number of sentences to print [5]"),
         Option("topk", Count(), "CER, EFM, IaCN: length of the list [5; IaCN: 3]"),
-        Option("users", List("LIST"), "IaCN, RVRec: their tokens [the first ones]"),
-        Option("rows", Count(), "IaCN, RVRec: how many test rows or users, if none are named [5]"),
+        Option(
+            "users", List("LIST"), "IaCN, RVRec: ids of users, as in the data [the first users]"
+        ),
+        Option("rows", Count(), "IaCN, RVRec: number of test rows or users, without --users [5]"),
         Option("k", Count(), "RVRec: length of the lists [5]"),
         Option(
-            "title", Kind("COLUMN"), "IaCN, RVRec: of the .item file [title, movie_title, name]"
+            "title",
+            Kind("COLUMN"),
+            "IaCN, RVRec: column of titles in the .item file [title, movie_title, name]",
         ),
         *OWN_CLASS,
         OWN_FILES,
         QUIET,
     ],
     help="Explain a run. CER, EFM and methods over them: the features that explain each "
-    "recommendation, and how well. IaCN: which capsule asks for what, and where the items of a "
-    "history go. RVRec: which stretch of the history carries each recommendation.",
+    "recommendation, and how well they do. IaCN: which capsule each item of a history goes to, and "
+    "which capsule matches each recommendation. RVRec: which part of the history each "
+    "recommendation rests on.",
     example="""\
 recbole-enhance explain runs/defended --pairs=test --features=3
 recbole-enhance explain runs/iacn --users=1,7 --topk=3""",

@@ -53,30 +53,38 @@ LEADERBOARD = Verbs(
             callback=run,
             takes_run_options=True,
             params=[
-                Place("spec", "SPEC.yaml", "a board's file, see docs/leaderboard.md", False),
+                Place("spec", "SPEC.yaml", "the file of a board, see docs/leaderboard.md", False),
                 Option(
                     "models",
                     List("LIST"),
-                    "BPR,DVR:LightGCN: models, METHOD:BACKBONE; also MODULE:NAME of your own",
+                    "models and METHOD:BACKBONE, as BPR,DVR:LightGCN; MODULE:NAME for your own",
                     of_run=True,
                     typed=False,
                 ),
-                _key("datasets", "LIST", "names of datasets; --dataset is the same"),
-                _key("seeds", "N|LIST", "how many there shall be from 2020 on, or which [1]"),
-                _key("out", "FOLDER", "of the board; each cell is a run folder below it"),
-                _key("name", "TITLE", "of the board; else the folder's name"),
-                _key("jobs", "N", "cells at the same time on this machine [1]"),
-                _key("threads", "N", "of each cell; else the cores are shared out"),
-                _key("cluster", "ADDRESS", "tcp://HOST:PORT of a Dask scheduler"),
-                _key("tune", "MAPPING", "arguments of tuning, one by one: --tune.trials=20"),
+                _key("datasets", "LIST", "names of datasets; --dataset means the same"),
+                _key("seeds", "N|LIST", "number of seeds, from 2020 on, or a list of seeds [1]"),
+                _key("out", "FOLDER", "folder of the board; each cell is a run folder below it"),
+                _key("name", "TITLE", "title of the board; by default the folder's name"),
+                _key("jobs", "N", "number of cells that run at the same time on this machine [1]"),
+                _key(
+                    "threads",
+                    "N",
+                    "threads of each cell; by default the cores are divided among the jobs",
+                ),
+                _key("cluster", "ADDRESS", "Dask scheduler, as tcp://HOST:PORT"),
+                _key("tune", "MAPPING", "tune each row, with these arguments: --tune.trials=20"),
                 _key("explain", "MAPPING", "explain each run: --explain.topk=5, or --explain"),
                 _key("attack", "MAPPING", "attack each run: --attack.targets=params, or --attack"),
                 _key("history_columns", "LIST", "columns of history.csv, as NAME or NAME@EPOCH"),
-                _key("plotly", "|".join(PLOTLY), "plotly.js in the page, or once above it"),
+                _key(
+                    "plotly",
+                    "|".join(PLOTLY),
+                    "plotly.js in the page, or one copy in the folder above",
+                ),
                 *(option for option in RUN_OPTIONS if option.name in ("data_path", "config_files")),
                 QUIET,
             ],
-            help="Run models x datasets x seeds, and build the pages. What is there is kept; the "
+            help="Run models x datasets x seeds, and build the pages. Finished cells are kept. The "
             "exit status is 1 if some cells failed.",
             example="""\
 recbole-enhance leaderboard run --models=BPR,DVR:BPR --dataset=ml-100k --seeds=3 --out=boards/first
@@ -90,8 +98,8 @@ recbole-enhance leaderboard run board.yaml --epochs=50 --jobs=2""",
                 Option(
                     "plotly",
                     OneOf(PLOTLY),
-                    "plotly.js in the page, or once in the folder above [as the board was asked, "
-                    "else embed]",
+                    "plotly.js in the page, or one copy in the folder above [the board's setting, "
+                    "or embed]",
                 ),
                 QUIET,
             ],

@@ -18,6 +18,6 @@ def show() -> None:
 LIST = Verb(
     "list",
     callback=show,
-    help="Show the methods and models, also of other packages.",
+    help="Show all methods and models. Those of other packages are included.",
     example="recbole-enhance list",
 )

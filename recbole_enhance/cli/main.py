@@ -45,9 +45,9 @@ VERBS = Verbs(
             help="Show the version and exit.",
         )
     ],
-    help="Train, explain, attack and compare recommenders. Without a verb, `run` is meant.",
+    help="Train, explain, attack and compare recommenders. The default verb is `run`.",
     epilog="`recbole-enhance VERB --help` shows the options of a verb. Options are --key=value, "
-    "--key value or, for yes, --key; lists a,b or [a,b]. See docs/command_line.md.",
+    "--key value or, for yes, --key; lists are a,b or [a,b]. See docs/command_line.md.",
     default="run",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     commands=[
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the program's name; the process's own by default.
 
     Returns:
-        Exit status: 0, 2 for bad input and 1 for want of memory (one line on standard error), 130
+        Exit status: 0; 2 for bad input and 1 if memory ran out (one line on standard error); 130
         when interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)

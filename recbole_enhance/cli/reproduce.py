@@ -34,18 +34,18 @@ REPRODUCE = Verb(
         Option(
             "tolerance",
             Value(),
-            "largest difference; else 0 where versions, threads and GPU are the run's, or 0.01",
+            "largest difference; by default 0 if versions, threads and GPU are the same, else 0.01",
         ),
-        Option("run_dir", Kind("FOLDER"), "of the new run; else RUN_DIR/reproduced"),
-        Option("threads", Value("N"), "of the new run; else the run's"),
-        Option("data_path", Kind("FOLDER"), "where the data have moved"),
+        Option("run_dir", Kind("FOLDER"), "folder of the new run; by default RUN_DIR/reproduced"),
+        Option("threads", Value("N"), "threads of the new run; by default those of the old run"),
+        Option("data_path", Kind("FOLDER"), "where the data are now, if they have moved"),
         Option("use_gpu", Kind("yes|no"), "whether the new run may use a GPU"),
-        Option("gpu_id", Kind("N"), "which one"),
+        Option("gpu_id", Kind("N"), "which GPU"),
         *OWN_CLASS,
         OWN_FILES,
         QUIET,
     ],
-    help="Run a finished run again and compare. The exit status is 0 if all numbers are within the "
-    "tolerance, and 1 if not.",
+    help="Run a finished run again and compare the results. The exit status is 0 if all numbers "
+    "are within the tolerance, and 1 if not.",
     example="recbole-enhance reproduce runs/ml-100k/BPR/2020-1a2b3c4d --tolerance=0",
 )

@@ -59,15 +59,15 @@ RUN = Verb(
     takes_run_options=True,
     params=[
         *RUN_OPTIONS,
-        Option("run_dir", Kind("FOLDER"), "folder of the run", of_run=True, typed=False),
+        Option("run_dir", Kind("FOLDER"), "folder for the run's files", of_run=True, typed=False),
         Option(
             "resume",
             Kind("RUN_DIR"),
-            "continue a run that was stopped; what is your own is named again",
+            "continue a run that was stopped; name a model or method of your own again",
         ),
         Option("quiet", YesNo(), "print nothing but errors", default=False, of_run=True),
     ],
-    help="Train and test a model, or a method over a model. The default verb.",
+    help="Train and test a model, or a method over a model. This is the default verb.",
     example="""\
 recbole-enhance --model=DVR --backbone=LightGCN --dataset=ml-100k --epochs=3
 recbole-enhance --model=BPR --dataset=ml-100k --metrics=NDCG,ILD --topk=5,20

@@ -20,16 +20,20 @@ TUNE = Verb(
     takes_run_options=True,
     params=[
         *RUN_OPTIONS,
-        Option("trials", Value("N"), "how many, in total; a second call goes on", default=20),
-        Option("space", Kind("FILE"), "what is searched; else what ships with us"),
-        Option("out", Kind("FOLDER"), "of what is left behind; else tuning/DATASET/LABEL"),
+        Option(
+            "trials", Value("N"), "number of trials in total; a second call continues", default=20
+        ),
+        Option(
+            "space", Kind("FILE"), "file with the search space; by default that of this package"
+        ),
+        Option("out", Kind("FOLDER"), "folder for the results; by default tuning/DATASET/LABEL"),
         Option("jobs", Value("N"), "processes on this machine", default=1),
-        Option("pruner", Kind("median|none"), "what stops a trial early", default="median"),
-        Option("storage", Kind("ADDRESS"), "database of a study that many machines share"),
-        Option("study", Kind("NAME"), "its name there"),
+        Option("pruner", Kind("median|none"), "rule that stops trials early", default="median"),
+        Option("storage", Kind("ADDRESS"), "database, for a study that many machines share"),
+        Option("study", Kind("NAME"), "name of the study in the database"),
         QUIET,
     ],
-    help="Search options by validation only. See docs/tuning.md.",
+    help="Search for the best options by validation only. See docs/tuning.md.",
     example="""\
 recbole-enhance tune --model=DVR --backbone=BPR --dataset=ml-100k --trials=20 --out=tuned
 recbole-enhance --config_files=tuned/best.yaml""",

@@ -70,8 +70,10 @@ def prepare_data(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
     evaluation: list[Any] = []
     for n in (1, 2):
         if ours[n]:
-            loader = CandidateLoader if draws[n - 1] else FullRankingLoader
-            evaluation.append(loader(config, parts[n], parts[:n]))
+            known = config, parts[n], parts[:n]
+            phase = ("valid", "test")[n - 1]
+            draw = draws[n - 1]
+            evaluation.append(CandidateLoader(*known, phase) if draw else FullRankingLoader(*known))
         else:
             evaluation.append(kinds[n](config, parts[n], samplers[n], shuffle=False))
     _tell_who_is_not_ranked(config, dataset, evaluation)
@@ -313,6 +315,7 @@ class CandidateLoader(AbstractDataLoader):
         config: The run's settings.
         dataset: The built part that holds the positives.
         known: The parts before it, the training one first.
+        phase: ``valid`` or ``test``: whose ``eval_args.mode`` counts.
 
     Attributes:
         candidates: Drawn items of each row of :attr:`rows`. Shape: ``(N, rows)``.
@@ -321,8 +324,7 @@ class CandidateLoader(AbstractDataLoader):
         n_repeated: Held-out interactions that are not ranked, as the user had the item before.
     """
 
-    def __init__(self, config: Any, dataset: Any, known: Sequence[Any]) -> None:
-        phase = "valid" if len(known) == 1 else "test"
+    def __init__(self, config: Any, dataset: Any, known: Sequence[Any], phase: str) -> None:
         mode = str(config["eval_args"]["mode"][phase])
         distribution = {"uni": "uniform", "pop": "popularity"}[mode[:3]]
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field

@@ -327,19 +327,23 @@ class AOBPROptions(Options):
 
     backbone: Name = Field(description="RecBole model that trains on triplets.")
     aobpr_lambda: Positive = Field(
-        description="Parameter of the geometric law of ranks, as a share of the items; a large "
-        "one is uniform."
+        description="Parameter of the geometric distribution of ranks, as a share of the items; "
+        "large values approach the uniform distribution."
     )
     aobpr_mode: Literal["factor", "exact", "pool"] = Field(
-        description="Whose ranks: 'factor' (the paper's), 'exact' (the user's scores, slow) or "
-        "'pool' (the scores of some uniform draws; for NeuMF)."
+        description="What items are ranked by: 'factor' (as in the paper), 'exact' (the user's "
+        "scores; slow) or 'pool' (the scores, among some uniform draws; for NeuMF)."
     )
     aobpr_refresh: Count | None = Field(
-        description="Batches between two orders of the factors; ~ is the paper's, M ln M draws "
-        "for M items."
+        description="Number of batches after which items are sorted again; ~ is as in the paper, "
+        "after M ln M draws for M items."
     )
-    aobpr_reject: bool = Field(description="Whether a user's own items are drawn again.")
-    aobpr_warmup_epochs: Number0 = Field(description="First epochs with uniform negatives.")
+    aobpr_reject: bool = Field(
+        description="Whether another item is drawn instead of one that the user already has."
+    )
+    aobpr_warmup_epochs: Number0 = Field(
+        description="Number of first epochs with uniform negatives."
+    )
 
 
 def check(config: Any) -> None:

@@ -1,4 +1,4 @@
-"""The contract of a method: at most a trainer mix-in and a wrapper of the backbone's class."""
+"""What a method is: at most a trainer mix-in and a wrapper of the backbone's class."""
 
 import copy
 import re
@@ -19,25 +19,25 @@ class Enhancer:
     """A paper's method on top of a RecBole model.
 
     Attributes:
-        name: As in ``--model=NAME``: letters and digits. Each option of the method begins with it
-            in lower case and ``_``.
-        paper: Title and identifier, for the run's report.
+        name: As in ``--model=NAME``; letters and digits. The name of each option of the method
+            begins with it in lower case, followed by ``_``.
+        paper: Title and identifier of the paper, for the run's report.
         trainer: Mix-in over :class:`~recbole_enhance.training.trainer.EnhancedTrainer`, or None.
         wrap: Makes a RecBole model class from the backbone's class, or None.
-        options: Its options; their defaults stand in its YAML.
+        options: Class of its options; their defaults are in its YAML.
         check: Called as ``check(config)`` before any data are read, with RecBole's ``MODEL_TYPE``
             and ``MODEL_INPUT_TYPE`` and the backbone's class ``config.model_class`` resolved;
             raises :class:`~recbole_enhance.options.errors.OptionError` with the reason and the
-            backbones that do work. Options have their types and ranges.
-        adapt: Makes the class that RecBole shall take the backbone for, before ``MODEL_TYPE`` and
-            all that follows from it are read off the class; or None.
+            backbones that do work. Types and ranges of options have been checked before.
+        adapt: Makes the class that RecBole uses as the backbone, before it reads ``MODEL_TYPE``
+            and all that follows from it off the class; or None.
         choose: Called as ``choose(config)`` for the trainer where options decide which; or None.
         prepare: Called as ``prepare(config, dataset)`` with RecBole's dataset before it is split;
             or None.
         defaults: Default of each option, and of ``backbone``: a YAML file
-            (``Path(__file__).with_suffix(".yaml")``) or a mapping. What it does not name has the
-            default of its field in ``options``. None takes ``properties/enhancer/NAME.yaml``, where
-            the methods of this package have theirs.
+            (``Path(__file__).with_suffix(".yaml")``) or a mapping. An option that is missing there
+            has the default of its field in ``options``. None takes
+            ``properties/enhancer/NAME.yaml``, which the methods of this package use.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Enhancer:
 
     @property
     def path(self) -> str:
-        """Where the method is defined, as ``module:Name``; its parts tell the module."""
+        """Where the method is defined, as ``module:Name``; its parts show in which module."""
         parts = (self.trainer, self.wrap, self.adapt, self.prepare, self.options, self.check)
         modules = [sys.modules[part.__module__] for part in parts if part is not None]
         for module in modules:
@@ -68,17 +68,20 @@ class Enhancer:
 
     @property
     def options_file(self) -> Path | None:
-        """The YAML file of the options' defaults, where there is one."""
+        """The YAML file with the defaults of the options, or None if there is none."""
         if self.defaults is not None:
             return None if isinstance(self.defaults, Mapping) else Path(self.defaults)
         ours = resource_dir("properties") / "enhancer" / f"{self.name}.yaml"
         return ours if ours.is_file() else None
 
     def default_options(self) -> Layer:
-        """Where the options' defaults stand, and the defaults.
+        """Read the defaults of the options.
+
+        Returns:
+            Where they come from, for messages, and the defaults.
 
         Raises:
-            InputError: If there are none, or one has not the method's prefix.
+            InputError: If the file cannot be read, or an option lacks the method's prefix.
         """
         fields = self.options.model_fields.items()
         options = {key: field.get_default() for key, field in fields if not field.is_required()}

@@ -145,19 +145,20 @@ class PRISOptions(Options):
     pris_popularity: Annotated[
         int, Field(ge=0, le=2), Rule("must be 0, 1 or 2", range="[0, 1, 2]")
     ] = Field(
-        description="Weight of an item with c training interactions: 0 is log(1 + c), 1 the "
+        description="Weight of an item with c training interactions: 0 is log(1 + c), 1 is the "
         "same plus 1e-6 (as in the authors' scripts), 2 is c ** 0.75."
     )
     pris_weighted: bool = Field(
-        description="Whether negatives are weighted; False takes 1 / n for each."
+        description="Whether negatives are weighted; if False, each has weight 1 / n."
     )
     pris_detach: bool = Field(
-        description="Whether the weights are constants; the authors' code lets the gradient "
-        "through them."
+        description="Whether the weights are treated as constants; in the authors' code, the "
+        "gradient flows through them."
     )
     pris_tau: Positive = Field(description="Temperature of the weights.")
     pris_clusters: Count = Field(
-        description="Clusters of items, fitted anew for each epoch but the first."
+        description="Number of clusters of items, which are fitted again before each epoch except "
+        "the first."
     )
 
 

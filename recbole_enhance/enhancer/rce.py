@@ -73,8 +73,8 @@ class RCEOptions(Options):
     backbone: Name = Field(description="RecBole model that trains on triplets.")
     rce_alpha: NotNegative = Field(description="Power a of the weights; 0 is the backbone.")
     rce_mode: Literal["triplet", "positive"] = Field(
-        description="Whose probability weighs: 'triplet' (that the item ranks above the "
-        "negative) or 'positive' (the item's own)."
+        description="Probability that is the weight: 'triplet' (that the positive ranks above the "
+        "negative) or 'positive' (of the positive alone)."
     )
     rce_normalise: bool = Field(
         description="Whether weights are divided by their mean in the batch."

@@ -304,29 +304,29 @@ class REROptions(Options):
         "is the backbone."
     )
     rer_target: Literal["features", "params"] = Field(
-        description="What is perturbed: 'features' (the items' rows of Y; CER and EFM) or "
-        "'params' (any general model, as APR)."
+        description="What is perturbed: 'features' (the items' rows of Y; for CER and EFM) or "
+        "'params' (for any general model, as in APR)."
     )
     rer_norm: Literal["linf", "l2"] = Field(
-        description="Shape of the budget: 'linf' (eps times the gradient's sign) or 'l2' (each "
-        "row of length eps, as APR)."
+        description="Norm of the perturbation: 'linf' (eps times the gradient's sign) or 'l2' "
+        "(each row has length eps, as in APR)."
     )
     rer_steps: Count = Field(description="Gradient steps per perturbation: 1 is FGSM, more is PGD.")
     rer_combine: Literal["convex", "additive"] = Field(
-        description="How both losses add up: 'convex', (1 - lambda) L + lambda L_adv; "
-        "'additive', L + lambda L_adv, as APR."
+        description="How the two losses are combined: 'convex' is (1 - lambda) L + lambda L_adv; "
+        "'additive' is L + lambda L_adv, as in APR."
     )
     rer_mask: Literal["all", "mentioned"] = Field(
-        description="Entries of Y that move: 'all', or 'mentioned' (those above 0)."
+        description="Entries of Y that are perturbed: 'all', or 'mentioned' (those above 0)."
     )
     rer_params: Annotated[
         Any, Rule(type="str or None", check=_pattern, shape={"type": ["string", "null"]})
     ] = Field(
-        description="Regular expression of the parameters perturbed; ~ takes embedding tables, "
-        "or everything where there are none."
+        description="Regular expression for the names of the perturbed parameters; ~ takes the "
+        "embedding tables, or all parameters if there are none."
     )
     rer_start_epoch: Number0 = Field(
-        description="First adversarial epoch; the ones before are the backbone's."
+        description="First adversarial epoch; earlier epochs train the plain backbone."
     )
 
 

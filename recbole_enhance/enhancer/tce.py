@@ -103,14 +103,15 @@ class TCEOptions(Options):
 
     backbone: Name = Field(description="RecBole model that trains on triplets.")
     tce_drop_rate: Rate = Field(
-        description="Share of a batch's positives that is dropped in the end, those of the "
-        "largest losses; 0 is the backbone."
+        description="Final share of a batch's positives that is dropped, those with the largest "
+        "losses; 0 is the backbone."
     )
     tce_gradual: NotNegative = Field(
-        description="Over how long the share grows from 0; 0 drops from the first step on."
+        description="Number of epochs or steps in which the share grows from 0; 0 drops the full "
+        "share from the first step on."
     )
     tce_gradual_unit: Literal["epochs", "steps"] = Field(
-        description="What that is counted in: 'epochs' or 'steps' (the paper's)."
+        description="Unit of tce_gradual: 'epochs' or 'steps' (as in the paper)."
     )
 
 

@@ -47,8 +47,8 @@ class WBPROptions(Options):
 
     backbone: Name = Field(description="RecBole model that trains on triplets.")
     wbpr_alpha: NotNegative = Field(
-        description="Exponent a of an item's count of training interactions; 1 is the paper's, "
-        "0 is uniform over the items seen in training."
+        description="Exponent a of the number of training interactions of an item; 1 is as in the "
+        "paper, 0 is uniform over the items seen in training."
     )
 
 

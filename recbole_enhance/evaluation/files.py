@@ -64,7 +64,7 @@ def read_per_user(path: Path) -> pd.DataFrame:
     except (ValueError, OSError, EOFError) as error:
         raise RunFolderError(path, f"not a table of users ({one_line(error)})") from error
     if table.index.has_duplicates:
-        raise RunFolderError(path, "a user stands in it twice")
+        raise RunFolderError(path, "it contains a user twice")
     return table
 
 

@@ -1,4 +1,4 @@
-"""The story of one run."""
+"""One run from start to end: train, test, resume and load."""
 
 import contextlib
 import time
@@ -52,7 +52,7 @@ def run_recbole_enhance(
         dataset: Name of the dataset.
         config_file_list: YAML files of options.
         config_dict: Options.
-        saved: Whether to write a run folder. Without one, the best parameters stay in memory.
+        saved: Whether to write a run folder. Without one, the best parameters are kept in memory.
         command_line: Options as text, from :func:`~recbole_enhance.options.read.parse_argv`.
 
     Returns:
@@ -60,7 +60,8 @@ def run_recbole_enhance(
         ``test_result``, and ``run_dir`` (None without a folder).
 
     Raises:
-        ValueError: If an option, the data or the training say no; no folder is left behind.
+        ValueError: If an option or the data are refused, or training fails; no folder is left
+            behind.
     """
     config = Config(model, dataset, config_file_list, config_dict, command_line)
     with config.naming_origins():
@@ -74,20 +75,21 @@ def resume_run(
     model_class: str | type | None = None,
     method: str | Enhancer | None = None,
 ) -> dict[str, Any]:
-    """Continue a run that was stopped, or read the result of one that was not.
+    """Continue a run that was stopped, or read the result of a finished one.
 
     Args:
-        run_dir: Its folder.
+        run_dir: Folder of the run.
         quiet: Print nothing but errors.
-        model_class: The backbone, where it is a class of your own: the class or ``module:Class``.
-            A run folder names it but imports nothing.
-        method: The method, where it is one of your own: the Enhancer or ``module:Name``.
+        model_class: The backbone, if it is a class of your own: the class or ``module:Class``.
+            A run folder names it but never imports it.
+        method: The method, if it is one of your own: the Enhancer or ``module:Name``.
 
     Returns:
-        As :func:`run_recbole_enhance`.
+        The same as :func:`run_recbole_enhance`.
 
     Raises:
-        ValueError: If the folder holds no run, or its checkpoint is unreadable or foreign.
+        ValueError: If the folder has no run, or its checkpoint cannot be read or belongs to
+            another run.
     """
     folder = RunFolder.open(run_dir)
     if folder.finished:
@@ -117,7 +119,7 @@ def objective_function(
     config_file_list: Sequence[str | Path] | None = None,
     saved: bool = True,
 ) -> dict[str, Any]:
-    """One trial of RecBole's ``HyperTuning``: the result of a run, and the model's name."""
+    """Run one trial of RecBole's ``HyperTuning``; returns the result and the model's name."""
     result = run_recbole_enhance(
         config_file_list=config_file_list,
         config_dict={**(config_dict or {}), "quiet": True},
@@ -127,7 +129,7 @@ def objective_function(
 
 
 class Run(NamedTuple):
-    """A run put together: settings, RecBole's loaders, and a trainer around the model."""
+    """The parts of a run: settings, RecBole's loaders, and the trainer with the model."""
 
     config: Config
     train_data: Any
@@ -141,10 +143,10 @@ def load_run(
     model_class: str | type | None = None,
     method: str | Enhancer | None = None,
 ) -> Run:
-    """Put a finished run together again, with its best parameters.
+    """Load a finished run, with its best parameters.
 
     Args:
-        run_dir: Its folder.
+        run_dir: Folder of the run.
         model_class: As in :func:`resume_run`.
         method: As in :func:`resume_run`.
 
@@ -152,8 +154,8 @@ def load_run(
         The run; ``trainer.model`` is the model, ``trainer.evaluate(test_data)`` its test result.
 
     Raises:
-        ValueError: If the folder holds no run, its model file is unreadable or foreign, or the data
-            are not those that it was made from.
+        ValueError: If the folder has no run, its model file cannot be read or belongs to another
+            run, or the data are not those that the run was made from.
     """
     folder = RunFolder.open(run_dir)
     config = _saved_config(folder, model_class, method)
@@ -177,10 +179,10 @@ def _saved_config(
     method: str | Enhancer | None = None,
     **options: Any,
 ) -> Config:
-    """The settings in a run folder, which are data: what they name is not imported."""
+    """Read the settings in a run folder. They are data: code that they name is not imported."""
     options.update(refuse_other_code(folder, model_class, method))
     config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
-    # Also if what it names has moved.
+    # Also if the named files have moved.
     config.options.update({"backbone": folder.named()["model"], **folder.named()})
     return config
 
@@ -190,15 +192,18 @@ def refuse_other_code(
     model_class: str | type | None = None,
     method: str | Enhancer | None = None,
 ) -> dict[str, Any]:
-    """What is handed over to a run, as its options ``model`` and ``backbone``.
+    """Check that a class or method passed for a run is the one it was made with.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         model_class: As in :func:`resume_run`.
         method: As in :func:`resume_run`.
 
+    Returns:
+        Those that were passed, as the run's options ``model`` and ``backbone``.
+
     Raises:
-        OptionError: If the run is of something else.
+        OptionError: If the run was made with another one.
     """
     named = folder.named()
     given: dict[str, Any] = {"model": method} if method is not None else {}
@@ -214,7 +219,7 @@ def refuse_other_code(
 
 
 def named_again(run_dir: str | Path, words: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of :func:`resume_run` and :func:`load_run` for what a command line names.
+    """Turn a command line's classes into arguments of :func:`resume_run` and :func:`load_run`.
 
     Args:
         run_dir: Folder of the run.
@@ -235,11 +240,11 @@ def assemble(
 
     Args:
         config: The run's settings.
-        folder: Where the trainer's files go; None keeps everything in memory.
-        seconds: Takes the seconds of ``data`` and ``model``.
+        folder: Folder for the trainer's files; None keeps everything in memory.
+        seconds: A mapping to which the seconds of ``data`` and ``model`` are added.
 
     Returns:
-        A run that is not trained.
+        A run that is not trained yet.
 
     Raises:
         ValueError: If data or model cannot be built with these options.
@@ -271,7 +276,7 @@ def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float
 
 
 def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
-    """Run, and leave either a folder that tells the story or none at all."""
+    """Run, and leave either a complete run folder or none at all."""
     logging = folder.logging() if folder else contextlib.nullcontext()
     with _clean_up(folder, config), logging, config.naming_origins():
         seconds: dict[str, float] = {}
@@ -323,13 +328,13 @@ def validate(
 
     Args:
         config: The run's settings.
-        callback_fn: Called with epoch and validation score after each evaluated epoch.
+        callback_fn: Called with the epoch and its validation score after each evaluated epoch.
 
     Returns:
         ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result``, ``best_epoch``.
 
     Raises:
-        ValueError: If the options, the data or the training say no.
+        ValueError: If an option or the data are refused, or training fails.
     """
     _, train_data, valid_data, _, trainer = assemble(config)
     with config.naming_origins():
@@ -338,7 +343,7 @@ def validate(
         score, result = trainer.fit(
             train_data, valid_data, show_progress=False, callback_fn=callback_fn
         )
-        if result is None:  # eval_step says that no epoch is evaluated: the last one is the model
+        if result is None:  # eval_step is 0, so no epoch was evaluated: take the last one
             result = trainer.evaluate(valid_data)
             score = calculate_valid_score(result, trainer.valid_metric)
     return {
@@ -389,7 +394,7 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
         raise
     except BaseException as error:
         if folder and (folder.path / CHECKPOINT).is_file() and not isinstance(error, ValueError):
-            # A full disk or memory says nothing against the epochs that are done.
+            # After a full disk or memory, the epochs that are done are still good.
             logger.warning("failed; continue with: recbole-enhance %s", resume)
         elif folder:
             folder.discard()
@@ -401,10 +406,10 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _told_as_input_error(what: str) -> Iterator[None]:
-    """Turn the many types that RecBole fails with on odd options or data into ours.
+    """Turn the many errors that RecBole raises on unusual options or data into ours.
 
     Args:
-        what: The option or the part that is being built, for the message.
+        what: The option, or the part that is being built, for the message.
     """
     try:
         yield
@@ -413,7 +418,7 @@ def _told_as_input_error(what: str) -> Iterator[None]:
     except ValueError as error:
         raise InputError(f"{what}: {error}") from error
     except Exception as error:
-        if out_of_memory(error):  # says nothing against the options or the data
+        if out_of_memory(error):  # not the fault of the options or the data
             raise
         kind = type(error).__name__
         raise InputError(f"{what} cannot be built with these options: {kind}: {error}") from error

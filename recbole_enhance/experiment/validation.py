@@ -115,7 +115,7 @@ def _refuse_bad_negatives(negatives: Mapping[str, Any]) -> None:
         raise OptionError(
             f"{option}.candidate_num",
             candidates,
-            "a whole number above 0, as dynamic=True needs candidates",
+            "a whole number above 0 is expected, because dynamic=True needs candidates",
         )
     drawn = negatives.get("sample_num", 1)
     none = negatives.get("distribution") in (None, "none", "None") and "distribution" in negatives
@@ -177,7 +177,7 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
         raise OptionError(
             "eval_args.mode",
             "labeled",
-            f"metrics={config['metrics']} rank items, for which it must be full, uniN or popN",
+            f"metrics={config['metrics']} rank items, so it must be full, uniN or popN",
         )
     parts = dict(sources(config.model_class))
     parts.pop(AbstractRecommender.__module__, None)
@@ -216,8 +216,8 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
             "threshold",
             None,
             f"{'eval_args.mode=labeled' if labeled else model} needs labels: "
-            "threshold={rating: 4} makes them of a column, and load_col.inter may name a column "
-            f"{config['LABEL_FIELD']}",
+            "set threshold={rating: 4} to make them from a column, or let load_col.inter name a "
+            f"column {config['LABEL_FIELD']}",
         )
 
 

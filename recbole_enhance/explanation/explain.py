@@ -1,4 +1,4 @@
-"""Explain a run: what there is to say depends on its method or model."""
+"""Explain a run; the kind of explanation depends on its method or model."""
 
 import importlib
 import inspect
@@ -16,7 +16,9 @@ EXPLAINERS: dict[str, str] = {
     "CER": "recbole_enhance.explanation.features",
     "EFM": "recbole_enhance.explanation.features",
 }
-_OF_OWN = "recbole_enhance.explanation.features"  # of a model class of the user's, if anything
+_OF_OWN = (
+    "recbole_enhance.explanation.features"  # for a model class of the user, if it can be explained
+)
 _COMMON = ("run_dir", "model_class", "quiet")
 
 
@@ -26,27 +28,27 @@ def explain(
     quiet: bool = False,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Explain a run, leave the explanations in its folder and print them.
+    """Explain a run, write the explanations into its folder and print them.
 
     Args:
-        run_dir: Its folder.
-        model_class: Where the run is of a class of your own: the class or ``module:Class``.
+        run_dir: Folder of the run.
+        model_class: If the run is of a class of your own: the class or ``module:Class``.
         quiet: Print nothing.
-        **options: Of :func:`.features.explain` (CER, EFM), :func:`.capsules.explain` (IaCN) or
-            :func:`.coalitions.explain` (RVRec).
+        **options: Options of :func:`.features.explain` (CER, EFM), :func:`.capsules.explain`
+            (IaCN) or :func:`.coalitions.explain` (RVRec).
 
     Returns:
-        The explanations, see there.
+        The explanations, as these functions return them.
 
     Raises:
-        InputError: If there is no run, nothing explains runs of its kind, or an option is not one
-            of those.
+        InputError: If there is no run, runs of its kind cannot be explained, or an option is
+            unknown.
     """
     folder = finished_run(run_dir)
     options_of_run = load_yaml(folder.path / CONFIG)
     names = [str(options_of_run.get(key)) for key in ("model", "backbone")]
     known = [EXPLAINERS[name] for name in names if name in EXPLAINERS]
-    if names[0] != names[1] and ":" in names[0]:  # a method of the user's
+    if names[0] != names[1] and ":" in names[0]:  # a method of the user
         known = []
     elif not known and ":" in names[1]:
         known = [_OF_OWN]
@@ -69,7 +71,7 @@ def finished_run(run_dir: str | Path) -> RunFolder:
     """Open the folder of a run that has a model.
 
     Raises:
-        RunFolderError: If it is none.
+        RunFolderError: If it has none.
     """
     for name in (CONFIG, MODEL):
         if not Path(run_dir, name).is_file():

@@ -74,7 +74,7 @@ def _label_axes(figure: Any, targets: list[str], columns: list[str]) -> None:
             figure.update_xaxes(title_text=units[target], rangemode="tozero", row=i + 1, col=j + 1)
             figure.update_yaxes(rangemode="tozero", row=i + 1, col=j + 1)
     figure.update_layout(
-        title="Quality under attack; pairs fixed from each run's clean model",
+        title="Quality under attack; the pairs are those of each run's clean model",
         template="plotly_white",
         width=430 * len(columns) + 60,
         height=380 * len(targets) + 160,

@@ -107,7 +107,7 @@ def make_protocol(
     chosen = choose_pairs(candidates, score_candidates(model, candidates), which, topk)
     if not len(chosen.user):
         raise ValueError(
-            f"pairs={which}: no test item is in any list of {topk}; --pairs=test takes all of them"
+            f"pairs={which}: no test item is in any list of {topk}; --pairs=test uses all of them"
         )
     mentions = run.test_data._dataset.mentions
     true = truth_matrix(
@@ -133,7 +133,9 @@ def training_gradients(run: Any) -> Gradients:
     model.eval()
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     if not names:
-        raise UnsuitableModelError(config["label"], "has no parameters that a gradient moves")
+        raise UnsuitableModelError(
+            config["label"], "has no parameters that are trained by gradients"
+        )
     parameters = [dict(model.named_parameters())[name] for name in names]
     clean, own = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     aware = isinstance(model, FeatureAwareRecommender)

@@ -41,10 +41,14 @@ class AttackOptions(ExplainOptions):
         Rule(allowed=f"a list of {', '.join(TARGETS)} is expected"),
     ] = Field(
         ["features", "params", "random"],
-        description="What is moved; random moves each by lot as well.",
+        description="What is perturbed; random adds random perturbations.",
     )
-    budgets: Budgets = Field([], description="Of features; empty for the paper's.")
-    param_budgets: Budgets = Field([], description="Of parameters; empty for what suits the model.")
+    budgets: Budgets = Field(
+        [], description="Sizes of the perturbation of features; empty for the paper's."
+    )
+    param_budgets: Budgets = Field(
+        [], description="Sizes for parameters; empty for what suits the model."
+    )
 
 
 def filled(schema: type[Options], options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -53,7 +53,7 @@ _NOT_TRAINING = (
 )
 # Family -> what makes its columns, and why they are empty where no reason was left.
 _NOT_EXAMINED = {
-    EXPLANATION: (EXPLAIN, "the run was not explained, or its model explains nothing"),
+    EXPLANATION: (EXPLAIN, "the run was not explained, or its model has no explanations"),
     ATTACKED: (ATTACK, "the run was not attacked so"),
 }
 _DECIMALS = 4  # RecBole's metric_decimal_place
@@ -216,7 +216,7 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
         setting = json.dumps(_training(run, table), sort_keys=True, default=str)
         seeds = settings.setdefault((run.label, run.name or ""), {}).setdefault(setting, {})
         if run.seed in seeds:
-            reason = f"same options and seed as {seeds[run.seed].place}, which counts"
+            reason = f"same options and seed as {seeds[run.seed].place}, and only that run counts"
             repeated.append(
                 Left(run.place, run.label, table.dataset, table.variant, run.seed, reason)
             )

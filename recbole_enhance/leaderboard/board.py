@@ -28,25 +28,25 @@ _OURS = re.compile(r".+-(tradeoff|groups-\d+|ranks)\.(png|svg)")
 
 
 def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = None) -> list[Path]:
-    """Read the run folders below a folder, and write its pages into it.
+    """Read the run folders below a folder, and write the pages of the board into that folder.
 
-    The same runs give the same bytes. A file is whole or not there, and an earlier page stays until
-    all of the new ones are made.
+    The same runs give the same pages, byte for byte. A file is written completely or not at all,
+    and earlier pages stay until all new ones are made.
 
     Args:
-        folder: Of a board, or of anybody's runs.
-        quiet: Say nothing.
-        plotly: ``embed`` puts plotly.js into ``index.html``, ``shared`` into the folder above,
-            where boards beside this one use it too; None: as ``board.yaml`` says, else ``embed``.
+        folder: Folder of a board, or any folder with run folders below it.
+        quiet: Log nothing.
+        plotly: ``embed`` puts plotly.js into ``index.html``; ``shared`` puts it into the folder
+            above, for all boards there. None takes the value in ``board.yaml``, or ``embed``.
 
     Returns:
-        The files: ``index.html``, ``board.md``, ``board.csv``, ``board.tex``, ``board.json``,
-        ``significance.csv`` and what is in ``plots/``.
+        Paths of the files: ``index.html``, ``board.md``, ``board.csv``, ``board.tex``,
+        ``board.json``, ``significance.csv`` and the files in ``plots/``.
 
     Raises:
-        ValueError: If there is no run, a run folder is not one, two runs of a dataset have
-            different protocols, the folder cannot be written, or a package of the extra
-            ``leaderboard`` is missing. One line each.
+        ValueError: If there is no run, a folder is not a valid run folder, two runs of a dataset
+            have different protocols, the folder cannot be written, or a package of the extra
+            ``leaderboard`` is missing. The message is one line.
     """
     _refuse_missing_packages()
     folder = Path(folder)
@@ -100,30 +100,30 @@ def _refuse_missing_packages() -> None:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    """Write a file whole."""
+    """Write a file completely or not at all."""
     if path.parent.is_symlink():
-        raise ValueError(f"{path.parent}: a link, and nothing is written outside the folder")
+        raise ValueError(f"{path.parent}: is a link, and nothing is written outside the folder")
     path.parent.mkdir(exist_ok=True)
     RunFolder(path.parent, fresh=False).write_bytes(path.name, content)
     return path
 
 
 def _remove_stale(folder: Path, kept: set[str]) -> None:
-    """Plots of a table that is there no more."""
+    """Remove the plots of tables that no longer exist."""
     for path in folder.glob("*.*") if folder.is_dir() else ():
         if _OURS.fullmatch(path.name) and path.name not in kept:
             path.unlink()
 
 
 def _file_name(title: str) -> str:
-    """Letters and digits of a title: no path leaves the folder."""
+    """Turn a title into a file name of letters and digits, so that no path leaves the folder."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-.") or "table"
 
 
 def _share_plotly(folder: Path) -> str:
-    """Make sure that plotly.js lies in the folder above a board's, and say where that is.
+    """Make sure that plotly.js is in the folder above the board; returns its address.
 
-    A file that is there stays: it may be a smaller build of plotly.js (``basic`` has the scatter
+    An existing file is kept: it may be a smaller build of plotly.js (``basic`` has the scatter
     and bar plots that our pages draw).
     """
     from plotly.offline import get_plotlyjs

@@ -203,7 +203,7 @@ def refuse_changed(cells: Sequence[Cell]) -> None:
         refuse_changed_options(
             cell.path,
             cell.recorded,
-            "take another --out, give the row a name, or remove that folder",
+            "choose another --out, give the row a name, or remove that folder",
         )
 
 

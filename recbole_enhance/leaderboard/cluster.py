@@ -110,7 +110,7 @@ def _run(
                     why = one_line(f"{type(error).__name__}: {error}")
                     raise ValueError(f"cluster={address}: a worker fails with {why}") from error
                 if isinstance(error, (asyncio.CancelledError, OSError)):
-                    raise ValueError(f"cluster={address}: the scheduler went away") from error
+                    raise ValueError(f"cluster={address}: the scheduler has ended") from error
                 raise
     finally:
         with contextlib.suppress(Exception):  # it may be gone

@@ -45,7 +45,7 @@ _EXPLANATIONS: dict[str, str] = {
     "feature_ndcg": "NDCG of the explanation's features against the test review.",
     "coverage": "Share of the pairs that have an explanation.",
     "pn": "Share of the items that leave the list without the explanation's features.",
-    "ps": "Share of the items that stay in the list by the explanation's features alone.",
+    "ps": "Share of the items that stay in the list with the explanation's features alone.",
     "f_ns": "Harmonic mean of PN and PS.",
 }
 # Of a row of attack.json, what `recbole-enhance attack` leaves: direction, title and a sentence.
@@ -54,7 +54,7 @@ ATTACK_METRICS: dict[str, tuple[int, str, str]] = {
     "ndcg_drop": (-1, "drop of NDCG", "Loss of NDCG, relative to the clean model."),
     "list_jaccard": (1, "Jaccard of lists", "How alike the lists are to those without attack."),
     "list_rbo": (1, "overlap of lists", "Rank-biased overlap with the lists without attack."),
-    "f1": (1, "F1", "F1 of the explanation's features; a missing explanation counts 0."),
+    "f1": (1, "F1", "F1 of the explanation's features; a missing explanation counts as 0."),
     "f1_drop": (-1, "drop of F1", "Loss of F1, relative to the clean model."),
     "f1_explained": (1, "F1 of explained", "F1 over the pairs that have an explanation."),
     "jaccard": (1, "Jaccard", "How alike explanations are to those without attack."),
@@ -62,7 +62,7 @@ ATTACK_METRICS: dict[str, tuple[int, str, str]] = {
     "jaccard_others": (
         0,
         "Jaccard of others",
-        "How alike explanations of different pairs are: what explaining everything alike gives.",
+        "How alike the explanations of different pairs are; high if all explanations are the same.",
     ),
     "coverage": (1, "coverage", "Share of the pairs that have an explanation."),
     "pn": (1, "PN", _EXPLANATIONS["pn"]),
@@ -159,7 +159,7 @@ def measure_of(key: str) -> Measure:
     name, k = metric.name, metric.k
     cls = BY_NAME.get(name) or metrics_dict.get(name)
     if cls is None:
-        about = "A metric that is not RecBole's nor ours; larger is taken as better."
+        about = "A metric that is not RecBole's nor ours; larger is assumed to be better."
         return Measure(key, key, ACCURACY, 1, k, about)
     title = cls.__name__ + (f"@{k}" if k else "")
     direction = -1 if cls.smaller else 1

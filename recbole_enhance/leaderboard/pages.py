@@ -18,8 +18,8 @@ _COMPARISON = (
     # title, what to show first, whether text, tooltip
     ("Method", "ascending", True, "The method over its backbone."),
     ("Backbone", "ascending", True, "The same model without the method, under the same protocol."),
-    ("Metric", "ascending", True, "The arrow says where better is."),
-    ("Value", "descending", False, "Mean over the seeds that both have."),
+    ("Metric", "ascending", True, "The arrow shows whether larger or smaller is better."),
+    ("Value", "descending", False, "Mean over the seeds that both rows have."),
     ("Without", "descending", False, "The backbone's mean over the same seeds."),
     ("Difference", "descending", False, "Method minus backbone, in the metric's own sign."),
     ("Percent", "descending", False, "The difference in percent of the backbone's value."),
@@ -42,32 +42,41 @@ _COMPARISON = (
         "differences. 0.2 is small, 0.5 medium, 0.8 large.",
     ),
     ("r", "descending", False, "Rank-biserial correlation, the effect size of Wilcoxon's test."),
-    ("Win / tie / loss", "descending", False, "Users for whom the method is better, equal, worse."),
+    (
+        "Win / tie / loss",
+        "descending",
+        False,
+        "Number of users for whom the method is better, equal, worse.",
+    ),
 )
 _GLOSSARY = (
     (
         "±",
-        "Standard deviation over seeds. Where the split is drawn, each seed has a split of its "
-        "own, the same for all rows.",
+        "Standard deviation over seeds. If the split is random, each seed has its own split, "
+        "the same for all rows.",
     ),
     ("Marks", wording.LEGEND),
     (
         "Over users",
         "Each user's values are averaged over the seeds that method and backbone "
         "share, and compared in pairs: a paired t-test and Wilcoxon's signed-rank test, both "
-        "two-sided. Users with a value in one of the two only are left out and counted.",
+        "two-sided. Users with a value in only one of the two are left out, and their number is "
+        "shown.",
     ),
     (
         "Over seeds",
         "The difference of the two means for each seed, with Student's 95 % interval. "
-        "It says whether training again would give the same; few seeds make it wide.",
+        "It says whether training again would give the same; with few seeds it is wide.",
     ),
     (
         "Holm, BH",
         "All comparisons of a table are one family for each kind of test. Holm bounds the "
         "chance of one false finding, Benjamini and Hochberg the share of false ones.",
     ),
-    ("Smaller is better", "Turns wins, best places and colours round, never a difference's sign."),
+    (
+        "Smaller is better",
+        "Wins, best places and colours are reversed; the sign of a difference is not.",
+    ),
     (DASH, "There is no value; point at it for the reason."),
 )
 
@@ -174,8 +183,8 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> dict[str, Any]:
         "plots": [{**p._asdict(), "id": f"{identifier}-plot-{n}"} for n, p in enumerate(drawn)],
         "protocol": [(k, value_text(v)) for k, v in a.table.protocol.items() if v is not None],
         "unset": ", ".join(k for k, v in a.table.protocol.items() if v is None),
-        "protocol_line": "Runs stand in one table only if all of this is the same. "
-        "The hash is the SHA-256 of it, first 12 digits.",
+        "protocol_line": "Runs are in the same table only if all of this is the same. "
+        "The hash is the first 12 digits of its SHA-256.",
         "training": [_training(a, row) for row in a.rows],
         "versions": _versions(a),
         "runs": [_run(row, run) for row, run in runs],
@@ -252,7 +261,7 @@ def _tip(c: Comparison) -> str:
     ]
     if c.users is None:
         p = wording.p_value(c.corrected["seeds_holm"])
-        return "\n".join([*lines, f"No values by user. Over seeds: p = {p} (Holm)"])
+        return "\n".join([*lines, f"No values per user. Over seeds: p = {p} (Holm)"])
     t, w = (wording.p_value(c.corrected[f"{kind}_holm"]) for kind in ("t", "wilcoxon"))
     lines += [
         f"Over {c.users.users:,} users: p = {t} (t, Holm), {w} (Wilcoxon, Holm)",
@@ -260,14 +269,16 @@ def _tip(c: Comparison) -> str:
         f"{c.users.loss}",
     ]
     if c.users.dropped:
-        lines.append(f"{c.users.dropped} users have a value in one of the two only")
+        lines.append(f"{c.users.dropped} users have a value in only one of the two")
     return "\n".join(lines)
 
 
 def _comparison(c: Comparison) -> dict[str, Any]:
     side = c.verdict.split(" ")[0]
     one_seed = "one seed: no interval" if c.seeds.n < 2 else ""
-    no_users = "a value of all lists together: none by user" if c.users is None else ""
+    no_users = (
+        "computed from all lists together, so there is no value per user" if c.users is None else ""
+    )
     p, users = c.corrected, c.users
     nan = math.nan
     cells = [
@@ -317,7 +328,7 @@ def _verdict_line(a: Analysis) -> str:
     return (
         f"{_count(len(found), 'comparison')}: {count['better']} better and {count['worse']} worse "
         f"over users and seeds, {count['better maybe']} better and {count['worse maybe']} worse "
-        f"over users only, {count['']} not told apart. All are listed, whichever way they went."
+        f"over users only, {count['']} without a clear difference. All are listed, good and bad."
     )
 
 
@@ -329,7 +340,7 @@ def _training(a: Analysis, row: Row) -> dict[str, str]:
         differs = {k: v for k, v in row.training.items() if k not in same or same[k] != v}
     shown = {
         "title": row.title,
-        "tuning": "no tuning on record: the options as given",
+        "tuning": "no tuning on record: options as given",
         "space": "",
         "best": "",
         "differs": _options(differs),

@@ -94,8 +94,8 @@ def _trade_off(analysis: Analysis, name: str) -> Plot | None:
     title = f"{y.title} against {x.title}"
     about = (
         f"Means over seeds with their standard deviations; {x.title} {x.arrow}, {y.title} "
-        f"{y.arrow} is better. No other row beats those on the line in both. Grey lines lead from "
-        "a backbone to the method over it."
+        f"{y.arrow} is better. No other row beats the rows on the line in both. Grey lines lead "
+        "from a backbone to the method over it."
     )
     return Plot(
         name,
@@ -279,7 +279,7 @@ def _bars(analysis: Analysis, found: _Groups, name: str) -> Plot | None:
         "standard deviation over seeds."
     )
     if found.field == _ACTIVITY:
-        about += " Level 1 are the users with the fewest training interactions."
+        about += " Level 1 has the users with the fewest training interactions."
     title = f"{analysis.main.title} by {found.field}"
     data = [
         {
@@ -336,7 +336,7 @@ def _critical_difference(analysis: Analysis, name: str) -> Plot | None:
     about = (
         f"Average rank by {analysis.main.title} over {result.users} users, 1 is best. Rows under "
         f"one bar do not differ: their ranks are within {result.distance:.3f} (Nemenyi, 5 %). "
-        f"Friedman's test that all rank alike: p {_p(result.p_friedman)}."
+        f"Friedman's test that all rows have the same rank: p {_p(result.p_friedman)}."
     )
     order = np.argsort(result.ranks, kind="stable")[::-1]
     data = [
@@ -351,7 +351,7 @@ def _critical_difference(analysis: Analysis, name: str) -> Plot | None:
             "hovertemplate": "%{y}: %{x:.3f}<extra></extra>",
         }
     ]
-    axes = layout("average rank; bars that do not meet differ", "", 120 + 34 * len(order))
+    axes = layout("average rank; rows without a common bar differ", "", 120 + 34 * len(order))
     axes["yaxis"]["type"] = "category"
     drawn = files(
         _draw_ranks, [row.title for row in rows], result.ranks, result.distance, result.groups

@@ -1,8 +1,8 @@
 """Several rows at once: who ranks before whom over users, and who is beaten by nobody.
 
 The blocks of the test are the users of one dataset, each with its seed-averaged value: they are the
-sample that the tests of method against backbone take too. Seeds of one dataset are no independent
-blocks (Demšar 2006, 3.2), and one or two datasets are too few. So a diagram speaks of this dataset.
+sample that the tests of method against backbone take too. Seeds of one dataset are not independent
+blocks (Demšar 2006, 3.2), and one or two datasets are too few. So a diagram is about one dataset.
 
 Reference:
     Demšar. "Statistical Comparisons of Classifiers over Multiple Data Sets." in JMLR 2006.

@@ -358,7 +358,7 @@ def _datasets(datasets: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
 
 def _seeds(seeds: Any) -> tuple[int, ...]:
     allowed = (
-        f"a list of different numbers is expected, such as [2020, 2021], or how many there shall "
+        f"a list of different numbers is expected, such as [2020, 2021], or how many there should "
         f"be from {FIRST_SEED} on"
     )
     if not isinstance(seeds, list):

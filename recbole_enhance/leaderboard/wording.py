@@ -15,9 +15,9 @@ MARKS: dict[str, str] = {
 }
 LEGEND = (
     "▲ better, ▼ worse than the backbone: p < 0.05 after Holm's correction over the table, and the "
-    "95 % interval over seeds does not hold 0. △ ▽: the test over users finds it, but the interval "
-    "over seeds holds 0, or there is one seed. Metrics of all lists together have no value per "
-    "user; they are tested over seeds."
+    "95 % interval over seeds does not contain 0. △ ▽: the same by the test over users, but the "
+    "interval over seeds contains 0, or there is only one seed. Metrics of all lists together have "
+    "no value per user; they are tested over seeds."
 )
 
 

@@ -36,22 +36,24 @@ class CEROptions(FeatureOptions):
     ] = Field(description="Hidden layers of the MLP over [X_u; Y_i]; the authors' are [1024, 256].")
     cf_steps: Count = Field(description="Steps of the counterfactual search.")
     cf_learning_rate: Positive = Field(
-        description="Its step size; 150 x 0.05 is as long a way as the authors' 1000 x 0.01."
+        description="Step size of that search; 150 steps of 0.05 can go nearly as far as the "
+        "authors' 1000 steps of 0.01."
     )
     cf_lambda: Positive = Field(
-        description="Weight of the hinge that wants the item below the margin."
+        description="Weight of the hinge loss that pushes the item below the margin."
     )
     cf_gamma: NotNegative = Field(description="Weight of the L1 norm of the change.")
-    cf_alpha: NotNegative = Field(description="How far below the margin.")
+    cf_alpha: NotNegative = Field(description="How far below the margin the item is to be.")
     cf_threshold: NotNegative = Field(
-        description="A feature is part of the explanation if it changes by more."
+        description="A feature is part of the explanation if it changes by more than this."
     )
     train_neg_sample_args: Mapped = Field(description="Two negatives for each positive.")
     learning_rate: LearningRate = Field(description="Learning rate.")
     train_batch_size: Above0 = Field(description="Batch size.")
     epochs: NotBelow0 = Field(description="Number of epochs.")
     normalize_all: bool = Field(
-        description="RecBole scales ml-100k's ratings to [0, 1]; here they keep their meaning."
+        description="Whether ratings are scaled to [0, 1], as RecBole does on ml-100k; here they "
+        "keep their meaning."
     )
 
 

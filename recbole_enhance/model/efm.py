@@ -43,9 +43,11 @@ def masked_mean_square(error: Tensor, mask: Tensor) -> Tensor:
 class EFMOptions(FeatureOptions):
     """Options of EFM; defaults are in its YAML."""
 
-    efm_explicit: Count = Field(description="r, factors that explain features too.")
-    efm_latent: Count = Field(description="r', factors of the ratings only.")
-    efm_cared: Count = Field(description="k, features that a user is taken to care for.")
+    efm_explicit: Count = Field(description="r, number of factors that explain features too.")
+    efm_latent: Count = Field(description="r', number of factors of the ratings only.")
+    efm_cared: Count = Field(
+        description="k, number of features that a user is assumed to care for."
+    )
     efm_alpha: Share = Field(description="Weight of the features in the ranking score.")
     efm_lambda_x: NotNegative = Field(description="Weight of the fit of X.")
     efm_lambda_y: NotNegative = Field(description="Weight of the fit of Y.")
@@ -57,11 +59,12 @@ class EFMOptions(FeatureOptions):
     train_batch_size: Above0 = Field(description="Batch size.")
     epochs: NotBelow0 = Field(description="Number of epochs.")
     eval_step: NotBelow0 = Field(
-        description="No validation: the last epoch is the model. Lists are best while factors "
-        "are young, and explanations bad."
+        description="0 is no validation, so the model is that of the last epoch; early epochs "
+        "have the best lists and bad explanations."
     )
     normalize_all: bool = Field(
-        description="RecBole scales ml-100k's ratings to [0, 1]; here they keep their meaning."
+        description="Whether ratings are scaled to [0, 1], as RecBole does on ml-100k; here they "
+        "keep their meaning."
     )
 
 

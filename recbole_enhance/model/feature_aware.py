@@ -55,28 +55,30 @@ class FeatureOptions(Options):
     """Options of a model that knows features; defaults are in the model's YAML."""
 
     feature_scale: Annotated[float, Field(gt=1)] = Field(
-        description="N: X and Y are 0 or in [1, N]."
+        description="N; entries of X and Y are 0 or in [1, N]."
     )
     feature_source: Annotated[
         Literal["auto", "interaction", "item_attribute"],
         Rule("one of auto, interaction, item_attribute"),
     ] = Field(
-        description="'interaction' (feature_field and sentiment_field), 'item_attribute' "
-        "(item_feature_field), or 'auto': the first of the two that the data have."
+        description="Where features come from: 'interaction' (feature_field and sentiment_field), "
+        "'item_attribute' (item_feature_field), or 'auto' (the first of the two that "
+        "the data have)."
     )
     feature_field: Text | None = Field(
-        description="Interaction column of the features mentioned, token_seq."
+        description="Interaction column with the features that a review mentions, token_seq."
     )
     sentiment_field: Text | None = Field(
-        description="Interaction column of their sentiments, 1 or -1, float_seq."
+        description="Interaction column with the sentiment of each of these features, 1 or -1, "
+        "float_seq."
     )
     item_feature_field: Text | None = Field(
-        description="Item column that stands in where nobody wrote reviews; ~ takes "
+        description="Item column with features, used if there are no reviews; ~ takes "
         "item_category_field."
     )
     feature_min_rating: float = Field(
-        description="Under 'item_attribute', ratings from here on speak well of the item's "
-        "features, others ill."
+        description="Under 'item_attribute', a rating of at least this value praises the item's "
+        "features, and a lower one criticises them."
     )
 
 

@@ -89,8 +89,8 @@ class MultiGCCFOptions(Options):
         description="Layers of the convolution over the graph of users and items."
     )
     multigccf_neighbours: Count = Field(
-        description="Most similar users of a user, and items of an item, by the cosine of their "
-        "training interactions."
+        description="Number of most similar users of a user, and items of an item, by the cosine "
+        "of their training interactions."
     )
     multigccf_dropout: Rate = Field(description="Dropout of the messages.")
     multigccf_reg_weight: NotNegative = Field(

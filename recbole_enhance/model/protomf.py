@@ -112,8 +112,8 @@ class ProtoMFOptions(Options):
 
     embedding_size: Above0 = Field(description="d, length of the base rows of users and items.")
     protomf_variant: Literal["ui", "u", "i"] = Field(
-        description="'ui' (prototypes of users and of items), 'u' or 'i' (one side, the other "
-        "side's rows are free)."
+        description="'ui' (prototypes of users and of items), 'u' or 'i' (of one side only; the "
+        "rows of the other side are free)."
     )
     protomf_user_prototypes: Count = Field(
         description="L_u, prototypes of users; the authors tune 10 to 100."
@@ -122,35 +122,35 @@ class ProtoMFOptions(Options):
         description="L_t, prototypes of items; the authors tune 10 to 100."
     )
     protomf_loss: Literal["bpr", "bce", "sampled_softmax"] = Field(
-        description="Loss of recommendation; the authors tune which. Only bpr has one loss per "
-        "sample, which DVR weighs."
+        description="Recommendation loss; the authors tune it. Only bpr has one loss per sample, "
+        "which DVR needs."
     )
     protomf_negatives: Count = Field(
         description="Negatives per positive under bce and sampled_softmax: the batch's own, and "
         "the others drawn by the model."
     )
     protomf_negative_distribution: Literal["uniform", "popularity"] = Field(
-        description="How the model draws them; popularity is to the power 0.75."
+        description="How the model draws negatives; popularity is raised to the power 0.75."
     )
     protomf_user_proto_weight: NotNegative = Field(
-        description="lambda_1: wants each prototype near a user of the batch; the authors tune "
+        description="lambda_1: pulls each prototype towards a user of the batch; the authors tune "
         "0.001 to 10."
     )
     protomf_user_batch_weight: NotNegative = Field(
-        description="lambda_2: wants each user of the batch near a prototype."
+        description="lambda_2: pulls each user of the batch towards a prototype."
     )
     protomf_item_proto_weight: NotNegative = Field(
-        description="lambda_3: wants each prototype near an item of the batch."
+        description="lambda_3: pulls each prototype towards an item of the batch."
     )
     protomf_item_batch_weight: NotNegative = Field(
-        description="lambda_4: wants each item of the batch near a prototype."
+        description="lambda_4: pulls each item of the batch towards a prototype."
     )
     learning_rate: LearningRate = Field(
         description="Learning rate; the authors tune 0.0001 to 0.1."
     )
     weight_decay: WeightDecay = Field(
-        description="L2 of the optimiser, without which rows that start at length 8 turn "
-        "slowly; the authors tune 0.0001 to 0.01."
+        description="L2 of the optimiser; without it, rows keep their initial length of about 8 "
+        "and change direction slowly; the authors tune 0.0001 to 0.01."
     )
 
 

@@ -133,14 +133,14 @@ class TransGNNOptions(Options):
 
     embedding_size: Above0 = Field(description="Length of a row; 32 in the authors' code.")
     transgnn_variant: Literal["released", "sampled"] = Field(
-        description="'released' (the authors' code, where attention sees one node), 'sampled' "
-        "(over the most similar nodes of the same kind)."
+        description="'released' (as in the authors' code, where attention sees only one node) or "
+        "'sampled' (attention over the most similar nodes of the same kind)."
     )
     transgnn_blocks: Count = Field(description="Convolutions, each followed by an encoder layer.")
     transgnn_heads: Count = Field(description="Attention heads; must divide embedding_size.")
     transgnn_neighbours: Count = Field(
-        description="Under 'sampled', nodes that a node attends to, itself among them; chosen "
-        "anew before each epoch."
+        description="Under 'sampled', number of nodes that a node attends to, itself included; "
+        "chosen again before each epoch."
     )
     transgnn_dropout: Rate = Field(
         description="Dropout of the encoder layers; 0.5 in the authors' code."

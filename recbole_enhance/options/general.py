@@ -39,12 +39,12 @@ class GeneralOptions(Options):
     eval_batch_size: Annotated[
         int | None, Field(gt=0), Rule("must be above 0", kind=WHOLE_EXPECTED, whole=WHOLE_EXPECTED)
     ] = Field(
-        description="As RecBole's; ~ fills eval_memory_mb in full ranking, and is RecBole's 4096 "
-        "elsewhere."
+        description="As in RecBole; ~ fills eval_memory_mb in full ranking, and is RecBole's 4096 "
+        "otherwise."
     )
     eval_memory_mb: Annotated[float, Field(gt=0)] = Field(
-        description="Memory for one batch of full-ranking scores; on a CPU smaller batches are "
-        "faster, and used."
+        description="Memory for one batch of full-ranking scores; on a CPU, smaller batches are "
+        "used because they are faster."
     )
     mask_history: bool = Field(
         description="Whether a sequential model must not recommend what the user already has; a "
@@ -73,14 +73,17 @@ class GeneralOptions(Options):
             shape={"type": ["array", "null"], "items": {"type": "string"}, "minItems": 1},
         ),
     ] = Field(
-        description="User columns whose groups the fairness metrics compare; activity is groups by "
-        "length of history."
+        description="User columns whose groups the fairness metrics compare; activity means "
+        "groups by length of history."
     )
     group_metric: Annotated[Any, word("recall", "ndcg", "map", "hit", "precision", "mrr")] = Field(
-        description="Accuracy that GroupGap and GroupMAD compare."
+        description="Metric of accuracy that GroupGap and GroupMAD compare."
     )
     activity_groups: Annotated[int, Field(ge=2), Rule("a whole number above 1 is expected")] = (
-        Field(description="Number of activity groups, quantiles of training interactions.")
+        Field(
+            description="Number of activity groups, which are quantiles of the number of training "
+            "interactions."
+        )
     )
     item_tail_share: _InnerShare = Field(
         description="Share of the items that are long tail, the least popular ones; the rest is "
@@ -91,6 +94,6 @@ class GeneralOptions(Options):
         description="How a score becomes a probability for DifferentialFairness."
     )
     tail_ratio: Annotated[float, Field(gt=0), Rule(*["a number above 0 is expected"] * 2)] = Field(
-        description="RecBole's, of TailPercentage: up to 1, the share of the items that are tail; "
-        "above 1, the largest number of interactions of a tail item."
+        description="RecBole's option of TailPercentage: up to 1, the share of items that are "
+        "tail; above 1, the largest number of interactions of a tail item."
     )

@@ -90,7 +90,7 @@ def import_own(option: str, path: str, kinds: Mapping[str, Callable[[Any], bool]
             option,
             path,
             "a class of a script or notebook cannot be imported; move it into a module, or "
-            "hand the class over from Python",
+            "pass the class from Python",
         )
     try:
         module = importlib.import_module(module_name)

@@ -244,7 +244,7 @@ def nest(options: Mapping[str, Any]) -> dict[str, Any]:
         for parent in parents:
             node = node.setdefault(parent, Dotted())
             if not isinstance(node, dict):
-                raise InputError(f"{dotted}: {parent} is given as a value too")
+                raise InputError(f"{dotted}: {parent} is also given as a value")
         if isinstance(node.get(leaf), dict):
             raise InputError(f"{dotted}: given as a value and as a mapping")
         node[leaf] = value

@@ -158,14 +158,14 @@ class EvalArgs(Options):
         "numbers, LS leaves one interaction out."
     )
     group_by: Annotated[Any, word("user", "none")] = Field(
-        description="Whether each user's rows are split, or all."
+        description="Whether the rows of each user are split separately, or all rows together."
     )
     order: Annotated[Literal["RO", "TO"], Rule("one of RO, TO")] = Field(
-        description="Whether rows are in random order before they are split, or in order of time."
+        description="Order of the rows before they are split: RO is random, TO is by time."
     )
     mode: Annotated[Any, _shaped("str or dict", "string", "object")] = Field(
-        description="What held-out items are ranked among: full, uni100, pop100 (any number of "
-        "negatives) or labeled; or one of these for each of valid and test."
+        description="Items among which held-out items are ranked: full, uni100, pop100 (with any "
+        "number of negatives) or labeled; or one of these for each of valid and test."
     )
 
 
@@ -187,7 +187,7 @@ class NegativeSampling(Options):
     alpha: float = Field(description="Power of the popularity by which negatives are drawn.")
     dynamic: bool = Field(description="Whether the hardest of some candidates is the negative.")
     candidate_num: Annotated[int, Field(ge=0), Rule(*["a whole number not below 0"] * 2)] = Field(
-        description="How many candidates there are."
+        description="Number of these candidates."
     )
 
 
@@ -196,12 +196,14 @@ class RecBoleOptions(Options):
 
     model: _AnyText = Field(description="A method or a model.")
     dataset: Text | None = Field(description="Name of the dataset.")
-    config_file: _AnyText = Field(description="RecBole's; config_files is read here.")
+    config_file: _AnyText = Field(
+        description="RecBole's option; this package reads config_files instead."
+    )
 
     gpu_id: Annotated[Any, Rule(type="str", check=_gpus, shape={"type": ["string", "integer"]})] = (
-        Field(description="The GPUs that are seen, as 0 or 0,1.")
+        Field(description="The GPUs that can be used, as 0 or 0,1.")
     )
-    use_gpu: bool = Field(description="Whether a GPU is used where there is one.")
+    use_gpu: bool = Field(description="Whether a GPU is used if there is one.")
     worker: NotBelow0 = Field(description="Processes that load data.")
     seed: Annotated[
         int,
@@ -211,12 +213,14 @@ class RecBoleOptions(Options):
     state: Annotated[Any, word("debug", "info", "warning", "error", "critical")] = Field(
         description="Level of the log."
     )
-    reproducibility: bool = Field(description="Whether CUDA is asked for the same numbers again.")
+    reproducibility: bool = Field(
+        description="Whether CUDA is set to give the same numbers in each run."
+    )
     data_path: Annotated[
         Text, Rule(kind="the folder that holds the dataset's folder is expected")
     ] = Field(description="Folder that holds the dataset's folder.")
     checkpoint_dir: Annotated[Any, _shaped("str", "string", "null")] = Field(
-        description="RecBole's; files of a run go into run_dir."
+        description="RecBole's option; the files of a run go into run_dir."
     )
     show_progress: bool = Field(description="Whether progress bars are shown.")
     save_dataset: Annotated[
@@ -232,10 +236,10 @@ class RecBoleOptions(Options):
         Any, Rule(type="None", check=_unused, shape={"enum": [None, ""]})
     ] = Field(description="RecBole's pickles, which are not read.")
     log_wandb: bool = Field(description="Whether results go to Weights & Biases.")
-    wandb_project: _AnyText = Field(description="Project there.")
+    wandb_project: _AnyText = Field(description="Project in Weights & Biases.")
     shuffle: bool = Field(description="Whether training rows are shuffled before each epoch.")
 
-    epochs: NotBelow0 = Field(description="Epochs at most.")
+    epochs: NotBelow0 = Field(description="Largest number of epochs.")
     train_batch_size: Above0 = Field(description="Rows of a training batch.")
     learner: Annotated[Any, word("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")] = (
         Field(description="The optimiser.")
@@ -248,22 +252,24 @@ class RecBoleOptions(Options):
         description="Epochs between two evaluations on validation; 0 for none."
     )
     stopping_step: NotBelow0 = Field(
-        description="Evaluations without a better one after which training stops."
+        description="Number of evaluations without an improvement after which training stops."
     )
     clip_grad_norm: Annotated[
         Any, Rule(type="dict or None", check=_clipping, shape={"type": ["object", "null"]})
     ] = Field(description="Largest norm of the gradient, as {max_norm: 5}; ~ for none.")
     weight_decay: NotNegative = Field(description="L2 of the optimiser.")
     loss_decimal_place: NotBelow0 = Field(description="Decimals of the loss in the log.")
-    require_pow: bool = Field(description="Whether the L2 of embeddings is of squared norms.")
+    require_pow: bool = Field(
+        description="Whether the L2 regularisation of embeddings uses squared norms."
+    )
     enable_amp: bool = Field(description="Whether training is in mixed precision.")
     enable_scaler: bool = Field(description="Whether the loss is scaled under mixed precision.")
-    transform: _AnyText = Field(description="What is done to each batch of sequences.")
+    transform: _AnyText = Field(description="Transformation of each batch of sequences.")
     save_step: Annotated[Any, _shaped("int or None", "integer", "null")] = Field(
         description="Epochs between two files of a pretraining."
     )
     pretrain_epochs: Annotated[Any, _shaped("int or None", "integer", "null")] = Field(
-        description="Epochs of pretraining, of models that have one."
+        description="Epochs of pretraining, for models that have one."
     )
 
     eval_args: dict[str, Any] = Field(
@@ -272,14 +278,16 @@ class RecBoleOptions(Options):
     repeatable: bool = Field(description="Whether items that a user has may be recommended again.")
     metrics: Annotated[
         Any, Rule(type="list of str", check=_metrics, shape={"type": ["array", "string"]})
-    ] = Field(description="What is measured; see docs/metrics.md.")
+    ] = Field(description="The metrics that are computed; see docs/metrics.md.")
     topk: Annotated[
         Any, Rule(type="list of int", check=_topk, shape={"type": ["array", "integer"]})
     ] = Field(description="Lengths of the lists that are measured.")
     valid_metric: Annotated[Any, _shaped("str", "string")] = Field(
         description="The metric that chooses the epoch, one of metrics, as NDCG@10."
     )
-    valid_metric_bigger: bool = Field(description="RecBole's; the metric itself says it.")
+    valid_metric_bigger: bool = Field(
+        description="RecBole's option; the metric itself says whether larger is better."
+    )
     metric_decimal_place: NotBelow0 = Field(description="Decimals of a metric.")
 
     field_separator: Annotated[
@@ -297,20 +305,20 @@ class RecBoleOptions(Options):
     threshold: Annotated[
         Mapped, Rule(type="dict or None", check=_threshold, shape={"type": ["object", "null"]})
     ] = Field(description="Column and number from which on a row's label is 1, as {rating: 4}.")
-    NEG_PREFIX: _AnyText = Field(description="What names of negatives' columns begin with.")
+    NEG_PREFIX: _AnyText = Field(description="Prefix of the names of columns of negatives.")
     numerical_features: _Names = Field(description="Columns of numbers that are embedded.")
     load_col: Mapped = Field(description="Columns that are loaded, by file; ~ for all.")
     unload_col: _Mapped = Field(description="Columns that are not loaded, by file.")
     unused_col: _Mapped = Field(description="Columns that are loaded for filters only, by file.")
     additional_feat_suffix: _Names = Field(description="More atomic files to load.")
     rm_dup_inter: Annotated[Any, word("first", "last", "none")] = Field(
-        description="Which of several equal pairs of user and item is kept; ~ for all."
+        description="Which of several interactions of the same user and item is kept; ~ keeps all."
     )
     val_interval: Mapped = Field(
-        description="Rows that are kept, by column: an interval as [3,inf), or values."
+        description="Rows that are kept, by column: an interval such as [3,inf), or values."
     )
     filter_inter_by_user_or_item: bool = Field(
-        description="Whether rows of users and items that are filtered out go too."
+        description="Whether interactions of users and items that are filtered out are removed too."
     )
     user_inter_num_interval: Interval = Field(
         description="How many interactions a user must have, as [5,inf)."
@@ -329,16 +337,16 @@ class RecBoleOptions(Options):
     )
     discretization: _Mapped = Field(description="Columns of numbers to cut into classes.")
     convert_token_to_onehot: Annotated[Any, _shaped("bool or None", "boolean", "null")] = Field(
-        description="RecBole's, of decision trees."
+        description="RecBole's option for decision trees."
     )
     token_num_threshold: Annotated[Any, _shaped("int or None", "integer", "null")] = Field(
-        description="RecBole's, of decision trees."
+        description="RecBole's option for decision trees."
     )
     encoding: _AnyText = Field(description="Encoding of the atomic files.")
     ITEM_LIST_LENGTH_FIELD: _AnyText = Field(description="Column of the lengths of histories.")
-    LIST_SUFFIX: _AnyText = Field(description="What names of histories' columns end with.")
+    LIST_SUFFIX: _AnyText = Field(description="Suffix of the names of columns of histories.")
     MAX_ITEM_LIST_LENGTH: Above0 = Field(description="Longest history of a sequential model.")
-    POSITION_FIELD: _AnyText = Field(description="Column of the places in a history.")
+    POSITION_FIELD: _AnyText = Field(description="Column of the positions in a history.")
     HEAD_ENTITY_ID_FIELD: _AnyText = Field(description="Column of the triplets' heads.")
     TAIL_ENTITY_ID_FIELD: _AnyText = Field(description="Column of the triplets' tails.")
     RELATION_ID_FIELD: _AnyText = Field(description="Column of the triplets' relations.")
@@ -350,7 +358,7 @@ class RecBoleOptions(Options):
     )
     benchmark_filename: Annotated[
         Any, Rule(type="list of str or None", check=_three_names, shape={"type": ["array", "null"]})
-    ] = Field(description="Files that are split already: [train, valid, test].")
+    ] = Field(description="Suffixes of files that are already split: [train, valid, test].")
 
 
 class RecBoleModelOptions(Options):

@@ -1,5 +1,5 @@
-"""What a method of your own is tested with: the contract, planted worlds, and made runs.
+"""Tools for testing a method of your own: the contract, planted data, and made-up runs.
 
-In your ``conftest.py``, ``pytest_plugins = ["recbole_enhance.testing.plugin"]`` gives the fixtures;
-a test class that inherits :class:`~recbole_enhance.testing.contract.Contract` gives the tests.
+``pytest_plugins = ["recbole_enhance.testing.plugin"]`` in your ``conftest.py`` adds the fixtures. A
+test class that inherits :class:`~recbole_enhance.testing.contract.Contract` gets the tests.
 """

@@ -1,4 +1,4 @@
-"""Runs compared bit for bit: a method with its backbone, a resumed run with a whole one."""
+"""Compare runs bit for bit: a method with its backbone, a resumed run with a whole one."""
 
 import random
 from collections.abc import Callable, Mapping
@@ -20,14 +20,15 @@ from recbole_enhance.training.trainer import EnhancedTrainer
 
 
 class Trained(NamedTuple):
-    """What a training leaves.
+    """The results of a training.
 
     Attributes:
-        valid: Best validation score, and the result it is of.
+        valid: Best validation score, and the validation result of that epoch.
         state: The model's state dict after the last epoch.
         random: States of Python's, numpy's and torch's generators after the last epoch.
         test: Test result of the best epoch.
-        scores: Of the best epoch's model: of a training batch, and of all items where it can.
+        scores: Scores by the best epoch's model: of a training batch, and of all items if the model
+            can rank them.
     """
 
     valid: tuple[float, Any]
@@ -41,7 +42,7 @@ def trained(options: Mapping[str, Any]) -> Trained:
     """Train and test in memory, without a run folder.
 
     Args:
-        options: Of the run.
+        options: Options of the run.
     """
     run = assemble(Config(config_dict={"show_progress": False, **options}))
     valid = run.trainer.fit(run.train_data, run.valid_data)
@@ -71,9 +72,9 @@ def assert_same(plain: Trained, other: Trained, extra: bool = False) -> None:
     """Fail unless two trainings are the same to the last bit.
 
     Args:
-        plain: One.
-        other: The other.
-        extra: Whether the other may have parameters that the one has not.
+        plain: The first training.
+        other: The second training.
+        extra: Whether the second may have parameters that the first does not have.
     """
     assert other.valid == plain.valid
     assert extra or set(other.state) == set(plain.state)
@@ -91,14 +92,14 @@ def assert_resumes(
     monkeypatch: pytest.MonkeyPatch,
     stopped: str = "stopped",
 ) -> None:
-    """Fail unless a run that is stopped in its fourth epoch of five goes on to the same result.
+    """Fail unless a run that is stopped in its fourth epoch of five ends with the same result.
 
     Test and validation result, history and the state dict of the best epoch are compared.
 
     Args:
-        run: Runs with the options that it is given.
-        resume: Resumes a run folder.
-        monkeypatch: Of pytest.
+        run: Function that runs with the given options.
+        resume: Function that resumes a run folder.
+        monkeypatch: The fixture of pytest.
         stopped: Run folder of the stopped run.
     """
     whole = run(epochs=5)

@@ -1,4 +1,4 @@
-"""What every method must keep: a test class inherits these checks and names its method."""
+"""Checks that every method must pass: a test class inherits them and names its method."""
 
 import re
 import sys
@@ -25,21 +25,22 @@ _TYPE = r"(int|float|bool|str|list of \w+)( or None)?"  # as a comment says it
 
 
 class Contract:
-    """Inherit, and set the attributes that have no value here.
+    """Inherit this class, and set the attributes that have no value here.
 
-    The tests run on the planted world of the fixture ``toy`` (``recbole_enhance.testing.plugin``).
+    The tests run on the planted data of the fixture ``toy`` (``recbole_enhance.testing.plugin``).
 
     Attributes:
         method: Name of the method, or the Enhancer.
-        backbones: Names of the backbones it takes, all of which are tried.
-        refused: Names of some that it refuses.
-        neutral: Settings at which the method is its backbone, bit for bit. None where there is
-            none, with the reason in ``why_not_neutral``.
+        backbones: Names of backbones that it works with; all of them are tried.
+        refused: Names of some backbones that it refuses.
+        neutral: Settings with which the method equals its backbone, bit for bit. None if there
+            are none, with the reason in ``why_not_neutral``.
         why_not_neutral: A sentence.
-        neutral_over: The backbones to try that over; all if empty.
+        neutral_over: The backbones with which to try the neutral settings; all if empty.
         resumed: Settings of runs that are stopped and resumed.
-        bad_options: Settings that are refused, and how the line begins that says so, with the
-            option and its value. Those beyond a bound in ``Enhancer.options`` are tried anyway.
+        bad_options: Settings that are refused, each with the beginning of the message, which names
+            the option and its value. Values beyond the bounds in ``Enhancer.options`` are tried
+            anyway.
     """
 
     method: str | Enhancer
@@ -54,7 +55,7 @@ class Contract:
     # ---- what a method may override --------------------------------------------------------
 
     def options_of(self, backbone: Any) -> Options:
-        """What a run needs beside method and backbone, for a backbone."""
+        """Options that a run with this backbone needs, besides method and backbone."""
         return {}
 
     def run_options(self, toy: Path, model: Any, **options: Any) -> dict[str, Any]:
@@ -63,7 +64,7 @@ class Contract:
         Args:
             toy: Folder of the data.
             model: The method, or a plain backbone.
-            options: Of the run.
+            options: Further options of the run.
         """
         return toy_options(toy, model, show_progress=False, **options)
 
@@ -76,20 +77,20 @@ class Contract:
             assert 0 <= result["test_result"]["recall@10"] <= 1, backbone
 
     def test_it_refuses_the_others_by_name(self, toy: Path) -> None:
-        """Before data are read, with the backbones that do work."""
+        """Before data are read, in a message that names the backbones that do work."""
         for backbone in self.refused:
             options = self._options(toy, backbone=backbone)
             with pytest.raises(ValueError, match=f"backbone={backbone}: .*backbones that work"):
                 Config(config_dict=options)
 
     def test_same_seed_same_result(self, toy: Path) -> None:
-        """Two runs of one seed are the same, and one of another seed is not."""
+        """Two runs with the same seed are the same, and one with another seed is not."""
         first, second = (self._run(toy, saved=False) for _ in range(2))
         assert first == second
         assert first != self._run(toy, saved=False, seed=1)
 
     def test_its_model_file_holds_the_reported_model(self, toy: Path) -> None:
-        """It loads without code, and the loaded run has the test result that was reported."""
+        """It loads without running code, and the loaded run gives the reported test result."""
         result = self._run(toy)
         folder = RunFolder.open(result["run_dir"])
         label = folder.read_json(METRICS)["label"]
@@ -136,7 +137,7 @@ class Contract:
             )
 
     def test_bad_options_are_refused_in_one_line(self, toy: Path) -> None:
-        """Before data are read, and the line begins with what is wrong."""
+        """Before data are read, and the message begins with the option and its value."""
         cases = [*self.bad_options, *_out_of_range(self._enhancer)]
         assert cases or set(self._enhancer.default_options()[1]) == {"backbone"}
         for options, message in cases:
@@ -147,7 +148,7 @@ class Contract:
             assert "\n" not in text
 
     def test_every_option_is_read_and_every_option_read_is_documented(self) -> None:
-        """Its defaults name what its code reads, and nothing else."""
+        """Its defaults name exactly the options that its code reads."""
         documented = set(self._enhancer.default_options()[1]) - {"backbone"}
         read = set(re.findall(rf'config\["({self._prefix}\w+)"\]', self._code()))
         assert documented == read
@@ -159,7 +160,7 @@ class Contract:
         for line in lines[1:]:
             assert re.match(rf"\w+: .*# \({_TYPE}\) \w.*\.$", line), line
 
-    # ---- how they look at the method -------------------------------------------------------
+    # ---- how the tests look at the method -------------------------------------------------------
 
     @property
     def _enhancer(self) -> Enhancer:
@@ -195,13 +196,13 @@ class Contract:
         modules = {part.__module__ for part in parts if part} | {method.path.partition(":")[0]}
         files = [Path(str(sys.modules[module].__file__)) for module in modules]
         for file in list(files):
-            if file.stem == "method":  # of a method that fills a folder
+            if file.stem == "method":  # of a method in a folder of its own
                 files += file.parent.glob("*.py")
         return "".join(file.read_text(encoding="utf-8") for file in set(files))
 
 
 def _out_of_range(method: Enhancer) -> Iterator[tuple[Options, str]]:
-    """For each bound that the class of a method's options has, a value beyond it."""
+    """For each bound of each option of a method, a value beyond it."""
     for name in method.options.model_fields:
         field = option_json_schema(method.options, name)
         for kind in field.get("anyOf", [field]):

@@ -1,4 +1,4 @@
-"""Run folders that nobody ran: what a board is built from, made in milliseconds."""
+"""Run folders without runs: made-up results to build a board from, in milliseconds."""
 
 import gzip
 import io
@@ -56,16 +56,16 @@ def make_run(
     Args:
         board: Folder of the board.
         label: ``BPR``, or ``DVR-BPR`` for a method over a backbone.
-        seed: Of the run.
-        results: ``metrics.json``'s test results; by default the means of ``users``.
-        users: Metric -> values of users u0, u1, ..., or a frame by user.
-        options: Over :data:`OPTIONS`.
-        name: Of the setting.
-        place: Below the board, instead of ``cells/<dataset>/<label>[-<name>]/<seed>``.
-        report: Over what ``metrics.json`` says besides.
-        hashes: Of the data.
+        seed: Seed of the run.
+        results: Test results in ``metrics.json``; by default the means of ``users``.
+        users: Metric -> values of users u0, u1, ..., or a frame with a row per user.
+        options: Options that replace or extend :data:`OPTIONS`.
+        name: Name of the setting.
+        place: Path below the board, instead of ``cells/<dataset>/<label>[-<name>]/<seed>``.
+        report: Entries that replace the other ones in ``metrics.json``.
+        hashes: Hashes of the data files.
         groups: Rows of ``groups.csv``.
-        dataset: Its name.
+        dataset: Name of the dataset.
     """
     row = f"{label}-{name}" if name else label
     folder = Path(board, place or f"cells/{dataset}/{row}/{seed}")
@@ -128,7 +128,7 @@ def make_run(
 
 
 def make_board(board, seeds=(2020, 2021), users=40):
-    """Write a board of Pop, BPR, LightGCN and a method over the last two; with groups."""
+    """Write a board of Pop, BPR, LightGCN, and a method over the last two, with groups."""
     draw = np.random.default_rng(0)
     base = draw.random((len(seeds), users))
     for label, lift in (

@@ -1,4 +1,4 @@
-"""What a comparison with plain RecBole needs."""
+"""Helpers for comparisons with plain RecBole."""
 
 import hashlib
 import io

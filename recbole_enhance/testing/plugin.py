@@ -1,4 +1,4 @@
-"""Fixtures, as a plugin of pytest: ``pytest_plugins = ["recbole_enhance.testing.plugin"]``."""
+"""Fixtures, as a pytest plugin: ``pytest_plugins = ["recbole_enhance.testing.plugin"]``."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +18,14 @@ RECBOLES = {name: getattr(recbole_metrics, name).copy() for name in TABLES}
 
 @pytest.fixture(autouse=True)
 def one_thread_in_a_clean_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of every test: RecBole writes into the working folder; more threads than cores are slower."""
+    """Give every test an empty working folder, since RecBole writes into it, and one thread."""
     monkeypatch.chdir(tmp_path)
     torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
 def recboles_metrics() -> Iterator[None]:
-    """After every test: RecBole's tables of metrics are its own again, without ours."""
+    """After every test, remove our metrics from RecBole's tables."""
     yield
     for name in TABLES:
         table = getattr(recbole_metrics, name)
@@ -41,11 +41,11 @@ def generator() -> torch.Generator:
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder that holds the dataset ``toy``, see :func:`~.worlds.write_toy`."""
+    """Folder with the dataset ``toy``, see :func:`~.worlds.write_toy`."""
     return write_toy(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")
 def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder that holds the dataset ``reviews``, see :func:`~.worlds.write_feature_toy`."""
+    """Folder with the dataset ``reviews``, see :func:`~.worlds.write_feature_toy`."""
     return write_feature_toy(tmp_path_factory.mktemp("reviews"))

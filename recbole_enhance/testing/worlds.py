@@ -1,4 +1,4 @@
-"""Small planted worlds as RecBole atomic files, and short ways to run on them."""
+"""Small planted datasets as RecBole atomic files, and short functions to run on them."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ N_USERS, N_ITEMS, N_GENRES = 60, 48, 4
 
 
 def write_toy(folder, name="toy", seed=0, per_user=14):
-    """Users like items of one genre; categories, times, ratings and genders included."""
+    """Write data in which users like one genre, with categories, times, ratings and genders."""
     rng = np.random.default_rng(seed)
     (folder / name).mkdir(parents=True)
     taste = rng.integers(N_GENRES, size=N_USERS)
@@ -69,10 +69,10 @@ FEATURE_TOY = {
 
 
 def write_feature_toy(folder, name="reviews", seed=0, per_user=16):
-    """Users care for three features, items are good at three; reviews praise what both share.
+    """Write data in which users care for three features and items are good at three.
 
-    A review also names one other feature, well or ill. The truth is known: what a user praises is
-    what the user cares for.
+    Reviews praise the features that the user and the item share. A review also praises or
+    criticises one random feature. So the truth is known: users praise what they care for.
     """
     rng = np.random.default_rng(seed)
     (folder / name).mkdir(parents=True)
@@ -105,19 +105,19 @@ def feature_toy_options(folder, model="CER", **options):
 
 
 def assemble(options):
-    """Trainer and loaders, as quick_start puts them together, without a folder."""
+    """Trainer and loaders of a run, built as for a real one, but without a run folder."""
     run = quick_start.assemble(Config(config_dict=options))
     return run.trainer, (run.train_data, run.valid_data, run.test_data)
 
 
 def toy_options(toy, model, **options):
-    """Options of a short run on the planted world in the folder ``toy``."""
+    """Options of a short run on the planted data in the folder ``toy``."""
     small = SMALL_DVR if model == "DVR" else {}
     return {**TOY, "data_path": str(toy), "model": model, **small, **options}
 
 
 def run_toy(toy, model, saved=True, **options):
-    """Run on the planted world; the result is that of ``run_recbole_enhance``."""
+    """Run on the planted data; returns the result of ``run_recbole_enhance``."""
     return run_recbole_enhance(
         config_dict=toy_options(toy, model, show_progress=False, **options), saved=saved
     )

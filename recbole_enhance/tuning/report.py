@@ -118,7 +118,7 @@ def _begun(study: SharedStudy) -> list[FrozenTrial]:
 
 
 def write_page(out: Path, study: SharedStudy, metric: str) -> None:
-    """Draw the values over the trials, and what they depend on, as ``tuning.html``."""
+    """Draw the scores over the trials, and what they depend on, as ``tuning.html``."""
     complete = [t for t in study.trials() if t.state == TrialState.COMPLETE]
     varied = {k for t in complete for k in t.params if t.params[k] != complete[0].params[k]}
     charts = optuna.visualization
@@ -128,7 +128,7 @@ def write_page(out: Path, study: SharedStudy, metric: str) -> None:
             figures.append(charts.plot_param_importances(study.study, target_name=metric))
             figures.append(charts.plot_slice(study.study, target_name=metric))
         except (ValueError, RuntimeError, ImportError) as error:  # too few trials for a model
-            logger.info("%s without importances: %s", PAGE, error)
+            logger.info("%s has no plot of importances: %s", PAGE, error)
     parts = [
         figure.to_html(full_html=False, include_plotlyjs=number == 0)
         for number, figure in enumerate(figures)

@@ -202,7 +202,9 @@ class SharedStudy:
             state = TrialState.COMPLETE if value is not None else TrialState.PRUNED
             self.study.tell(trial, value, TrialState.FAIL if reason else state)
         except (UpdateFinishedTrialError, ValueError):
-            logger.warning("trial %d was taken for lost: its result is dropped", trial.number)
+            logger.warning(
+                "trial %d had been marked as lost, so its result is dropped", trial.number
+            )
 
     def lose(self, trial: optuna.Trial) -> None:
         """Give a trial back that was interrupted."""

@@ -1,4 +1,4 @@
-"""Search the options of a model or a method by validation."""
+"""Search for the best options of a model or a method by validation."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -37,31 +37,31 @@ def tune(
     quiet: bool = False,
     page: bool = False,
 ) -> dict[str, Any]:
-    """Search options by their validation score; the test data are not evaluated.
+    """Search for the best options by validation score; the test data are not evaluated.
 
-    Called again, it goes on until there are ``trials`` in total. Any number of processes and
-    machines may call it with one ``storage`` and one ``study`` at the same time.
+    A second call continues until there are ``trials`` in total. Any number of processes and
+    machines may call it at the same time with the same ``storage`` and ``study``.
 
     Args:
-        options: Those of a run: ``model``, ``dataset`` and others; ``config_files`` names files.
-            What is given here or there is not searched.
-        out: Folder for ``study.db``, ``trials.csv``, ``tuning.json``, ``best.yaml``; None is
-            ``tuning``, then the dataset and the label.
-        trials: How many, in total; failed and pruned ones count, interrupted ones do not.
-        space: Mapping or file, see ``docs/tuning.md``; None takes the space that ships with us.
-        storage: Database, as Optuna takes it; None is ``study.db`` in ``out``.
-        study: Name in the database; None is label and dataset.
-        jobs: Processes.
+        options: Options of a run: ``model``, ``dataset`` and others; ``config_files`` names files.
+            Options that are given here or in these files are not searched.
+        out: Folder for ``study.db``, ``trials.csv``, ``tuning.json`` and ``best.yaml``; None is
+            ``tuning/DATASET/LABEL``.
+        trials: Number of trials in total; failed and pruned ones count, interrupted ones do not.
+        space: Mapping or file, see ``docs/tuning.md``; None takes the space of this package.
+        storage: Address of a database, as Optuna takes it; None is ``study.db`` in ``out``.
+        study: Name in the database; None is made from label and dataset.
+        jobs: Number of processes.
         pruner: ``median`` stops a trial that is worse than the median of the others at the same
-            epoch; ``none`` trains all of them to their end.
+            epoch; ``none`` trains all trials to the end.
         quiet: Show no progress and no table.
-        page: Also draw the study, as ``tuning.html``.
+        page: Also write plots of the study, as ``tuning.html``.
 
     Returns:
         The searched options of the best trial.
 
     Raises:
-        InputError: If options, space or storage say no, or no trial was completed.
+        InputError: If options, space or storage are refused, or no trial was completed.
     """
     _refuse_bad_arguments(options, trials, jobs, pruner)
     _refuse_missing_optuna()
@@ -70,7 +70,7 @@ def tune(
     config = make_config(options)
     out = Path("tuning", config["dataset"], config["label"]) if out is None else Path(out)
     if "?" in str(out.resolve()):  # ends the path in a database's address
-        raise OptionError("out", out, "a folder without ? in its path is expected")
+        raise OptionError("out", out, "a folder whose path has no ? is expected")
     searched = _space(config, options, space)
     made = missing_folders(out)
     try:
@@ -127,29 +127,29 @@ def _refuse_missing_optuna() -> None:
 
 
 def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Space:
-    """What is searched: without what the user has fixed, and each value of it allowed."""
+    """The space, without options that the user has fixed; each of its values is allowed."""
     said = set(_leaves(config.external_config_dict))
     if given is not None:
         space = spaces.read(given)
         where = "space" if isinstance(given, Mapping) else f"space={given}"
         both = sorted(said & set(space))
         if both:
-            raise ValueError(f"{where}: {both[0]}: is an option of the run too; name it once")
+            raise ValueError(f"{where}: {both[0]}: is an option of the run too; give it only once")
     else:
         trained = config["MODEL_TYPE"] != ModelType.TRADITIONAL
         space = spaces.packaged(config["backbone"], config["enhancer"], trained)
         where = f"properties/tune of {config['label']}"
         for name in sorted(said & set(space)):
-            logger.info("%s is given, and not searched", name)
+            logger.info("%s has a given value, so it is not searched", name)
             del space[name]
     spaces.refuse_bad_options(space, lambda changed: make_config(options, changed), where)
     if not space:
-        logger.info("%s: nothing to search, one trial", config["label"])
+        logger.info("%s: nothing to search, so there is one trial", config["label"])
     return space
 
 
 def _leaves(options: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Options as they are named, the whole and with dots its parts."""
+    """Names of options: of mappings, the mapping itself and its entries with dots."""
     for key, value in options.items():
         yield f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -167,7 +167,7 @@ def _about(config: Config, space: spaces.Space, pruner: str) -> dict[str, Any]:
 
 
 def _names(config: Config) -> dict[str, Any]:
-    """Model, backbone and dataset for ``best.yaml``; files name no code of the user's."""
+    """Model, backbone and dataset for ``best.yaml``; files never name the user's code."""
     keys = (
         ("model", "backbone", "dataset", "variant")
         if config["enhancer"]
@@ -178,7 +178,7 @@ def _names(config: Config) -> dict[str, Any]:
 
 
 def _facts(config: Config, plan: "Plan") -> dict[str, Any]:
-    """What the report tells beside the trials."""
+    """What the report contains besides the trials."""
     import optuna
 
     from recbole_enhance.tuning import study as engine

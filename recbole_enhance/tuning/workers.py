@@ -101,7 +101,7 @@ def _run(plan: Plan, study: Any, trial: Any, parent: int | None) -> None:
     except optuna.TrialPruned:
         study.tell(trial)
     except optuna.exceptions.UpdateFinishedTrialError:
-        logger.warning("trial %d was taken for lost: its result is dropped", trial.number)
+        logger.warning("trial %d had been marked as lost, so its result is dropped", trial.number)
     except optuna.exceptions.StorageInternalError:  # no fault of the trial's
         raise
     except Exception as error:  # whatever a training dies of is the trial's result

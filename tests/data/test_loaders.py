@@ -277,7 +277,7 @@ def _nobody_is_free(config, dataset):
     users, items = torch.arange(1, 61), torch.arange(1, 49)
     pairs = torch.cartesian_prod(users, items)
     everything.inter_feat = Interaction({"user_id": pairs[:, 0], "item_id": pairs[:, 1]})
-    return CandidateLoader(config, parts[2], [parts[0], everything])
+    return CandidateLoader(config, parts[2], [parts[0], everything], "test")
 
 
 @pytest.mark.parametrize(("mode", "told"), [("uni3", True), ("uni20", False)])

@@ -160,7 +160,6 @@ def test_files_of_tensors_load_safely(finished):
 )
 def test_a_saved_run_is_its_model(toy, model):
     features = {"selected_features": ["genres"]} if model in ("FDSA", "GRU4RecF") else {}
-    # All items: candidates of uni100 are drawn anew.
     options = {"eval_args": {"mode": "full"}, "MAX_ITEM_LIST_LENGTH": 5, "epochs": 2, **features}
     result = run_toy(toy, model, **options)
     run = load_run(result["run_dir"])

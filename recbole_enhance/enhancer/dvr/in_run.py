@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 from torch import Tensor
 
@@ -109,15 +108,13 @@ class InRunTrainer(EnhancedTrainer):
             return judging, valid_data
         selecting = held_out.copy(rows[~judges])
         self.validation["selects"] = len(selecting)
-        loader = type(valid_data)
-        if not isinstance(valid_data, (CandidateLoader, FullRankingLoader)):  # of labels
-            sampler = valid_data._sampler
-            return judging, loader(self.config, selecting, sampler, shuffle=False)
-        # One part that is known, as a loader of validation has it.
-        fields = training.uid_field, training.iid_field
-        pairs = {f: torch.cat([training.inter_feat[f], judging.inter_feat[f]]) for f in fields}
-        known = training.copy(Interaction(pairs))
-        return judging, loader(self.config, selecting, [known])
+        if isinstance(valid_data, FullRankingLoader):
+            return judging, FullRankingLoader(self.config, selecting, [training, judging])
+        if isinstance(valid_data, CandidateLoader):
+            known = [training, judging]
+            return judging, CandidateLoader(self.config, selecting, known, "valid")
+        sampler = valid_data._sampler
+        return judging, type(valid_data)(self.config, selecting, sampler, shuffle=False)
 
     def _utility_of_validation(self, training: Any, judges: Any) -> Utility:
         parts = parts_of(self.config["dvr_reward"])

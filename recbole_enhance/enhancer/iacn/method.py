@@ -400,51 +400,54 @@ class IaCNOptions(Options):
     )
     iacn_delta: Share = Field(
         description="Share of the backbone's gradient in the interest part of an item's vector; "
-        "the auxiliary task has the rest. 1 is the plain backbone."
+        "the auxiliary task gets the rest. 1 is the plain backbone."
     )
     iacn_lambda: NotNegative = Field(description="Weight of the auxiliary loss; 0 switches it off.")
     iacn_aux_share: InnerShare = Field(
         description="Share of the item vector's numbers that is its interest part."
     )
     iacn_aux_init_scale: NotNegative = Field(
-        description="The interest part starts with standard deviation scale / sqrt(its size); 0 "
-        "keeps the backbone's own start. Large ones harm the backbone (docs/papers/iacn.md)."
+        description="The interest part is initialised with standard deviation scale / sqrt(its "
+        "size); 0 keeps the backbone's own initialisation. Large values harm the "
+        "backbone (docs/papers/iacn.md)."
     )
     iacn_interest: Literal["capsules", "attention"] = Field(
-        description="How a history becomes interests: 'capsules' (dynamic routing) or "
-        "'attention' (as many learned queries, the ablation)."
+        description="How a history becomes interests: 'capsules' (dynamic routing) or 'attention' "
+        "(the same number of learned queries; an ablation)."
     )
-    iacn_capsules: Count = Field(description="Interests per user at most, K.")
+    iacn_capsules: Count = Field(description="Largest number of interests per user, K.")
     iacn_iterations: Count = Field(description="Routing iterations, r.")
     iacn_adaptive_k: bool = Field(
-        description="Whether a history of n items has no more than log2(n) interests."
+        description="Whether a history of n items has at most log2(n) interests."
     )
     iacn_stop_gradient: bool = Field(
         description="Whether only the last routing iteration has a gradient, as in MIND and "
         "ComiRec."
     )
     iacn_routing: Literal["item", "normal", "zeros"] = Field(
-        description="Where routing starts: 'item' (normal numbers, one row for each item), "
-        "'normal' (drawn anew in each step, MIND's) or 'zeros' (ComiRec's, needs "
-        "iacn_map=per_capsule)."
+        description="Initial logits of the routing: 'item' (normal numbers, one row for each "
+        "item), 'normal' (drawn anew in each step, as in MIND) or 'zeros' (as in "
+        "ComiRec; needs iacn_map=per_capsule)."
     )
     iacn_map: Literal["shared", "per_capsule"] = Field(
-        description="From items to capsules: 'shared' (one matrix, MIND's) or 'per_capsule' "
-        "(one for each)."
+        description="Matrices that map items to capsules: 'shared' (one matrix, as in MIND) or "
+        "'per_capsule' (one for each)."
     )
     iacn_attention_power: NotNegative = Field(
         description="Power of the scaled products in label-aware attention; 0 takes the mean of "
         "the capsules."
     )
-    iacn_hard_attention: bool = Field(description="Whether the best capsule answers alone.")
+    iacn_hard_attention: bool = Field(description="Whether attention uses only the best capsule.")
     iacn_profile: Literal["route", "concat", "none"] = Field(
-        description="The users' columns: 'route' (routed beside the items), 'concat' (joined to "
-        "each capsule, MIND's) or 'none'."
+        description="How columns of users are used: 'route' (routed together with the items), "
+        "'concat' (concatenated to each capsule, as in MIND) or 'none'."
     )
-    iacn_use_user_id: bool = Field(description="Whether the user's id counts as such a column.")
+    iacn_use_user_id: bool = Field(
+        description="Whether the user id counts as one of these columns."
+    )
     iacn_loss: Literal["auto", "sampled_softmax"] = Field(
-        description="Auxiliary loss: 'auto' (BCE, BPR or cross entropy, by what the batch "
-        "holds) or 'sampled_softmax' (MIND's)."
+        description="Auxiliary loss: 'auto' (BCE, BPR or cross entropy, depending on what the "
+        "batch contains) or 'sampled_softmax' (as in MIND)."
     )
     iacn_pooled_history: bool = Field(
         description="Whether a context-aware backbone sees the mean of the history's item vectors."

@@ -280,43 +280,44 @@ class TILOptions(Options):
 
     backbone: Name = Field(description="RecBole model whose training triplets are weighted.")
     til_mode: Literal["ui", "mi"] = Field(
-        description="What a triplet is seen against: 'ui' (the user's mean item, unified "
-        "interest) or 'mi' (the items' clusters, multi-interest)."
+        description="What a triplet is compared with: 'ui' (the mean of the user's items, unified "
+        "interest) or 'mi' (the clusters of its items, multi-interest)."
     )
     til_outer: Literal["same", "fresh", "valid"] = Field(
-        description="What the lookahead is judged on: 'same' (the batch itself, the release's), "
-        "'fresh' (new triplets of the training part) or 'valid' (held-out validation labels: "
-        "report it separately)."
+        description="Data of the outer loss: 'same' (the batch itself, as in the authors' code), "
+        "'fresh' (new triplets of the training part) or 'valid' (held-out validation "
+        "labels; report such results separately)."
     )
     til_lookahead: Literal["emb", "all"] = Field(
-        description="What moves in it: 'emb' (tables of users and items, the release's) or "
-        "'all' (all parameters)."
+        description="Parameters that move in the lookahead: 'emb' (tables of users and items, as "
+        "in the authors' code) or 'all'."
     )
     til_hypergradient: Literal["central", "double"] = Field(
-        description="How it is differentiated: 'central' (differences of two forward passes, "
-        "any backbone) or 'double' (a second backward pass)."
+        description="How the lookahead is differentiated: 'central' (differences of two forward "
+        "passes; any backbone) or 'double' (a second backward pass)."
     )
     til_released: bool = Field(
-        description="Train as the published code does: the outer gradient is added to the "
-        "backbone's, and gradients flow through the states."
+        description="Train like the authors' code, which adds the outer gradient to that of the "
+        "backbone and lets gradients flow through the states."
     )
     til_weights: Literal["raw", "clip", "norm"] = Field(
-        description="From the network's outputs to weights: 'raw', 'clip' (into [0, 5]) or "
-        "'norm' (mean 1)."
+        description="How the network's outputs become weights: 'raw', 'clip' (into [0, 5]) or "
+        "'norm' (to mean 1)."
     )
     til_alpha: NotNegative = Field(
-        description="Rate of the lookahead, for a mean loss; the release's 0.001 for a summed "
-        "one, times the batch size."
+        description="Learning rate of the lookahead, for a mean loss: 0.001, the value of the "
+        "authors' code for a summed loss, times the batch size."
     )
-    til_clusters: Count = Field(description="Clusters of items under 'mi'.")
+    til_clusters: Count = Field(description="Number of clusters of items under 'mi'.")
     til_refit_epochs: Count = Field(description="Epochs between two clusterings.")
     til_warmup_epochs: Number0 = Field(
-        description="Epochs of the plain backbone before the first weight."
+        description="Number of epochs of plain training before triplets are weighted."
     )
-    til_learning_rate: Positive = Field(description="Adam's rate for the weights' network.")
+    til_learning_rate: Positive = Field(description="Learning rate of the network of the weights.")
     til_weight_decay: NotNegative = Field(
-        description="Its L2 decay, for a mean loss; the release's 0.1 for a summed one (matrix "
-        "factorisation; 0 for graphs), over the batch size."
+        description="L2 decay of the network of the weights, for a mean loss: 0.1, the value of "
+        "the authors' code for a summed loss (in matrix factorisation; 0 in graph "
+        "models), divided by the batch size."
     )
 
 
