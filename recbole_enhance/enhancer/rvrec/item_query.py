@@ -1,0 +1,193 @@
+r"""Histories asked by the item that is scored: weights, scores of pairs and of all items.
+
+.. math::
+    s(u, i) = \langle \mu_u, v_i \rangle + \alpha \sum_t w_t(i) \langle v_t, v_i \rangle, \qquad
+    w_t(i) = \mathrm{softmax}_t(\beta \cos(v_t, v_i))
+
+The sum is here, its weight alpha and the user's own product are the caller's. Cosines are a
+judgement of the embeddings, which they do not move: gradients reach the tables by the products
+only, and beta by the weights. beta = 0 is the plain mean.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, embedding_bag
+
+from recbole_enhance.enhancer.rvrec.histories import Chains, unique_ids
+
+STEEPEST = 40.0  # of beta: e^40 and e^-40 are numbers that single precision adds up
+RULE = 0.5  # neighbours of a larger centred cosine are one coalition
+_SMALLEST_NORM = 1e-12
+_PAIRS_AT_ONCE = 8192  # of a user and an item, for inference
+_BLOCK = 2**21  # products of history items and items at once, 8 MB
+
+
+def query_weights(cosine: Tensor, there: Tensor, beta: Tensor) -> Tensor:
+    r"""Weights of the players of histories for items that ask.
+
+    Args:
+        cosine: Of players and items, without gradient. Shape: ``(rows, players, items)``.
+        there: False for padding. Shape: ``(rows, players)``.
+        beta: Shape: ``()``.
+
+    Returns:
+        They sum to 1 over the players, or are all 0 of an empty history. Shape: as ``cosine``.
+
+    Example:
+        >>> there = torch.tensor([[True, True, False]])
+        >>> query_weights(torch.ones(1, 3, 1), there, torch.tensor(3.0)).flatten()
+        tensor([0.5000, 0.5000, 0.0000])
+    """
+    absent = ~there.unsqueeze(2)
+    logits = (beta.clamp(-STEEPEST, STEEPEST) * cosine).masked_fill(absent, -3 * STEEPEST)
+    return logits.softmax(1).masked_fill(absent, 0.0)  # Eq. (15c)
+
+
+def queried_coalitions(
+    products: Tensor, cosine: Tensor, ids: Tensor, there: Tensor, beta: Tensor
+) -> Tensor:
+    r"""What each coalition adds to a score, up to alpha.
+
+    .. math::
+        \phi_C = w_C m_C, \quad w_C = \frac{|C| e^{\beta f_C}}{\sum_D |D| e^{\beta f_D}}, \quad
+        m_C, f_C = \text{means of } \langle v_t, v_i \rangle, \cos(v_t, v_i) \text{ over } C
+
+    Coalitions of one player are the plain form; beta = 0 is the plain mean, whatever they are.
+
+    Args:
+        products: Of players and items. Shape: ``(rows, players, items)``.
+        cosine: Of the same, without gradient. Shape: as ``products``.
+        ids: Coalition of each player, from 0. Shape: ``(rows, players)``.
+        there: False for padding. Shape: as ``ids``.
+        beta: Shape: ``()``.
+
+    Returns:
+        By coalition, zero where there is none; they sum to what the history adds. Shape: as
+        ``products``.
+
+    Example:
+        >>> x, ids, there = torch.tensor([[[1.0], [3.0], [8.0]]]), [[0, 0, 1]], torch.ones(1, 3) > 0
+        >>> queried_coalitions(x, 0 * x, torch.tensor(ids), there, torch.tensor(3.0)).flatten()
+        tensor([1.3333, 2.6667, 0.0000])
+    """
+    index = ids.unsqueeze(2).expand_as(products)
+    inside = there.unsqueeze(2).to(products)
+    size = torch.zeros_like(products).scatter_add(1, index, inside.expand_as(products))
+    total = torch.zeros_like(products).scatter_add(1, index, products * inside)
+    keys = torch.zeros_like(products).scatter_add(1, index, cosine * inside)
+    some = size.clamp(min=1)
+    logits = beta.clamp(-STEEPEST, STEEPEST) * keys / some + some.log()
+    logits = logits.masked_fill(size == 0, -3 * STEEPEST)
+    return logits.softmax(1).masked_fill(size == 0, 0.0) * total / some  # Eq. (15d)
+
+
+def products_and_cosines(history: Tensor, items: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """What weights and scores are made of.
+
+    Args:
+        history: Players' rows of the table. Shape: ``(rows, players)``.
+        items: Rows of the items that ask. Shape: ``(any, rows)``.
+        table: Shape: ``(n_items, d)``.
+
+    Returns:
+        Products, and cosines without gradient. Shapes: ``(rows, players, any)``.
+    """
+    products = embedding(history, table) @ embedding(items.T, table).transpose(1, 2)
+    norm = table.detach().norm(dim=1).clamp(min=_SMALLEST_NORM)
+    lengths = norm[history].unsqueeze(2) * norm[items.T].unsqueeze(1)
+    return products, products.detach() / lengths
+
+
+def history_scores(
+    history: Tensor, there: Tensor, items: Tensor, table: Tensor, beta: Tensor
+) -> Tensor:
+    """What histories add to the scores of items, up to alpha.
+
+    Args:
+        history: Players' rows of the table, anything in padding. Shape: ``(rows, players)``.
+        there: False for padding. Shape: as ``history``.
+        items: Rows of the items that ask. Shape: ``(any, rows)``.
+        table: Shape: ``(n_items, d)``.
+        beta: Shape: ``()``.
+
+    Returns:
+        Zero of an empty history. Shape: as ``items``.
+
+    Example:
+        >>> table = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> there = torch.ones(1, 2, dtype=torch.bool)
+        >>> asked = torch.tensor([[1]])
+        >>> history_scores(torch.tensor([[1, 2]]), there, asked, table, torch.tensor(0.0))
+        tensor([[0.5000]])
+    """
+    products, cosine = products_and_cosines(history, items, table)
+    return (query_weights(cosine, there, beta) * products).sum(1).T  # Eq. (16b)
+
+
+@torch.no_grad()
+def scores_of_pairs(
+    history: Tensor, there: Tensor, items: Tensor, table: Tensor, beta: Tensor
+) -> Tensor:
+    """:func:`history_scores` for inference, in parts of bounded memory."""
+    at_once = max(1, _PAIRS_AT_ONCE // len(items))
+    parts = zip(history.split(at_once), there.split(at_once), items.split(at_once, dim=1))
+    return torch.cat([history_scores(*part, table, beta) for part in parts], dim=1)
+
+
+@torch.no_grad()
+def scores_of_all(chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
+    """What histories add to the scores of all items, up to alpha: exact, in blocks of items.
+
+    A history item's products with a block are made once for all users that have it.
+
+    Args:
+        chains: Histories.
+        table: Shape: ``(n_items, d)``.
+        beta: Shape: ``()``.
+
+    Returns:
+        Shape: ``(chains, n_items)``.
+    """
+    out = table.new_empty(len(chains.lengths), len(table))
+    beta = beta.clamp(-STEEPEST, STEEPEST)
+    ids, place = unique_ids(len(table), chains.item)
+    players, rows = place.index_select(0, chains.item), embedding(ids, table)
+    norm = table.norm(dim=1).clamp(min=_SMALLEST_NORM)
+    steep = (beta / norm[ids]).unsqueeze(1)
+    for part in _blocks(len(table), max(64, _BLOCK // max(len(ids), 1))):
+        products = rows @ table[part].T
+        key = (products * steep / norm[part]).exp()
+        weight = embedding_bag(players, key, chains.starts, mode="sum")
+        total = embedding_bag(players, products * key, chains.starts, mode="sum")
+        out[:, part] = total / weight.clamp(min=torch.finfo(total.dtype).tiny)
+    return out
+
+
+def _blocks(n: int, size: int) -> Iterator[slice]:
+    return (slice(first, first + size) for first in range(0, n, size))
+
+
+def rule_joins(items: Tensor, table: Tensor) -> Tensor:
+    r"""Which neighbours a rule without parameters joins.
+
+    .. math:: \cos(v_t - \bar v, v_{t+1} - \bar v) > 0.5, \quad \bar v = \text{mean of all items}
+
+    Args:
+        items: Rows of the table, 0 for padding. Shape: ``(..., players)``.
+        table: Row 0 is padding. Shape: ``(n_items, d)``.
+
+    Returns:
+        The last of a row is joined to none. Shape: as ``items``.
+
+    Example:
+        >>> table = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 0.9], [-2.0, -1.9]])
+        >>> rule_joins(torch.tensor([[1, 2, 3]]), table)
+        tensor([[ True, False, False]])
+    """
+    centred = torch.nn.functional.normalize(table - table[1:].mean(0), dim=1)
+    rows = embedding(items, centred)
+    joined = (rows[..., :-1, :] * rows[..., 1:, :]).sum(-1) > RULE
+    joined = joined & (items[..., 1:] != 0) & (items[..., :-1] != 0)
+    return torch.nn.functional.pad(joined, (0, 1))

@@ -1,0 +1,118 @@
+r"""Two stages of ranking: equal weights choose candidates, the item query ranks them.
+
+The item query moves what a history adds from its plain mean by at most
+
+.. math::
+    |\alpha| \, \|v_i\| \, R_u \min(1, 2 \tanh(|\beta| r_u / 2)), \quad
+    R_u = \max_t \|v_t - \bar v_u\|, \quad r_u = \max_t \|\hat v_t - \bar{\hat v}_u\|
+
+since weights whose ratio is at most :math:`e^\delta` move a mean by at most
+:math:`\tanh(\delta / 4)` of the range. Where the last place of a list beats this bound of all who
+were no candidates, the list is the exact one.
+"""
+
+from torch import Tensor
+from torch.nn.functional import embedding, embedding_bag, normalize
+
+from recbole_enhance.enhancer.rvrec.histories import Chains
+from recbole_enhance.enhancer.rvrec.item_query import STEEPEST
+
+
+def uniform_scores(chains: Chains, table: Tensor) -> Tensor:
+    """What plain means of histories add to the scores of all items, up to alpha.
+
+    Args:
+        chains: Histories.
+        table: Shape: ``(n_items, d)``.
+
+    Returns:
+        Shape: ``(chains, n_items)``.
+    """
+    return embedding_bag(chains.item, table, chains.starts, mode="mean") @ table.T
+
+
+def candidates(scores: Tensor, known: Chains, n: int) -> Tensor:
+    """The best items of the first stage, those left out that their users have.
+
+    Args:
+        scores: Of the first stage; column 0 is padding. Shape: ``(users, n_items)``.
+        known: What users have.
+        n: How many.
+
+    Returns:
+        Shape: ``(users, n)``, or all items where there are no more.
+    """
+    open_to = scores.clone()
+    open_to[:, 0] = float("-inf")
+    open_to[known.row, known.item] = float("-inf")
+    return open_to.topk(min(n, scores.shape[1]), sorted=False).indices
+
+
+def put_first(scores: Tensor, chosen: Tensor, exact: Tensor) -> None:
+    """Give candidates their exact scores, and lower all others below, in place.
+
+    The others keep their order; what they are lowered by is one number per user.
+
+    Args:
+        scores: Of the first stage. Shape: ``(users, n_items)``.
+        chosen: Candidates. Shape: ``(users, n)``.
+        exact: Their scores. Shape: as ``chosen``.
+
+    Example:
+        >>> scores = Tensor([[0.0, 5.0, 4.0, 3.0]])
+        >>> put_first(scores, Tensor([[1, 2]]).long(), Tensor([[1.0, 2.0]]))
+        >>> scores
+        tensor([[-2.,  1.,  2.,  1.]])
+    """
+    scores.scatter_(1, chosen, float("-inf"))
+    gap = exact.amin(1, keepdim=True) - scores.amax(1, keepdim=True)
+    scores += gap.nan_to_num(posinf=0.0).clamp(max=0.0)
+    scores.scatter_(1, chosen, exact)
+
+
+def largest_shift(
+    history: Tensor, there: Tensor, table: Tensor, alpha: Tensor, beta: Tensor
+) -> Tensor:
+    """By how much the item query can move a score from the plain mean's, per length of an item.
+
+    Args:
+        history: Players' rows of the table. Shape: ``(users, players)``.
+        there: False for padding. Shape: as ``history``.
+        table: Shape: ``(n_items, d)``.
+        alpha: Shape: ``()``.
+        beta: Shape: ``()``.
+
+    Returns:
+        To be multiplied by the length of the item's row. Shape: ``(users,)``.
+    """
+
+    def radius(rows: Tensor) -> Tensor:
+        rows = rows * there.unsqueeze(2)
+        mean = rows.sum(1, keepdim=True) / there.sum(1).clamp(min=1).view(-1, 1, 1)
+        return ((rows - mean).norm(dim=2) * there).amax(1)
+
+    rows = embedding(history, table)
+    # The range of products is at most two radii, that of cosines, too.
+    ratio = (beta.abs().clamp(max=STEEPEST) * radius(normalize(rows, dim=2)) / 2).tanh()
+    return alpha.abs() * radius(rows) * (2 * ratio).clamp(max=1)
+
+
+def proven(
+    first: Tensor, exact: Tensor, chosen: Tensor, shift: Tensor, lengths: Tensor, k: int
+) -> Tensor:
+    """Whose list of k items is the exact one, by the bound.
+
+    Args:
+        first: Scores of the first stage; ``-inf`` of what cannot be recommended. Shape:
+            ``(users, n_items)``.
+        exact: Scores of the candidates. Shape: ``(users, n)``.
+        chosen: Candidates. Shape: as ``exact``.
+        shift: See :func:`largest_shift`. Shape: ``(users,)``.
+        lengths: Lengths of the items' rows. Shape: ``(n_items,)``.
+        k: Length of the lists.
+
+    Returns:
+        Shape: ``(users,)``.
+    """
+    bound = (first + shift.unsqueeze(1) * lengths).scatter(1, chosen, float("-inf"))
+    return exact.topk(k).values[:, -1] > bound.amax(1)
