@@ -21,7 +21,8 @@ STEEPEST = 40.0  # of beta: e^40 and e^-40 are numbers that single precision add
 RULE = 0.5  # neighbours of a larger centred cosine are one coalition
 _SMALLEST_NORM = 1e-12
 _PAIRS_AT_ONCE = 8192  # of a user and an item, for inference
-_BLOCK = 2**21  # products of history items and items at once, 8 MB
+_BLOCK = 2**18  # cosines of history items and items at once, 1 MB
+_NARROWEST = 64  # items of a block: narrower products are slow
 
 
 def query_weights(cosine: Tensor, there: Tensor, beta: Tensor) -> Tensor:
@@ -140,7 +141,7 @@ def scores_of_pairs(
 def scores_of_all(chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
     """What histories add to the scores of all items, up to alpha: exact, in blocks of items.
 
-    A history item's products with a block are made once for all users that have it.
+    A history item's cosines with a block are made once for all users that have it.
 
     Args:
         chains: Histories.
@@ -150,19 +151,83 @@ def scores_of_all(chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
     Returns:
         Shape: ``(chains, n_items)``.
     """
-    out = table.new_empty(len(chains.lengths), len(table))
     beta = beta.clamp(-STEEPEST, STEEPEST)
+    if beta == 0:
+        return uniform_scores(chains, table)
+    out = table.new_empty(len(chains.lengths), len(table))
     ids, place = unique_ids(len(table), chains.item)
-    players, rows = place.index_select(0, chains.item), embedding(ids, table)
-    norm = table.norm(dim=1).clamp(min=_SMALLEST_NORM)
-    steep = (beta / norm[ids]).unsqueeze(1)
-    for part in _blocks(len(table), max(64, _BLOCK // max(len(ids), 1))):
-        products = rows @ table[part].T
-        key = (products * steep / norm[part]).exp()
-        weight = embedding_bag(players, key, chains.starts, mode="sum")
-        total = embedding_bag(players, products * key, chains.starts, mode="sum")
-        out[:, part] = total / weight.clamp(min=torch.finfo(total.dtype).tiny)
-    return out
+    players = place.index_select(0, chains.item)
+    units, norm = unit_rows(table)
+    steep = beta * units[ids]
+    scale = norm[chains.item] / beta
+    for part in _blocks(len(table), max(_NARROWEST, _BLOCK // max(len(ids), 1))):
+        logits = steep @ units[part].T
+        keys = logits.exp()
+        weight = embedding_bag(players, keys, chains.starts, mode="sum")
+        logits *= keys
+        total = embedding_bag(players, logits, chains.starts, mode="sum", per_sample_weights=scale)
+        torch.div(total, weight.clamp_(min=torch.finfo(total.dtype).tiny), out=out[:, part])
+    return out.mul_(norm)
+
+
+@torch.no_grad()
+def scores_of_candidates(
+    users: Tensor,
+    history: Tensor,
+    there: Tensor,
+    items: Tensor,
+    table: Tensor,
+    alpha: Tensor,
+    beta: Tensor,
+) -> Tensor:
+    """Scores of some items of each user, in parts of bounded memory.
+
+    Args:
+        users: Users' rows. Shape: ``(users, d)``.
+        history: Players' rows of the table. Shape: ``(users, players)``.
+        there: False for padding. Shape: as ``history``.
+        items: Shape: ``(users, any)``.
+        table: Shape: ``(n_items, d)``.
+        alpha: Shape: ``()``.
+        beta: Not 0. Shape: ``()``.
+
+    Returns:
+        Shape: as ``items``.
+    """
+    beta = beta.clamp(-STEEPEST, STEEPEST)
+    units, norm = unit_rows(table)
+    steep, scale = beta * units, alpha * norm / beta
+    at_once = max(1, _PAIRS_AT_ONCE // items.shape[1])
+    out = []
+    for own, players, some, asked in zip(
+        *(part.split(at_once) for part in (users, history, there, items))
+    ):
+        rows = embedding(asked, units)
+        logits = embedding(players, steep) @ rows.transpose(1, 2)
+        keys = logits.exp()
+        mask = some.to(keys).unsqueeze(1)
+        weight = mask @ keys
+        total = (mask * scale[players].unsqueeze(1)) @ logits.mul_(keys)
+        score = own.unsqueeze(1) @ rows.transpose(1, 2)
+        score += total / weight.clamp(min=torch.finfo(total.dtype).tiny)
+        out.append(score.squeeze(1) * norm[asked])
+    return torch.cat(out)
+
+
+def uniform_scores(chains: Chains, table: Tensor) -> Tensor:
+    """:func:`scores_of_all` of beta = 0: plain means of histories, as one product."""
+    return history_means(chains, table) @ table.T
+
+
+def history_means(chains: Chains, table: Tensor) -> Tensor:
+    """Plain mean of each history, zero of an empty one. Shape: ``(chains, d)``."""
+    return embedding_bag(chains.item, table, chains.starts, mode="mean")
+
+
+def unit_rows(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of length 1, and how long they were. Shapes: ``(n_items, d)``, ``(n_items,)``."""
+    norm = table.norm(dim=1)
+    return table / norm.clamp(min=_SMALLEST_NORM).unsqueeze(1), norm
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:

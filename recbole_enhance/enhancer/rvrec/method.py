@@ -35,12 +35,14 @@ from recbole_enhance.enhancer.rvrec.gaussian import (
 )
 from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_ids
 from recbole_enhance.enhancer.rvrec.item_query import (
+    history_means,
     history_scores,
     scores_of_all,
+    scores_of_candidates,
     scores_of_pairs,
 )
 from recbole_enhance.enhancer.rvrec.prototypes import ShapleyPrototypes, Weighted
-from recbole_enhance.enhancer.rvrec.ranking import candidates, put_first, uniform_scores
+from recbole_enhance.enhancer.rvrec.ranking import candidates, put_first
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.options.errors import OptionError
@@ -335,27 +337,28 @@ class ProbabilisticShapley(_Backbone):
             return super().full_sort_predict(interaction)
         U, I = self.scoring_tables()
         users = interaction[self.USER_ID]
-        scores = U[users] @ I.T
         if self.rvrec.item_query:
-            for part, out in zip(users.split(_CHUNK), scores.split(_CHUNK)):
-                self._add_histories(part, out)
-        return scores.view(-1)
+            return torch.cat([self._item_query_scores(part) for part in users.split(_CHUNK)])
+        return (U[users] @ I.T).view(-1)
 
     @torch.no_grad()
-    def _add_histories(self, users: Tensor, scores: Tensor) -> None:
-        """Add what histories say by the item query, in place."""
+    def _item_query_scores(self, users: Tensor) -> Tensor:
+        """Scores of all items by the item query, flat: exact, or of two stages."""
         network, (U, I) = self.rvrec, self.scoring_tables()
         alpha, beta = network.scalars
         chains = network.histories.last(users, network.longest)
         if not self.candidates:
+            scores = U[users] @ I.T
             scores += alpha * scores_of_all(chains, I, beta)
-            return
-        scores += alpha * uniform_scores(chains, I)
-        known = network.histories.last(users, self.n_items)
-        chosen = candidates(scores, known, self.candidates)
-        exact = (I[chosen] @ U[users].unsqueeze(2)).squeeze(2)
-        exact += self.added_to_pairs(users, chosen.T).T
-        put_first(scores, chosen, exact)
+            return scores.view(-1)
+        scores = (U[users] + alpha * history_means(chains, I)) @ I.T
+        if beta != 0:
+            known = network.histories.last(users, self.n_items)
+            chosen = candidates(scores, known, self.candidates)
+            history = network.histories.last_without(users, network.longest)
+            exact = scores_of_candidates(U[users], *history, chosen, I, alpha, beta)
+            put_first(scores, chosen, exact)
+        return scores.view(-1)
 
     def added_to_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """What histories add to the scores of items, by the item query.

@@ -11,41 +11,60 @@ since weights whose ratio is at most :math:`e^\delta` move a mean by at most
 were no candidates, the list is the exact one.
 """
 
+import torch
 from torch import Tensor
-from torch.nn.functional import embedding, embedding_bag, normalize
+from torch.nn.functional import embedding, normalize
 
 from recbole_enhance.enhancer.rvrec.histories import Chains
 from recbole_enhance.enhancer.rvrec.item_query import STEEPEST
 
+_GROUP = 8  # columns whose maximum stands for them
 
-def uniform_scores(chains: Chains, table: Tensor) -> Tensor:
-    """What plain means of histories add to the scores of all items, up to alpha.
+
+def best_of_each(scores: Tensor, n: int) -> Tensor:
+    """Indices of the n largest of each row, in any order: those of the n best groups hold them.
 
     Args:
-        chains: Histories.
-        table: Shape: ``(n_items, d)``.
+        scores: Shape: ``(rows, columns)``.
+        n: At most as many as there are columns.
 
     Returns:
-        Shape: ``(chains, n_items)``.
+        Shape: ``(rows, n)``.
+
+    Example:
+        >>> best_of_each(Tensor([[1.0, 3.0, 2.0]]), 2).sort().values
+        tensor([[1, 2]])
     """
-    return embedding_bag(chains.item, table, chains.starts, mode="mean") @ table.T
+    n_groups = scores.shape[1] // _GROUP
+    if n_groups <= 2 * n:
+        return scores.topk(n, sorted=False).indices
+    # Column c is of group c % n_groups, so that the maxima are of whole slices.
+    whole = n_groups * _GROUP
+    groups = scores[:, :whole].view(-1, _GROUP, n_groups).amax(1).topk(n, sorted=False).indices
+    steps = torch.arange(_GROUP, device=scores.device) * n_groups
+    rest = torch.arange(whole, scores.shape[1], device=scores.device).expand(len(scores), -1)
+    within = torch.cat([(groups.unsqueeze(2) + steps).flatten(1), rest], dim=1)
+    return within.gather(1, scores.gather(1, within).topk(n, sorted=False).indices)
 
 
 def candidates(scores: Tensor, known: Chains, n: int) -> Tensor:
     """The best items of the first stage, those left out that their users have.
 
     Args:
-        scores: Of the first stage; column 0 is padding. Shape: ``(users, n_items)``.
+        scores: Of the first stage, which are as before afterwards; column 0 is padding. Shape:
+            ``(users, n_items)``.
         known: What users have.
         n: How many.
 
     Returns:
         Shape: ``(users, n)``, or all items where there are no more.
     """
-    open_to = scores.clone()
-    open_to[:, 0] = float("-inf")
-    open_to[known.row, known.item] = float("-inf")
-    return open_to.topk(min(n, scores.shape[1]), sorted=False).indices
+    kept = scores[:, 0].clone(), scores[known.row, known.item]
+    scores[:, 0] = float("-inf")
+    scores[known.row, known.item] = float("-inf")
+    chosen = best_of_each(scores, min(n, scores.shape[1]))
+    scores[:, 0], scores[known.row, known.item] = kept
+    return chosen
 
 
 def put_first(scores: Tensor, chosen: Tensor, exact: Tensor) -> None:

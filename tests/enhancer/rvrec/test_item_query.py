@@ -14,18 +14,20 @@ from recbole_enhance.enhancer.rvrec.item_query import (
     query_weights,
     rule_joins,
     scores_of_all,
+    scores_of_candidates,
     scores_of_pairs,
+    uniform_scores,
 )
 
 seeds = st.integers(0, 10_000)
 BETAS = (0.0, 3.0, -2.0, 30.0)
 
 
-def world(seed, n_users=7, n_items=12, d=5, longest=4):
+def world(seed, n_users=7, n_items=12, d=5, longest=4, share=0.35):
     """Histories of 0 to 6 items, tables, and the items that ask, two of each user."""
     generator = torch.Generator().manual_seed(seed)
     table = torch.randn(n_items, d, generator=generator, dtype=torch.float64)
-    have = torch.rand(n_users, n_items, generator=generator) < 0.35
+    have = torch.rand(n_users, n_items, generator=generator) < share
     have[0], have[:, 0], have[1] = False, False, False
     users, items = have.nonzero().unbind(1)
     order = torch.randperm(len(users), generator=generator)
@@ -190,24 +192,29 @@ def test_the_rule_joins_neighbours_that_point_one_way_from_the_mean():
 @settings(deadline=None, max_examples=25)
 @given(seeds, st.sampled_from([0.5, 3.0, -1.0]), st.sampled_from([0.3, 3.0, -2.0]))
 def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha):
-    histories, table, users, _, longest = world(seed, n_items=40)
+    histories, table, users, _, longest = world(seed, n_items=400, share=0.03)
     generator = torch.Generator().manual_seed(seed)
     own = torch.randn(len(users), table.shape[1], generator=generator, dtype=torch.float64)
     table = table * torch.rand(len(table), 1, generator=generator, dtype=torch.float64)
     a, b = torch.tensor(alpha, dtype=torch.float64), torch.tensor(beta, dtype=torch.float64)
     chains, known = histories.last(users, longest), histories.last(users, 99)
     exact = own @ table.T + a * scores_of_all(chains, table, b)
-    first = own @ table.T + a * ranking.uniform_scores(chains, table)
+    first = own @ table.T + a * uniform_scores(chains, table)
     history, there = histories.last_without(users, longest)
     shift = ranking.largest_shift(history, there, table, a, b)
     lengths = table.norm(dim=1)
     assert (exact <= first + shift.unsqueeze(1) * lengths + 1e-9).all()
     chosen = ranking.candidates(first, known, 15)
     scores = first.clone()
-    ranking.put_first(scores, chosen, exact.gather(1, chosen))
+    right = exact.gather(1, chosen)
+    found = scores_of_candidates(own, history, there, chosen, table, a, b)
+    torch.testing.assert_close(found, right, atol=1e-10, rtol=0)
+    ranking.put_first(scores, chosen, right)
     for part in (first, exact, scores):
         part[:, 0] = float("-inf")
         part[known.row, known.item] = float("-inf")
+    truly = torch.sort(first.topk(15).values).values  # all but what users have
+    torch.testing.assert_close(torch.sort(first.gather(1, chosen)).values, truly)
     sure = ranking.proven(first, exact.gather(1, chosen), chosen, shift, lengths, 5)
     ours, truth = (part.topk(5).indices[sure] for part in (scores, exact))
     assert torch.equal(ours, truth)
