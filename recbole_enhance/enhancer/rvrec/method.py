@@ -337,28 +337,35 @@ class ProbabilisticShapley(_Backbone):
             return super().full_sort_predict(interaction)
         U, I = self.scoring_tables()
         users = interaction[self.USER_ID]
-        if self.rvrec.item_query:
-            return torch.cat([self._item_query_scores(part) for part in users.split(_CHUNK)])
-        return (U[users] @ I.T).view(-1)
+        if not self.rvrec.item_query:
+            return (U[users] @ I.T).view(-1)
+        scores = I.new_empty(len(users), len(I))
+        for part, out in zip(users.split(_CHUNK), scores.split(_CHUNK)):
+            self._item_query_scores(part, out)
+        return scores.view(-1)
 
     @torch.no_grad()
-    def _item_query_scores(self, users: Tensor) -> Tensor:
-        """Scores of all items by the item query, flat: exact, or of two stages."""
+    def _item_query_scores(self, users: Tensor, scores: Tensor) -> None:
+        """Fill in scores of all items by the item query: exact, or of two stages.
+
+        Args:
+            users: Shape: ``(users,)``.
+            scores: Shape: ``(users, n_items)``.
+        """
         network, (U, I) = self.rvrec, self.scoring_tables()
         alpha, beta = network.scalars
         chains = network.histories.last(users, network.longest)
         if not self.candidates:
-            scores = U[users] @ I.T
-            scores += alpha * scores_of_all(chains, I, beta)
-            return scores.view(-1)
-        scores = (U[users] + alpha * history_means(chains, I)) @ I.T
+            torch.mm(U[users], I.T, out=scores)
+            scores += scores_of_all(chains, I, beta).mul_(alpha)
+            return
+        torch.mm(U[users] + alpha * history_means(chains, I), I.T, out=scores)
         if beta != 0:
             known = network.histories.last(users, self.n_items)
             chosen = candidates(scores, known, self.candidates)
             history = network.histories.last_without(users, network.longest)
             exact = scores_of_candidates(U[users], *history, chosen, I, alpha, beta)
             put_first(scores, chosen, exact)
-        return scores.view(-1)
 
     def added_to_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """What histories add to the scores of items, by the item query.
