@@ -37,11 +37,12 @@ from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_i
 from recbole_enhance.enhancer.rvrec.item_query import (
     history_means,
     history_scores,
+    rule_joins,
     scores_of_all,
     scores_of_candidates,
     scores_of_pairs,
 )
-from recbole_enhance.enhancer.rvrec.prototypes import ShapleyPrototypes, Weighted
+from recbole_enhance.enhancer.rvrec.prototypes import ShapleyPrototypes, Weighted, coins
 from recbole_enhance.enhancer.rvrec.ranking import candidates, put_first
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
@@ -97,6 +98,7 @@ class RVRecNetwork(nn.Module):
             mean_head = config["rvrec_mean_head"]
             self.users = GaussianHeads(size, hidden, self.floor, mean_head)
             self.items = GaussianHeads(size, hidden, self.floor, mean_head)
+        self.by_rule = config["rvrec_coalitions"] == "rule"
         self.item_query = config["rvrec_msvr"] and config["rvrec_query"] == "item"
         uniform = config["rvrec_weights"] == "uniform"
         if self.item_query:
@@ -129,6 +131,20 @@ class RVRecNetwork(nn.Module):
         assert self.alpha is not None
         assert self.beta is not None
         return self.alpha, self.beta
+
+    def joins(self, items: Tensor, table: Tensor) -> Tensor:
+        """Which neighbours of histories are explained together with the item query.
+
+        Args:
+            items: 0 for padding. Shape: ``(users, H)``.
+            table: What is multiplied. Shape: ``(n_items, d)``.
+
+        Returns:
+            Shape: ``(users, H)``.
+        """
+        if self.by_rule:
+            return rule_joins(items, table)
+        return coins(items, items.roll(-1, dims=1)) > 0
 
     def draw_from(self) -> torch.Generator:
         """The trainer's source of randomness, or one of the same seed."""
