@@ -86,10 +86,13 @@ class TableAdapter(Adapter):
     ) -> Any:
         """BPR's loss, with its own loss module."""
         user = embedding(interaction[model.USER_ID], scoring[0])
-        items = torch.stack([interaction[model.ITEM_ID], interaction[model.NEG_ITEM_ID]])
+        pair = interaction[model.ITEM_ID], interaction[model.NEG_ITEM_ID]
+        items = torch.stack(pair)
+        if added is not None:  # by the backbone's own operations, whose gradients it then has
+            more = added(items)
+            own = [(user * embedding(item, scoring[1])).sum(dim=1) for item in pair]
+            return model.loss(own[0] + more[0], own[1] + more[1])
         scores = (embedding(items, scoring[1]) * user).sum(-1)
-        if added is not None:
-            scores = scores + added(items)
         return model.loss(scores[0], scores[1])
 
 
