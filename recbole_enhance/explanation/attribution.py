@@ -117,7 +117,7 @@ def asked_by(model: Any, tables: Tables, history: Histories, target: Tensor) -> 
     there = torch.arange(history.item.shape[1], device=target.device) < history.lengths.unsqueeze(1)
     _, cosine = products_and_cosines(history.item, target.unsqueeze(0), tables.scored)
     weights = query_weights(cosine, there, model.rvrec.beta)
-    return history._replace(weights=weights.squeeze(2))
+    return history._replace(weights=weights.squeeze(1))
 
 
 def padded(chains: Chains, values: Tensor, longest: int) -> Tensor:

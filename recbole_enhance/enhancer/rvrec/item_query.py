@@ -29,7 +29,7 @@ def query_weights(cosine: Tensor, there: Tensor, beta: Tensor) -> Tensor:
     r"""Weights of the players of histories for items that ask.
 
     Args:
-        cosine: Of players and items, without gradient. Shape: ``(rows, players, items)``.
+        cosine: Of items and players, without gradient. Shape: ``(rows, items, players)``.
         there: False for padding. Shape: ``(rows, players)``.
         beta: Shape: ``()``.
 
@@ -38,12 +38,12 @@ def query_weights(cosine: Tensor, there: Tensor, beta: Tensor) -> Tensor:
 
     Example:
         >>> there = torch.tensor([[True, True, False]])
-        >>> query_weights(torch.ones(1, 3, 1), there, torch.tensor(3.0)).flatten()
+        >>> query_weights(torch.ones(1, 1, 3), there, torch.tensor(3.0)).flatten()
         tensor([0.5000, 0.5000, 0.0000])
     """
-    absent = ~there.unsqueeze(2)
+    absent = ~there.unsqueeze(1)
     logits = (beta.clamp(-STEEPEST, STEEPEST) * cosine).masked_fill(absent, -3 * STEEPEST)
-    return logits.softmax(1).masked_fill(absent, 0.0)  # Eq. (15c)
+    return logits.softmax(2).masked_fill(absent, 0.0)  # Eq. (15c)
 
 
 def queried_coalitions(
@@ -58,7 +58,7 @@ def queried_coalitions(
     Coalitions of one player are the plain form; beta = 0 is the plain mean, whatever they are.
 
     Args:
-        products: Of players and items. Shape: ``(rows, players, items)``.
+        products: Of items and players. Shape: ``(rows, items, players)``.
         cosine: Of the same, without gradient. Shape: as ``products``.
         ids: Coalition of each player, from 0. Shape: ``(rows, players)``.
         there: False for padding. Shape: as ``ids``.
@@ -69,35 +69,37 @@ def queried_coalitions(
         ``products``.
 
     Example:
-        >>> x, ids, there = torch.tensor([[[1.0], [3.0], [8.0]]]), [[0, 0, 1]], torch.ones(1, 3) > 0
+        >>> x, ids, there = torch.tensor([[[1.0, 3.0, 8.0]]]), [[0, 0, 1]], torch.ones(1, 3) > 0
         >>> queried_coalitions(x, 0 * x, torch.tensor(ids), there, torch.tensor(3.0)).flatten()
         tensor([1.3333, 2.6667, 0.0000])
     """
-    index = ids.unsqueeze(2).expand_as(products)
-    inside = there.unsqueeze(2).to(products)
-    size = torch.zeros_like(products).scatter_add(1, index, inside.expand_as(products))
-    total = torch.zeros_like(products).scatter_add(1, index, products * inside)
-    keys = torch.zeros_like(products).scatter_add(1, index, cosine * inside)
+    index = ids.unsqueeze(1).expand_as(products)
+    inside = there.unsqueeze(1).to(products)
+    size = torch.zeros_like(products).scatter_add(2, index, inside.expand_as(products))
+    total = torch.zeros_like(products).scatter_add(2, index, products * inside)
+    keys = torch.zeros_like(products).scatter_add(2, index, cosine * inside)
     some = size.clamp(min=1)
     logits = beta.clamp(-STEEPEST, STEEPEST) * keys / some + some.log()
     logits = logits.masked_fill(size == 0, -3 * STEEPEST)
-    return logits.softmax(1).masked_fill(size == 0, 0.0) * total / some  # Eq. (15d)
+    return logits.softmax(2).masked_fill(size == 0, 0.0) * total / some  # Eq. (15d)
 
 
 def products_and_cosines(history: Tensor, items: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     """What weights and scores are made of.
 
     Args:
-        history: Players' rows of the table. Shape: ``(rows, players)``.
+        history: Players' rows of the table, 0 for padding. Shape: ``(rows, players)``.
         items: Rows of the items that ask. Shape: ``(any, rows)``.
         table: Shape: ``(n_items, d)``.
 
     Returns:
-        Products, and cosines without gradient. Shapes: ``(rows, players, any)``.
+        Products, and cosines without gradient. Shapes: ``(rows, any, players)``.
     """
-    products = embedding(history, table) @ embedding(items.T, table).transpose(1, 2)
+    # Without a gradient for padding: on sparse data most players are.
+    players = embedding(history, table, padding_idx=0)
+    products = embedding(items.T, table) @ players.transpose(1, 2)
     norm = table.detach().norm(dim=1).clamp(min=_SMALLEST_NORM)
-    lengths = norm[history].unsqueeze(2) * norm[items.T].unsqueeze(1)
+    lengths = norm[items.T].unsqueeze(2) * norm[history].unsqueeze(1)
     return products, products.detach() / lengths
 
 
@@ -107,7 +109,7 @@ def history_scores(
     """What histories add to the scores of items, up to alpha.
 
     Args:
-        history: Players' rows of the table, anything in padding. Shape: ``(rows, players)``.
+        history: Players' rows of the table, 0 for padding. Shape: ``(rows, players)``.
         there: False for padding. Shape: as ``history``.
         items: Rows of the items that ask. Shape: ``(any, rows)``.
         table: Shape: ``(n_items, d)``.
@@ -124,7 +126,7 @@ def history_scores(
         tensor([[0.5000]])
     """
     products, cosine = products_and_cosines(history, items, table)
-    return (query_weights(cosine, there, beta) * products).sum(1).T  # Eq. (16b)
+    return (query_weights(cosine, there, beta) * products).sum(2).T  # Eq. (16b)
 
 
 @torch.no_grad()

@@ -94,8 +94,8 @@ def test_the_gradient_is_that_of_weights_that_do_not_move_the_tables():
     _, cosine = products_and_cosines(history, asked, table)
 
     def held(table, beta):  # the cosines of the point itself
-        products = table[history] @ table[asked.T].transpose(1, 2)
-        return (query_weights(cosine, there, beta) * products).sum(1).T
+        products = table[asked.T] @ table[history].transpose(1, 2)
+        return (query_weights(cosine, there, beta) * products).sum(2).T
 
     table.requires_grad_()
     beta.requires_grad_()
@@ -118,22 +118,22 @@ def test_coalitions_add_up_and_single_ones_are_the_plain_form(seed, beta):
     single = torch.arange(longest).expand(len(users), -1)
     plain = history_scores(history, there, asked, table, b)
     values = queried_coalitions(products, cosine, single, there, b)
-    torch.testing.assert_close(values.sum(1).T, plain, atol=1e-10, rtol=0)
+    torch.testing.assert_close(values.sum(2).T, plain, atol=1e-10, rtol=0)
     ids = torch.tensor([0, 0, 1, 1]).expand(len(users), -1)
     values = queried_coalitions(products, cosine, ids, there, b)
     for u in users.tolist():
         for k in range(2):
             n = int(there[u].sum())
             groups = [g for g in (range(min(2, n)), range(2, max(n, 2))) if len(g)]
-            x, f = products[u, :, k], cosine[u, :, k]
+            x, f = products[u, k], cosine[u, k]
             size = [len(g) for g in groups]
             keys = [sum(float(f[t]) for t in g) / len(g) for g in groups]
             e = [c * math.exp(beta * key) for c, key in zip(size, keys)]
             expected = [
                 one / sum(e) * sum(float(x[t]) for t in g) / len(g) for one, g in zip(e, groups)
             ]
-            assert values[u, : len(groups), k].tolist() == pytest.approx(expected, abs=1e-10)
-            assert not values[u, len(groups) :, k].any()
+            assert values[u, k, : len(groups)].tolist() == pytest.approx(expected, abs=1e-10)
+            assert not values[u, k, len(groups) :].any()
 
 
 def test_beta_0_is_the_plain_mean_whatever_the_coalitions():
@@ -141,11 +141,11 @@ def test_beta_0_is_the_plain_mean_whatever_the_coalitions():
     history, there = histories.last_without(users, longest)
     zero = torch.tensor(0.0, dtype=torch.float64)
     products, cosine = products_and_cosines(history, asked, table)
-    mean = (products * there.unsqueeze(2)).sum(1) / there.sum(1).clamp(min=1).unsqueeze(1)
+    mean = (products * there.unsqueeze(1)).sum(2) / there.sum(1).clamp(min=1).unsqueeze(1)
     for ids in ([0, 1, 2, 3], [0, 0, 0, 1], [0, 0, 1, 1]):
         ids = torch.tensor(ids).expand(len(users), -1)
         values = queried_coalitions(products, cosine, ids, there, zero)
-        torch.testing.assert_close(values.sum(1), mean, atol=1e-12, rtol=0)
+        torch.testing.assert_close(values.sum(2), mean, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("beta", [1e4, -1e4])
