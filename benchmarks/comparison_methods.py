@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import torch
-from turns import Worker, assembled, choose_dataset, measure, serve
+from turns import assembled, choose_dataset, measure, parser, serve, workers
 
 from recbole_enhance.enhancer import ENHANCERS
 
@@ -83,19 +83,9 @@ def work(case: str, backbone: str, dataset: str, data_path: str, threads: int) -
 def compare(backbone: str, dataset: str, args: argparse.Namespace) -> list[str]:
     """Measure the methods over one backbone, print their table, and return their last lines."""
     cases = here([case for case in CASES if case in args.methods or case.startswith("BPR")])
-    common = [
-        f"--backbone={backbone}",
-        f"--dataset={dataset}",
-        f"--data_path={args.data_path}",
-        f"--threads={args.threads}",
-    ]
-    workers = {case: Worker(__file__, case, [f"--worker={case}", *common]) for case in cases}
-    for worker in workers.values():
-        worker.wait()
-    rounds = measure(list(workers.values()), "epoch", args.rounds, args.seconds)
-    for worker in workers.values():
-        worker.close()
-    about = workers["BPR"].about
+    with workers(__file__, cases, args, backbone=backbone, dataset=dataset) as found:
+        rounds = measure(list(found.values()), "epoch", args.rounds, args.seconds)
+    about = found["BPR"].about
     clock = "CPU seconds of one thread" if about["threads"] == 1 else "seconds"
     print(
         f"\n{backbone} on {dataset}: {about['rows']:,} training rows, {BATCH:,} positives a "
@@ -107,14 +97,14 @@ def compare(backbone: str, dataset: str, args: argparse.Namespace) -> list[str]:
     )
     print("|---|---|---|---|---|---|---|---|")
     lines = []
-    for case, worker in workers.items():
+    for case, worker in found.items():
         to, target = CASES[case].get("to", "BPR"), CASES[case].get("target")
         fastest = worker.fastest("epoch")
-        ratio = fastest / workers[to].fastest("epoch")
+        ratio = fastest / found[to].fastest("epoch")
         kept = "-" if target is None else f"{target:g}: {'kept' if ratio <= target else 'missed'}"
         print(
             f"| {case} | {worker.median('epoch'):.4f} | {fastest:.4f} "
-            f"| {fastest / workers['BPR'].fastest('epoch'):.2f} | {to} | {ratio:.2f} | {kept} "
+            f"| {fastest / found['BPR'].fastest('epoch'):.2f} | {to} | {ratio:.2f} | {kept} "
             f"| {worker.peak_mb:.0f} |"
         )
         if target is not None:
@@ -125,18 +115,11 @@ def compare(backbone: str, dataset: str, args: argparse.Namespace) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--backbones", nargs="+", default=["BPR", "LightGCN"])
-    parser.add_argument("--methods", nargs="+", default=list(CASES), choices=list(CASES))
-    parser.add_argument("--data_path", default="../shared/dataset")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=120, help="limit of a backbone's rounds")
-    parser.add_argument("--quick", action="store_true", help="some over BPR on ml-100k")
-    parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
-    parser.add_argument("--dataset", help=argparse.SUPPRESS)
-    parser.add_argument("--backbone", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    hidden = ["dataset", "backbone"]
+    options = parser(__doc__, "some over BPR on ml-100k", 10, 120, CASES, hidden)
+    options.add_argument("--backbones", nargs="+", default=["BPR", "LightGCN"])
+    options.add_argument("--methods", nargs="+", default=list(CASES), choices=list(CASES))
+    args = options.parse_args()
     if args.worker:
         work(args.worker, args.backbone, args.dataset, args.data_path, args.threads)
         return

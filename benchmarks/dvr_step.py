@@ -6,12 +6,11 @@ fit, backward, optimiser. "Step" runs over batches fetched beforehand; "epoch" a
 loader, as a user does.
 """
 
-import argparse
 import itertools
 import sys
 from typing import Any
 
-from turns import Worker, assembled, choose_dataset, measure, serve
+from turns import assembled, choose_dataset, measure, parser, serve, workers
 
 BATCH, INTERVAL, NEVER = 5000, 10, 10**9
 DVR = {
@@ -59,16 +58,10 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data_path", default="../shared/dataset")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
-    parser.add_argument("--rounds", type=int, default=30, help=f"of {INTERVAL} steps each")
-    parser.add_argument("--epochs", type=int, default=5, help="timed with the loader")
-    parser.add_argument("--seconds", type=float, default=300, help="limit of rounds, and of epochs")
-    parser.add_argument("--quick", action="store_true", help="default network, a few seconds each")
-    parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
-    parser.add_argument("--dataset", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    quick = "default network, a few seconds each"
+    options = parser(__doc__, quick, 30, 300, CASES, ["dataset"])
+    options.add_argument("--epochs", type=int, default=5, help="timed with the loader")
+    args = options.parse_args()
     if args.worker:
         work(args.worker, args.dataset, args.data_path, args.threads)
         return
@@ -76,17 +69,13 @@ def main() -> None:
     seconds = 6 if args.quick else args.seconds
     dataset = choose_dataset(args.data_path)
     cases = [case for case in CASES if not (args.quick and case.startswith("slot"))]
-    common = [f"--dataset={dataset}", f"--data_path={args.data_path}", f"--threads={args.threads}"]
-    workers = [Worker(__file__, case, [f"--worker={case}", *common]) for case in cases]
-    for worker in workers:
-        worker.wait()
-    rounds = measure(workers, "step", args.rounds, seconds)
-    print(f"{rounds} rounds done, now with the loader", file=sys.stderr)
-    epochs = measure(workers, "epoch", args.epochs, seconds)
-    for worker in workers:
-        worker.close()
+    with workers(__file__, cases, args, dataset=dataset) as found:
+        turns = list(found.values())
+        rounds = measure(turns, "step", args.rounds, seconds)
+        print(f"{rounds} rounds done, now with the loader", file=sys.stderr)
+        epochs = measure(turns, "epoch", args.epochs, seconds)
 
-    about, plain = workers[0].about, workers[0]
+    about, plain = turns[0].about, turns[0]
     print(
         f"\n{dataset}: {about['rows']:,} training rows; batch {BATCH:,}, BPR of 64 numbers, "
         f"{about['threads']} threads; reward ndcg@20 of 2,000 users every {INTERVAL} steps; "
@@ -98,14 +87,14 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|")
     ratios = {}
-    for worker in workers:
+    for worker in turns:
         cells = []
         for what in ("step", "epoch"):
             ratio = worker.fastest(what) / plain.fastest(what)
             cells += [f"{worker.median(what):.4f}", f"{worker.fastest(what):.4f}", f"{ratio:.2f}"]
             ratios[worker.case, what] = ratio
         print(f"| {worker.case} | {' | '.join(cells)} | {worker.peak_mb:.0f} |")
-    peak = max(worker.peak_mb for worker in workers if worker.case.startswith("content"))
+    peak = max(worker.peak_mb for worker in turns if worker.case.startswith("content"))
     step, reward = ratios["content", "step"], ratios["content+reward", "step"]
     kept = step <= MAX_STEP_RATIO and reward <= MAX_REWARD_RATIO and peak <= MAX_MB
     print(

@@ -14,7 +14,7 @@ import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.trainer import Trainer
 from recbole.utils import init_seed
-from turns import Worker, choose_dataset, measure, serve, settings
+from turns import choose_dataset, measure, parser, serve, settings, workers
 
 from recbole_enhance.compat import mends
 from recbole_enhance.data.loaders import prepare_data
@@ -78,18 +78,13 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
 
 def compare(dataset: str, args: argparse.Namespace) -> str:
     """Measure one dataset, print its table, and return its last line."""
-    common = [f"--dataset={dataset}", f"--data_path={args.data_path}", f"--threads={args.threads}"]
-    workers = [Worker(__file__, case, [f"--worker={case}", *common]) for case in CASES]
-    for worker in workers:
-        worker.wait()
-    slow, *rest = workers
-    rounds = measure([slow], "", args.rounds, args.seconds, at_least=1)
-    rounds = f"{rounds} of RecBole as it comes, {measure(rest, '', args.rounds, args.seconds)}"
-    for worker in workers:
-        worker.close()
-    results = [worker.about["result"] for worker in workers[:3]]
+    with workers(__file__, CASES, args, dataset=dataset) as found:
+        slow, *rest = found.values()
+        rounds = measure([slow], "", args.rounds, args.seconds, at_least=1)
+        rounds = f"{rounds} of RecBole as it comes, {measure(rest, '', args.rounds, args.seconds)}"
+    results = [worker.about["result"] for worker in (slow, *rest[:2])]
     same = results[0] == results[1] == results[2]
-    about, ours = workers[0].about, workers[2]
+    about, ours = slow.about, rest[1]
     print(
         f"\n{dataset}: {about['users']:,} test users, {about['items'] - 1:,} items, "
         f"{about['threads']} threads, {rounds} rounds of the others; "
@@ -97,14 +92,14 @@ def compare(dataset: str, args: argparse.Namespace) -> str:
     )
     print("| case | s: median | fastest | ratio to ours | peak, MB |")
     print("|---|---|---|---|---|")
-    for worker, title in zip(workers, TITLES):
+    for worker, title in zip(found.values(), TITLES):
         ratio = worker.fastest("") / ours.fastest("")
         print(
             f"| {title} | {worker.median(''):.2f} | {worker.fastest(''):.2f} | {ratio:.2f} "
             f"| {worker.peak_mb:.0f} |"
         )
-    speedup = workers[0].fastest("") / ours.fastest("")
-    over_floor = ours.fastest("") / workers[3].fastest("")
+    speedup = slow.fastest("") / ours.fastest("")
+    over_floor = ours.fastest("") / rest[2].fastest("")
     if dataset == "amazon-beauty":
         kept = same and speedup >= MIN_SPEEDUP and over_floor <= MAX_OVER_FLOOR
         print(
@@ -122,16 +117,9 @@ def compare(dataset: str, args: argparse.Namespace) -> str:
 
 def main() -> None:
     """Measure all datasets that are there."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--datasets", nargs="+", default=["ml-100k", "amazon-beauty", "gowalla"])
-    parser.add_argument("--data_path", default="../shared/dataset")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=120, help="limit of the rounds of a case")
-    parser.add_argument("--quick", action="store_true", help="ml-100k, a few seconds")
-    parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
-    parser.add_argument("--dataset", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    options = parser(__doc__, "ml-100k, a few seconds", 10, 120, CASES, ["dataset"])
+    options.add_argument("--datasets", nargs="+", default=["ml-100k", "amazon-beauty", "gowalla"])
+    args = options.parse_args()
     if args.worker:
         work(args.worker, args.dataset, args.data_path, args.threads)
         return

@@ -10,12 +10,13 @@ import sys
 from dataclasses import replace
 
 import torch
-from turns import Worker, choose_dataset, first_batches, measure, serve, settings
+from turns import choose_dataset, first_batches, measure, parser, serve, settings, workers
 
 from recbole_enhance.experiment.quick_start import assemble
 from recbole_enhance.training.trainer import EnhancedTrainer
 
 BATCH, STEPS = 1024, 10
+CASES = ("plain", "IaCN")
 MAX_RATIO = {"DIN": 1.2, "DIEN": 1.2, "SASRec": 1.3, "WideDeep": None}
 
 
@@ -62,21 +63,11 @@ def work(case: str, backbone: str, dataset: str, data_path: str, threads: int, l
 
 def compare(backbone: str, dataset: str, args: argparse.Namespace) -> str:
     """Measure one backbone, print its table, and return its last line."""
-    common = [
-        f"--backbone={backbone}",
-        f"--dataset={dataset}",
-        f"--data_path={args.data_path}",
-        f"--threads={args.threads}",
-        f"--length={args.length}",
-    ]
-    workers = [Worker(__file__, case, [f"--worker={case}", *common]) for case in ("plain", "IaCN")]
-    for worker in workers:
-        worker.wait()
-    rounds = measure(workers, "step", args.rounds, args.seconds)
-    measure(workers, "predict", args.rounds, args.seconds / 4)
-    for worker in workers:
-        worker.close()
-    plain, ours = workers
+    words = {"backbone": backbone, "dataset": dataset, "length": args.length}
+    with workers(__file__, CASES, args, **words) as found:
+        rounds = measure(list(found.values()), "step", args.rounds, args.seconds)
+        measure(list(found.values()), "predict", args.rounds, args.seconds / 4)
+    plain, ours = found.values()
     ratios = {what: ours.fastest(what) / plain.fastest(what) for what in ("step", "predict")}
     print(
         f"\n{backbone} on {dataset}: {plain.about['rows']:,} training rows, batch {BATCH:,}, "
@@ -88,7 +79,7 @@ def compare(backbone: str, dataset: str, args: argparse.Namespace) -> str:
         "| parameters | peak, MB |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for worker in workers:
+    for worker in found.values():
         cells = [f"{worker.median('step'):.4f}"]
         for what in ("step", "predict"):
             cells += [
@@ -110,18 +101,11 @@ def compare(backbone: str, dataset: str, args: argparse.Namespace) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--backbones", nargs="+", default=list(MAX_RATIO), choices=list(MAX_RATIO))
-    parser.add_argument("--data_path", default="../shared/dataset")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
-    parser.add_argument("--length", type=int, default=20, help="of histories")
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=60, help="limit of the rounds of a case")
-    parser.add_argument("--quick", action="store_true", help="WideDeep on ml-100k, a few seconds")
-    parser.add_argument("--worker", choices=("plain", "IaCN"), help=argparse.SUPPRESS)
-    parser.add_argument("--dataset", help=argparse.SUPPRESS)
-    parser.add_argument("--backbone", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    hidden = ["dataset", "backbone"]
+    options = parser(__doc__, "WideDeep on ml-100k, a few seconds", 12, 60, CASES, hidden)
+    options.add_argument("--backbones", nargs="+", default=list(MAX_RATIO), choices=list(MAX_RATIO))
+    options.add_argument("--length", type=int, default=20, help="of histories")
+    args = options.parse_args()
     if args.worker:
         work(args.worker, args.backbone, args.dataset, args.data_path, args.threads, args.length)
         return

@@ -6,7 +6,6 @@ categories and held-out items are those of the dataset. One thread by default; o
 fastest counts, since what else the machine does only ever adds time.
 """
 
-import argparse
 import resource
 import sys
 import time
@@ -17,7 +16,7 @@ import recbole.evaluator.metrics as recbole_metrics
 import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.evaluator.collector import DataStruct
-from turns import choose_dataset
+from turns import choose_dataset, parser
 
 from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.experiment.config import Config
@@ -95,13 +94,10 @@ def table_of_groups(data: DataStruct) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data_path", default="../shared/dataset")
-    parser.add_argument("--dataset", default="amazon-beauty", help="one with categories")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="ml-100k, a few seconds")
-    args = parser.parse_args()
+    options = parser(__doc__, "ml-100k, a few seconds")
+    options.add_argument("--dataset", default="amazon-beauty", help="one with categories")
+    options.add_argument("--repeats", type=int, default=3)
+    args = options.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     dataset = choose_dataset(args.data_path, "ml-100k" if args.quick else args.dataset)

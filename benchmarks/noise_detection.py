@@ -14,7 +14,6 @@ that was replaced can be drawn as one, as with real noise.
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.data.rows import ROW_ID, number_rows
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.leaderboard import statistics
 from recbole_enhance.options.read import parse_argv
 from recbole_enhance.training.losses import per_sample
 from recbole_enhance.training.trainer import make_trainer
@@ -151,7 +151,7 @@ def train(dataset: str, model: str, seed: int, args: argparse.Namespace) -> dict
         "test": test["ndcg@20"],
     }
     if model == "DVR":
-        result["value"] = trainer.values.clone()
+        result["value"] = trainer.record.values.clone()
     return result
 
 
@@ -170,10 +170,9 @@ def detect(dataset: str, seed: int, args: argparse.Namespace) -> dict[str, float
     return row
 
 
-def summary(rows: list[dict[str, float]], key: str) -> tuple[float, float]:
-    """Mean and standard deviation over seeds; 0 for a single one."""
-    values = [row[key] for row in rows]
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+def summary(rows: list[dict[str, float]], key: str) -> statistics.Spread:
+    """Mean and standard deviation over seeds."""
+    return statistics.spread([row[key] for row in rows])
 
 
 def report(dataset: str, rows: list[dict[str, float]], share: float) -> list[str]:
@@ -187,13 +186,15 @@ def report(dataset: str, rows: list[dict[str, float]], share: float) -> list[str
         "|---|---|---|",
     ]
     for name in DETECTORS:
-        cells = ["{:.3f} ± {:.3f}".format(*summary(rows, f"{m}_{name}")) for m in ("auc", "ap")]
+        found = [summary(rows, f"{metric}_{name}") for metric in ("auc", "ap")]
+        cells = [f"{s.mean:.3f} ± {s.deviation:.3f}" for s in found]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += [f"| chance | 0.500 | {share:.3f} |", ""]
     lines += ["| on the noisy data | valid NDCG@20 | test NDCG@20 | epochs |", "|---|---|---|---|"]
     for name, label in (("bpr", "BPR"), ("dvr", "DVR-BPR")):
-        cells = ["{:.4f} ± {:.4f}".format(*summary(rows, f"{m}_{name}")) for m in ("valid", "test")]
-        epochs = summary(rows, f"epochs_{name}")[0]
+        found = [summary(rows, f"{part}_{name}") for part in ("valid", "test")]
+        cells = [f"{s.mean:.4f} ± {s.deviation:.4f}" for s in found]
+        epochs = summary(rows, f"epochs_{name}").mean
         lines.append(f"| {label} | {' | '.join(cells)} | {epochs:.0f} |")
     return lines
 
@@ -252,7 +253,7 @@ def main() -> None:
         Path(args.out).with_suffix(".md").write_text(text, encoding="utf-8")
     for dataset, rows in results["datasets"].items():
         numbers = {
-            f"{m}_{name}": summary(rows, f"{m}_{name}")[0]
+            f"{m}_{name}": summary(rows, f"{m}_{name}").mean
             for m in ("auc", "ap")
             for name in ("dvr", "loss")
         }

@@ -6,14 +6,13 @@ ratios are of the fastest rounds, since what else it does only ever adds time. S
 2,048 pairs at once, against the same function called for one pair at a time, per pair.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from turns import assembled, choose_dataset, first_batches
+from turns import assembled, choose_dataset, first_batches, parser
 
 STEPS = 20  # batches per round
 MAX_STEP_RATIO, MIN_SPEEDUP = 2.5, 50.0
@@ -104,14 +103,9 @@ def search_speed(model: Any, pairs: int, singles: int, steps: int, rounds: int) 
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data_path", default="../shared/dataset")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
-    parser.add_argument("--rounds", type=int, default=30, help=f"of {STEPS} steps each")
-    parser.add_argument("--seconds", type=float, default=120, help="limit of the rounds")
-    parser.add_argument("--pairs", type=int, default=2048, help="of the search")
-    parser.add_argument("--quick", action="store_true", help="CER only, a few seconds")
-    args = parser.parse_args(argv)
+    options = parser(__doc__, "CER only, a few seconds", 30, 120)
+    options.add_argument("--pairs", type=int, default=2048, help="of the search")
+    args = options.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
 

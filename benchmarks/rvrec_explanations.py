@@ -17,17 +17,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from run_folders import run_or_read
-from scipy import stats
 
-from recbole_enhance.experiment.quick_start import load_run
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import load_run, resume_run, run_recbole_enhance
 from recbole_enhance.explanation.attribution import (
     histories_of,
     scores_with,
     tables_of,
     without_coalition,
 )
+from recbole_enhance.leaderboard import statistics
 from recbole_enhance.shapley import coalition as game
+from recbole_enhance.storage.run_folder import CONFIG, recorded_options, refuse_changed_options
 
 STEPS = 10  # of a curve
 
@@ -47,7 +48,16 @@ def trained(args, seed):
     }
     if args.dataset != "ml-100k":
         options["data_path"] = args.data_path
-    run_or_read(path, options)
+    options.update(run_dir=str(path), quiet=True)
+    if (path / CONFIG).is_file():
+        recorded = recorded_options(Config(config_dict=options))
+        try:
+            refuse_changed_options(path, recorded, "take another --out")
+        except ValueError as error:
+            sys.exit(str(error))
+        resume_run(path, quiet=True)
+    else:
+        run_recbole_enhance(config_dict=options)
     return load_run(path)
 
 
@@ -75,7 +85,7 @@ def heaviest(history, size):
 def paired(name, ours, theirs, other):
     """One line: means, difference, and p of a t-test over users."""
     change = (ours - theirs).numpy()
-    p = stats.ttest_1samp(change, 0).pvalue if change.std() > 0 else float("nan")
+    p = statistics.paired_t(change.astype(np.float64))[1]
     return {
         "measure": name,
         "users": len(change),

@@ -5,12 +5,11 @@ A step is the trainer's own: forward, losses, backward, optimiser, over batches 
 "Full sort" scores all items for 1,024 users with tables that are made already.
 """
 
-import argparse
 import sys
 from typing import Any
 
 import torch
-from turns import Worker, assembled, choose_dataset, measure, serve
+from turns import assembled, choose_dataset, measure, parser, serve, workers
 
 BATCH, STEPS = 1024, 10
 RVREC = {"model": "RVRec", "backbone": "BPR", "rvrec_history": 20}
@@ -69,15 +68,9 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data_path", default="../shared/dataset")
-    parser.add_argument("--dataset", default="amazon-beauty")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
-    parser.add_argument("--rounds", type=int, default=40, help=f"of {STEPS} steps each")
-    parser.add_argument("--seconds", type=float, default=240, help="limit of rounds")
-    parser.add_argument("--quick", action="store_true", help="a few seconds, four cases")
-    parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    options = parser(__doc__, "a few seconds, four cases", 40, 240, CASES)
+    options.add_argument("--dataset", default="amazon-beauty")
+    args = options.parse_args()
     if args.worker:
         work(args.worker, args.dataset, args.data_path, args.threads)
         return
@@ -85,18 +78,14 @@ def main() -> None:
     seconds = 6 if args.quick else args.seconds
     dataset = choose_dataset(args.data_path, args.dataset)
     cases = ["plain", "exact", "hard", "exact, H=50"] if args.quick else list(CASES)
-    common = [f"--dataset={dataset}", f"--data_path={args.data_path}", f"--threads={args.threads}"]
-    workers = [Worker(__file__, case, [f"--worker={case}", *common]) for case in cases]
-    for worker in workers:
-        worker.wait()
-    rounds = measure(workers, "step", args.rounds, seconds)
-    print(f"{rounds} rounds done, now full sorts", file=sys.stderr)
-    for what in ("tables", "sort"):  # makes the tables, then uses them
-        measure(workers, what, 1 if what == "tables" else 10, seconds / 4, at_least=1)
-    for worker in workers:
-        worker.close()
+    with workers(__file__, cases, args, dataset=dataset) as found:
+        turns = list(found.values())
+        rounds = measure(turns, "step", args.rounds, seconds)
+        print(f"{rounds} rounds done, now full sorts", file=sys.stderr)
+        for what in ("tables", "sort"):  # makes the tables, then uses them
+            measure(turns, what, 1 if what == "tables" else 10, seconds / 4, at_least=1)
 
-    about, plain = workers[0].about, workers[0]
+    about, plain = turns[0].about, turns[0]
     print(
         f"\n{dataset}: {about['rows']:,} training rows, {about['mean']:.1f} for a user; "
         f"batch {BATCH:,}, BPR of 64 numbers, H = 20; {about['threads']} threads, "
@@ -108,7 +97,7 @@ def main() -> None:
     )
     print("|---|---|---|---|---|---|---|---|---|")
     ratios = {}
-    for worker in workers:
+    for worker in turns:
         ratios[worker.case] = worker.fastest("step") / plain.fastest("step")
         sort = worker.fastest("sort") / plain.fastest("sort")
         ratios[worker.case, "sort"] = sort
@@ -119,7 +108,7 @@ def main() -> None:
             f"| {1000 * worker.fastest('sort'):.1f} | {sort:.2f} "
             f"| {worker.peak_mb:.0f} |"
         )
-    peak = next(worker.peak_mb for worker in workers if worker.case == "exact, H=50")
+    peak = next(worker.peak_mb for worker in turns if worker.case == "exact, H=50")
     exact, hard, sort = ratios["exact"], ratios["hard"], ratios["exact", "sort"]
     told = [
         ("exact", exact <= MAX_EXACT),

@@ -16,7 +16,7 @@ from recbole.trainer import Trainer
 from recbole.utils import get_trainer, init_seed
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-from turns import Worker, choose_dataset, measure, serve, settings
+from turns import choose_dataset, measure, parser, serve, settings, workers
 
 from recbole_enhance.compat import mends
 from recbole_enhance.data.loaders import prepare_data
@@ -110,34 +110,22 @@ def work(case: str, name: str, dataset: str, data_path: str, threads: int) -> No
 def compare(dataset: str, model: str, args: argparse.Namespace) -> str:
     """Measure one model on one dataset, print its table, and return its last line."""
     cases = [case for case in CASES if case != "floor" or model in FLOORS]
-    common = [
-        f"--dataset={dataset}",
-        f"--model={model}",
-        f"--data_path={args.data_path}",
-        f"--threads={args.threads}",
-    ]
-    workers: dict[str, Worker] = {
-        case: Worker(__file__, case, [f"--worker={case}", *common]) for case in cases
-    }
-    for worker in workers.values():
-        worker.wait()
-    rounds = measure(list(workers.values()), "", args.rounds, args.seconds)
-    for worker in workers.values():
-        worker.close()
-    about, ours = workers["ours"].about, workers["ours"].fastest("")
+    with workers(__file__, cases, args, dataset=dataset, model=model) as found:
+        rounds = measure(list(found.values()), "", args.rounds, args.seconds)
+    about, ours = found["ours"].about, found["ours"].fastest("")
     print(
         f"\n{model} on {dataset}: {about['rows']:,} training rows in {about['steps']} steps, "
         f"{about['threads']} threads, {rounds} epochs each\n"
     )
     print("| case | s: median | fastest | ratio to ours | peak, MB |")
     print("|---|---|---|---|---|")
-    for case, worker in workers.items():
+    for case, worker in found.items():
         print(
             f"| {TITLES[case]} | {worker.median(''):.2f} | {worker.fastest(''):.2f} "
             f"| {worker.fastest('') / ours:.2f} | {worker.peak_mb:.0f} |"
         )
-    speedup = workers["recbole"].fastest("") / ours
-    over = f"{ours / workers['floor'].fastest(''):.2f}" if "floor" in workers else "-"
+    speedup = found["recbole"].fastest("") / ours
+    over = f"{ours / found['floor'].fastest(''):.2f}" if "floor" in found else "-"
     if dataset == "amazon-beauty" and model in MIN_SPEEDUP:
         kept = speedup >= MIN_SPEEDUP[model]
         print(f"\ntarget ({MIN_SPEEDUP[model]:g} times faster): {'kept' if kept else 'missed'}")
@@ -149,18 +137,11 @@ def compare(dataset: str, model: str, args: argparse.Namespace) -> str:
 
 def main() -> None:
     """Measure all models on all datasets that are there."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--datasets", nargs="+", default=["ml-100k", "amazon-beauty", "gowalla"])
-    parser.add_argument("--models", nargs="+", default=["BPR", "LightGCN"])
-    parser.add_argument("--data_path", default="../shared/dataset")
-    parser.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
-    parser.add_argument("--rounds", type=int, default=6, help="epochs of each case")
-    parser.add_argument("--seconds", type=float, default=120, help="limit of the rounds of a case")
-    parser.add_argument("--quick", action="store_true", help="BPR on ml-100k, a few seconds")
-    parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
-    parser.add_argument("--dataset", help=argparse.SUPPRESS)
-    parser.add_argument("--model", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    hidden = ["dataset", "model"]
+    options = parser(__doc__, "BPR on ml-100k, a few seconds", 6, 120, CASES, hidden)
+    options.add_argument("--datasets", nargs="+", default=["ml-100k", "amazon-beauty", "gowalla"])
+    options.add_argument("--models", nargs="+", default=["BPR", "LightGCN"])
+    args = options.parse_args()
     if args.worker:
         work(args.worker, args.model, args.dataset, args.data_path, args.threads)
         return

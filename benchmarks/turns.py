@@ -4,6 +4,8 @@ A process of its own has its own peak memory. Turn by turn, what else the machin
 cases alike; ratios are of the fastest turns, since what else it does only ever adds time.
 """
 
+import argparse
+import contextlib
 import itertools
 import json
 import resource
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,39 @@ import torch
 
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import Run, assemble
+
+
+def parser(
+    doc: str,
+    quick: str,
+    rounds: int = 0,
+    seconds: float = 0,
+    cases: Iterable[str] = (),
+    hidden: Sequence[str] = (),
+) -> argparse.ArgumentParser:
+    """The options that benchmarks share.
+
+    Args:
+        doc: The script's docstring; its first line describes it.
+        quick: What ``--quick`` does.
+        rounds: Default; 0 leaves the option out.
+        seconds: Default limit of the rounds; 0 leaves the option out.
+        cases: What ``--worker`` may be, in the process of a case.
+        hidden: More options of that process.
+    """
+    made = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    made.add_argument("--data_path", default="../shared/dataset")
+    made.add_argument("--threads", type=int, default=1, help="of torch; 0: its own choice")
+    if rounds:
+        made.add_argument("--rounds", type=int, default=rounds)
+    if seconds:
+        made.add_argument("--seconds", type=float, default=seconds, help="limit of the rounds")
+    made.add_argument("--quick", action="store_true", help=quick)
+    if cases:
+        made.add_argument("--worker", choices=list(cases), help=argparse.SUPPRESS)
+    for name in hidden:
+        made.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    return made
 
 
 def choose_dataset(data_path: str, wanted: str = "amazon-beauty") -> str:
@@ -131,6 +166,28 @@ class Worker:
     def close(self) -> None:
         """Let the process end."""
         self.process.communicate()
+
+
+@contextlib.contextmanager
+def workers(
+    script: str, cases: Iterable[str], args: argparse.Namespace, **words: Any
+) -> Iterator[dict[str, Worker]]:
+    """A ready process for each case; they end with the block.
+
+    Args:
+        script: The benchmark.
+        cases: Their names.
+        args: From :func:`parser`; data path and threads are handed on.
+        words: More options of the processes.
+    """
+    words = {"data_path": args.data_path, "threads": args.threads, **words}
+    common = [f"--{key}={value}" for key, value in words.items()]
+    found = {case: Worker(script, case, [f"--worker={case}", *common]) for case in cases}
+    for worker in found.values():
+        worker.wait()
+    yield found
+    for worker in found.values():
+        worker.close()
 
 
 def measure(

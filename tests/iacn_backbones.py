@@ -1,6 +1,6 @@
 """Which backbones IaCN takes, found out by running them: `python tests/iacn_backbones.py`.
 
-Writes results/iacn_backbones.md, which docs/papers/iacn.md shows; a test runs the same.
+Writes results/iacn_backbones.md, which docs/papers/iacn.md links; a test runs the same.
 """
 
 import sys

@@ -2,10 +2,10 @@
 
 import random
 
-import numpy as np
 import torch
 
 from recbole_enhance.enhancer.til import lookahead
+from recbole_enhance.testing.comparing import trained
 from recbole_enhance.testing.worlds import assemble, toy_options
 
 NOW = {"til_warmup_epochs": 0, "til_clusters": 5}
@@ -37,8 +37,8 @@ def to_double(trainer):
         for name, value in vars(module).items():
             if isinstance(value, torch.Tensor) and value.dtype == torch.float32:
                 setattr(module, name, value.double())
-    trainer.net.double()
-    trainer.centres = trainer.centres.double()
+    trainer.weights.net.double()
+    trainer.weights.centres = trainer.weights.centres.double()
     trainer.displaced = lookahead.Displaced(trainer.looked, model.buffers())
 
 
@@ -64,7 +64,7 @@ def ready(toy, backbone="BPR", double=True, **options):
     for epoch in range(3):
         trainer._train_epoch(train, epoch)
     trainer.warmup_epochs = 0
-    trainer._find_centres(0)
+    trainer.weights.find_centres(0)
     if double:
         to_double(trainer)
     return trainer, next(iter(train))
@@ -83,8 +83,4 @@ def plain_losses(trainer, batch, seed=0):
 
 
 def final_state(toy, model, **options):
-    options = {"epochs": 3, "show_progress": False, **options}
-    trainer, (train, valid, _) = assemble(toy_options(toy, model, **options))
-    result = trainer.fit(train, valid)
-    drawn = torch.rand(1).item(), random.random(), np.random.rand()
-    return result, dict(trainer.model.state_dict()), drawn
+    return trained(toy_options(toy, model, **{"epochs": 3, **options}))

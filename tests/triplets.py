@@ -1,23 +1,17 @@
 """What the tests of methods on triplets share: a small training part, laws, runs bit for bit."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import torch
 from recbole.model.general_recommender.neumf import NeuMF
 from scipy import stats
 from scipy.sparse import coo_matrix
 
 from recbole_enhance.enhancer.triplets import BACKBONES, pairwise
-from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.quick_start import resume_run
 from recbole_enhance.model import MODELS
-from recbole_enhance.storage.run_folder import MODEL, history_rows
-from recbole_enhance.storage.tensor_files import load_tensors
-from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
-from recbole_enhance.training.trainer import EnhancedTrainer
+from recbole_enhance.testing.comparing import trained
+from recbole_enhance.testing.worlds import toy_options
 
 # NCL needs faiss; MultiGCCF is a model of this package.
 TRIED = tuple(b for b in BACKBONES if b != "NCL" and (b != "MultiGCCF" or b in MODELS))
@@ -70,51 +64,9 @@ def p_value(items, expected):
     return stats.chisquare(seen[possible].numpy(), expected[possible].numpy()).pvalue
 
 
-def trained(toy, model, n_threads=1, **options):
-    """Result, parameters and random state after training, without a folder."""
-    torch.set_num_threads(n_threads)
-    trainer, (train, valid, _) = assemble(toy_options(toy, model, show_progress=False, **options))
-    result = trainer.fit(train, valid)
-    return result, trainer.model.state_dict(), torch.get_rng_state()
-
-
-def assert_equal_bit_for_bit(first, second):
-    assert first[0] == second[0]
-    for name, tensor in first[1].items():
-        assert torch.equal(second[1][name], tensor), name
-    assert torch.equal(first[2], second[2])  # the backbone's random numbers were left alone
-
-
-def assert_resume_equals_an_uninterrupted_run(toy, monkeypatch, method, **options):
-    options = {"epochs": 5, **options}
-    whole = run_toy(toy, method, **options)
-    with monkeypatch.context() as patch:
-        original = EnhancedTrainer._train_epoch
-
-        def stop(self, *args, **kwargs):
-            if len(self.history) == 3:
-                raise KeyboardInterrupt
-            return original(self, *args, **kwargs)
-
-        patch.setattr(EnhancedTrainer, "_train_epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run_toy(toy, method, run_dir="stopped", **options)
-    resumed = resume_run("stopped", quiet=True)
-    assert {**resumed, "run_dir": 0} == {**whole, "run_dir": 0}
-    folders = [Path("stopped"), Path(whole["run_dir"])]
-    rows = [
-        [{k: v for k, v in row.items() if "seconds" not in k} for row in history_rows(folder)]
-        for folder in folders
-    ]
-    assert rows[0] == rows[1]
-    label = f"{method}-{options.get('backbone', 'BPR')}"
-    states = [load_tensors(folder / MODEL, label, "cpu")["state_dict"] for folder in folders]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[1])
-
-
-def refused(toy, method, message, **options):
-    with pytest.raises(ValueError, match=message):
-        Config(config_dict=toy_options(toy, method, **options))
+def run_in_memory(toy, model, **options):
+    """What training leaves, see :func:`~recbole_enhance.testing.comparing.trained`."""
+    return trained(toy_options(toy, model, **options))
 
 
 def without_method(backbone):

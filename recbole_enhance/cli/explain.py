@@ -1,39 +1,57 @@
-"""The verb ``explain``: what there is to say depends on the method or model of the run."""
+"""The verb ``explain``: why a run recommends what it does."""
 
-import importlib
-from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
-from recbole_enhance.options.read import load_yaml
-from recbole_enhance.storage.run_folder import CONFIG
-
-# Method of the run, or its model -> the module whose main(words) explains it.
-EXPLAINERS: dict[str, str] = {
-    "IaCN": "recbole_enhance.explanation.capsules",
-    "RVRec": "recbole_enhance.explanation.coalitions",
-    "CER": "recbole_enhance.explanation.features",
-    "EFM": "recbole_enhance.explanation.features",
-}
+from recbole_enhance.cli.command import OWN_CLASS, OWN_FILES, QUIET, Option, Place, Verb, console
+from recbole_enhance.cli.kinds import Count, Kind, List, OneOf
+from recbole_enhance.explanation.words import PAIRS, TRUTHS
 
 
-def main(words: Sequence[str]) -> int:
-    """Explain a run.
+def explain(
+    folder: str, quiet: bool, model: str | None, backbone: str | None, **options: Any
+) -> None:
+    """Explain a run, with the options that were said."""
+    with console(quiet):
+        from recbole_enhance.explanation.explain import explain as explain_run
 
-    Args:
-        words: The run's folder and options, see ``recbole-enhance --help``.
+        said = {key: value for key, value in options.items() if value is not None}
+        explain_run(folder, model_class=backbone or model, quiet=quiet, **said)
 
-    Raises:
-        ValueError: If there is no run, or nothing explains runs of its kind.
-    """
-    folder = next((Path(w) for w in words if not w.startswith("--")), None)
-    if folder is None or not (folder / CONFIG).is_file():
-        raise ValueError(f"explain {folder or 'RUN_DIR'}: the folder of a finished run is expected")
-    options = load_yaml(folder / CONFIG)
-    names = [str(options.get(key)) for key in ("model", "backbone")]
-    known = [name for name in names if name in EXPLAINERS]
-    if not known:
-        raise ValueError(
-            f"{folder}: a run of {names[0]}, and what can be explained are runs of "
-            f"{', '.join(EXPLAINERS)}"
-        )
-    return importlib.import_module(EXPLAINERS[known[0]]).main(words)
+
+EXPLAIN = Verb(
+    "explain",
+    callback=explain,
+    params=[
+        Place("folder", "RUN_DIR", "the folder of a finished run"),
+        Option(
+            "pairs",
+            OneOf(("auto", *PAIRS)),
+            "CER, EFM: explain test items in the list, or all test items [auto: hits for CER, "
+            "test for EFM]",
+        ),
+        Option(
+            "truth",
+            OneOf(TRUTHS),
+            "CER, EFM: features that the test review praises, or all that it mentions [positive]",
+        ),
+        Option("features", Count(), "CER, EFM: features per explanation [5]"),
+        Option("negatives", Count(), "CER, EFM: sampled candidates per user [100]"),
+        Option("show", Count(), "CER, EFM: sentences that are printed [5]"),
+        Option("topk", Count(), "CER, EFM, IaCN: length of the list [5; IaCN: 3]"),
+        Option("users", List("LIST"), "IaCN, RVRec: their tokens [the first ones]"),
+        Option("rows", Count(), "IaCN, RVRec: how many test rows or users, if none are named [5]"),
+        Option("k", Count(), "RVRec: length of the lists [5]"),
+        Option(
+            "title", Kind("COLUMN"), "IaCN, RVRec: of the .item file [title, movie_title, name]"
+        ),
+        *OWN_CLASS,
+        OWN_FILES,
+        QUIET,
+    ],
+    help="Explain a run. CER, EFM and methods over them: the features that explain each "
+    "recommendation, and how well. IaCN: which capsule asks for what, and where the items of a "
+    "history go. RVRec: which stretch of the history carries each recommendation.",
+    example="""\
+recbole-enhance explain runs/defended --pairs=test --features=3
+recbole-enhance explain runs/iacn --users=1,7 --topk=3""",
+)

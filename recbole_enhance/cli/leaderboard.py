@@ -1,60 +1,102 @@
 """The verb ``leaderboard``: run a board, or build its pages."""
 
-import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_enhance.options.read import nearest, parse_argv, parse_flag
-
-_HOW = "leaderboard run SPEC.yaml, leaderboard run --models=... or leaderboard build DIR"
-
-
-def main(words: Sequence[str]) -> int:
-    """Do what the words after ``leaderboard`` say.
-
-    Args:
-        words: ``run`` or ``build``, a file or folder, and options.
-
-    Returns:
-        Exit status: 0, or 1 if some cells failed.
-
-    Raises:
-        ValueError: If the words or what they name cannot be used; nothing is written then.
-    """
-    action, *rest = list(words) or [""]
-    if action not in ("run", "build"):
-        raise ValueError(f"leaderboard {action}: {_HOW}{nearest(action, ['run', 'build'])}")
-    places: list[str] = []
-    while rest and not rest[0].startswith("-"):
-        places.append(rest.pop(0))
-    options = parse_argv(rest)
-    quiet = parse_flag("quiet", options.pop("quiet", "false"))
-    if len(places) > 1:
-        raise ValueError(f"leaderboard {action} {' '.join(places)}: one file or folder: {_HOW}")
-    if action == "build":
-        return _build(places, options, quiet)
-    if not places and not options:
-        raise ValueError(f"leaderboard run: {_HOW}")
-    from recbole_enhance.leaderboard.run import run_board
-    from recbole_enhance.leaderboard.spec import read_board
-
-    if ":" in options.get("models", ""):  # maybe a class in a module of the user's folder
-        sys.path.insert(0, os.getcwd())
-    return run_board(read_board(places[0] if places else None, options), quiet)
+from recbole_enhance.cli.command import (
+    QUIET,
+    RUN_OPTIONS,
+    Option,
+    Place,
+    Verb,
+    Verbs,
+    console,
+)
+from recbole_enhance.cli.kinds import Kind, List, OneOf
+from recbole_enhance.leaderboard import PLOTLY
+from recbole_enhance.options.errors import InputError, RunFolderError
 
 
-def _build(places: list[str], options: dict, quiet: bool) -> int:
-    from recbole_enhance.leaderboard.board import build_board
+def run(spec: str | None, options: dict[str, str], quiet: bool) -> int:
+    """Run what is not there yet and build the pages; 1 if some cells failed."""
+    if spec is None and not options:
+        raise InputError("leaderboard run: SPEC.yaml or --models=... is missing")
+    with console(quiet):
+        from recbole_enhance.leaderboard.run import run_board
+        from recbole_enhance.leaderboard.spec import read_board
 
-    if not places:
-        raise ValueError("leaderboard build DIR: the folder is missing")
-    for key in options:
-        raise ValueError(f"leaderboard build: --{key}: the only option is --quiet")
-    folder = Path(places[0])
-    if not folder.is_dir():
-        raise ValueError(f"leaderboard build {folder}: no such folder")
-    written = build_board(folder, quiet)
+        return run_board(read_board(spec, options), quiet)
+
+
+def build(folder: str, quiet: bool, plotly: str | None) -> None:
+    """Build the pages, and print their names."""
+    if not Path(folder).is_dir():
+        raise RunFolderError(f"leaderboard build {folder}", "no such folder")
+    with console(quiet):
+        from recbole_enhance.leaderboard.board import build_board
+
+        written = build_board(Path(folder), quiet, plotly)
     if not quiet:
         print("\n".join(map(str, written)))
-    return 0
+
+
+def _key(name: str, metavar: str, sentence: str) -> Option:
+    """A key of the board, which :func:`~recbole_enhance.leaderboard.spec.read_board` judges."""
+    return Option(name, Kind(metavar), sentence, of_run=True, typed=False)
+
+
+LEADERBOARD = Verbs(
+    "leaderboard",
+    help="Compare models and methods over datasets and seeds.",
+    commands=[
+        Verb(
+            "run",
+            callback=run,
+            takes_run_options=True,
+            params=[
+                Place("spec", "SPEC.yaml", "a board's file, see docs/leaderboard.md", False),
+                Option(
+                    "models",
+                    List("LIST"),
+                    "BPR,DVR:LightGCN: models, METHOD:BACKBONE; also MODULE:NAME of your own",
+                    of_run=True,
+                    typed=False,
+                ),
+                _key("datasets", "LIST", "names of datasets; --dataset is the same"),
+                _key("seeds", "N|LIST", "how many there shall be from 2020 on, or which [1]"),
+                _key("out", "FOLDER", "of the board; each cell is a run folder below it"),
+                _key("name", "TITLE", "of the board; else the folder's name"),
+                _key("jobs", "N", "cells at the same time on this machine [1]"),
+                _key("threads", "N", "of each cell; else the cores are shared out"),
+                _key("cluster", "ADDRESS", "tcp://HOST:PORT of a Dask scheduler"),
+                _key("tune", "MAPPING", "arguments of tuning, one by one: --tune.trials=20"),
+                _key("explain", "MAPPING", "explain each run: --explain.topk=5, or --explain"),
+                _key("attack", "MAPPING", "attack each run: --attack.targets=params, or --attack"),
+                _key("history_columns", "LIST", "columns of history.csv, as NAME or NAME@EPOCH"),
+                _key("plotly", "|".join(PLOTLY), "plotly.js in the page, or once above it"),
+                *(option for option in RUN_OPTIONS if option.name in ("data_path", "config_files")),
+                QUIET,
+            ],
+            help="Run models x datasets x seeds, and build the pages. What is there is kept; the "
+            "exit status is 1 if some cells failed.",
+            example="""\
+recbole-enhance leaderboard run --models=BPR,DVR:BPR --dataset=ml-100k --seeds=3 --out=boards/first
+recbole-enhance leaderboard run board.yaml --epochs=50 --jobs=2""",
+        ),
+        Verb(
+            "build",
+            callback=build,
+            params=[
+                Place("folder", "DIR", "the folder of a board"),
+                Option(
+                    "plotly",
+                    OneOf(PLOTLY),
+                    "plotly.js in the page, or once in the folder above [as the board was asked, "
+                    "else embed]",
+                ),
+                QUIET,
+            ],
+            help="Build the pages of a board.",
+            example="recbole-enhance leaderboard build boards/first",
+        ),
+    ],
+)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_enhance.options.errors import InputError
+
 # Each reads a file that an option names by a bare torch.load, LDiffRec by np.load with pickles.
 _READERS = (
     "general_recommender.convncf",
@@ -46,7 +48,7 @@ def weights_only_files() -> bool:
         try:
             return torch.load(f, map_location, **{**kwargs, "weights_only": True})
         except pickle.UnpicklingError as error:  # torch's own text advises to run the code
-            raise ValueError(f"{f}: not a file of tensors and plain values only") from error
+            raise InputError(f"{f}: not a file of tensors and plain values only") from error
 
     def load_array(file: Any, **kwargs: Any) -> Any:
         return np.load(file, **{**kwargs, "allow_pickle": False})

@@ -1,10 +1,7 @@
 import copy
 import functools
-import hashlib
 import importlib
 import importlib.util
-import io
-import os
 import re
 import sys
 import warnings
@@ -19,6 +16,7 @@ import torch
 
 from recbole_enhance.compat.files import pretrained_checkpoint, weights_only_files
 from recbole_enhance.compat.sampler import popularity_of_training
+from recbole_enhance.options.errors import InputError
 
 RECBOLE_VERSION = "1.2.1"
 PANDAS_BELOW = 3
@@ -141,18 +139,18 @@ def check_versions() -> None:
     do nothing, so missing values reach the model.
 
     Raises:
-        ValueError: Naming the version found and the one allowed.
+        InputError: Naming the version found and the one allowed.
     """
     import pandas as pd
     import recbole
 
     if recbole.__version__ != RECBOLE_VERSION:
-        raise ValueError(
+        raise InputError(
             f"recbole {recbole.__version__} is installed, but recbole_enhance needs exactly "
             f"{RECBOLE_VERSION}: pip install --no-deps recbole=={RECBOLE_VERSION}"
         )
     if _major(pd.__version__) >= PANDAS_BELOW:
-        raise ValueError(
+        raise InputError(
             f"pandas {pd.__version__} is installed, but RecBole {RECBOLE_VERSION} silently keeps "
             f'missing values with it; allowed is pandas<{PANDAS_BELOW}: pip install "pandas<3"'
         )
@@ -358,46 +356,6 @@ def redirect_tensorboard(writer: Any | None = None) -> Iterator[Any]:
     chosen = NullWriter() if writer is None else writer
     with _replaced(trainer, "get_tensorboard", lambda logger: chosen):
         yield chosen
-
-
-@contextmanager
-def trusted_torch_load() -> Iterator[None]:
-    """Let plain RecBole trainers read back, inside the block, the checkpoints they wrote in it.
-
-    torch 2.6 loads weights only, and RecBole's checkpoint holds its Config object: UnpicklingError
-    in ``Trainer.evaluate(load_best_model=True)`` (``trainer/trainer.py:583``) and in
-    ``resume_checkpoint`` (``:323``). Unpickling runs code that the file names, so only bytes that a
-    trainer saved inside this block are trusted; any other file is read as weights only, with any
-    torch. Meant for comparisons with plain RecBole; :func:`apply` does not use it.
-    """
-    from recbole.trainer import trainer
-
-    with _replaced(trainer, "torch", _TorchThatKnowsItsFiles()):
-        yield
-
-
-class _TorchThatKnowsItsFiles:
-    """The module torch, but ``load`` unpickles only what ``save`` has written."""
-
-    def __init__(self) -> None:
-        self._digests: set[bytes] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(torch, name)
-
-    def save(self, obj: Any, f: "os.PathLike[str]", **kwargs: Any) -> None:
-        buffer = io.BytesIO()
-        torch.save(obj, buffer, **kwargs)
-        self._digests.add(hashlib.sha256(buffer.getbuffer()).digest())
-        with open(f, "wb") as file:
-            file.write(buffer.getbuffer())
-
-    def load(self, f: "os.PathLike[str]", map_location: Any = None) -> Any:
-        # Read once: the bytes that are loaded are the bytes that were checked.
-        with open(f, "rb") as file:
-            content = file.read()
-        trusted = hashlib.sha256(content).digest() in self._digests
-        return torch.load(io.BytesIO(content), map_location, weights_only=not trusted)
 
 
 def _get_data_struct(self: Any) -> Any:

@@ -71,6 +71,6 @@ def _refuse_users_of_everything(built_datasets: Sequence[Any]) -> None:
         raise OptionError(
             "distribution",
             "popularity",
-            f"a user has all {len(drawable)} items of the training interactions, so that none "
-            "is left to draw: set user_inter_num_interval to filter such users",
+            f"a user has all {len(drawable)} items of the training interactions, so that none is "
+            "left to draw: set user_inter_num_interval to filter such users",
         )

@@ -311,11 +311,7 @@ class AOBPRTrainer(SamplingTrainer):
     def log_epoch(self) -> dict[str, float]:
         """Mean and largest number of rounds of redrawing in the epoch's batches."""
         rounds = self.sampler.rounds or [0]
-        return {
-            **super().log_epoch(),
-            "aobpr_rounds": sum(rounds) / len(rounds),
-            "aobpr_rounds_max": max(rounds),
-        }
+        return {"aobpr_rounds": sum(rounds) / len(rounds), "aobpr_rounds_max": max(rounds)}
 
     def method_state(self) -> dict[str, Any]:
         """Orders, and the batches since they were made."""

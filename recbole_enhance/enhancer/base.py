@@ -1,9 +1,16 @@
 """The contract of a method: at most a trainer mix-in and a wrapper of the backbone's class."""
 
-from collections.abc import Callable
+import copy
+import re
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from recbole_enhance.options.errors import InputError
+from recbole_enhance.options.paths import resource_dir
+from recbole_enhance.options.read import Layer, load_yaml
 from recbole_enhance.options.schema import Options
 
 
@@ -12,7 +19,8 @@ class Enhancer:
     """A paper's method on top of a RecBole model.
 
     Attributes:
-        name: As in ``--model=NAME``; its YAML is ``properties/enhancer/NAME.yaml``.
+        name: As in ``--model=NAME``: letters and digits. Each option of the method begins with it
+            in lower case and ``_``.
         paper: Title and identifier, for the run's report.
         trainer: Mix-in over :class:`~recbole_enhance.training.trainer.EnhancedTrainer`, or None.
         wrap: Makes a RecBole model class from the backbone's class, or None.
@@ -25,6 +33,10 @@ class Enhancer:
             all that follows from it are read off the class; or None.
         prepare: Called as ``prepare(config, dataset)`` with RecBole's dataset before it is split;
             or None.
+        defaults: Default of each option, and of ``backbone``: a YAML file
+            (``Path(__file__).with_suffix(".yaml")``) or a mapping. What it does not name has the
+            default of its field in ``options``. None takes ``properties/enhancer/NAME.yaml``, where
+            the methods of this package have theirs.
     """
 
     name: str
@@ -35,3 +47,47 @@ class Enhancer:
     wrap: Callable[[type], type] | None = None
     adapt: Callable[[type], type] | None = None
     prepare: Callable[[Any, Any], None] | None = None
+    defaults: Mapping[str, Any] | str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z]\w*", self.name):  # it becomes part of folders' names
+            raise InputError(f"Enhancer name={self.name!r}: letters and digits are expected")
+
+    @property
+    def path(self) -> str:
+        """Where the method is defined, as ``module:Name``; its parts tell the module."""
+        parts = (self.trainer, self.wrap, self.adapt, self.prepare, self.options, self.check)
+        modules = [sys.modules[part.__module__] for part in parts if part is not None]
+        for module in modules:
+            for name, value in vars(module).items():
+                if isinstance(value, Enhancer) and value == self:
+                    return f"{module.__name__}:{name}"
+        return f"{modules[0].__name__}:{self.name}"
+
+    @property
+    def options_file(self) -> Path | None:
+        """The YAML file of the options' defaults, where there is one."""
+        if self.defaults is not None:
+            return None if isinstance(self.defaults, Mapping) else Path(self.defaults)
+        ours = resource_dir("properties") / "enhancer" / f"{self.name}.yaml"
+        return ours if ours.is_file() else None
+
+    def default_options(self) -> Layer:
+        """Where the options' defaults stand, and the defaults.
+
+        Raises:
+            InputError: If there are none, or one has not the method's prefix.
+        """
+        fields = self.options.model_fields.items()
+        options = {key: field.get_default() for key, field in fields if not field.is_required()}
+        origin, path = f"defaults of {self.name}", self.options_file
+        if isinstance(self.defaults, Mapping):
+            options |= copy.deepcopy(dict(self.defaults))
+        elif path is not None:
+            origin = f"{path.parent.name}/{path.name}"
+            options |= load_yaml(path)
+        prefix = f"{self.name.lower()}_"
+        for key in options:
+            if key != "backbone" and not key.startswith(prefix):
+                raise InputError(f"{origin}: {key}: options of {self.name} begin with {prefix}")
+        return origin, options

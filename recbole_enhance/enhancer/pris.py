@@ -99,9 +99,8 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         self.by_cluster: ClusterSampler | None = None
         if self.proposal.startswith("cluster"):
             if self.n_clusters > dataset.item_num - 1:
-                raise OptionError(
-                    "pris_clusters", self.n_clusters, f"there are only {dataset.item_num - 1} items"
-                )
+                there_are = f"there are only {dataset.item_num - 1} items"
+                raise OptionError("pris_clusters", self.n_clusters, there_are)
             used = UserLists.of_datasets([dataset])
             self.by_cluster = ClusterSampler(used, self.sampler.weights)
 
@@ -123,12 +122,12 @@ class PRISTrainer(SamplingTrainer, WeighingTrainer):
         shape = (self.n_negatives, -1)
         margins, log_q = (positive - negative).view(shape), self._batch[LOG_Q].view(shape)
         weights = importance(margins.detach() if self.detach else margins, log_q, self.tau)
-        self._log("pris_effective", (1 / weights.detach().square().sum(0)).mean().item())
+        self.log("pris_effective", (1 / weights.detach().square().sum(0)).mean().item())
         return (weights * losses.view(shape)).sum(0).mean()
 
     def log_epoch(self) -> dict[str, float]:
-        """How many negatives a row's weights amount to, and rounds of redrawing."""
-        return {**super().log_epoch(), "pris_rounds": self.sampler.rounds}
+        """Rounds of redrawing."""
+        return {"pris_rounds": self.sampler.rounds}
 
 
 class PRISOptions(Options):

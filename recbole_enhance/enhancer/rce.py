@@ -61,8 +61,8 @@ class RCETrainer(WeighingTrainer):
             return None
         weights = reweighting(positive, negative, self.alpha, self.mode)
         mean = weights.mean()
-        self._log("rce_weight", mean.item())
-        self._log("rce_weight_min", weights.min().item())
+        self.log("rce_weight", mean.item())
+        self.log("rce_weight_min", weights.min().item())
         loss = (weights * losses).mean()
         return loss / mean if self.normalises else loss
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.model import MODELS, load_model
+from recbole_enhance.model.embeddings import embedding_tables, names_of_weights
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import Count, Name, NotNegative, Number0, Options, Rule, refusal
@@ -199,12 +200,10 @@ class RERTrainer(EnhancedTrainer):
         self.adversarial_epoch = config["rer_start_epoch"]
         self.clean_weight = 1.0 if config["rer_combine"] == "additive" else 1.0 - self.lam
         self.names = parameter_names(model, config["rer_params"])
-        self._totals: dict[str, list[float]] = {}
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> Any:
-        self._totals = {}
         # Neutral means the backbone's own step: a second forward pass would draw random numbers
         # (dropout), and halves of one loss add up to it only nearly.
         if self.lam > 0 and self.eps > 0 and epoch_idx >= self.adversarial_epoch:
@@ -231,13 +230,9 @@ class RERTrainer(EnhancedTrainer):
                 clean, attacked = adversarial_parameters(
                     loss, self.model, self.names, interaction, self.eps, self.norm, self.steps
                 )
-        self._totals.setdefault("rer_clean_loss", []).append(clean.item())
-        self._totals.setdefault("rer_attacked_loss", []).append(attacked.item())
+        self.log("rer_clean_loss", clean.item())
+        self.log("rer_attacked_loss", attacked.item())
         return self.clean_weight * clean, self.lam * attacked
-
-    def log_epoch(self) -> dict[str, float]:
-        """Means over the epoch's batches of both losses."""
-        return {name: sum(v) / len(v) for name, v in self._totals.items()}
 
 
 def parameter_names(model: nn.Module, pattern: str | None) -> list[str]:
@@ -248,13 +243,11 @@ def parameter_names(model: nn.Module, pattern: str | None) -> list[str]:
         pattern: Regular expression; None takes embedding tables, or all where there are none.
 
     Raises:
-        ValueError: If no parameter is called so.
+        OptionError: If no parameter is called so.
     """
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     if pattern is None:
-        tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-        parameters = dict(model.named_parameters())
-        return [name for name in names if id(parameters[name]) in tables] or names
+        return names_of_weights(model, embedding_tables(model).values()) or names
     chosen = [name for name in names if re.search(pattern, name)]
     if not chosen:
         raise OptionError("rer_params", pattern, f"no parameter is called so; {', '.join(names)}")

@@ -85,8 +85,8 @@ class TCETrainer(WeighingTrainer):
         self.step += 1
         n = self.n_negatives
         of_positives = losses if n == 1 else losses.view(n, -1).mean(0)
-        self._log("tce_eps", eps)
-        self._log("tce_dropped", int(eps * len(of_positives)) / len(of_positives))
+        self.log("tce_eps", eps)
+        self.log("tce_dropped", int(eps * len(of_positives)) / len(of_positives))
         return truncated(of_positives, eps)
 
     def method_state(self) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from recbole.utils import InputType, ModelType
 from torch import Tensor
 
 from recbole_enhance.data.loaders import FastTrainLoader
+from recbole_enhance.model.embeddings import table_called
 from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.storage.random_state import kept_random_state
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
@@ -103,26 +105,7 @@ def refuse_without_factors(config: Any, option: str) -> None:
         raise OptionError("mf_train", False, f"{option} needs NeuMF's matrix factorisation")
 
 
-class _LoggingTrainer(EnhancedTrainer):
-    """Keeps numbers of batches for the epoch's row of the history."""
-
-    def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
-        super().__init__(config, model, folder)
-        self._totals: dict[str, list[float]] = {}
-
-    def _train_epoch(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-        self._totals = {}
-        return super()._train_epoch(train_data, *args, **kwargs)
-
-    def _log(self, name: str, value: float) -> None:
-        self._totals.setdefault(name, []).append(value)
-
-    def log_epoch(self) -> dict[str, float]:
-        """Means over the epoch's batches."""
-        return {name: sum(v) / len(v) for name, v in sorted(self._totals.items())}
-
-
-class SamplingTrainer(_LoggingTrainer):
+class SamplingTrainer(EnhancedTrainer):
     """Trains on negatives of the method's own sampler, drawn in the fast loader."""
 
     def make_samplers(self, loader: FastTrainLoader) -> None:
@@ -148,7 +131,7 @@ class SamplingTrainer(_LoggingTrainer):
         return super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
 
 
-class WeighingTrainer(_LoggingTrainer):
+class WeighingTrainer(EnhancedTrainer):
     """Trains on a loss that is made of the triplets' losses.
 
     Attributes:
@@ -221,7 +204,7 @@ def factors(model: Any) -> Factors:
             ``item_embedding`` whose product scores, or with a ``forward()`` that gives both.
 
     Raises:
-        ValueError: If the model has neither.
+        OptionError: If the model has neither.
     """
     if isinstance(model, NeuMF):
         size = model.mf_embedding_size
@@ -237,10 +220,10 @@ def factors(model: Any) -> Factors:
 
 
 def _tables(model: Any) -> tuple[Tensor, Tensor, bool] | None:
-    tables = [getattr(model, f"{kind}_embedding", None) for kind in ("user", "item")]
-    if not all(isinstance(table, torch.nn.Embedding) for table in tables):
+    users, items = (table_called(model, f"{kind}_embedding") for kind in ("user", "item"))
+    if users is None or items is None:
         return None
-    return tables[0].weight.detach(), tables[1].weight.detach(), True  # type: ignore[union-attr]
+    return users.weight.detach(), items.weight.detach(), True
 
 
 def _propagated(model: Any) -> tuple[Tensor, Tensor, bool] | None:
@@ -248,9 +231,9 @@ def _propagated(model: Any) -> tuple[Tensor, Tensor, bool] | None:
     parameters = inspect.signature(model.forward).parameters.values()
     if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters):
         return None  # it scores pairs
-    training, cuda = model.training, [model.device] if model.device.type == "cuda" else []
+    training = model.training
     model.eval()
-    with torch.no_grad(), torch.random.fork_rng(devices=cuda):
+    with torch.no_grad(), kept_random_state():
         out = model.forward()
     model.train(training)
     shapes = [getattr(part, "shape", (0,))[0] for part in out[:2]]

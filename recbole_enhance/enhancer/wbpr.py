@@ -39,7 +39,7 @@ class WBPRTrainer(SamplingTrainer):
 
     def log_epoch(self) -> Any:
         """Rounds of redrawing."""
-        return {**super().log_epoch(), "wbpr_rounds": self.sampler.rounds}
+        return {"wbpr_rounds": self.sampler.rounds}
 
 
 class WBPROptions(Options):

@@ -4,16 +4,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from recbole.evaluator import Collector, Evaluator
-from recbole.evaluator.base_metric import TopkMetric
+from recbole.evaluator import Collector
 from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
 from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.data.groups import user_groups
 from recbole_enhance.metric import ranking
-from recbole_enhance.metric.base import UserMetric
 from recbole_enhance.metric.concentration import popularity_groups
+from recbole_enhance.model.embeddings import table_called
 from recbole_enhance.options.errors import OptionError
 
 _MAX_CELLS = 1 << 22  # of the comparisons that rank a batch's positives
@@ -60,10 +59,10 @@ class EnhancedCollector(Collector):
         """Refuse a model that lacks what a metric reads of it.
 
         Raises:
-            ValueError: If an item table is needed, and there is none.
+            OptionError: If an item table is needed, and there is none.
         """
-        table = getattr(model, "item_embedding", None)
-        if self.register.need("data.item_embedding") and not isinstance(table, torch.nn.Embedding):
+        needed = self.register.need("data.item_embedding")
+        if needed and table_called(model, "item_embedding") is None:
             raise OptionError(
                 "metrics",
                 self.config["metrics"],
@@ -198,49 +197,3 @@ def _mean_ranks(scores: Tensor, positive_u: Tensor, positive_i: Tensor) -> Tenso
     total[:, 1] = (scores > -torch.inf).sum(1)
     total[:, 2] = torch.bincount(positive_u, minlength=len(scores))
     return total
-
-
-class EnhancedEvaluator(Evaluator):
-    """RecBole's evaluator; results are plain floats, and the users' own values can be had too.
-
-    Attributes:
-        data: What the last result was computed from.
-    """
-
-    data: DataStruct | None = None
-
-    def evaluate(self, dataobject: DataStruct) -> dict[str, float]:
-        """Compute all metrics; keys and rounding are RecBole's."""
-        self.data = dataobject
-        return {name: float(value) for name, value in super().evaluate(dataobject).items()}
-
-    def per_user(self, data: DataStruct) -> dict[str, np.ndarray]:
-        """Values of each row behind the means, not rounded, for every metric that has them.
-
-        Args:
-            data: What :meth:`EnhancedCollector.get_data_struct` gave.
-
-        Returns:
-            ``recall@10`` and so on -> values, NaN where a row has none. Shape: ``(rows,)`` each.
-        """
-        columns: dict[str, np.ndarray] = {}
-        topk = self.config["topk"]
-        for name, metric in self.metric_class.items():
-            if isinstance(metric, TopkMetric):
-                values = _matrix(metric, data)
-                columns.update({f"{name}@{k}": values[:, k - 1] for k in topk})
-            elif isinstance(metric, UserMetric):
-                columns.update({f"{name}@{k}": metric.per_user(data, k).numpy() for k in topk})
-        return columns
-
-
-def _matrix(metric: TopkMetric, data: DataStruct) -> np.ndarray:
-    """Values ``(rows, max(topk))`` that one of RecBole's metrics takes its means of."""
-    caught: dict[str, np.ndarray] = {}
-    metric.topk_result = lambda name, value: caught.update({name: value})
-    try:
-        metric.calculate_metric(data)
-    finally:
-        del metric.topk_result
-    (values,) = caught.values()
-    return values

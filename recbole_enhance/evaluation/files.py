@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from recbole.evaluator.collector import DataStruct
 
-from recbole_enhance.evaluation.collector import EnhancedEvaluator
+from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.fairness import GroupRow, group_table
 from recbole_enhance.options.errors import RunFolderError
@@ -33,8 +33,7 @@ def write_evaluation(
     data = evaluator.data
     if data is None or "rec.items" not in data:
         return
-    columns = evaluator.per_user(data)
-    users, values = mean_by_user(data["rec.users"].numpy(), columns)
+    users, values = mean_by_user(data["rec.users"].numpy(), evaluator.per_user)
     tokens = dataset.id2token(dataset.uid_field, users)
     folder.write_csv_gz(PER_USER, [dataset.uid_field, *values], [tokens, *values.values()])
     if config["group_fields"]:

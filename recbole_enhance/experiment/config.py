@@ -2,10 +2,8 @@
 
 import contextlib
 import copy
-import importlib
 import logging
 import os
-import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,18 +22,27 @@ from recbole.utils.argument_list import (
 from recbole_enhance.compat import mends
 from recbole_enhance.data import atomic
 from recbole_enhance.data.groups import check_group_fields
-from recbole_enhance.enhancer import ENHANCERS, load_enhancer
+from recbole_enhance.enhancer import enhancer_names, load_enhancer, recorded_name
+from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment import validation
+from recbole_enhance.experiment.names import (
+    class_name,
+    get_model_class,
+    is_method,
+    recbole_properties,
+    refuse_shared_name,
+    refuse_taken_name,
+)
 from recbole_enhance.metric import registry
-from recbole_enhance.model import MODELS, load_model
+from recbole_enhance.model import MODELS
 from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
 from recbole_enhance.options.general import GeneralOptions
 from recbole_enhance.options.gone import without_gone
 from recbole_enhance.options.model_class import (
     checked_class,
-    class_path,
     how_to_name,
-    import_class,
+    import_own,
+    is_model,
     options_read_by,
 )
 from recbole_enhance.options.paths import resource_dir
@@ -47,67 +54,15 @@ from recbole_enhance.options.read import (
     nearest,
     nest,
     read_option,
+    with_lists,
 )
 from recbole_enhance.options.recbole import RecBoleOptions
-from recbole_enhance.options.schema import Options
+from recbole_enhance.options.schema import Options, is_list
 
 logger = logging.getLogger("recbole_enhance")
 COMMAND_LINE = "command line"
 CONFIG_DICT = "config_dict"
 _EVAL_BATCH_SIZE = 4096  # RecBole's
-_SUBMODULES = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
-
-
-def recbole_models() -> dict[str, tuple[str, str]]:
-    """List RecBole's models: lower-case name -> (name, module)."""
-    import recbole.model as package
-
-    spelling = {
-        path.stem.lower(): path.stem for path in _recbole_properties("model").glob("*.yaml")
-    }
-    models = {}
-    for family in _SUBMODULES:
-        folder = Path(package.__path__[0]) / f"{family}_recommender"
-        for module in pkgutil.iter_modules([str(folder)]):
-            name = spelling.get(module.name, module.name.capitalize())
-            models[module.name] = (name, f"recbole.model.{family}_recommender.{module.name}")
-    return models
-
-
-def get_model_class(name: str, option: str = "model") -> Any:
-    """Find a backbone's class by its name, whatever the case.
-
-    Args:
-        name: The name.
-        option: The option that says it, for the message.
-
-    Raises:
-        OptionError: If there is no such model, or a package it needs is missing.
-    """
-    own = {spelled.lower(): spelled for spelled in MODELS}
-    if name.lower() in own:
-        return load_model(own[name.lower()])
-    models = recbole_models()
-    if name.lower() not in models:
-        known = [spelled for spelled, _ in models.values()] + [*MODELS, *ENHANCERS]
-        raise OptionError(
-            option,
-            name,
-            f"unknown model{nearest(name, known)} (`recbole-enhance list` shows all of them)",
-        )
-    spelled, module = models[name.lower()]
-    try:
-        return getattr(importlib.import_module(module), spelled)
-    except ImportError as error:
-        raise OptionError(
-            option, spelled, f"needs the package {error.name}, which is missing"
-        ) from error
-
-
-def _recbole_properties(folder: str) -> Path:
-    import recbole
-
-    return Path(recbole.__file__).parent / "properties" / folder
 
 
 class Config(RecBoleConfig):
@@ -120,8 +75,8 @@ class Config(RecBoleConfig):
     ``config_dict``, command line.
 
     Args:
-        model: Name of a method or of a RecBole model, or a model class of your own, as the class
-            or as ``module:Class``.
+        model: Name of a method or of a RecBole model; or one of your own, a model's class or an
+            :class:`~recbole_enhance.enhancer.base.Enhancer`, as such or as ``module:Name``.
         dataset: Name of a dataset.
         config_file_list: YAML files of the user.
         config_dict: Options; text is read as YAML, dotted keys reach into dictionaries.
@@ -133,6 +88,7 @@ class Config(RecBoleConfig):
         method: The :class:`~recbole_enhance.enhancer.base.Enhancer`, or None.
         own_class: Where the backbone is the user's class, the option that names it (``model`` or
             ``backbone``) and its ``module:Class``; else None.
+        own_method: Where the method is the user's, its ``module:Name``; else None.
 
     Raises:
         ValueError: If an option is unknown or out of range, or two do not fit together.
@@ -140,7 +96,7 @@ class Config(RecBoleConfig):
 
     def __init__(
         self,
-        model: str | type | None = None,
+        model: str | type | Enhancer | None = None,
         dataset: str | None = None,
         config_file_list: Sequence[str | Path] | None = None,
         config_dict: Mapping[str, Any] | None = None,
@@ -194,7 +150,7 @@ class Config(RecBoleConfig):
         """Tell where an option was said that is refused within."""
         try:
             yield
-        except OptionError as error:
+        except (OptionError, UnknownOptionError) as error:
             if error.origin is None:
                 error.origin = self._origin(error.option)
             raise
@@ -251,25 +207,26 @@ class Config(RecBoleConfig):
             if not value:
                 raise InputError(f"--{option}=NAME is missing")
         backbone, older = self._last("backbone")
-        by_name = {name.lower(): name for name in ENHANCERS}
-        enhancer = by_name.get(model.lower()) if isinstance(model, str) else None
+        self.method, self._recorded_method = self._find_method(model, newer)
         option, place = "model", newer
-        if enhancer:
+        if self.method is not None:
             option, place = "backbone", older
-            model = backbone or load_yaml(self._enhancer_yaml(enhancer))["backbone"]
+            model = backbone or self._defaults_of_method[1].get("backbone")
+            if not model:
+                raise InputError(f"--backbone=NAME is missing: {self.method.name} has no default")
         elif backbone not in (None, model) and not self._is_of_another_run(older, newer):
-            raise OptionError(
-                "backbone", backbone, f"{model} is no method; methods are {', '.join(ENHANCERS)}"
-            )
-        self.method = load_enhancer(enhancer) if enhancer else None
+            names = ", ".join(sorted(enhancer_names().values()))
+            raise OptionError("backbone", backbone, f"{model} is no method; methods are {names}")
         model_class, self._recorded_name = self._find_class(option, model, place)
         self.own_class = (option, self._recorded_name) if ":" in self._recorded_name else None
+        own_method = self._recorded_method and ":" in self._recorded_method
+        self.own_method = self._recorded_method if own_method else None
         if model_class.type == ModelType.DECISIONTREE:
             raise OptionError(
                 option, model_class.__name__, "decision trees have no training to enhance"
             )
-        for name, packages in mends.missing_packages(model_class.__name__).items():
-            raise OptionError(option, name, f"needs pip install {' '.join(packages)}")
+        for name, missing in mends.missing_packages(model_class.__name__).items():
+            raise OptionError(option, name, f"needs pip install {' '.join(missing)}")
         if self.method is not None and self.method.adapt is not None:
             model_class = self.method.adapt(model_class)
         return model_class.__name__, model_class, str(dataset)
@@ -287,33 +244,56 @@ class Config(RecBoleConfig):
         of_a_file = number < min(newer[0], len(self._file_layers))
         return of_a_file and "model" in self._external_layers[number][1]
 
-    def _find_class(self, option: str, model: Any, place: tuple[int, str]) -> tuple[Any, str]:
-        """The backbone's class, and its name for ``config.yaml``."""
+    def _find_method(self, model: Any, place: tuple[int, str]) -> tuple[Enhancer | None, str]:
+        """The method that ``model`` names, or None; and its name for ``config.yaml``."""
+        method = None
+        if isinstance(model, Enhancer):
+            method = model
+        elif isinstance(model, str) and ":" in model:
+            self._refuse_code_in_files("model", model, place)
+            kinds = {"RecBole model": is_model, "method": is_method}
+            found = import_own("model", model, kinds)
+            method = found if is_method(found) else None
+        elif isinstance(model, str):
+            refuse_shared_name("model", model)
+            name = enhancer_names().get(model.lower())
+            method = load_enhancer(name) if name else None
+        if method is None:
+            return None, ""
+        self._defaults_of_method = method.default_options()
+        recorded = recorded_name(method)
+        if ":" in recorded:
+            refuse_taken_name(method.name, recorded)
+            recorded = model if isinstance(model, str) else recorded
+        return method, recorded
+
+    def _refuse_code_in_files(self, option: str, model: str, place: tuple[int, str]) -> None:
+        """Refuse ``module:Name`` unless the command line or Python says it."""
         number, origin = place
-        if isinstance(model, type):
-            with contextlib.suppress(ValueError):
-                if get_model_class(model.__name__) is model:
-                    return model, model.__name__
-            return checked_class(option, model), class_path(model)
-        if isinstance(model, (dict, list)):
-            raise OptionError(option, model, "a name or a class is expected")
-        if ":" not in str(model):
-            model_class = get_model_class(str(model), option)
-            return model_class, model_class.__name__
         if 0 <= number < len(self._file_layers):
+            over = self._external_layers[number][1].get("backbone", model) != model
+            argument = "method" if option == "model" and over else "model_class"
             raise OptionError(
                 option,
                 model,
                 f"{origin} names code of yours, and files do not import code; "
-                f"say {how_to_name(option, str(model))}",
+                f"say {how_to_name(option, model, argument)}",
             )
-        return import_class(option, str(model)), str(model)
+
+    def _find_class(self, option: str, model: Any, place: tuple[int, str]) -> tuple[Any, str]:
+        """The backbone's class, and its name for ``config.yaml``."""
+        if isinstance(model, type):
+            return checked_class(option, model), class_name(model)
+        if isinstance(model, (dict, list, Enhancer)):
+            raise OptionError(option, model, "a name or a class is expected")
+        if ":" not in str(model):
+            refuse_shared_name(option, str(model))
+            model_class = get_model_class(str(model), option)
+            return model_class, model_class.__name__
+        self._refuse_code_in_files(option, str(model), place)
+        return import_own(option, str(model), {"RecBole model": is_model}), str(model)
 
     # ---- layers ----------------------------------------------------------------------------
-
-    @staticmethod
-    def _enhancer_yaml(name: str) -> Path:
-        return resource_dir("properties") / "enhancer" / f"{name}.yaml"
 
     def _update_internal_config_dict(self, file: Any) -> dict[str, Any]:
         options = load_yaml(file)
@@ -331,11 +311,11 @@ class Config(RecBoleConfig):
             self._add_layer(resource_dir("properties") / "model" / f"{model}.yaml")
         self._add_dataset_layers(dataset, model_class)
         if self.method is not None:
-            self._add_layer(self._enhancer_yaml(self.method.name))
+            self._internal_layers.append(self._defaults_of_method)
 
     def _take_the_protocol_of_din(self, dataset: str) -> None:
         """Evaluate a context-aware model over sequences as RecBole does DIN: it scores pairs."""
-        folder = _recbole_properties("quick_start_config")
+        folder = recbole_properties("quick_start_config")
         self._update_internal_config_dict(folder / "sequential_DIN.yaml")
         if dataset == "ml-100k":
             self._update_internal_config_dict(folder / "sequential_DIN_on_ml-100k.yaml")
@@ -367,8 +347,13 @@ class Config(RecBoleConfig):
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._refuse_unknown()
-        values, self.origins = merge([*self._internal_layers, *self._external_layers])
-        typed = validation.check_values(values, merge(self._internal_layers)[0], self.schemas())
+        defaults = merge(self._internal_layers)[0]
+        lists = [
+            key for schema in self.schemas() for key in schema.model_fields if is_list(schema, key)
+        ]
+        given = [(o, with_lists(said, defaults, lists)) for o, said in self._external_layers]
+        values, self.origins = merge([*self._internal_layers, *given])
+        typed = validation.check_values(values, defaults, self.schemas())
         validation.refuse_bad_protocol(values)
         # What a file says and the code reads are the same but for a few, as ndcg@20.
         typed = {key: value for key, value in typed.items() if value != values[key]}
@@ -378,7 +363,7 @@ class Config(RecBoleConfig):
         values["label"] = f"{self.method.name}-{self.model}" if self.method else self.model
         self.options = copy.deepcopy(values)
         self.options["backbone"] = self._recorded_name
-        self.options["model"] = self.method.name if self.method else self._recorded_name
+        self.options["model"] = self._recorded_method or self._recorded_name
         return values | typed
 
     def schemas(self) -> list[type[Options]]:
@@ -413,7 +398,7 @@ class Config(RecBoleConfig):
                 if key in known:
                     continue
                 owner = next(
-                    (name for name in ENHANCERS if key.startswith(f"{name.lower()}_")), None
+                    (n for n in enhancer_names().values() if key.startswith(f"{n.lower()}_")), None
                 )
                 if owner and (self.method is None or self.method.name != owner):
                     raise UnknownOptionError(
@@ -533,12 +518,11 @@ DATASET_SECTIONS = {
 
 def _options_of(name: str) -> set[str]:
     """Options of a method or of a RecBole model, by its name in lower case."""
-    for method in ENHANCERS:
-        if method.lower() == name:
-            return set(load_yaml(resource_dir("properties") / "enhancer" / f"{method}.yaml"))
     read: set[str] = set()
     with contextlib.suppress(ValueError):  # unknown, or a package that it needs is missing
+        if name in enhancer_names():
+            return set(load_enhancer(enhancer_names()[name]).default_options()[1])
         model_class = get_model_class(name)
-        path = _recbole_properties("model") / f"{model_class.__name__}.yaml"
+        path = recbole_properties("model") / f"{model_class.__name__}.yaml"
         read = set(load_yaml(path)) | options_read_by(model_class)
     return read

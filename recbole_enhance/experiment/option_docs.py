@@ -56,7 +56,8 @@ def with_comments(text: str, schemas: Sequence[type[Options]]) -> str:
 def _comment(schema: type[Options], key: str) -> str:
     found = describe(schema, key)
     range_ = f" Range in {found.range}." if found.range else ""
-    return f"({found.type}) {schema.model_fields[key].description}{range_}"
+    kind = found.type.split()[0]  # as RecBole's files have it: no "or None"
+    return f"({kind}) {schema.model_fields[key].description}{range_}"
 
 
 def commented_files() -> Iterator[tuple[Path, str]]:

@@ -12,11 +12,14 @@ from recbole.utils import calculate_valid_score, init_seed
 from recbole_enhance.data import atomic
 from recbole_enhance.data.dataset import create_dataset
 from recbole_enhance.data.loaders import prepare_data
+from recbole_enhance.enhancer import recorded_name
+from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.evaluation.files import write_evaluation
 from recbole_enhance.experiment import validation
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.names import class_name
 from recbole_enhance.options.errors import InputError, OptionError
-from recbole_enhance.options.model_class import class_path, same_class
+from recbole_enhance.options.model_class import class_path, same_code
 from recbole_enhance.storage import resources
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
@@ -32,7 +35,7 @@ from recbole_enhance.training.trainer import EnhancedTrainer, make_trainer
 
 
 def run_recbole_enhance(
-    model: str | type | None = None,
+    model: str | type | Enhancer | None = None,
     dataset: str | None = None,
     config_file_list: Sequence[str | Path] | None = None,
     config_dict: Mapping[str, Any] | None = None,
@@ -42,7 +45,8 @@ def run_recbole_enhance(
     """Train a model, with or without a method on top, and report its test result.
 
     Args:
-        model: A method (``DVR``) or a RecBole model (``BPR``, or a class).
+        model: A method (``DVR``, or an :class:`~recbole_enhance.enhancer.base.Enhancer`) or a
+            RecBole model (``BPR``, or a class).
         dataset: Name of the dataset.
         config_file_list: YAML files of options.
         config_dict: Options.
@@ -63,7 +67,10 @@ def run_recbole_enhance(
 
 
 def resume_run(
-    run_dir: str | Path, quiet: bool = False, model_class: str | type | None = None
+    run_dir: str | Path,
+    quiet: bool = False,
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
 ) -> dict[str, Any]:
     """Continue a run that was stopped, or read the result of one that was not.
 
@@ -72,6 +79,7 @@ def resume_run(
         quiet: Print nothing but errors.
         model_class: The backbone, where it is a class of your own: the class or ``module:Class``.
             A run folder names it but imports nothing.
+        method: The method, where it is one of your own: the Enhancer or ``module:Name``.
 
     Returns:
         As :func:`run_recbole_enhance`.
@@ -86,7 +94,7 @@ def resume_run(
     try:
         if folder.finished:  # by a process that has just let go
             return _finished_result(folder)
-        return _run(_saved_config(folder, model_class, quiet=quiet), folder)
+        return _run(_saved_config(folder, model_class, method, quiet=quiet), folder)
     finally:
         folder.release()
 
@@ -126,12 +134,17 @@ class Run(NamedTuple):
     trainer: EnhancedTrainer
 
 
-def load_run(run_dir: str | Path, model_class: str | type | None = None) -> Run:
+def load_run(
+    run_dir: str | Path,
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
+) -> Run:
     """Put a finished run together again, with its best parameters.
 
     Args:
         run_dir: Its folder.
         model_class: As in :func:`resume_run`.
+        method: As in :func:`resume_run`.
 
     Returns:
         The run; ``trainer.model`` is the model, ``trainer.evaluate(test_data)`` its test result.
@@ -140,23 +153,65 @@ def load_run(run_dir: str | Path, model_class: str | type | None = None) -> Run:
         ValueError: If the folder holds no run, or its model file is unreadable or foreign.
     """
     folder = RunFolder.open(run_dir)
-    run = assemble(_saved_config(folder, model_class))
+    run = assemble(_saved_config(folder, model_class, method))
     run.trainer.load_best(folder.path / MODEL, run_key(run.config))
     run.trainer.eval_collector.data_collect(run.train_data)  # fit does so elsewhere
     return run
 
 
-def _saved_config(folder: RunFolder, given: str | type | None = None, **options: Any) -> Config:
+def _saved_config(
+    folder: RunFolder,
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
+    **options: Any,
+) -> Config:
     """The settings in a run folder, which are data: what they name is not imported."""
-    option, recorded = folder.backbone()
-    if given is not None:
-        if not same_class(recorded, given):
-            told = given if isinstance(given, str) else class_path(given)
-            raise OptionError(option, told, f"{folder.path} is a run of {recorded}")
-        options[option] = given
+    options.update(refuse_other_code(folder, model_class, method))
     config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
-    config.options[option] = config.options["backbone"] = recorded  # also if it has moved
+    # Also if what it names has moved.
+    config.options.update({"backbone": folder.named()["model"], **folder.named()})
     return config
+
+
+def refuse_other_code(
+    folder: RunFolder,
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
+) -> dict[str, Any]:
+    """What is handed over to a run, as its options ``model`` and ``backbone``.
+
+    Args:
+        folder: Of the run.
+        model_class: As in :func:`resume_run`.
+        method: As in :func:`resume_run`.
+
+    Raises:
+        OptionError: If the run is of something else.
+    """
+    named = folder.named()
+    given: dict[str, Any] = {"model": method} if method is not None else {}
+    if model_class is not None:
+        given["backbone" if "backbone" in named else "model"] = model_class
+    for option, thing in given.items():
+        name = recorded_name(thing) if isinstance(thing, Enhancer) else thing
+        name = class_name(name) if isinstance(name, type) else name
+        if not same_code(named[option], name):
+            told = class_path(thing) if isinstance(thing, type) else name
+            raise OptionError(option, told, f"{folder.path} is a run of {named[option]}")
+    return given
+
+
+def named_again(run_dir: str | Path, words: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of :func:`resume_run` and :func:`load_run` for what a command line names.
+
+    Args:
+        run_dir: Folder of the run.
+        words: ``model`` and ``backbone`` as on the command line, each ``module:Name``.
+    """
+    argument = {"model": "model_class", "backbone": "model_class"}
+    if "backbone" in RunFolder.open(run_dir).named():
+        argument["model"] = "method"
+    return {argument[option]: word for option, word in words.items()}
 
 
 def assemble(
@@ -298,6 +353,8 @@ def _report(
 @contextlib.contextmanager
 def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
     resume = f"--resume={folder.path}" if folder else ""
+    if config.own_method:
+        resume += f" --model={config.own_method}"
     if config.own_class:
         resume += " --{}={}".format(*config.own_class)
     try:

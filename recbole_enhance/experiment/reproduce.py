@@ -1,9 +1,7 @@
 """Run a finished run again, and say whether its numbers come out as they were."""
 
 import math
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +9,14 @@ import numpy as np
 import pandas as pd
 
 from recbole_enhance.evaluation.files import PER_USER, read_per_user
-from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
-from recbole_enhance.options.errors import InputError, OptionError
-from recbole_enhance.options.model_class import same_class
-from recbole_enhance.options.read import load_yaml, nearest, parse_argv, parse_flag, parse_value
+from recbole_enhance.experiment.quick_start import (
+    named_again,
+    refuse_other_code,
+    resume_run,
+    run_recbole_enhance,
+)
+from recbole_enhance.options.errors import OptionError, RunFolderError
+from recbole_enhance.options.read import load_yaml
 from recbole_enhance.storage.resources import limited_threads
 from recbole_enhance.storage.run_folder import (
     CONFIG,
@@ -29,16 +31,6 @@ REPORT = "reproduce.json"
 FOLDER = "reproduced"  # below the run, where no board takes it for a run of its own
 EXACT, ELSEWHERE = 0.0, 0.01  # tolerance in the surroundings of the run, and in other ones
 _PARTS = {"valid": "best_valid_result", "test": "test_result"}
-_OPTIONS = (
-    "tolerance",
-    "run_dir",
-    "threads",
-    "data_path",
-    "use_gpu",
-    "gpu_id",
-    "model",
-    "backbone",
-)
 # What must be equal for numbers to be equal to the last bit.
 _SURROUNDINGS = ("python", "versions", "cpu_threads", "gpu")
 
@@ -67,41 +59,6 @@ class Line(NamedTuple):
         return self.difference is not None and self.difference <= tolerance
 
 
-def main(words: Sequence[str]) -> int:
-    """Reproduce a run.
-
-    Args:
-        words: The run's folder and options, see ``recbole-enhance --help``.
-
-    Returns:
-        0 if all numbers are within the tolerance, 1 if not.
-
-    Raises:
-        ValueError: If there is no finished run, or it cannot be run again.
-    """
-    places = [word for word in words[:1] if not word.startswith("-")]
-    options: dict[str, Any] = dict(parse_argv(words[len(places) :]))
-    quiet = parse_flag("quiet", options.pop("quiet", "false"))
-    if not places:
-        raise InputError("reproduce RUN_DIR: the folder of a finished run is expected first")
-    for key in options:
-        if key not in _OPTIONS:
-            raise InputError(f"reproduce: {key}: unknown option{nearest(key, _OPTIONS)}")
-    own = [options[key] for key in ("backbone", "model") if ":" in options.get(key, "")]
-    if own:
-        sys.path.insert(0, os.getcwd())
-    read = {
-        key: parse_value(key, options.pop(key))
-        for key in ("tolerance", "threads")
-        if key in options
-    }
-    into = options.pop("run_dir", None)
-    report = reproduce(places[0], into, options=options, quiet=quiet, **read)
-    if not quiet:
-        print(table(report))
-    return 0 if report["within"] else 1
-
-
 def reproduce(
     run_dir: str | Path,
     into: str | Path | None = None,
@@ -120,7 +77,7 @@ def reproduce(
             None is 0 where versions, threads and GPU are the run's, else 0.01.
         threads: None takes the run's.
         options: ``data_path``, ``use_gpu``, ``gpu_id``; ``model`` or ``backbone``, where the run is
-            of a class of yours.
+            of a method or a class of yours.
         quiet: Show no progress.
 
     Returns:
@@ -128,7 +85,7 @@ def reproduce(
         (surroundings, data and options that differ) and ``lines`` (see :class:`Line`).
 
     Raises:
-        ValueError: If there is no finished run, or it cannot be run again.
+        InputError: If there is no finished run, or it cannot be run again.
     """
     folder = _finished(Path(run_dir))
     if tolerance is not None and not _is_tolerance(tolerance):
@@ -235,29 +192,26 @@ def table(report: Mapping[str, Any]) -> str:
 
 def _finished(path: Path) -> RunFolder:
     if not (path / CONFIG).is_file():
-        raise InputError(f"reproduce {path}: no run here ({CONFIG} is missing)")
+        raise RunFolderError(f"reproduce {path}", f"no run here ({CONFIG} is missing)")
     if not (path / METRICS).is_file():
-        raise InputError(f"reproduce {path}: not finished; continue it first: --resume={path}")
+        problem = f"not finished; continue it first: --resume={path}"
+        raise RunFolderError(f"reproduce {path}", problem)
     folder = RunFolder.open(path)
     report = folder.read_json(METRICS)
     if not isinstance(report, dict) or not all(
         isinstance(report.get(key), dict) for key in _PARTS.values()
     ):
-        raise InputError(f"reproduce {path}: {METRICS} is not the report of a run")
+        raise RunFolderError(f"reproduce {path}", f"{METRICS} is not the report of a run")
     return folder
 
 
 def _run_again(folder: RunFolder, target: Path, options: dict[str, Any], quiet: bool) -> None:
-    given = options.pop("model", None), options.pop("backbone", None)
-    own = next((name for name in given if name is not None), None)
+    keys = [key for key in ("model", "backbone") if key in options]
+    own = named_again(folder.path, {key: options.pop(key) for key in keys})
     if (target / CONFIG).is_file():
-        resume_run(target, quiet, own)
+        resume_run(target, quiet, **own)
         return
-    if own is not None:
-        option, recorded = folder.backbone()
-        if not same_class(recorded, own):
-            raise OptionError(option, own, f"{folder.path} is a run of {recorded}")
-        options[option] = own
+    options.update(refuse_other_code(folder, **own))
     options.update(run_dir=str(target), quiet=quiet)
     logger.info("running %s again, in %s", folder.path, target)
     run_recbole_enhance(config_file_list=[folder.path / CONFIG], config_dict=options)

@@ -1,40 +1,28 @@
-"""The verb ``attack``: tables, files and the plot of :mod:`~.robustness`."""
+"""Attack finished runs: tables, files and the plot of :mod:`~.robustness`."""
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment.quick_start import load_run
-from recbole_enhance.explanation.pairs import PAIRS
+from recbole_enhance.explanation.explain import finished_run
 from recbole_enhance.explanation.plot import quality_against_budget
-from recbole_enhance.explanation.robustness import (
+from recbole_enhance.explanation.robustness import make_protocol, plan, run_attacks
+from recbole_enhance.explanation.words import (
     DEFAULT_TARGETS,
-    TARGETS,
-    TRUTHS,
-    make_protocol,
-    plan,
-    run_attacks,
+    AttackOptions,
+    ExplainOptions,
+    filled,
+    table,
 )
-from recbole_enhance.explanation.words import numbers, one_of, split_words, table
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSON, CSV, PLOT = "attack.json", "attack.csv", "attack.html"
-_DEFAULTS: dict[str, Any] = {
-    "targets": DEFAULT_TARGETS,
-    "budgets": (),
-    "param_budgets": (),
-    "pairs": "auto",
-    "truth": "positive",
-    "topk": 5,
-    "features": 5,
-    "negatives": 100,
-    "quiet": False,
-}
-_PROTOCOL = ("pairs", "truth", "topk", "features", "negatives")
 _SHOWN = (
     "ndcg",
     "list_jaccard",
@@ -48,87 +36,148 @@ _SHOWN = (
 )
 
 
-def main(words: Sequence[str]) -> int:
-    """Attack one or more runs.
+def attack(
+    run_dirs: Sequence[str | Path],
+    targets: Sequence[str] = DEFAULT_TARGETS,
+    budgets: Sequence[float] = (),
+    param_budgets: Sequence[float] = (),
+    pairs: str = "auto",
+    truth: str = "positive",
+    topk: int = 5,
+    features: int = 5,
+    negatives: int = 100,
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
+    quiet: bool = False,
+) -> list[dict[str, Any]]:
+    """Attack runs, and leave ``attack.json`` and ``attack.csv`` in each, the plot in the first.
 
     Args:
-        words: Run folders and options, see ``recbole-enhance --help``.
+        run_dirs: Folders of finished runs.
+        targets: Of :data:`~.words.TARGETS`: what is moved.
+        budgets: Of features; empty for the paper's.
+        param_budgets: Of parameters; empty for what suits the model.
+        pairs: ``hits``, ``test`` or ``auto``, see :func:`~.robustness.make_protocol`.
+        truth: Of :data:`~.words.TRUTHS`.
+        topk: Length of the list.
+        features: Features per explanation.
+        negatives: Sampled candidates per user.
+        model_class: Class of the runs that are of a class of your own, or its ``module:Class``.
+        method: Method of the runs that are of a method of your own, or its ``module:Name``.
+        quiet: Show no progress.
+
+    Returns:
+        What ``attack.json`` holds, of each run.
 
     Raises:
-        ValueError: If a folder or an option says no; before any data are read where possible.
+        InputError: If a folder or an option says no; before any data are read where possible.
     """
-    folders, options = split_words(words, _DEFAULTS)
-    for target in options["targets"]:
-        one_of("targets", target, TARGETS)
-    one_of("pairs", options["pairs"], ("auto", *PAIRS))
-    one_of("truth", options["truth"], TRUTHS)
-    for key in ("budgets", "param_budgets"):
-        options[key] = numbers(key, options[key])
-    if set(options["targets"]) <= {"random"}:
-        raise ValueError("targets=random: a control needs features or params beside it")
-    reports = [attack_run(folder, options) for folder in folders]
-    for report in reports:
-        if not options["quiet"]:
-            print(_text(report))
-    plot = quality_against_budget(reports)
-    RunFolder.open(folders[0]).write_text(PLOT, plot)
-    if not options["quiet"]:
-        print(f"plot: {folders[0] / PLOT}")
-    return 0
+    options = {
+        "targets": list(targets),
+        "budgets": list(budgets),
+        "param_budgets": list(param_budgets),
+        "pairs": pairs,
+        "truth": truth,
+        "topk": topk,
+        "features": features,
+        "negatives": negatives,
+    }
+    filled(AttackOptions, options)
+    folders = [finished_run(folder) for folder in run_dirs]
+    needed = [_needed(folder, model_class, method) for folder in folders]
+    if not any(needed):  # told why not, if something is named
+        needed = [{"model_class": model_class} for _ in folders]
+    reports = [
+        attack_run(folder.path, options, **classes, quiet=quiet)
+        for folder, classes in zip(folders, needed)
+    ]
+    folders[0].write_text(PLOT, quality_against_budget(reports))
+    return reports
 
 
-def attack_run(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
-    """Attack one run, and write ``attack.json`` and ``attack.csv`` into its folder.
+def _needed(
+    folder: RunFolder, model_class: str | type | None, method: str | Enhancer | None
+) -> dict[str, Any]:
+    """Those that the run needs of what is handed over."""
+    model, *backbone = folder.named().values()
+    needed: dict[str, Any] = {}
+    if ":" in (backbone or [model])[0]:
+        needed["model_class"] = model_class
+    if backbone and ":" in model:
+        needed["method"] = method
+    return needed
+
+
+def attack_run(
+    run_dir: str | Path,
+    options: Mapping[str, Any],
+    model_class: str | type | None = None,
+    method: str | Enhancer | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Attack one run, and leave ``attack.json`` and ``attack.csv`` in its folder.
 
     Args:
-        folder: The run's folder.
-        options: Of the verb.
+        run_dir: Its folder.
+        options: Of :class:`~.words.AttackOptions`.
+        model_class: As of :func:`attack`.
+        method: As of :func:`attack`.
+        quiet: Show no progress.
 
     Returns:
         What ``attack.json`` holds.
+
+    Raises:
+        InputError: If the folder or an option says no.
+        UnsuitableModelError: If the model cannot be judged so.
     """
-    run = load_run(folder)
-    pairs = None if options["pairs"] == "auto" else options["pairs"]
-    attacks = plan(run, options["targets"], options["budgets"], options["param_budgets"])
-    protocol = make_protocol(
-        run, options["topk"], options["features"], pairs, options["truth"], options["negatives"]
-    )
-    n_pairs = 0 if protocol.pairs is None else len(protocol.pairs.user)
+    known = filled(AttackOptions, options)
+    protocol = {key: known[key] for key in ExplainOptions.model_fields}
+    asked = {key: known[key] for key in known if key not in protocol}
+    folder = RunFolder.open(run_dir)
+    run = load_run(folder.path, model_class, method)
+    attacks = plan(run, **asked)
+    judged = make_protocol(run, **protocol)
+    n_pairs = 0 if judged.pairs is None else len(judged.pairs.user)
     with tqdm(
         total=n_pairs * (1 + len(attacks)) or None,
-        desc=f"attack {folder.name}",
+        desc=f"attack {folder.path.name}",
         unit="pair",
-        disable=True if options["quiet"] else None,
+        disable=True if quiet else None,
         dynamic_ncols=True,
     ) as bar:
-        rows = run_attacks(run, attacks, protocol, bar.update)
+        rows = run_attacks(run, attacks, judged, bar.update)
     report = {
-        "run": folder.name,
+        "run": folder.path.name,
         "label": run.config["label"],
         "dataset": run.config["dataset"],
         "seed": run.config["seed"],
-        "users": len(protocol.candidates.user),
+        "users": len(judged.candidates.user),
         "pairs": n_pairs,
-        "protocol": {key: options[key] for key in _PROTOCOL},
+        "protocol": protocol,
+        "attacks": asked,
         "rows": rows,
     }
-    files = RunFolder.open(folder)
-    files.write_json(JSON, report)
-    files.write_text(CSV, _csv(rows))
+    folder.write_json(JSON, report)
+    folder.write_text(CSV, _csv(rows))
     return report
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     header = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, header, lineterminator="\n")
+    file = io.StringIO()
+    writer = csv.DictWriter(file, header, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return text.getvalue()
+    return file.getvalue()
 
 
-def _text(report: dict[str, Any]) -> str:
-    """The report as a table for the terminal."""
+def text(report: dict[str, Any]) -> str:
+    """A report as a table for the terminal.
+
+    Args:
+        report: Of :func:`attack`.
+    """
     shown = [key for key in _SHOWN if any(key in row for row in report["rows"])]
     rows = [
         [row["target"], f"{row['budget']:g}", *(row.get(key) for key in shown)]

@@ -1,6 +1,7 @@
 """Explain a run of IaCN: where the items of a history go, and which capsule asks for what."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,36 +11,46 @@ from torch import Tensor
 from recbole_enhance.data.loaders import join, take
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.explanation.titles import names_of
-from recbole_enhance.explanation.words import one_folder
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL = "capsules.jsonl"
-_DEFAULTS: dict[str, Any] = {
-    "users": (),
-    "rows": 5,
-    "topk": 3,
-    "title": "auto",
-    "quiet": False,
-}
 
 
-def main(words: Sequence[str]) -> int:
+def explain(
+    run_dir: str | Path,
+    users: Sequence[str] = (),
+    rows: int = 5,
+    topk: int = 3,
+    title: str = "auto",
+    model_class: str | type | None = None,
+    quiet: bool = False,
+) -> list[dict[str, Any]]:
     """Explain the first test rows of a run, or those of some users.
 
     Args:
-        words: The run's folder and options, see ``recbole-enhance --help``.
+        run_dir: Its folder.
+        users: Their tokens; empty for the first rows.
+        rows: How many rows, where no users are named.
+        topk: Length of the list that is explained.
+        title: Column of the ``.item`` file, see :func:`~.titles.names_of`.
+        model_class: As of :func:`.explain.explain`.
+        quiet: Print nothing.
+
+    Returns:
+        As :func:`explanations`; also in ``capsules.jsonl``.
 
     Raises:
-        ValueError: If the folder or an option says no.
+        InputError: If the folder or an option says no.
     """
-    folder, options = one_folder(words, _DEFAULTS)
-    run = load_run(folder)
-    lines = explanations(run, options["users"], options["rows"], options["topk"], options["title"])
-    RunFolder.open(folder).write_jsonl(JSONL, lines)
-    if not options["quiet"]:
+    run = load_run(run_dir, model_class)
+    lines = explanations(run, users, rows, topk, title)
+    folder = RunFolder.open(run_dir)
+    folder.write_jsonl(JSONL, lines)
+    if not quiet:
         print("\n\n".join(told(line) for line in lines))
-        print(f"\ncapsules: {folder / JSONL}")
-    return 0
+        print(f"\ncapsules: {folder.path / JSONL}")
+    return lines
 
 
 @torch.no_grad()
@@ -62,7 +73,7 @@ def explanations(
         ``attention``; and ``target``, the test item, in the same form. Capsules count from 1.
 
     Raises:
-        ValueError: If a user has no test row.
+        OptionError: If a user has no test row.
     """
     model, dataset = run.trainer.model.eval(), run.test_data._dataset
     rows = _rows(dataset, users, n_rows)
@@ -80,7 +91,8 @@ def explanations(
     routes = network.profile is not None and not network.concatenates
     columns = network.profile.names if routes else []
     lines = []
-    for row, user in enumerate(dataset.id2token(dataset.uid_field, rows[dataset.uid_field].cpu())):
+    users = dataset.id2token(dataset.uid_field, rows[dataset.uid_field].cpu().numpy())
+    for row, user in enumerate(users):
         used = int(routed.used[row].sum())
         weights = routed.weights[row, :, :used]
         answers = [
@@ -127,7 +139,7 @@ def _rows(dataset: Any, users: Sequence[str], n_rows: int) -> Interaction:
     for user in users:
         of_user = features[dataset.uid_field] == known.get(user, -1)
         if not of_user.any():
-            raise ValueError(f"users={user}: no test row of this user")
+            raise OptionError("users", user, "no test row of this user")
         index.append(of_user.nonzero().squeeze(1))
     return take(features, torch.cat(index))
 

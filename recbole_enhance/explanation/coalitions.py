@@ -1,6 +1,7 @@
 """Explain a run of RVRec: which stretches of a history carry each recommendation."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,34 +20,49 @@ from recbole_enhance.explanation.attribution import (
 )
 from recbole_enhance.explanation.coalitions_page import page
 from recbole_enhance.explanation.titles import names_of
-from recbole_enhance.explanation.words import one_folder
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL, HTML = "coalitions.jsonl", "coalitions.html"
 NO_REASON = "No supporting history; the score comes from the user's own vector."
 _SMALLEST_ALPHA = 1e-3  # prototypes of less weight are no reason
-_DEFAULTS: dict[str, Any] = {"users": (), "rows": 5, "k": 5, "title": "auto", "quiet": False}
 
 
-def main(words: Sequence[str]) -> int:
+def explain(
+    run_dir: str | Path,
+    users: Sequence[str] = (),
+    rows: int = 5,
+    k: int = 5,
+    title: str = "auto",
+    model_class: str | type | None = None,
+    quiet: bool = False,
+) -> list[dict[str, Any]]:
     """Explain the lists of some users of a run.
 
     Args:
-        words: The run's folder and options, see ``recbole-enhance --help``.
+        run_dir: Its folder.
+        users: Their tokens; empty for the first users of the test data.
+        rows: How many users, where none are named.
+        k: Length of the lists.
+        title: Column of the ``.item`` file, see :func:`~.titles.names_of`.
+        model_class: As of :func:`.explain.explain`.
+        quiet: Print nothing.
+
+    Returns:
+        As :func:`explanations`; also in ``coalitions.jsonl`` and, for people, ``coalitions.html``.
 
     Raises:
-        ValueError: If the folder or an option says no.
+        InputError: If the folder or an option says no.
     """
-    folder, options = one_folder(words, _DEFAULTS)
-    run = load_run(folder)
-    lines = explanations(run, options["users"], options["rows"], options["k"], options["title"])
-    files = RunFolder.open(folder)
-    files.write_jsonl(JSONL, lines)
-    files.write_text(HTML, page(run.config["label"], run.config["dataset"], lines))
-    if not options["quiet"]:
+    run = load_run(run_dir, model_class)
+    lines = explanations(run, users, rows, k, title)
+    folder = RunFolder.open(run_dir)
+    folder.write_jsonl(JSONL, lines)
+    folder.write_text(HTML, page(run.config["label"], run.config["dataset"], lines))
+    if not quiet:
         print("\n".join(told(line) for line in lines))
-        print(f"\nexplanations: {folder / JSONL}\npage: {folder / HTML}")
-    return 0
+        print(f"\nexplanations: {folder.path / JSONL}\npage: {folder.path / HTML}")
+    return lines
 
 
 @torch.no_grad()
@@ -66,12 +82,14 @@ def explanations(
         See docs/papers/rvrec.md.
 
     Raises:
-        ValueError: If a user is unknown, or the run has no prototypes.
+        OptionError: If a user is unknown, or the run has no prototypes.
     """
     model = run.trainer.model.eval()
     if model.rvrec.alpha is None:
-        raise ValueError(
-            "rvrec_msvr=False: a run without prototypes of histories has no coalitions to explain"
+        raise OptionError(
+            "rvrec_msvr",
+            False,
+            "a run without prototypes of histories has no coalitions to explain",
         )
     tables, dataset = tables_of(model), run.test_data._dataset
     ids = _user_ids(run, users, n_users)
@@ -107,7 +125,7 @@ def _user_ids(run: Any, users: Sequence[str], n_users: int) -> Tensor:
     known = dataset.field2token_id[dataset.uid_field]
     unknown = [user for user in users if user not in known or known[user] == 0]
     if unknown:
-        raise ValueError(f"users={unknown[0]}: no such user in {run.config['dataset']}")
+        raise OptionError("users", unknown[0], f"no such user in {run.config['dataset']}")
     if users:
         return torch.tensor([known[user] for user in users], device=device)
     return dataset.inter_feat[dataset.uid_field].unique()[:n_users].to(device)

@@ -1,33 +1,31 @@
-"""The verb ``explain``: which features explain a run's recommendations, and how well.
+"""Which features explain a run's recommendations, and how well.
 
 CER names features whose weakening would take the item off the list; EFM features that the user
 cares for and the item does well on. The table always holds what needs no model at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from recbole_enhance.experiment.quick_start import load_run
-from recbole_enhance.explanation.pairs import PAIRS
-from recbole_enhance.explanation.quality import Measured, Protocol, baselines, measure, summary
-from recbole_enhance.explanation.robustness import TRUTHS, make_protocol
-from recbole_enhance.explanation.words import one_folder, one_of, table
+from recbole_enhance.explanation.quality import (
+    Measured,
+    Protocol,
+    UnsuitableModelError,
+    baselines,
+    measure,
+    summary,
+)
+from recbole_enhance.explanation.robustness import make_protocol
+from recbole_enhance.explanation.words import ExplainOptions, filled, table
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL, JSON = "explanations.jsonl", "explanations.json"
-_DEFAULTS: dict[str, Any] = {
-    "pairs": "auto",
-    "truth": "positive",
-    "topk": 5,
-    "features": 5,
-    "negatives": 100,
-    "show": 5,
-    "quiet": False,
-}
 _SHOWN = (
     "precision",
     "recall",
@@ -47,49 +45,99 @@ _SENTENCES = {
 _SENTENCE = "{item} was recommended to {user} for {features}"  # of a model of the user's own
 
 
-def main(words: Sequence[str]) -> int:
-    """Explain the recommendations of a run.
+def explain(
+    run_dir: str | Path,
+    pairs: str = "auto",
+    truth: str = "positive",
+    topk: int = 5,
+    features: int = 5,
+    negatives: int = 100,
+    show: int = 5,
+    model_class: str | type | None = None,
+    quiet: bool = False,
+) -> list[dict[str, Any]]:
+    """Explain the recommendations of a run, and judge the explanations.
 
     Args:
-        words: The run's folder and options, see ``recbole-enhance --help``.
+        run_dir: Its folder.
+        pairs: ``hits``, ``test`` or ``auto``, see :func:`~.robustness.make_protocol`.
+        truth: Of :data:`~.words.TRUTHS`.
+        topk: Length of the list.
+        features: Features per explanation.
+        negatives: Sampled candidates per user.
+        show: How many sentences are printed.
+        model_class: As of :func:`.explain.explain`.
+        quiet: Print nothing.
+
+    Returns:
+        As :func:`explanations`; also in ``explanations.jsonl``, their quality in
+        ``explanations.json``.
 
     Raises:
-        ValueError: If the folder or an option says no, or the model has no features.
+        InputError: If the folder or an option says no, or the model has no features.
     """
-    folder, options = one_folder(words, _DEFAULTS)
-    one_of("pairs", options["pairs"], ("auto", *PAIRS))
-    one_of("truth", options["truth"], TRUTHS)
-    run = load_run(folder)
+    options = {
+        "pairs": pairs,
+        "truth": truth,
+        "topk": topk,
+        "features": features,
+        "negatives": negatives,
+    }
+    run, rows, lines = explain_run(run_dir, options, model_class, quiet)
+    if not quiet:
+        _print(run, rows, lines, show)
+        print(f"explanations: {Path(run_dir) / JSONL}")
+    return lines
+
+
+def explain_run(
+    run_dir: str | Path,
+    options: Mapping[str, Any],
+    model_class: str | type | None = None,
+    quiet: bool = False,
+) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
+    """Explain one run and write the files, as :func:`explain` does, but print nothing.
+
+    Args:
+        run_dir: Its folder.
+        options: Of :class:`~.words.ExplainOptions`.
+        model_class: As of :func:`explain`.
+        quiet: Show no progress.
+
+    Returns:
+        The run, the quality of its explanations and of those that need no model, and the
+        explanations.
+
+    Raises:
+        InputError: If the folder or an option says no.
+        UnsuitableModelError: If the model has no item features.
+    """
+    protocol = filled(ExplainOptions, options)
+    run = load_run(run_dir, model_class)
     model = run.trainer.model
     if not isinstance(model, FeatureAwareRecommender):
         able = [m for m in MODELS if issubclass(load_model(m), FeatureAwareRecommender)]
-        raise ValueError(
-            f"{folder}: {run.config['label']} has no item features to explain by; "
-            f"models that have: {', '.join(able)}"
+        raise UnsuitableModelError(
+            run_dir,
+            f"{run.config['label']} has no item features to explain by; "
+            f"models that have: {', '.join(able)}",
         )
-    pairs = None if options["pairs"] == "auto" else options["pairs"]
-    protocol = make_protocol(
-        run, options["topk"], options["features"], pairs, options["truth"], options["negatives"]
-    )
-    assert protocol.pairs is not None
+    judged = make_protocol(run, **protocol)
+    assert judged.pairs is not None
     with tqdm(
-        total=len(protocol.pairs.user),
+        total=len(judged.pairs.user),
         desc="explain",
         unit="pair",
-        disable=True if options["quiet"] else None,
+        disable=True if quiet else None,
         dynamic_ncols=True,
     ) as bar:
-        measured = measure(model, protocol, bar.update)
-    rows = {run.config["label"]: summary(measured), **baselines(run, protocol)}
-    lines = explanations(run, protocol, measured)
-    files = RunFolder.open(folder)
-    files.write_jsonl(JSONL, lines)
-    kept = {key: options[key] for key in ("pairs", "truth", "topk", "features", "negatives")}
-    files.write_json(JSON, {"pairs": len(lines), "protocol": kept, "quality": rows})
-    if not options["quiet"]:
-        _print(run, rows, lines, options["show"])
-        print(f"explanations: {folder / JSONL}")
-    return 0
+        measured = measure(model, judged, bar.update)
+    rows = {run.config["label"]: summary(measured), **baselines(run, judged)}
+    lines = explanations(run, judged, measured)
+    folder = RunFolder.open(run_dir)
+    folder.write_jsonl(JSONL, lines)
+    folder.write_json(JSON, {"pairs": len(lines), "protocol": protocol, "quality": rows})
+    return run, rows, lines
 
 
 def explanations(run: Any, protocol: Protocol, measured: Measured) -> list[dict[str, Any]]:

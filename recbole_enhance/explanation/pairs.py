@@ -6,7 +6,6 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-PAIRS = ("hits", "test")
 _CELLS = 2**24
 
 

@@ -12,9 +12,14 @@ from recbole_enhance.explanation.pairs import Candidates, Pairs, margins, score_
 from recbole_enhance.metric import explanation as metric
 from recbole_enhance.metric.ranking import ndcg
 from recbole_enhance.model.feature_aware import ranked
+from recbole_enhance.options.errors import RunFolderError
 
 _CELLS = 2**22  # numbers of candidates' features at once
 BASELINES = ("most frequent", "user's top", "item's top", "user's x item's top", "random of user's")
+
+
+class UnsuitableModelError(RunFolderError):
+    """What is asked cannot be measured of this model."""
 
 
 class Protocol(NamedTuple):

@@ -19,18 +19,21 @@ from torch import Tensor
 from recbole_enhance.data.mentions import truth_matrix
 from recbole_enhance.enhancer.rer import RERTrainer, total
 from recbole_enhance.explanation.pairs import (
-    PAIRS,
     candidates_of,
     choose_pairs,
     score_candidates,
 )
-from recbole_enhance.explanation.quality import Measured, Protocol, measure, summary
+from recbole_enhance.explanation.quality import (
+    Measured,
+    Protocol,
+    UnsuitableModelError,
+    measure,
+    summary,
+)
+from recbole_enhance.explanation.words import TARGETS
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.training.perturbation import moved_parameters, random_signs, replaced_features
 
-TARGETS = ("features", "params", "own", "random")
-DEFAULT_TARGETS = ("features", "params", "random")
-TRUTHS = ("positive", "all")
 _FEATURE_BUDGETS = (0.25, 0.5, 0.75, 1.0)
 _PARAMETER_BUDGETS = {"CER": (0.0025, 0.005, 0.01), "EFM": (0.05, 0.1, 0.25)}
 _OTHER_BUDGETS = (0.005, 0.01, 0.02, 0.05)  # of models with embeddings of 64 numbers
@@ -71,32 +74,36 @@ class Gradients(NamedTuple):
 
 def make_protocol(
     run: Any,
-    topk: int = 5,
-    n_features: int = 5,
-    pairs: str | None = None,
+    pairs: str = "auto",
     truth: str = "positive",
+    topk: int = 5,
+    features: int = 5,
     negatives: int = 100,
 ) -> Protocol:
     """Fix candidates, pairs and truth of a run from its clean model.
 
     Args:
         run: From :func:`~recbole_enhance.experiment.quick_start.load_run`.
-        topk: Length of the recommended list.
-        n_features: Features per explanation that are judged.
-        pairs: ``hits``, ``test``, or None: hits for CER, test for EFM, whose lists hit little.
+        pairs: ``hits``, ``test``, or ``auto``: hits for CER, test for EFM, whose lists hit little.
         truth: ``positive``: features that the test review praises; ``all``: that it mentions.
+        topk: Length of the recommended list.
+        features: Features per explanation that are judged.
         negatives: Sampled candidates per user.
 
     Raises:
-        ValueError: If the model or the run cannot be judged so.
+        UnsuitableModelError: If the model cannot be judged so.
+        ValueError: If the run cannot.
     """
     model, seed = run.trainer.model, run.config["seed"]
     if run.config["MODEL_TYPE"] != ModelType.GENERAL:
-        raise ValueError(f"{run.config['label']}: only general models rank pairs of user and item")
+        raise UnsuitableModelError(
+            run.config["label"], "only general models rank pairs of user and item"
+        )
     candidates = candidates_of(run, negatives, seed)
     if not isinstance(model, FeatureAwareRecommender):
-        return Protocol(candidates, None, None, topk, n_features, seed)
-    which = pairs or ("hits" if run.config["model"] == "CER" else PAIRS[1])
+        return Protocol(candidates, None, None, topk, features, seed)
+    automatic = "hits" if run.config["model"] == "CER" else "test"
+    which = automatic if pairs == "auto" else pairs
     chosen = choose_pairs(candidates, score_candidates(model, candidates), which, topk)
     if not len(chosen.user):
         raise ValueError(
@@ -106,7 +113,7 @@ def make_protocol(
     true = truth_matrix(
         mentions, chosen.user, chosen.item, model.n_items, model.n_features, truth == "positive"
     )
-    return Protocol(candidates, chosen, true, topk, n_features, seed)
+    return Protocol(candidates, chosen, true, topk, features, seed)
 
 
 def training_gradients(run: Any) -> Gradients:
@@ -117,7 +124,7 @@ def training_gradients(run: Any) -> Gradients:
             the same in each call.
 
     Raises:
-        ValueError: If nothing can be moved.
+        UnsuitableModelError: If nothing can be moved.
     """
     model, trainer, config = run.trainer.model, run.trainer, run.config
     init_seed(config["seed"], config["reproducibility"])
@@ -126,7 +133,7 @@ def training_gradients(run: Any) -> Gradients:
     model.eval()
     names = [name for name, p in model.named_parameters() if p.requires_grad]
     if not names:
-        raise ValueError(f"{config['label']}: has no parameters that a gradient moves")
+        raise UnsuitableModelError(config["label"], "has no parameters that a gradient moves")
     parameters = [dict(model.named_parameters())[name] for name in names]
     clean, own = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
     aware = isinstance(model, FeatureAwareRecommender)
@@ -206,17 +213,18 @@ def plan(
 
     Args:
         run: A run.
-        targets: Of :data:`TARGETS`; ``random`` adds a control to ``features`` and ``params``.
+        targets: Of :data:`~.words.TARGETS`; ``random`` adds a control to ``features`` and
+            ``params``.
         budgets: Of ``features``; None for the paper's.
         param_budgets: Of ``params``; None for what suits the model.
 
     Raises:
-        ValueError: If the model has no item features, and only they are asked for.
+        UnsuitableModelError: If the model has no item features, and only they are asked for.
     """
     aware = isinstance(run.trainer.model, FeatureAwareRecommender)
     label = run.config["label"]
     if not aware and "features" in targets and not {"params", "own"} & set(targets):
-        raise ValueError(f"{label}: has no item features to attack; --targets=params works")
+        raise UnsuitableModelError(label, "has no item features to attack; --targets=params works")
     own = _PARAMETER_BUDGETS.get(run.config["model"], _OTHER_BUDGETS)
     sizes: dict[str, tuple[float, ...]] = {
         "features": tuple(budgets or _FEATURE_BUDGETS),

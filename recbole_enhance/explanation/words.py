@@ -2,100 +2,76 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from recbole_enhance.options.read import nearest, parse_argv, parse_value
-from recbole_enhance.storage.run_folder import CONFIG, MODEL
+from pydantic import Field
+
+from recbole_enhance.options.errors import OptionError, UnknownOptionError
+from recbole_enhance.options.read import nearest
+from recbole_enhance.options.schema import Count, NotNegative, Options, Rule, validated
+
+TARGETS = ("features", "params", "own", "random")  # of attacks
+DEFAULT_TARGETS = ("features", "params", "random")
+PAIRS = ("hits", "test")  # recommendations to explain
+TRUTHS = ("positive", "all")  # features of a review
 
 
-def split_words(words: Sequence[str], defaults: Mapping[str, Any]) -> tuple[list[Path], dict]:
-    """Split a verb's words into run folders and options.
+class ExplainOptions(Options):
+    """What is explained of a model with features, and how that is judged."""
+
+    pairs: Literal["auto", "hits", "test"] = Field(
+        "auto", description="Test items in the list, or all; auto is hits for CER, test for EFM."
+    )
+    truth: Literal["positive", "all"] = Field(
+        "positive", description="Features that the test review praises, or all that it mentions."
+    )
+    topk: Count = Field(5, description="Length of the list.")
+    features: Count = Field(5, description="Features per explanation.")
+    negatives: Count = Field(100, description="Sampled candidates per user.")
+
+
+Budgets = Annotated[list[NotNegative], Rule(allowed="a list of numbers of at least 0 is expected")]
+
+
+class AttackOptions(ExplainOptions):
+    """What is moved, by how much, and how lists and explanations are judged."""
+
+    targets: Annotated[
+        list[Literal["features", "params", "own", "random"]],
+        Rule(allowed=f"a list of {', '.join(TARGETS)} is expected"),
+    ] = Field(
+        ["features", "params", "random"],
+        description="What is moved; random moves each by lot as well.",
+    )
+    budgets: Budgets = Field([], description="Of features; empty for the paper's.")
+    param_budgets: Budgets = Field([], description="Of parameters; empty for what suits the model.")
+
+
+def filled(schema: type[Options], options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Check options, and fill in the defaults of those that are not given.
 
     Args:
-        words: After the verb: folders and ``--key=value``.
-        defaults: Known options; the type of a default decides what a value must be. A tuple takes
-            a comma-separated list; None takes whatever is written.
+        schema: Their class.
+        options: Those that are given.
+        prefix: Of their names in a message.
 
     Raises:
-        ValueError: If an option is unknown or of the wrong kind, or a folder holds no run.
+        OptionError: If a value is not allowed.
+        UnknownOptionError: If there is no such option.
     """
-    folders: list[Path] = []
-    rest: list[str] = []
-    for number, word in enumerate(words):
-        before = words[number - 1] if number else ""
-        opens = before.startswith("--") and "=" not in before and before[2:] != "quiet"
-        if word.startswith("--") or opens:
-            rest.append(word)
-        else:
-            folders.append(Path(word))
-    options = dict(defaults)
-    for key, text in parse_argv(rest).items():
-        if key not in defaults:
-            raise ValueError(f"--{key}: unknown option{nearest(key, defaults)}")
-        options[key] = _read(key, text, defaults[key])
-    if not folders:
-        raise ValueError("RUN_DIR is missing: the folder of a finished run, such as runs/...")
-    for folder in folders:
-        for name in (CONFIG, MODEL):
-            if not (folder / name).is_file():
-                raise ValueError(f"{folder}: no finished run here ({name} is missing)")
-    return folders, options
-
-
-def one_folder(words: Sequence[str], defaults: Mapping[str, Any]) -> tuple[Path, dict]:
-    """Split the words of ``explain``, see :func:`split_words`.
-
-    Raises:
-        ValueError: As there, and if there are several folders.
-    """
-    folders, options = split_words(words, defaults)
-    if len(folders) > 1:
-        raise ValueError(f"explain takes one RUN_DIR, not {len(folders)}")
-    return folders[0], options
-
-
-def _read(key: str, text: str, default: Any) -> Any:
-    if isinstance(default, bool):
-        if text not in ("true", "false"):
-            raise ValueError(f"{key}={text}: true or false is expected")
-        return text == "true"
-    if isinstance(default, tuple):
-        return tuple(part for part in text.strip("[]").replace(" ", "").split(",") if part)
-    if type(default) is int:
-        value = parse_value(key, text)
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{key}={text}: a whole number above 0 is expected")
-        return value
-    return text
-
-
-def one_of(key: str, value: Any, allowed: Sequence[str]) -> None:
-    """Refuse a value that is not allowed.
-
-    Raises:
-        ValueError: Naming the option, the value and what is allowed.
-    """
-    if value not in allowed:
-        raise ValueError(f"{key}={value}: one of {', '.join(allowed)}")
-
-
-def numbers(key: str, texts: Sequence[str]) -> tuple[float, ...]:
-    """Read a list of numbers of at least 0.
-
-    Raises:
-        ValueError: Naming the option and the value that is none.
-    """
-    values = []
-    for text in texts:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0 <= value < math.inf:
-            raise ValueError(f"{key}={text}: a number of at least 0 is expected")
-        values.append(value)
-    return tuple(values)
+    for key in options:
+        if key not in schema.model_fields:
+            hint = nearest(str(key), schema.model_fields)
+            raise UnknownOptionError(f"{prefix}{key}", f"unknown option{hint}")
+    defaults = {
+        key: field.get_default(call_default_factory=True)
+        for key, field in schema.model_fields.items()
+    }
+    known = {**defaults, **validated(schema, options, prefix)}
+    if set(known.get("targets", [None])) <= {"random"}:
+        allowed = "a control needs features or params beside it"
+        raise OptionError(f"{prefix}targets", ",".join(known["targets"]), allowed)
+    return known
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

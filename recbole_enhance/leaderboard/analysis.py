@@ -1,21 +1,26 @@
 """From runs of one protocol to the rows of a table, and each method against its backbone."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from recbole_enhance.leaderboard import statistics
+from recbole_enhance.leaderboard import ATTACK, EXPLAIN, collect, statistics
 from recbole_enhance.leaderboard.collect import Collected, Left, Run
 from recbole_enhance.leaderboard.measures import (
+    ATTACK_COLUMNS,
+    ATTACKED,
     EXPLANATION,
     FAMILIES,
+    TRAINING,
     Measure,
+    attack_results,
     explanation_results,
-    measure,
+    history_results,
+    measure_of,
 )
-from recbole_enhance.leaderboard.protocol import Table, plain
+from recbole_enhance.leaderboard.protocol import Table, value_text
 from recbole_enhance.leaderboard.ranks import Ranking, ranking
 from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
 from recbole_enhance.leaderboard.users import Users
@@ -47,6 +52,11 @@ _NOT_TRAINING = (
     "save_dataloaders",
     "valid_metric_bigger",
 )
+# Family -> what makes its columns, and why they are empty where no reason was left.
+_NOT_EXAMINED = {
+    EXPLANATION: (EXPLAIN, "the run was not explained, or its model explains nothing"),
+    ATTACKED: (ATTACK, "the run was not attacked so"),
+}
 _DECIMALS = 4  # as RecBole rounds: rows that print alike are equal
 
 
@@ -77,13 +87,11 @@ class Row(NamedTuple):
 
     def mean(self, key: str) -> float:
         """Over the seeds that have a value."""
-        values = self.results[key][~np.isnan(self.results[key])]
-        return float(values.mean()) if len(values) else np.nan
+        return statistics.spread(self.results[key]).mean
 
     def deviation(self, key: str) -> float:
         """Unbiased standard deviation over seeds; NaN below two."""
-        values = self.results[key][~np.isnan(self.results[key])]
-        return float(values.std(ddof=1)) if len(values) > 1 else np.nan
+        return statistics.spread(self.results[key]).deviation
 
 
 class Comparison(NamedTuple):
@@ -127,7 +135,7 @@ class Analysis(NamedTuple):
     measures: list[Measure]
     main: Measure
     comparisons: list[Comparison]
-    alone: dict[str, str]  # title of a method's row -> why it is compared with nothing
+    not_compared: dict[str, str]  # title of a method's row -> why
     best: dict[str, tuple[list[int], list[int]]]  # metric -> rows that are best, second best
     ranking: tuple[list[Row], Ranking] | None
     repeated: list[Left]
@@ -143,11 +151,9 @@ def analyse(table: Table, collected: Collected) -> Analysis:
     """
     rows, repeated = make_rows(table, collected)
     keys = list(dict.fromkeys(key for row in rows for key in row.results))
-    order = list(FAMILIES)
-    measures = sorted((measure(key) for key in keys), key=lambda m: order.index(m.family))
+    measures = sorted(map(measure_of, keys), key=_order(rows))
     main = _main(table, measures)
-    listed = [str(title) for title in _board_order(collected.board)]
-    rank = {title: place for place, title in enumerate(listed)}
+    rank = {title: place for place, title in enumerate(_board_rows(collected.board))}
     rows = [_filled(row, measures) for row in rows]
 
     def place(row: Row) -> tuple[int, float, str]:
@@ -156,7 +162,7 @@ def analyse(table: Table, collected: Collected) -> Analysis:
 
     rows.sort(key=place)
     users = Users(rows)
-    comparisons, alone = compare(rows, measures, users)
+    comparisons, not_compared = compare(rows, measures, users, _against(collected.board))
     best = {m.key: best_rows([row.mean(m.key) for row in rows], m.direction) for m in measures}
     here = table.dataset, str(table.variant or "")
     failed = [cell for cell in collected.failed if (cell.dataset, cell.variant or "") == here]
@@ -166,12 +172,25 @@ def analyse(table: Table, collected: Collected) -> Analysis:
         measures,
         main,
         comparisons,
-        alone,
+        not_compared,
         best,
         _ranking(rows, main, users),
         repeated,
         failed,
     )
+
+
+def _order(rows: Sequence[Row]) -> Callable[[Measure], tuple[int, int]]:
+    """Families in their order; attacks as the row that has most of them, others as they came."""
+    families = list(FAMILIES)
+    fullest = max(rows, key=lambda row: len(row.results)).results
+    place = {key: number for number, key in enumerate(fullest)}
+
+    def key(m: Measure) -> tuple[int, int]:
+        within = place.get(m.key, len(place)) if m.family == ATTACKED else 0
+        return families.index(m.family), within
+
+    return key
 
 
 def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]]:
@@ -202,12 +221,12 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
         differing = _differing([json.loads(text) for text in of_label])
         for text, by_seed in of_label.items():
             training = json.loads(text)
-            said = ", ".join(f"{key}={plain(training.get(key))}" for key in differing)
+            setting = ", ".join(f"{key}={value_text(training.get(key))}" for key in differing)
             runs = tuple(by_seed[seed] for seed in sorted(by_seed))
             rows.append(
                 _row(
                     label,
-                    "; ".join(filter(None, (name, said))),
+                    "; ".join(filter(None, (name, setting))),
                     runs,
                     training,
                     collected,
@@ -218,30 +237,40 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
 
 
 def compare(
-    rows: Sequence[Row], measures: Sequence[Measure], users: Users
+    rows: Sequence[Row],
+    measures: Sequence[Measure],
+    users: Users,
+    against: Mapping[str, str],
 ) -> tuple[list[Comparison], dict[str, str]]:
     """Each method against its backbone, with p-values corrected over all of them.
+
+    Columns without a better side are not compared.
 
     Args:
         rows: Of a table.
         measures: Its metrics.
         users: The rows' values by user.
+        against: Title of a row -> name of the row that the board compares it with.
 
     Returns:
         The comparisons, and for a method without one, why.
     """
-    found, alone = [], {}
+    found, not_compared = [], {}
     for row in rows:
-        if row.enhancer is None:
+        if row.enhancer is None and row.title not in against:
             continue
-        base, reason = backbone_of(row, rows)
+        base, reason = base_of(row, rows, against.get(row.title))
         seeds = sorted(set(row.seeds) & set(base.seeds)) if base else []
         if base is None or not seeds:
-            alone[row.title] = reason or f"no seed in common with {base.title if base else ''}"
+            not_compared[row.title] = (
+                reason or f"no seed in common with {base.title if base else ''}"
+            )
             continue
         places = [[r.seeds.index(seed) for seed in seeds] for r in (row, base)]
         pairs = users.pair(row, base, seeds)
         for m in measures:
+            if not m.direction:
+                continue
             ours, theirs = row.results[m.key][places[0]], base.results[m.key][places[1]]
             if np.isnan(ours - theirs).all():
                 continue
@@ -251,24 +280,31 @@ def compare(
                 test = statistics.user_test(by_user, base_by_user, m.direction)
                 test = test._replace(dropped=dropped)
             both = ~np.isnan(ours - theirs)
-            value, base_value = float(ours[both].mean()), float(theirs[both].mean())
+            value, base_value = (statistics.spread(side[both]).mean for side in (ours, theirs))
             unit = 10.0 ** -row.runs[0].options.get("metric_decimal_place", _DECIMALS)
             interval = statistics.seed_interval(statistics.differences(ours, theirs), unit)
             found.append(Comparison(row, base, m, value, base_value, interval, test, {}))
-    return _corrected(found), alone
+    return _corrected(found), not_compared
 
 
-def backbone_of(row: Row, rows: Sequence[Row]) -> tuple[Row | None, str]:
+def base_of(row: Row, rows: Sequence[Row], against: str | None) -> tuple[Row | None, str]:
     """Find the row to compare a method with: the plain backbone, of the same name if there is one.
 
     Args:
         row: Of a method.
         rows: All of the table.
+        against: Name of the row over the same backbone that the board says; None if it says none.
 
     Returns:
         The row, or None and the reason.
     """
-    plain = [r for r in rows if r.enhancer is None and r.backbone == row.backbone]
+    over = [r for r in rows if r.backbone == row.backbone]
+    if against is not None:
+        named = [r for r in over if r.name == against and r is not row]
+        if len(named) == 1:
+            return named[0], ""
+        return None, f"{len(named) or 'no'} finished rows over {row.backbone} are named {against}"
+    plain = [r for r in over if r.enhancer is None]
     for name in (row.name, ""):
         named = [r for r in plain if r.name == name]
         if named:
@@ -285,12 +321,14 @@ def best_rows(means: Sequence[float], direction: int) -> tuple[list[int], list[i
 
     Args:
         means: Of the rows, NaN for none.
-        direction: 1 if larger is better, -1 if smaller is.
+        direction: 1 if larger is better, -1 if smaller is, 0 if neither: then none is best.
 
     Example:
         >>> best_rows([0.1, 0.3, 0.3, float("nan"), 0.2], 1), best_rows([1.0, 2.0], -1)
         (([1, 2], [4]), ([0], [1]))
     """
+    if not direction:
+        return [], []
     printed = np.round(np.asarray(means, float), _DECIMALS) * direction
     levels = np.unique(printed[~np.isnan(printed)])[::-1]
     places = [np.flatnonzero(printed == level).tolist() for level in levels[:2]]
@@ -326,7 +364,7 @@ def _row(
     families: Mapping[str, str],
 ) -> Row:
     report = runs[0].report
-    results = [_results(run) for run in runs]
+    results = [_results(run, collected.board) for run in runs]
     keys = dict.fromkeys(key for result in results for key in result)
     values = {key: np.array([result.get(key, np.nan) for result in results]) for key in keys}
     backbone = str(report.get("backbone") or label)
@@ -348,15 +386,19 @@ def _row(
     )
 
 
-def _results(run: Run) -> dict[str, float]:
-    """Test results, NaN for null, and what an explanation of the run was worth."""
+def _results(run: Run, board: Mapping[str, Any]) -> dict[str, float]:
+    """Test results, NaN for null; explanations, attacks and history as the board asks for them."""
     values = {
         key: np.nan if value is None else float(value)
         for key, value in run.report["test_result"].items()
     }
-    quality = (run.explanation or {}).get("quality")
-    if isinstance(quality, Mapping):
-        values.update(explanation_results(quality.get(run.label)))
+    values.update(explanation_results(run.explanation, run.label))
+    attack, columns = board.get(ATTACK), board.get("history_columns")
+    if isinstance(attack, Mapping):
+        values.update(attack_results(run.attack, attack.get("columns") or ATTACK_COLUMNS))
+    if isinstance(columns, list) and columns:
+        best = run.report.get("best_epoch")
+        values.update(history_results(collect.history(run), columns, best))
     return values
 
 
@@ -368,8 +410,12 @@ def _filled(row: Row, measures: Sequence[Measure]) -> Row:
         known = int(np.count_nonzero(~np.isnan(values)))
         if known < len(values) and known:
             reasons[m.key] = f"{known} of {len(values)} seeds have a value"
-        elif not known and m.family == EXPLANATION:
-            reasons[m.key] = "the run was not explained, or its model explains nothing"
+        elif not known and m.family in _NOT_EXAMINED:
+            kind, reason = _NOT_EXAMINED[m.family]
+            found = [run.not_examined[kind][1] for run in row.runs if kind in run.not_examined]
+            reasons[m.key] = found[0] if found else reason
+        elif not known and m.family == TRAINING:
+            reasons[m.key] = "not in the run's history"
         elif not known:
             measured = any(m.key in run.report["test_result"] for run in row.runs)
             reasons[m.key] = (
@@ -425,7 +471,7 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _families() -> dict[str, str]:
     """Model, in lower case -> general, sequential, context, knowledge, or ours."""
-    from recbole_enhance.experiment.config import recbole_models
+    from recbole_enhance.experiment.names import recbole_models
     from recbole_enhance.model import MODELS
 
     families = {
@@ -435,12 +481,20 @@ def _families() -> dict[str, str]:
     return {**families, **{name.lower(): "ours" for name in MODELS}}
 
 
-def _board_order(board: Mapping[str, Any]) -> list[str]:
-    """Titles in the order of ``board.yaml``'s rows; whatever is not as expected is no order."""
+def _against(board: Mapping[str, Any]) -> dict[str, str]:
+    """Title of a row -> name of the row that it is compared with."""
+    return {
+        title: str(row["against"])
+        for title, row in _board_rows(board).items()
+        if row.get("against") is not None
+    }
+
+
+def _board_rows(board: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Title -> row, in the order of ``board.yaml``; what is not as expected is left out."""
     rows = board.get("rows")
-    titles = []
-    for row in rows if isinstance(rows, list) else []:
-        if isinstance(row, Mapping) and "label" in row:
-            name = row.get("name")
-            titles.append(f"{row['label']} ({name})" if name else str(row["label"]))
-    return titles
+    return {
+        f"{row['label']} ({row['name']})" if row.get("name") else str(row["label"]): row
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, Mapping) and "label" in row
+    }

@@ -2,18 +2,32 @@
 
 import importlib.util
 import logging
+import os
 import re
 from pathlib import Path
 
-from recbole_enhance.leaderboard import PLOTS, analysis, collect, pages, plots, protocol, texts
+from recbole_enhance.leaderboard import (
+    EMBED,
+    PLOTLY,
+    PLOTS,
+    SHARED,
+    analysis,
+    collect,
+    pages,
+    plots,
+    protocol,
+    texts,
+)
+from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.storage.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")
+SCRIPT = "plotly.min.js"
 _PACKAGES = ("jinja2", "statsmodels", "matplotlib")
 _OURS = re.compile(r".+-(tradeoff|groups-\d+|ranks)\.(png|svg)")
 
 
-def build_board(folder: str | Path, quiet: bool = False) -> list[Path]:
+def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = None) -> list[Path]:
     """Read the run folders below a folder, and write its pages into it.
 
     The same runs give the same bytes. A file is whole or not there, and an earlier page stays until
@@ -22,6 +36,8 @@ def build_board(folder: str | Path, quiet: bool = False) -> list[Path]:
     Args:
         folder: Of a board, or of anybody's runs.
         quiet: Say nothing.
+        plotly: ``embed`` puts plotly.js into ``index.html``, ``shared`` into the folder above,
+            where boards beside this one use it too; None: as ``board.yaml`` says, else ``embed``.
 
     Returns:
         The files: ``index.html``, ``board.md``, ``board.csv``, ``board.tex``, ``board.json``,
@@ -35,6 +51,9 @@ def build_board(folder: str | Path, quiet: bool = False) -> list[Path]:
     _refuse_missing_packages()
     folder = Path(folder)
     collected = collect.collect(folder)
+    plotly = collected.board.get("plotly") or EMBED if plotly is None else plotly
+    if plotly not in PLOTLY:
+        raise OptionError("plotly", plotly, f"one of {', '.join(PLOTLY)}")
     tables = protocol.tables(collected.runs)
     analyses = [analysis.analyse(table, collected) for table in tables]
     drawn = [plots.plots(a, _file_name(texts.table_title(a))) for a in analyses]
@@ -44,21 +63,27 @@ def build_board(folder: str | Path, quiet: bool = False) -> list[Path]:
         for plot in of_table
         for suffix, content in plot.files.items()
     }
+    try:
+        plotly_src = _share_plotly(folder) if plotly == SHARED else ""
+    except OSError as error:
+        raise RunFolderError(
+            f"{error.filename or folder.parent}", f"cannot be written ({error.strerror})"
+        ) from error
     words = {
         "board.md": texts.markdown(analyses, collected),
         "board.csv": texts.board_csv(analyses),
         "board.tex": texts.latex(analyses),
         "board.json": texts.board_json(analyses, collected),
         "significance.csv": texts.significance_csv(analyses),
-        "index.html": pages.html_page(analyses, drawn, collected),
+        "index.html": pages.html_page(analyses, drawn, collected, plotly_src),
     }
     contents.update({name: text.encode("utf-8") for name, text in words.items()})
     try:
         written = [_write(folder / name, content) for name, content in contents.items()]
         _remove_stale(folder / PLOTS, {path.name for path in written})
     except OSError as error:
-        raise ValueError(
-            f"{error.filename or folder}: cannot be written ({error.strerror})"
+        raise RunFolderError(
+            f"{error.filename or folder}", f"cannot be written ({error.strerror})"
         ) from error
     if not quiet:
         logger.info("pages of %d runs: %s", len(collected.runs), folder / "index.html")
@@ -83,7 +108,7 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _remove_stale(folder: Path, kept: "set[str]") -> None:
+def _remove_stale(folder: Path, kept: set[str]) -> None:
     """Plots of a table that is there no more."""
     for path in folder.glob("*.*") if folder.is_dir() else ():
         if _OURS.fullmatch(path.name) and path.name not in kept:
@@ -93,3 +118,17 @@ def _remove_stale(folder: Path, kept: "set[str]") -> None:
 def _file_name(title: str) -> str:
     """Letters and digits of a title: no path leaves the folder."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-.") or "table"
+
+
+def _share_plotly(folder: Path) -> str:
+    """Make sure that plotly.js lies in the folder above a board's, and say where that is.
+
+    A file that is there stays: it may be a smaller build of plotly.js (``basic`` has the scatter
+    and bar plots that our pages draw).
+    """
+    from plotly.offline import get_plotlyjs
+
+    above = Path(os.path.abspath(folder)).parent  # without ".."
+    if not (above / SCRIPT).is_file():
+        RunFolder(above, fresh=False).write_text(SCRIPT, get_plotlyjs())
+    return f"../{SCRIPT}"

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from recbole_enhance.experiment.config import Config, anonymous_dict
 from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
-from recbole_enhance.leaderboard import CELLS, FAILURE
+from recbole_enhance.leaderboard import CELLS, FAILED, FAILURE
 from recbole_enhance.leaderboard.process import alone
-from recbole_enhance.leaderboard.spec import Board, Row, overlay
+from recbole_enhance.leaderboard.spec import Board, RowSpec, overlay
 from recbole_enhance.options.errors import UnknownOptionError
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.file_lock import LockedError
@@ -33,7 +33,7 @@ from recbole_enhance.storage.run_folder import (
 )
 from recbole_enhance.training.trainer import NotResumableError
 
-FINISHED, KEPT, FAILED = "finished", "kept", "failed"
+FINISHED, KEPT = "finished", "kept"
 _WAIT_SECONDS = 1.0
 Best = Mapping[tuple[int, str], Mapping[str, Any]]  # (row, dataset) -> options that tuning chose
 
@@ -51,6 +51,7 @@ class Cell:
         options: What is handed to the run, with dotted keys.
         config_files: Files of options, absolute.
         own_class: The option that names a class of the user's, and that class; or None.
+        own_method: A method of the user's, as ``module:Name``; or None.
         recorded: All options of the run, as its ``config.yaml`` must have them.
     """
 
@@ -66,6 +67,7 @@ class Cell:
     options: Mapping[str, Any]
     config_files: tuple[str, ...]
     own_class: tuple[str, str] | None
+    own_method: str | None
     recorded: Mapping[str, Any]
 
     @property
@@ -120,12 +122,13 @@ def resolve(board: Board, best: Best | None = None) -> list[Cell]:
             cells += found
     for key, error in unknown[0].items():
         if all(key in refused for refused in unknown):
+            error.origin = board.origins.get(key)
             raise ValueError(one_line(error))
     return cells
 
 
 def _resolve_row(
-    board: Board, row: Row, dataset: str, best: Mapping[str, Any]
+    board: Board, row: RowSpec, dataset: str, best: Mapping[str, Any]
 ) -> tuple[Config, dict[str, Any], dict[str, UnknownOptionError]]:
     """The settings of a row on a dataset, what leads to them, and what this row does not know."""
     of_dataset = dict(board.datasets)[dataset]
@@ -143,8 +146,8 @@ def _resolve_row(
                 config = Config(config_file_list=files, config_dict=options)
         except UnknownOptionError as error:
             shared = [key for key in options if key.partition(".")[0] == error.option]
-            own = {key.partition(".")[0] for key in (*row.options, *best)}
-            if error.option in own or not shared:
+            of_row = {key.partition(".")[0] for key in (*row.options, *best)}
+            if error.option in of_row or not shared:
                 raise ValueError(f"{row.title}: {one_line(error)}") from error
             refused[error.option] = error
             for key in shared:
@@ -176,6 +179,7 @@ def _cells_of_row(
             options={**options, "seed": seed},
             config_files=tuple(os.path.abspath(file) for file in row.config_files),
             own_class=config.own_class,
+            own_method=config.own_method,
             recorded={**recorded, "seed": seed},
         )
         for seed in board.seeds
@@ -219,27 +223,35 @@ def run_cell(cell: Cell, threads: int, driver: int | None = None) -> Outcome:
         if cell.finished:
             return Outcome(KEPT)
         try:
-            _wait_for(functools.partial(_finish, cell))
+            wait_for(functools.partial(_finish, cell))
         except Exception as error:
-            reason = one_line(error)
-            if not isinstance(error, ValueError) or not reason:
-                reason = f"{type(error).__name__}: {reason}".rstrip(": ")
+            reason = reason_of(error)
             record_failure(cell, reason, keep=not isinstance(error, ValueError))
             return Outcome(FAILED, reason, time.perf_counter() - start)
         return Outcome(FINISHED, seconds=time.perf_counter() - start)
 
 
-def _wait_for(action: Any) -> None:
+def reason_of(error: Exception) -> str:
+    """An exception in one line, with its kind unless it is about bad input."""
+    reason = one_line(error)
+    if isinstance(error, ValueError) and reason:
+        return reason
+    return f"{type(error).__name__}: {reason}".rstrip(": ")
+
+
+def wait_for(action: Callable[[], None]) -> None:
     """Do something in a folder as soon as no other process is running there."""
-    told = False
+    announced = False
     while True:
         try:
-            return action()
+            action()
         except LockedError as error:  # a worker that the cluster took for dead may be alive
-            if not told:
+            if not announced:
                 tqdm.write(f"{error}: waiting for it", file=sys.stderr)  # the logger is silent here
-            told = True
+            announced = True
             time.sleep(_WAIT_SECONDS)
+        else:
+            return
 
 
 def _finish(cell: Cell) -> None:
@@ -250,11 +262,11 @@ def _finish(cell: Cell) -> None:
     goes_on = not failed or (begun and not any(changed_options(cell.path, cell.recorded)))
     if goes_on and (cell.path / CONFIG).is_file():
         (cell.path / FAILURE).unlink(missing_ok=True)
-        own = cell.own_class[1] if cell.own_class else None
+        model_class = cell.own_class[1] if cell.own_class else None
         with contextlib.suppress(NotResumableError):
-            resume_run(cell.path, quiet=True, model_class=own)
+            resume_run(cell.path, quiet=True, model_class=model_class, method=cell.own_method)
             return
-    with _locked(cell.path):
+    with locked(cell.path):
         if not cell.finished:
             _clear(cell.path)
     if not cell.finished:
@@ -275,20 +287,21 @@ def record_failure(cell: Cell, reason: str, keep: bool = False) -> None:
     """
 
     def write() -> None:
-        with _locked(cell.path) as folder:
+        with locked(cell.path) as folder:
             if not (keep and (cell.path / CHECKPOINT).is_file()):
                 _clear(cell.path)
             about = {key: getattr(cell, key) for key in _IN_FAILURE}
             folder.write_json(FAILURE, {**about, "reason": reason, "options": cell.recorded})
 
-    _wait_for(write)
+    wait_for(write)
 
 
 _IN_FAILURE = ("label", "backbone", "enhancer", "dataset", "variant", "seed", "name")
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[RunFolder]:
+def locked(path: Path) -> Iterator[RunFolder]:
+    """The folder of a cell, kept from other processes while the block runs."""
     path.mkdir(parents=True, exist_ok=True)
     folder = RunFolder(path, fresh=False)
     folder.lock("out")

@@ -37,7 +37,8 @@ def connected(address: str) -> Iterator[RunThere]:
         ) from error
     with _hushed():
         _refuse_silence(address)
-        with Client(address, timeout=ANSWER_SECONDS, set_as_default=False) as client:
+        connect: Any = Client  # it has no types
+        with connect(address, timeout=ANSWER_SECONDS, set_as_default=False) as client:
             _refuse_bad_workers(client, address)
             yield lambda function, tasks: _run(client, address, function, tasks)
 
@@ -47,7 +48,8 @@ def _refuse_silence(address: str) -> None:
     from distributed.core import rpc
 
     async def ask() -> Any:
-        async with rpc(address) as scheduler:
+        connect: Any = rpc
+        async with connect(address) as scheduler:
             return await scheduler.identity()
 
     async def ask_in_time() -> Any:
@@ -91,13 +93,14 @@ def _run(
     from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
+    finished: Any = as_completed
     batch = uuid.uuid4().hex  # what an earlier board left on the scheduler is not ours
     futures = {
         client.submit(function, *task, key=f"board-{batch}-{number}", pure=False): number
         for number, task in enumerate(tasks)
     }
     try:
-        for future in as_completed(list(futures), loop=client.loop):
+        for future in finished(list(futures), loop=client.loop):
             try:
                 yield futures[future], future.result()
             except KilledWorker:

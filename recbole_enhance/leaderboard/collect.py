@@ -10,11 +10,22 @@ import pandas as pd
 import yaml
 
 from recbole_enhance.evaluation.files import GROUPS, PER_USER, read_per_user
-from recbole_enhance.leaderboard import BOARD, CELLS, FAILURE, PLOTS, TUNING
+from recbole_enhance.leaderboard import (
+    ATTACK,
+    BOARD,
+    CELLS,
+    EXPLAIN,
+    FAILED,
+    FAILURE,
+    PLOTS,
+    TUNING,
+)
 from recbole_enhance.options.read import one_line
-from recbole_enhance.storage.run_folder import CONFIG, ENVIRONMENT, METRICS
+from recbole_enhance.storage.run_folder import CONFIG, ENVIRONMENT, HISTORY, METRICS, history_rows
 
-EXPLANATIONS = "explanations.json"
+EXPLANATIONS, ATTACKS = "explanations.json", "attack.json"
+# Why a run was not explained or attacked: in place of the result.
+NOT_EXAMINED = {EXPLAIN: "explanations.failure.json", ATTACK: "attack.failure.json"}
 _REPORT = {"test_result": dict, "label": str, "dataset": str, "seed": int}
 # safe_dump wrote the file, so the C loader reads it alike, ten times faster than options.Loader.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -30,16 +41,18 @@ class Run(NamedTuple):
     report: dict[str, Any]
     environment: dict[str, Any]
     explanation: dict[str, Any] | None
+    attack: dict[str, Any] | None
+    not_examined: dict[str, tuple[str, str]]  # explain, attack -> failed or impossible, and why
 
     @property
     def label(self) -> str:
         """Method and backbone, as ``DVR-BPR``."""
-        return self.report["label"]
+        return str(self.report["label"])
 
     @property
     def seed(self) -> int:
         """Its seed."""
-        return self.report["seed"]
+        return int(self.report["seed"])
 
 
 class Left(NamedTuple):
@@ -59,7 +72,7 @@ class Collected(NamedTuple):
     runs: list[Run]
     failed: list[Left]
     unfinished: list[Left]
-    tuning: dict[str, dict[str, Any]]  # place below tuning/ -> what the tuning left
+    tuning: dict[str, dict[str, Any]]  # place below tuning/ -> what tuning left there
     board: dict[str, Any]
 
 
@@ -70,8 +83,9 @@ def collect(folder: Path) -> Collected:
         folder: Of a board, or of anybody's runs.
 
     Returns:
-        Finished runs in order of their places, cells that failed or are not finished, what tuning
-        left, and ``board.yaml`` (empty if there is none).
+        Finished runs in order of their places, cells that failed (also those whose run is finished
+        and could not be explained or attacked), cells that are not finished, what tuning left, and
+        ``board.yaml`` (empty if there is none).
 
     Raises:
         ValueError: If the folder is none, holds no run, or a file in it is not what it should be.
@@ -87,6 +101,7 @@ def collect(folder: Path) -> Collected:
             failed.append(_failure(folder, place))
         elif METRICS in files:
             runs.append(_run(folder, place, files))
+            failed += _failed_examinations(runs[-1])
         else:
             unfinished.append(_unfinished(folder, place))
     if not (runs or failed or unfinished):
@@ -130,6 +145,11 @@ def groups(run: Run) -> pd.DataFrame | None:
         raise ValueError(f"{path}: not a table of groups ({one_line(error)})") from error
 
 
+def history(run: Run) -> list[dict[str, str]]:
+    """One row per epoch, as text; empty if the run has none."""
+    return history_rows(run.folder) if _is_file(run.folder / HISTORY) else []
+
+
 def _cells(folder: Path) -> list[tuple[str, Sequence[str]]]:
     """Places below the folder that hold a run or were meant to, in a fixed order."""
     found = []
@@ -157,9 +177,43 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> Run:
     if not all(isinstance(value, (int, float, type(None))) for value in values):
         raise ValueError(f"{path}: not a run folder ({METRICS} has a result that is no number)")
     environment = _read_json(path / ENVIRONMENT) if ENVIRONMENT in files else {}
-    explained = _read_json(path / EXPLANATIONS) if EXPLANATIONS in files else None
-    options = _read_yaml(path / CONFIG)
-    return Run(path, place, _name(place, report["label"]), options, report, environment, explained)
+    explained, attacked = (
+        _read_json(path / name) if name in files else None for name in (EXPLANATIONS, ATTACKS)
+    )
+    left = {k: _read_json(path / name) for k, name in NOT_EXAMINED.items() if name in files}
+    not_examined = {
+        kind: (str(content.get("status")), one_line(content.get("reason") or "no reason was left"))
+        for kind, content in left.items()
+    }
+    return Run(
+        path,
+        place,
+        _name(place, report["label"]),
+        _read_yaml(path / CONFIG),
+        report,
+        environment,
+        explained,
+        attacked,
+        not_examined,
+    )
+
+
+def _failed_examinations(run: Run) -> list[Left]:
+    report = run.report
+    label = f"{run.label} ({run.name})" if run.name else run.label
+    variant = report.get("variant")
+    return [
+        Left(
+            run.place,
+            label,
+            report["dataset"],
+            None if variant is None else str(variant),
+            run.seed,
+            f"{kind}: {reason}",
+        )
+        for kind, (status, reason) in run.not_examined.items()
+        if status == FAILED
+    ]
 
 
 def _name(place: str, label: str) -> str | None:
@@ -192,8 +246,9 @@ def _unfinished(folder: Path, place: str) -> Left:
     options = _read_yaml(folder / place / CONFIG)
     if not {"model", "dataset"} <= set(options):
         raise ValueError(f"{folder / place}: not a run folder ({CONFIG} names no model)")
-    model, backbone = options["model"], options.get("backbone")
-    label = f"{model}-{backbone}" if backbone not in (None, model) else str(model)
+    # Of what is the user's own, module:Name, the name.
+    model, backbone = (str(options.get(k) or "").split(":")[-1] for k in ("model", "backbone"))
+    label = f"{model}-{backbone}" if backbone not in ("", model) else model
     variant = options.get("variant")
     return Left(
         place,

@@ -11,8 +11,8 @@ def run_here(
 ) -> Iterator[tuple[int, Any | None]]:
     """Call a function with each task's arguments.
 
-    A process that is killed takes the whole pool with it. What was in flight is tried again one at
-    a time, and what kills its process there too is given up.
+    When a process is killed, the whole pool of processes ends. The calls that were running are then
+    tried again, one at a time; a call whose process is killed a second time is given up.
 
     Args:
         function: A picklable function.
@@ -21,7 +21,8 @@ def run_here(
         threads: Of the numerical libraries, per process.
 
     Yields:
-        Number of the task and its result, as they finish; None where the process was killed twice.
+        Number of the task and its result, in the order in which they finish; the result is None
+        where the process was killed twice.
     """
     if jobs == 1:
         for number, task in enumerate(tasks):
@@ -30,9 +31,9 @@ def run_here(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     left: list[int] = list(range(len(tasks)))
-    alone: list[int] = []
+    suspects: list[int] = []  # were running when a process was killed
     while left:
-        chosen = [alone.pop(0)] if alone else left
+        chosen = [suspects.pop(0)] if suspects else left
         begun: set[int] = set()
         try:
             for number, result in _parallel(function, tasks, chosen, begun, jobs, threads):
@@ -44,7 +45,7 @@ def run_here(
                 left = [other for other in left if other != chosen[0]]
                 yield chosen[0], None
             elif begun:
-                alone = sorted(begun)
+                suspects = sorted(begun)
             else:
                 raise
 

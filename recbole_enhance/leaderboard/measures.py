@@ -2,19 +2,26 @@
 
 import importlib
 import inspect
+import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from recbole_enhance.leaderboard import statistics
 from recbole_enhance.metric import groups, lists
 from recbole_enhance.metric.name import Metric
 from recbole_enhance.metric.registry import BY_NAME
+from recbole_enhance.options.errors import OptionError
 
-ACCURACY, DIVERSITY, FAIRNESS, EXPLANATION = "accuracy", "diversity", "fairness", "explanation"
+ACCURACY, DIVERSITY, FAIRNESS = "accuracy", "diversity", "fairness"
+EXPLANATION, ATTACKED, TRAINING = "explanation", "attack", "history"
 FAMILIES: dict[str, str] = {
     ACCURACY: "Accuracy",
     DIVERSITY: "Diversity and novelty",
     FAIRNESS: "Fairness",
     EXPLANATION: "Explanation",
+    ATTACKED: "Under attack",
+    TRAINING: "Training",
 }
 _OURS = {lists.__name__: DIVERSITY, groups.__name__: FAIRNESS}
 _RECBOLES: dict[str, str] = {
@@ -41,7 +48,35 @@ _EXPLANATIONS: dict[str, str] = {
     "ps": "Share of the items that stay in the list by the explanation's features alone.",
     "f_ns": "Harmonic mean of PN and PS.",
 }
-_EXPLAIN = "explain:"
+# Of a row of attack.json, what `recbole-enhance attack` leaves: direction, title and a sentence.
+ATTACK_METRICS: dict[str, tuple[int, str, str]] = {
+    "ndcg": (1, "NDCG", "NDCG of the lists of sampled candidates."),
+    "ndcg_drop": (-1, "drop of NDCG", "Loss of NDCG, relative to the clean model."),
+    "list_jaccard": (1, "Jaccard of lists", "How alike the lists are to those without attack."),
+    "list_rbo": (1, "overlap of lists", "Rank-biased overlap with the lists without attack."),
+    "f1": (1, "F1", "F1 of the explanation's features; a missing explanation counts 0."),
+    "f1_drop": (-1, "drop of F1", "Loss of F1, relative to the clean model."),
+    "f1_explained": (1, "F1 of explained", "F1 over the pairs that have an explanation."),
+    "jaccard": (1, "Jaccard", "How alike explanations are to those without attack."),
+    "rbo": (1, "overlap", "Rank-biased overlap with the explanations without attack."),
+    "jaccard_others": (
+        0,
+        "Jaccard of others",
+        "How alike explanations of different pairs are: what explaining everything alike gives.",
+    ),
+    "coverage": (1, "coverage", "Share of the pairs that have an explanation."),
+    "pn": (1, "PN", _EXPLANATIONS["pn"]),
+    "ps": (1, "PS", _EXPLANATIONS["ps"]),
+}
+ATTACK_COLUMNS = ("ndcg", "f1", "f1_drop", "jaccard")  # where a board names none
+_EPOCHS: dict[str, tuple[str, str]] = {
+    "best": ("best epoch", "in the best epoch (the last one without validation)"),
+    "mean": ("mean over epochs", "averaged over the epochs that have it"),
+    "first": ("first epoch", "in the first epoch that has it"),
+    "last": ("last epoch", "in the last epoch that has it"),
+}
+_EXPLAIN, _ATTACK, _HISTORY = "explain:", "attack:", "history:"
+_BASELINE = "explain:f1 of "
 _DIVERSITY_FIRST = (
     "ild",
     "categorycoverage",
@@ -62,7 +97,8 @@ class Measure(NamedTuple):
         key: As in ``metrics.json``: ``recall@10``.
         title: As its class is called: ``Recall@10``.
         family: One of :data:`FAMILIES`.
-        direction: 1 if larger is better, -1 if smaller is.
+        direction: 1 if larger is better, -1 if smaller is, 0 if the value only describes: it has no
+            best row, and is not tested.
         k: The cut-off, or 0 where there is none.
         about: A sentence.
     """
@@ -77,26 +113,45 @@ class Measure(NamedTuple):
     @property
     def arrow(self) -> str:
         """Where better is."""
-        return "↑" if self.direction > 0 else "↓"
+        return {1: "↑", -1: "↓", 0: ""}[self.direction]
+
+    @property
+    def heading(self) -> str:
+        """Title, and where better is."""
+        return f"{self.title} {self.arrow}".rstrip()
 
 
-def measure(key: str) -> Measure:
+def measure_of(key: str) -> Measure:
     """Look a result up.
 
     Args:
-        key: ``recall@10`` of ``metrics.json``, or ``explain:f1``.
+        key: ``recall@10`` of ``metrics.json``, ``explain:f1``, ``attack:f1@features 0.5`` or
+            ``history:dvr_cosine@mean``.
 
     Returns:
         What it means. A metric that neither RecBole nor we know is taken as RecBole takes it:
         accuracy, and larger is better; its sentence says so.
 
     Example:
-        >>> m = measure("giniindex@20")
+        >>> m = measure_of("giniindex@20")
         >>> m.title, m.family, m.direction, m.k
         ('GiniIndex@20', 'diversity', -1, 20)
     """
     from recbole.evaluator.register import metrics_dict
 
+    if key.startswith(_BASELINE):
+        name = key[len(_BASELINE) :]
+        about = "F1 of an explanation that needs no model, on the same pairs."
+        return Measure(key, f"f1 of {name} (no model)", EXPLANATION, 0, 0, about)
+    if key.startswith(_ATTACK):
+        name, _, attack = key[len(_ATTACK) :].partition("@")
+        direction, title, about = ATTACK_METRICS[name]
+        return Measure(key, f"{title}, {attack}", ATTACKED, direction, 0, about)
+    if key.startswith(_HISTORY):
+        name, epoch = split_history_column(key[len(_HISTORY) :])
+        title, meaning = _EPOCHS[epoch]
+        about = f"{name} of history.csv, {meaning}."
+        return Measure(key, f"{name}, {title}", TRAINING, 0, 0, about)
     if key.startswith(_EXPLAIN):
         name = key[len(_EXPLAIN) :]
         return Measure(key, f"{name} (explanation)", EXPLANATION, 1, 0, _EXPLANATIONS[name])
@@ -112,18 +167,101 @@ def measure(key: str) -> Measure:
     return Measure(key, title, family, direction, k, _RECBOLES.get(name) or _sentence(cls))
 
 
-def explanation_results(quality: Any) -> dict[str, float]:
-    """``explain:f1`` and so on, of a model's row in ``explanations.json``."""
-    if not isinstance(quality, dict):
-        return {}
-    return {
-        f"{_EXPLAIN}{name}": float(quality[name])
-        for name in _EXPLANATIONS
-        if isinstance(quality.get(name), (int, float))
-    }
+def split_history_column(column: str) -> tuple[str, str]:
+    """Name of a column of ``history.csv``, and which epoch's value is meant.
+
+    Raises:
+        OptionError: If there is no such choice of epochs.
+
+    Example:
+        >>> split_history_column("dvr_cosine@mean"), split_history_column("valid_ndcg@20")
+        (('dvr_cosine', 'mean'), ('valid_ndcg@20', 'best'))
+    """
+    name, _, epoch = column.rpartition("@")
+    if not name or epoch.isdecimal():  # valid_ndcg@20
+        return column, "best"
+    if epoch not in _EPOCHS:
+        raise OptionError("history_columns", column, f"NAME@EPOCH has {', '.join(_EPOCHS)}")
+    return name, epoch
 
 
-def trade_off(measures: "list[Measure]", main: Measure) -> tuple[Measure, ...]:
+def explanation_results(explanation: Any, label: str) -> dict[str, float]:
+    """``explain:f1`` and so on, of ``explanations.json``.
+
+    Args:
+        explanation: The file's content.
+        label: The model's row in it; the others are of explanations that need no model.
+    """
+    quality = explanation.get("quality") if isinstance(explanation, dict) else None
+    values: dict[str, Any] = {}
+    for name, row in quality.items() if isinstance(quality, dict) else ():
+        if not isinstance(row, dict):
+            continue
+        if name == label:
+            values.update({f"{_EXPLAIN}{key}": row.get(key) for key in _EXPLANATIONS})
+        else:
+            values[f"{_BASELINE}{name}"] = row.get("f1")
+    return _numbers(values)
+
+
+def attack_results(attack: Any, columns: Sequence[str]) -> dict[str, float]:
+    """``attack:f1@features 0.5`` and so on, of ``attack.json``.
+
+    Args:
+        attack: The file's content.
+        columns: Of :data:`ATTACK_METRICS`.
+    """
+    rows = attack.get("rows") if isinstance(attack, dict) else None
+    values: dict[str, Any] = {}
+    for row in rows if isinstance(rows, list) else ():
+        if isinstance(row, dict) and isinstance(row.get("budget"), (int, float)):
+            budget = f" {row['budget']:g}" if row["budget"] else ""
+            where = f"{row.get('target')}{budget}"
+            values.update({f"{_ATTACK}{key}@{where}": row.get(key) for key in columns})
+    return _numbers(values)
+
+
+def history_results(
+    rows: Sequence[Mapping[str, str]], columns: Sequence[str], best_epoch: Any
+) -> dict[str, float]:
+    """``history:dvr_cosine@mean`` and so on, of ``history.csv``.
+
+    Args:
+        rows: One per epoch, as text.
+        columns: As in the board's spec.
+        best_epoch: Whose model was tested; None is the last.
+
+    Example:
+        >>> history_results([{"x": "1"}, {"x": "2"}, {"x": ""}], ["x@mean", "x@last"], 0)
+        {'history:x@mean': 1.5, 'history:x@last': 2.0}
+    """
+    values: dict[str, float] = {}
+    for column in columns:
+        name, epoch = split_history_column(column)
+        if epoch == "best":
+            place = best_epoch if isinstance(best_epoch, int) else -1
+            found = [_number(row.get(name)) for row in rows[place:][:1]]
+        else:
+            found = [_number(row.get(name)) for row in rows]
+        known = [value for value in found if not math.isnan(value)]
+        if known:
+            of_epochs = {"mean": statistics.spread(known).mean, "last": known[-1]}
+            values[f"{_HISTORY}{column}"] = of_epochs.get(epoch, known[0])
+    return values
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or math.nan)
+    except ValueError:
+        return math.nan
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {key: float(v) for key, v in values.items() if isinstance(v, (int, float))}
+
+
+def trade_off(measures: Sequence[Measure], main: Measure) -> tuple[Measure, ...]:
     """The two axes of accuracy against diversity: the main metric, and the first there is.
 
     Args:

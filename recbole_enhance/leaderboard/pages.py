@@ -11,7 +11,7 @@ from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
 from recbole_enhance.leaderboard.collect import Collected
 from recbole_enhance.leaderboard.measures import FAMILIES, Measure
 from recbole_enhance.leaderboard.plots import Plot
-from recbole_enhance.leaderboard.protocol import plain
+from recbole_enhance.leaderboard.protocol import value_text
 from recbole_enhance.leaderboard.wording import DASH
 
 _COMPARISON = (
@@ -73,7 +73,10 @@ _GLOSSARY = (
 
 
 def html_page(
-    analyses: Sequence[Analysis], drawn: Sequence[Sequence[Plot]], collected: Collected
+    analyses: Sequence[Analysis],
+    drawn: Sequence[Sequence[Plot]],
+    collected: Collected,
+    plotly_src: str = "",
 ) -> str:
     """``index.html``, which asks no host for anything.
 
@@ -81,6 +84,7 @@ def html_page(
         analyses: The tables.
         drawn: The plots of each.
         collected: For what is not in a table.
+        plotly_src: Where plotly.js lies, seen from the page; empty puts it into the page.
     """
     import jinja2
     from markupsafe import Markup
@@ -118,22 +122,24 @@ def html_page(
             for n, (title, first, text, tip) in enumerate(_COMPARISON)
         ],
         left=[*collected.failed, *collected.unfinished, *repeated],
-        plotly_js=Markup(get_plotlyjs()),  # the library itself, no data of ours
+        plotly_src=plotly_src,
+        # The library itself, no data of ours.
+        plotly_js="" if plotly_src else Markup(get_plotlyjs()),
     )
 
 
 def _summary(analyses: Sequence[Analysis], collected: Collected) -> str:
     rows = sum(len(a.rows) for a in analyses)
-    said = [
+    parts = [
         _count(len(analyses), "table"),
         _count(rows, "row"),
         _count(len(collected.runs), "finished run"),
     ]
     if collected.failed:
-        said.append(f"{len(collected.failed)} failed")
+        parts.append(f"{len(collected.failed)} failed")
     if collected.unfinished:
-        said.append(f"{len(collected.unfinished)} not finished")
-    return " · ".join(said)
+        parts.append(f"{len(collected.unfinished)} not finished")
+    return " · ".join(parts)
 
 
 def _count(number: int, noun: str) -> str:
@@ -164,9 +170,9 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> dict[str, Any]:
         "without": texts.without_runs(a),
         "verdicts": [_comparison(c) for c in a.comparisons],
         "verdict_line": _verdict_line(a),
-        "alone": [{"title": title, "reason": reason} for title, reason in a.alone.items()],
+        "not_compared": [{"title": title, "reason": why} for title, why in a.not_compared.items()],
         "plots": [{**p._asdict(), "id": f"{identifier}-plot-{n}"} for n, p in enumerate(drawn)],
-        "protocol": [(k, plain(v)) for k, v in a.table.protocol.items() if v is not None],
+        "protocol": [(k, value_text(v)) for k, v in a.table.protocol.items() if v is not None],
         "unset": ", ".join(k for k, v in a.table.protocol.items() if v is None),
         "protocol_line": "Runs stand in one table only if all of this is the same. "
         "The hash is the SHA-256 of it, first 12 digits.",
@@ -177,14 +183,14 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> dict[str, Any]:
 
 
 def _column(a: Analysis, place: int, m: Measure) -> dict[str, Any]:
-    side = "Larger" if m.direction > 0 else "Smaller"
+    side = {1: "Larger is better.", -1: "Smaller is better.", 0: "No side is better."}
     starts = place == 0 or a.measures[place - 1].family != m.family
     return {
         **m._asdict(),
-        "arrow": m.arrow,
-        "tip": f"{m.about} {side} is better.",
+        "heading": m.heading,
+        "tip": f"{m.about} {side[m.direction]}",
         "starts": starts,
-        "first": "descending" if m.direction > 0 else "ascending",
+        "first": "descending" if m.direction >= 0 else "ascending",
     }
 
 
@@ -292,7 +298,7 @@ def _comparison(c: Comparison) -> dict[str, Any]:
     return {
         "row": c.row.title,
         "base": c.base.title,
-        "metric": f"{c.measure.title} {c.measure.arrow}",
+        "metric": c.measure.heading,
         "family": c.measure.family,
         "k": c.measure.k,
         "text": f"{c.row.title} {c.row.family}".lower(),
@@ -321,7 +327,7 @@ def _training(a: Analysis, row: Row) -> dict[str, str]:
     if base is not None:
         same = base.training
         differs = {k: v for k, v in row.training.items() if k not in same or same[k] != v}
-    said = {
+    shown = {
         "title": row.title,
         "tuning": "no tuning on record: the options as given",
         "space": "",
@@ -329,27 +335,27 @@ def _training(a: Analysis, row: Row) -> dict[str, str]:
         "differs": _options(differs),
     }
     if row.tuning is not None:
-        said.update(_tuning(row.tuning))
-    return said
+        shown.update(_tuning(row.tuning))
+    return shown
 
 
 def _tuning(tuning: Mapping[str, Any]) -> dict[str, str]:
     """Trials by state, what was searched, and what was chosen."""
     elsewhere = ("space", "best", "chosen", "trials", "model", "backbone", "dataset")
-    said = [_options({k: v for k, v in tuning.items() if k not in elsewhere})]
+    parts = [_options({k: v for k, v in tuning.items() if k not in elsewhere})]
     trials, best = tuning.get("trials"), tuning.get("best")
     if isinstance(trials, Mapping):
         counts = ", ".join(f"{state} {count}" for state, count in trials.items())
-        said.append(f"trials: {counts}")
+        parts.append(f"trials: {counts}")
     elif trials is not None:
-        said.append(f"trials: {plain(trials)}")
+        parts.append(f"trials: {value_text(trials)}")
     chosen: Any = tuning.get("chosen")
     if isinstance(best, Mapping):
         chosen = best.get("options", chosen)
         if isinstance(best.get("value"), (int, float)):
-            said.append(f"best: trial {best.get('number')}, value {wording.number(best['value'])}")
+            parts.append(f"best: trial {best.get('number')}, value {wording.number(best['value'])}")
     return {
-        "tuning": ", ".join(filter(None, said)),
+        "tuning": ", ".join(filter(None, parts)),
         "space": _options(tuning.get("space")),
         "best": _options(chosen),
     }
@@ -358,7 +364,7 @@ def _tuning(tuning: Mapping[str, Any]) -> dict[str, str]:
 def _options(options: Any) -> str:
     if not isinstance(options, Mapping):
         return "" if options is None else json.dumps(options, default=str)
-    return ", ".join(f"{key}={plain(value)}" for key, value in sorted(options.items()))
+    return ", ".join(f"{key}={value_text(value)}" for key, value in sorted(options.items()))
 
 
 def _run(row: Row, run: Any) -> dict[str, Any]:
@@ -400,8 +406,8 @@ def _versions(a: Analysis) -> str:
             for name, version in {"python": python, **versions}.items():
                 if version is not None and str(version) not in seen.setdefault(name, []):
                     seen[name].append(str(version))
-    said = [f"{name} {' and '.join(found)}" for name, found in seen.items() if found]
-    return ", ".join(said) or "The runs do not say which versions they used."
+    parts = [f"{name} {' and '.join(found)}" for name, found in seen.items() if found]
+    return ", ".join(parts) or "The runs do not say which versions they used."
 
 
 def _value(value: float) -> str:

@@ -98,6 +98,6 @@ def escaped(text: str) -> str:
     return html.escape(text, quote=False)
 
 
-def plain(text: str) -> str:
+def matplotlib_text(text: str) -> str:
     """Matplotlib reads dollars as the borders of a formula."""
     return text.replace("$", r"\$")

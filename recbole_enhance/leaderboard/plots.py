@@ -15,7 +15,7 @@ from recbole_enhance.leaderboard.pictures import (
     files,
     label_places,
     layout,
-    plain,
+    matplotlib_text,
 )
 from recbole_enhance.leaderboard.ranks import pareto_front
 
@@ -162,7 +162,7 @@ def _draw_trade_off(
             continue
         right, up = point.label
         axes.annotate(
-            plain(point.row.title),
+            matplotlib_text(point.row.title),
             (point.x, point.y),
             (6 * right, 5 * up),
             textcoords="offset points",
@@ -170,8 +170,8 @@ def _draw_trade_off(
             ha="left" if right > 0 else "right",
             va="bottom" if up > 0 else "top",
         )
-    axes.set_xlabel(f"{plain(x.title)} {x.arrow}")
-    axes.set_ylabel(f"{plain(y.title)} {y.arrow}")
+    axes.set_xlabel(f"{matplotlib_text(x.title)} {x.arrow}")
+    axes.set_ylabel(f"{matplotlib_text(y.title)} {y.arrow}")
     axes.margins(0.12)
     axes.legend(frameon=False, fontsize=8)
 
@@ -315,11 +315,13 @@ def _draw_bars(
             width,
             yerr=deviations[:, n],
             color=COLOURS[n % len(COLOURS)],
-            label=plain(group),
+            label=matplotlib_text(group),
             error_kw={"lw": 0.8},
         )
-    axes.set_xticks(range(len(titles)), [plain(t) for t in titles], rotation=30, ha="right")
-    axes.set_ylabel(plain(metric))
+    axes.set_xticks(
+        range(len(titles)), [matplotlib_text(t) for t in titles], rotation=30, ha="right"
+    )
+    axes.set_ylabel(matplotlib_text(metric))
     axes.grid(axis="x", visible=False)
     axes.legend(frameon=False, fontsize=8, ncols=min(4, len(groups)))
 
@@ -406,7 +408,7 @@ def _draw_ranks(
         edge = low - 0.02 * (high - low) if left else high + 0.02 * (high - low)
         y = -bars - 0.35 * (level + 1)
         axes.plot([ranks[n], ranks[n], edge], [0, y, y], color="0.4", lw=0.8)
-        text = f"{plain(titles[n])} ({ranks[n]:.2f})"
+        text = f"{matplotlib_text(titles[n])} ({ranks[n]:.2f})"
         axes.text(
             edge,
             y,

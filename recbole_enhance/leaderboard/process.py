@@ -1,4 +1,4 @@
-"""A process that runs cells one after another, each as if it were alone."""
+"""A process that runs cells one after another, each as if nothing else ran in the process."""
 
 import contextlib
 import logging

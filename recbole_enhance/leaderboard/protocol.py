@@ -84,7 +84,8 @@ def protocol_of(run: Run) -> dict[str, Any]:
     sampled = any(str(value).startswith(_SAMPLED) for value in modes.values())
     protocol["candidates_seed"] = "the run's seed" if sampled else "nothing is drawn"
     protocol.update({key: options.get(key) for key in (*_EVALUATION, *_METRICS)})
-    return json.loads(json.dumps(protocol, default=str))
+    result: dict[str, Any] = json.loads(json.dumps(protocol, default=str))
+    return result
 
 
 def digest(protocol: Mapping[str, Any]) -> str:
@@ -128,12 +129,12 @@ def _refuse(run: Run, first: Mapping[str, Any], other_run: Run, other: Mapping[s
     option = next(key for key in first if first[key] != other[key])
     raise ValueError(
         f"dataset={run.report['dataset']}: two protocols in one table, {option}="
-        f"{plain(first[option])} in {run.folder} and {plain(other[option])} in "
+        f"{value_text(first[option])} in {run.folder} and {value_text(other[option])} in "
         f"{other_run.folder}; give them folders of their own"
     )
 
 
-def plain(value: Any) -> str:
+def value_text(value: Any) -> str:
     """An option's value on one line."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
@@ -151,8 +152,8 @@ def _columns(options: Mapping[str, Any]) -> Any:
     columns = loaded.get("inter") if isinstance(loaded, Mapping) else loaded
     if not isinstance(columns, list):
         return columns
-    own = {options.get(key) for key in _OF_A_MODEL}
-    return sorted(str(column) for column in columns if column not in own)
+    of_a_model = {options.get(key) for key in _OF_A_MODEL}
+    return sorted(str(column) for column in columns if column not in of_a_model)
 
 
 def _split_seed(options: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:

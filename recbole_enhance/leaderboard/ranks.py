@@ -144,4 +144,5 @@ def pareto_front(points: np.ndarray, directions: Sequence[int]) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         at_least = (good[None, :, :] >= good[:, None, :]).all(axis=2)  # (n, n): column beats row
         better = (good[None, :, :] > good[:, None, :]).any(axis=2)
-    return ~(at_least & better).any(axis=1) & ~np.isnan(points).any(axis=1)
+    front: np.ndarray = ~(at_least & better).any(axis=1) & ~np.isnan(points).any(axis=1)
+    return front

@@ -2,22 +2,19 @@
 
 import contextlib
 import inspect
-import math
 import os
 import signal
-import statistics
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from tqdm import tqdm
 
-from recbole_enhance.leaderboard import BOARD, TUNING
+from recbole_enhance.leaderboard import ATTACK, BOARD, EXPLAIN, FAILED, TUNING, statistics
 from recbole_enhance.leaderboard.cells import (
-    FAILED,
     KEPT,
     Cell,
     Outcome,
@@ -27,13 +24,14 @@ from recbole_enhance.leaderboard.cells import (
     row_folder,
     run_cell,
 )
+from recbole_enhance.leaderboard.examination import examine_cell, is_examined, record_not_examined
 from recbole_enhance.leaderboard.local import CRASHED, run_here
 from recbole_enhance.leaderboard.process import alone
 from recbole_enhance.leaderboard.spec import Board, describe
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.run_folder import METRICS, RunFolder, logger
 
-_TUNERS_OWN = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
+_NOT_OF_TUNING = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
 _TERMINATED = 143  # what a shell reports of a process that SIGTERM ended
 _AGAIN_SECONDS = 5.0  # longer than a run takes to leave its folder in order
 Chosen = dict[tuple[int, str], dict[str, Any]]
@@ -47,7 +45,8 @@ def run_board(board: Board, quiet: bool = False) -> int:
         quiet: Print nothing but errors.
 
     Returns:
-        0 if all cells are finished, 1 if some failed.
+        0 if all cells are finished, and explained and attacked where that was asked and the model
+        can be; else 1.
 
     Raises:
         ValueError: If the board cannot run as a whole; nothing is written then.
@@ -66,10 +65,18 @@ def run_board(board: Board, quiet: bool = False) -> int:
         else:
             untuned = {}
         outcomes = _run_cells(board, cells, untuned, engine, quiet)
+        finished = [c for c, outcome in zip(cells, outcomes) if outcome.status != FAILED]
+        examined = [
+            outcome
+            for kind, options in ((EXPLAIN, board.explain), (ATTACK, board.attack))
+            if options is not None
+            for outcome in _examine_cells(finished, kind, options, engine, quiet)
+        ]
     if not quiet:
         print(summary(cells, outcomes))
     built = _build_pages(board.out, quiet)
-    return 0 if built and all(outcome.status != FAILED for outcome in outcomes) else 1
+    failed = any(outcome.status == FAILED for outcome in (*outcomes, *examined))
+    return 1 if failed or not built else 0
 
 
 # ---- where cells run ---------------------------------------------------------------------------
@@ -121,8 +128,7 @@ def _stopped_by_sigterm() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
         raise SystemExit(_TERMINATED)
 
-    in_main = threading.current_thread() is threading.main_thread()
-    if not in_main or not hasattr(signal, "setitimer"):  # Windows ends processes without a word
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     signals = (signal.SIGTERM, signal.SIGALRM)
@@ -178,6 +184,29 @@ def _run_cells(
     return [outcomes[number] for number in range(len(cells))]
 
 
+def _examine_cells(
+    cells: Sequence[Cell], kind: str, options: Mapping[str, Any], engine: Engine, quiet: bool
+) -> list[Outcome]:
+    """Explain or attack finished cells; outcomes in the order in which they come."""
+    options = {key: value for key, value in options.items() if key != "columns"}  # of the page
+    outcomes = {
+        number: Outcome(KEPT)
+        for number, cell in enumerate(cells)
+        if is_examined(cell, kind, options)
+    }
+    todo = [number for number in range(len(cells)) if number not in outcomes]
+    with _bar(len(cells), f"cells, {kind}", quiet, initial=len(outcomes)) as bar:
+        results = engine(examine_cell, [(cells[number], kind, options) for number in todo])
+        with contextlib.closing(results):  # type: ignore[type-var]
+            for place, outcome in results:
+                number = todo[place]
+                if outcome is None:
+                    outcome = record_not_examined(cells[number], kind, FAILED, CRASHED, options)
+                outcomes[number] = outcome
+                _show(bar, cells[number], outcome, outcomes, len(cells), f", {kind}")
+    return list(outcomes.values())
+
+
 def _bar(total: int, unit: str, quiet: bool, initial: int = 0) -> Any:
     # disable=None: where there is no terminal, one line per cell says the same
     return tqdm(
@@ -185,13 +214,20 @@ def _bar(total: int, unit: str, quiet: bool, initial: int = 0) -> Any:
     )
 
 
-def _show(bar: Any, cell: Cell, outcome: Outcome, outcomes: dict[int, Outcome], total: int) -> None:
+def _show(
+    bar: Any,
+    cell: Cell,
+    outcome: Outcome,
+    outcomes: dict[int, Outcome],
+    total: int,
+    what: str = "",
+) -> None:
     failed = sum(other.status == FAILED for other in outcomes.values())
     bar.set_description_str(f"{cell.title} on {cell.dataset}, seed {cell.seed}", refresh=False)
     bar.set_postfix_str(f"{len(outcomes) - failed} finished, {failed} failed", refresh=False)
     bar.update()
     why = f": {outcome.reason}" if outcome.reason else f" in {outcome.seconds:.1f} s"
-    line = f"{cell.title} on {cell.dataset}, seed {cell.seed}: {outcome.status}{why}"
+    line = f"{cell.title} on {cell.dataset}, seed {cell.seed}{what}: {outcome.status}{why}"
     if outcome.status == FAILED:
         with tqdm.external_write_mode():
             logger.warning("%s", line)
@@ -234,10 +270,10 @@ def summary(cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
-    if not values:
+    found = statistics.spread(values)
+    if not found.n:
         return "-"
-    spread = statistics.stdev(values) if len(values) > 1 else math.nan
-    return f"{statistics.mean(values):.4f}" + ("" if math.isnan(spread) else f" ± {spread:.4f}")
+    return f"{found.mean:.4f}" + (f" ± {found.deviation:.4f}" if found.n > 1 else "")
 
 
 # ---- tuning, pages -----------------------------------------------------------------------------
@@ -251,7 +287,7 @@ def _tuner(board: Board) -> Callable[..., dict[str, Any]]:
         raise ValueError(
             f"tune: {error.name} is missing; install the extra: pip install '.[tune]'"
         ) from error
-    known = set(inspect.signature(tune).parameters) - _TUNERS_OWN
+    known = set(inspect.signature(tune).parameters) - _NOT_OF_TUNING
     for key in board.tune or {}:
         if key not in known:
             raise ValueError(f"tune.{key}: unknown option; there are {', '.join(sorted(known))}")

@@ -7,8 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_enhance.enhancer import ENHANCERS
-from recbole_enhance.options.read import MERGED, load_yaml, nearest, parse_value, read_option
+from recbole_enhance.enhancer import enhancer_names
+from recbole_enhance.explanation.words import AttackOptions, ExplainOptions, filled
+from recbole_enhance.leaderboard import EMBED, PLOTLY
+from recbole_enhance.leaderboard.measures import (
+    ATTACK_COLUMNS,
+    ATTACK_METRICS,
+    split_history_column,
+)
+from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.options.read import (
+    MERGED,
+    load_yaml,
+    nearest,
+    parse_value,
+    read_option,
+    split_files,
+    split_list,
+)
+from recbole_enhance.options.schema import is_list
 
 FIRST_SEED = 2020  # RecBole's own
 _MAX_COUNT = 100  # a larger number of seeds is a seed that was meant
@@ -23,8 +40,14 @@ _KEYS = (
     "threads",
     "tune",
     "cluster",
+    "explain",
+    "attack",
+    "history_columns",
+    "plotly",
 )
-_ROW_KEYS = ("model", "backbone", "name", "options", "config_files", "tune", "space")
+_ROW_KEYS = ("model", "backbone", "name", "options", "config_files", "tune", "space", "against")
+_EXAMPLES = {"tune": "{trials: 20}", "explain": "{topk: 5}", "attack": "{targets: [params]}"}
+_DOTTED = tuple(f"{key}." for key in _EXAMPLES)
 _DATASET_KEYS = ("dataset", "options")
 # Options that the board itself sets, and where they belong.
 _ELSEWHERE = {
@@ -40,17 +63,19 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.+=-]*")
 
 
 @dataclass(frozen=True)
-class Row:
-    """A method over a backbone, or a model alone, with its own options.
+class RowSpec:
+    """A method over a backbone, or a plain model, with the options of this row.
 
     Attributes:
-        model: A method, a model, or from the command line a class of the user's.
+        model: A method, a model, or from the command line the user's own class.
         backbone: The model under a method; None takes the one of the method's YAML.
         name: Tells two settings of one pair apart.
         options: Run options of this row, with dotted keys.
         config_files: Files of options, below all others.
         tune: Whether the board's tuning applies.
         space: Search space of this row, for tuning.
+        against: Name of the row of the same backbone that this one is compared with; None for the
+            plain backbone.
     """
 
     model: str
@@ -60,6 +85,7 @@ class Row:
     config_files: tuple[str, ...] = ()
     tune: bool = True
     space: Any = None
+    against: str | None = None
 
     @property
     def title(self) -> str:
@@ -79,24 +105,36 @@ class Board:
         rows: Methods and models.
         seeds: Every row is run with each.
         options: Run options of all cells, with dotted keys.
-        last: Run options of the command line, which have the last word.
+        last: Run options of the command line and of files that it names, which have the last word.
+        origins: Of those of the files: option -> file.
         jobs: Cells that run at the same time on this machine.
         threads: Threads of each; None shares the cores out.
         tune: Arguments of tuning, or None.
         cluster: Address of a Dask scheduler, or None.
+        explain: Options with which every finished run is explained, or None.
+        attack: Options with which every finished run is attacked, or None.
+        history_columns: Columns of ``history.csv`` that become columns of the board, as
+            ``NAME`` or ``NAME@EPOCH``.
+        plotly: Where the page has plotly.js, see
+            :func:`~recbole_enhance.leaderboard.board.build_board`.
     """
 
     out: Path
     name: str
     datasets: tuple[tuple[str, Mapping[str, Any]], ...]
-    rows: tuple[Row, ...]
+    rows: tuple[RowSpec, ...]
     seeds: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     last: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
     jobs: int = 1
     threads: int | None = None
     tune: Mapping[str, Any] | None = None
     cluster: str | None = None
+    explain: Mapping[str, Any] | None = None
+    attack: Mapping[str, Any] | None = None
+    history_columns: tuple[str, ...] = ()
+    plotly: str = EMBED
 
 
 def read_board(file: str | None, words: Mapping[str, str]) -> Board:
@@ -104,7 +142,8 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
 
     Args:
         file: A YAML file, or None.
-        words: Options of the command line as text, which come over those of the file.
+        words: Options of the command line as text, which come over those of the file; also
+            ``config_files``, files of run options between the two.
 
     Raises:
         ValueError: In one line: the key, its value and what is allowed.
@@ -114,28 +153,52 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
         if key not in _KEYS:
             hint = " (run options belong under options)" if not nearest(key, _KEYS) else ""
             raise ValueError(f"{file}: {key}: unknown key{nearest(key, _KEYS)}{hint}")
-    given = dict(words)
+    files, given = split_files(words)
+    layers = [(name, _options(name, _without_quiet(load_yaml(name)))) for name in files]
     if "dataset" in given:
         given["datasets"] = given.pop("dataset")
-    own = {key: given.pop(key) for key in list(given) if key in _KEYS}
-    tuning = {key: given.pop(key) for key in list(given) if key.startswith("tune.")}
-    out = own.get("out") or spec.get("out")
+    of_board = {key: given.pop(key) for key in list(given) if key in _KEYS}
+    dotted = {key: given.pop(key) for key in list(given) if key.startswith(_DOTTED)}
+    out = of_board.get("out") or spec.get("out")
     if not isinstance(out, str):
         raise ValueError("out: the board's folder is missing: --out=DIR")
-    models = _words(own["models"]) if "models" in own else spec.get("models")
-    tune = parse_value("tune", own["tune"]) if "tune" in own else spec.get("tune")
+    models = split_list(of_board["models"]) if "models" in of_board else spec.get("models")
+    tune, explain, attack = (
+        _arguments(key, of_board, spec, dotted) for key in ("tune", "explain", "attack")
+    )
+    if tune is not None:
+        tune["trials"] = _count("tune.trials", tune.get("trials"))
+    line = _options("the command line", {k: read_option(k, v) for k, v in given.items()})
     return Board(
         out=Path(out),
-        name=str(own.get("name") or spec.get("name") or Path(out).name),
-        datasets=_datasets(_words(own["datasets"]) if "datasets" in own else spec.get("datasets")),
-        rows=_rows(models, from_file="models" not in own),
-        seeds=_seeds(_seed_words(own["seeds"]) if "seeds" in own else spec.get("seeds", 1)),
+        name=str(of_board.get("name") or spec.get("name") or Path(out).name),
+        datasets=_datasets(
+            split_list(of_board["datasets"]) if "datasets" in of_board else spec.get("datasets")
+        ),
+        rows=_rows(models, from_file="models" not in of_board),
+        seeds=_seeds(
+            _seedsplit_list(of_board["seeds"]) if "seeds" in of_board else spec.get("seeds", 1)
+        ),
         options=_options("options", spec.get("options")),
-        last=_options("the command line", {k: read_option(k, v) for k, v in given.items()}),
-        jobs=_count("jobs", own.get("jobs", spec.get("jobs", 1))),
-        threads=_threads(own.get("threads", spec.get("threads"))),
-        tune=_tuning(tune, tuning),
-        cluster=_cluster(own.get("cluster", spec.get("cluster"))),
+        last=overlay(*(options for _, options in layers), line),
+        origins={
+            key.partition(".")[0]: name
+            for name, options in layers
+            for key in options
+            if key not in line
+        },
+        jobs=_count("jobs", of_board.get("jobs", spec.get("jobs", 1))),
+        threads=_threads(of_board.get("threads", spec.get("threads"))),
+        tune=tune,
+        cluster=_cluster(of_board.get("cluster", spec.get("cluster"))),
+        explain=None if explain is None else filled(ExplainOptions, explain, "explain."),
+        attack=None if attack is None else _attack_options(attack),
+        history_columns=_history_columns(
+            split_list(of_board["history_columns"])
+            if "history_columns" in of_board
+            else spec.get("history_columns") or []
+        ),
+        plotly=_plotly(of_board.get("plotly", spec.get("plotly", EMBED))),
     )
 
 
@@ -165,9 +228,10 @@ def overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_pair(text: str) -> tuple[str, str | None]:
-    """Read ``MODEL`` or ``METHOD:BACKBONE``; any other ``a:b`` is a class of the user's.
+    """Read a row: ``MODEL``, or ``METHOD:BACKBONE``; either may be the user's, ``module:Name``.
 
-    A method's name before the colon is the method, whatever modules there are.
+    A method's name before the first colon is the method, whatever modules there are. Any other
+    word there is a module, and goes with the word behind it; what follows is the backbone.
 
     Args:
         text: As in ``--models``.
@@ -181,35 +245,38 @@ def split_pair(text: str) -> tuple[str, str | None]:
     Example:
         >>> split_pair("dvr:LightGCN"), split_pair("BPR"), split_pair("my.models:Mine")
         (('DVR', 'LightGCN'), ('BPR', None), ('my.models:Mine', None))
+        >>> split_pair("my.methods:Method:BPR"), split_pair("DVR:my.models:Mine")
+        (('my.methods:Method', 'BPR'), ('DVR', 'my.models:Mine'))
     """
-    before, colon, after = text.partition(":")
-    if not colon:
+    before, *after = text.split(":")
+    if not after:
         return text, None
-    if not before or not after:
-        raise ValueError(f"models={text}: METHOD:BACKBONE or MODULE:CLASS is expected")
-    methods = {name.lower(): name for name in ENHANCERS}
+    if not before or not all(after):
+        raise ValueError(f"models={text}: METHOD:BACKBONE or MODULE:NAME is expected")
+    methods = enhancer_names()
     if before.lower() in methods:
-        return methods[before.lower()], after
+        return methods[before.lower()], ":".join(after)
     if "." not in before and importlib.util.find_spec(before) is None:
         raise ValueError(
-            f"models={text}: {before} is neither a method ({', '.join(ENHANCERS)}) nor a module"
-            f"{nearest(before, ENHANCERS)}"
+            f"models={text}: {before} is neither a method ({', '.join(sorted(methods.values()))}) "
+            f"nor a module{nearest(before, methods.values())}"
         )
-    return text, None
+    return f"{before}:{after[0]}", ":".join(after[1:]) or None
 
 
 # ---- single keys -------------------------------------------------------------------------------
 
 
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.strip("[] ").split(",") if word.strip()]
+def _without_quiet(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a file but the one that is the verb's."""
+    return {key: value for key, value in options.items() if key != "quiet"}
 
 
-def _seed_words(text: str) -> Any:
-    return _words(text) if "," in text or "[" in text else text
+def _seedsplit_list(text: str) -> Any:
+    return split_list(text) if "," in text or "[" in text else text
 
 
-def _rows(models: Any, from_file: bool) -> tuple[Row, ...]:
+def _rows(models: Any, from_file: bool) -> tuple[RowSpec, ...]:
     if not isinstance(models, list) or not models:
         raise ValueError(f"models={models}: a list is expected, such as BPR, DVR:BPR, DVR:LightGCN")
     rows = tuple(_row(entry, from_file) for entry in models)
@@ -217,10 +284,17 @@ def _rows(models: Any, from_file: bool) -> tuple[Row, ...]:
     twice = next((row.title for row in rows if titles.count(row.title.lower()) > 1), None)
     if twice is not None:
         raise ValueError(f"models: {twice} stands twice; give each a name of its own")
+    names = [row.name for row in rows]
+    for row in rows:
+        if row.against is not None and row.against not in names:
+            raise InputError(
+                f"models: {row.title}: against={row.against}: no row has this name"
+                f"{nearest(str(row.against), [name for name in names if name])}"
+            )
     return rows
 
 
-def _row(entry: Any, from_file: bool) -> Row:
+def _row(entry: Any, from_file: bool) -> RowSpec:
     if isinstance(entry, str):
         entry = {"model": entry}
     if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
@@ -249,8 +323,15 @@ def _row(entry: Any, from_file: bool) -> Row:
     if not isinstance(entry.get("tune", True), bool):
         raise ValueError(f"models: {title}: tune={entry['tune']}: true or false is expected")
     options = _options(f"models: {title}: options", entry.get("options"))
-    return Row(
-        model, backbone, name, options, tuple(files), entry.get("tune", True), entry.get("space")
+    return RowSpec(
+        model,
+        backbone,
+        name,
+        options,
+        tuple(files),
+        entry.get("tune", True),
+        entry.get("space"),
+        entry.get("against"),
     )
 
 
@@ -312,21 +393,63 @@ def _threads(value: Any) -> int | None:
 def _cluster(value: Any) -> str | None:
     if value is not None and not re.fullmatch(r"\w+://\S+", str(value)):
         raise ValueError(f"cluster={value}: an address such as tcp://127.0.0.1:8786 is expected")
-    return value
+    return None if value is None else str(value)
 
 
-def _tuning(value: Any, dotted: Mapping[str, str]) -> dict[str, Any] | None:
-    """Arguments of tuning; ``tune.trials=20`` on the command line adds to those of the file."""
-    if value is None and not dotted:
+def _arguments(
+    key: str, of_board: Mapping[str, str], spec: Mapping[str, Any], dotted: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """A mapping of the file or the command line, to which ``tune.trials=20`` and so on add."""
+    value = parse_value(key, of_board[key]) if key in of_board else spec.get(key)
+    start = f"{key}."
+    added = {k[len(start) :]: parse_value(k, v) for k, v in dotted.items() if k.startswith(start)}
+    if value is False or (value is None and not added):
         return None
-    if value is False:
-        return None
+    if value is True and key != "tune":
+        value = {}
     if not isinstance(value if value is not None else {}, dict):
-        raise ValueError(f"tune={value}: a mapping such as {{trials: 20}} is expected")
-    read = {key[len("tune.") :]: parse_value(key, text) for key, text in dotted.items()}
-    arguments = {**(value or {}), **read}
-    arguments["trials"] = _count("tune.trials", arguments.get("trials"))
-    return arguments
+        raise OptionError(key, value, f"a mapping such as {_EXAMPLES[key]} is expected")
+    return {**(value or {}), **added}
+
+
+def _attack_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the verb, and ``columns``: what of each attack becomes a column."""
+    options = dict(options)
+    columns = options.pop("columns", None) or ATTACK_COLUMNS
+    columns = split_list(columns) if isinstance(columns, str) else list(columns)
+    for column in columns:
+        if column not in ATTACK_METRICS:
+            raise OptionError("attack.columns", column, f"one of {', '.join(ATTACK_METRICS)}")
+    return {**filled(AttackOptions, _listed(options), "attack."), "columns": columns}
+
+
+def _listed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of attacks, in which text such as ``a,b`` stands for a list."""
+    return {
+        key: [parse_value(key, word) for word in split_list(value)]
+        if isinstance(value, str)
+        and key in AttackOptions.model_fields
+        and is_list(AttackOptions, key)
+        else value
+        for key, value in options.items()
+    }
+
+
+def _history_columns(columns: Any) -> tuple[str, ...]:
+    columns = [columns] if isinstance(columns, str) else columns
+    if not isinstance(columns, list) or not all(isinstance(c, str) and c for c in columns):
+        raise OptionError("history_columns", columns, "a list of columns is expected")
+    for column in columns:
+        split_history_column(column)
+    if len(set(columns)) < len(columns):
+        raise OptionError("history_columns", ", ".join(columns), "a column stands twice")
+    return tuple(columns)
+
+
+def _plotly(value: Any) -> str:
+    if value not in PLOTLY:
+        raise OptionError("plotly", value, f"one of {', '.join(PLOTLY)}")
+    return str(value)
 
 
 def _options(where: str, options: Any) -> dict[str, Any]:
@@ -353,6 +476,8 @@ def describe(board: Board, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any
     for row, label in zip(board.rows, labels):
         entry = {**label, "name": row.name, "model": row.model, "options": dict(row.options)}
         entry.update(config_files=list(row.config_files), tune=bool(board.tune) and row.tune)
+        if row.against is not None:
+            entry["against"] = row.against
         rows.append(entry)
     return {
         "name": board.name,
@@ -362,4 +487,8 @@ def describe(board: Board, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "options": overlay(board.options, board.last),
         "threads": board.threads,
         "tune": dict(board.tune) if board.tune else None,
+        "explain": None if board.explain is None else dict(board.explain),
+        "attack": None if board.attack is None else dict(board.attack),
+        "history_columns": list(board.history_columns),
+        "plotly": board.plotly,
     }

@@ -11,6 +11,7 @@ Reference:
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 from scipy.special import stdtr, stdtrit
 
@@ -43,6 +44,36 @@ class SeedInterval(NamedTuple):
     low: float
     high: float
     p: float
+
+
+class Spread(NamedTuple):
+    """Of some values: how many there are, their mean, and their unbiased standard deviation."""
+
+    n: int
+    mean: float
+    deviation: float
+
+
+def spread(values: ArrayLike) -> Spread:
+    """Mean and standard deviation of the values that are there.
+
+    Args:
+        values: NaN for none. Shape: ``(n,)``.
+
+    Returns:
+        The mean is NaN without values, the deviation is NaN below two.
+
+    Example:
+        >>> spread([1.0, float("nan"), 3.0])
+        Spread(n=2, mean=2.0, deviation=1.4142135623730951)
+    """
+    array = np.asarray(values, dtype=np.float64)
+    known = array[~np.isnan(array)]
+    return Spread(
+        len(known),
+        float(known.mean()) if len(known) else np.nan,
+        float(known.std(ddof=1)) if len(known) > 1 else np.nan,
+    )
 
 
 def seed_average(method: np.ndarray, backbone: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from recbole_enhance.leaderboard import wording
 from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
 from recbole_enhance.leaderboard.collect import Collected, Left
 from recbole_enhance.leaderboard.measures import FAMILIES, Measure
-from recbole_enhance.leaderboard.protocol import plain
+from recbole_enhance.leaderboard.protocol import value_text
 from recbole_enhance.leaderboard.wording import DASH, MINUS
 from recbole_enhance.options.read import one_line
 
@@ -127,7 +127,7 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
             if columns:
                 lines += [f"### {title}", "", *_md_results(analysis, columns), ""]
         lines += ["### Cost", "", *_md_cost(analysis), ""]
-        if analysis.comparisons or analysis.alone:
+        if analysis.comparisons or analysis.not_compared:
             lines += ["### Against the backbone", "", *_md_comparisons(analysis), ""]
         lines += [
             "### Protocol",
@@ -136,7 +136,7 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
             "",
             *_md_table(
                 ["option", "value"],
-                [[key, f"`{plain(value)}`"] for key, value in analysis.table.protocol.items()],
+                [[key, f"`{value_text(value)}`"] for key, value in analysis.table.protocol.items()],
             ),
             "",
         ]
@@ -168,7 +168,7 @@ def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
     rows += [[_md(c.label), "0", *[DASH] * len(columns)] for c in without_runs(analysis)]
     notes = _md_missing(analysis, columns)
     notes += [f"{_md(c.label)}: failed, {_md(c.reason)}." for c in without_runs(analysis)]
-    header = ["row", "seeds", *(f"{m.title} {m.arrow}" for m in columns)]
+    header = ["row", "seeds", *(m.heading for m in columns)]
     return (
         _md_table(header, rows, escape=False)
         + ([""] if notes else [])
@@ -204,7 +204,7 @@ def _md_comparisons(analysis: Analysis) -> list[str]:
         [
             c.row.title,
             c.base.title,
-            f"{c.measure.title} {c.measure.arrow}",
+            c.measure.heading,
             f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(),
             wording.percent(c.percent),
             wording.interval(c),
@@ -226,7 +226,9 @@ def _md_comparisons(analysis: Analysis) -> list[str]:
         "win / tie / loss",
     ]
     lines = _md_table(header, rows) if rows else []
-    notes = [f"- {_md(title)}: not compared, {_md(why)}." for title, why in analysis.alone.items()]
+    notes = [
+        f"- {_md(title)}: not compared, {_md(why)}." for title, why in analysis.not_compared.items()
+    ]
     return lines + ([""] if lines and notes else []) + notes
 
 
@@ -281,8 +283,7 @@ def latex(analyses: Sequence[Analysis]) -> str:
                 rf"\caption{{{_tex(name)}, protocol {analysis.table.digest}.}}",
                 rf"\begin{{tabular}}{{lr{'l' * len(columns)}}}",
                 r"\toprule",
-                " & ".join(["Row", "Seeds", *(_tex(f"{m.title} {m.arrow}") for m in columns)])
-                + r" \\",
+                " & ".join(["Row", "Seeds", *(_tex(m.heading) for m in columns)]) + r" \\",
                 r"\midrule",
             ]
             for place, row in enumerate(analysis.rows):
@@ -428,7 +429,7 @@ def board_json(analyses: Sequence[Analysis], collected: Collected) -> str:
                 "metrics": [{**m._asdict(), "direction": _side(m)} for m in a.measures],
                 "rows": [_json_row(a, place, row) for place, row in enumerate(a.rows)],
                 "against_backbone": [line for line in lines if line["protocol"] == a.table.digest],
-                "not_compared": a.alone,
+                "not_compared": a.not_compared,
                 "ranking": _json_ranking(a),
             }
             for a in analyses
@@ -482,7 +483,7 @@ def _json_ranking(a: Analysis) -> dict[str, Any] | None:
 
 
 def _side(m: Measure) -> str:
-    return "larger" if m.direction > 0 else "smaller"
+    return {1: "larger", -1: "smaller", 0: ""}[m.direction]
 
 
 def _finite(value: Any) -> Any:

@@ -82,7 +82,7 @@ class Users:
     def _values(self, place: str, keys: Sequence[str]) -> np.ndarray:
         table = self._tables[place]
         assert table is not None
-        values = table[list(keys)].to_numpy(np.float64)
+        values: np.ndarray = table[list(keys)].to_numpy(np.float64)
         if len(table) == len(self.index) and table.index.equals(self.index):
             return values
         aligned = np.full((len(self.index), len(keys)), np.nan)

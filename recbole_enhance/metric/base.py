@@ -62,7 +62,7 @@ class ListMetric(AbstractMetric):
         """
         raise NotImplementedError
 
-    def calculate_metric(self, dataobject: Any) -> dict:
+    def calculate_metric(self, dataobject: Any) -> dict[str, float]:
         """Compute the metric at every k, rounded as RecBole does.
 
         Args:
@@ -105,7 +105,8 @@ class UserMetric(ListMetric):
 
 def top(data: Any, k: int) -> Tensor:
     """First k recommended items. Shape: ``(users, k)``."""
-    return data["rec.items"][:, :k]
+    items: Tensor = data["rec.items"]
+    return items[:, :k]
 
 
 def relevant(data: Any, k: int) -> Tensor:

@@ -91,7 +91,8 @@ def shannon_entropy(items: Tensor, n_items: int) -> Tensor:
         4.0
     """
     counts = _counts(items, n_items).double()
-    return entr(counts / counts.sum()).sum()
+    entropies: Tensor = entr(counts / counts.sum())
+    return entropies.sum()
 
 
 def average_popularity(items: Tensor, popularity: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 An explanation is a ranking of feature columns, best first, filled up with -1; a pair without one is
 a row of -1 and counts 0, so that failures are not averaged away. Beside each mean stands one over
-the explained pairs only (:func:`explained_mean`), which is what CountER reports.
+the explained pairs only, which is what CountER reports.
 For @k, cut the ranking: ``f1(ranking[:, :5], truth)``.
 """
 
@@ -123,20 +123,6 @@ def coverage(ranking: Tensor) -> Tensor:
         [1.0, 0.0]
     """
     return (ranking >= 0).any(1).double()
-
-
-def explained_mean(values: Tensor, ranking: Tensor) -> float:
-    """Mean over the pairs that have an explanation; NaN if there is none.
-
-    Args:
-        values: One per pair. Shape: ``(pairs,)``.
-        ranking: See :func:`feature_hits`.
-
-    Example:
-        >>> explained_mean(torch.tensor([0.5, 0.0]), torch.tensor([[4, -1], [-1, -1]]))
-        0.5
-    """
-    return float(values[coverage(ranking) > 0].mean())
 
 
 def target_rank(scores: Tensor, target: Tensor) -> Tensor:

@@ -132,8 +132,8 @@ class DifferentialFairness(_OverFields):
             raise OptionError(
                 "score_link",
                 "identity",
-                "the model's scores are not in [0, 1], so they are no probabilities; sigmoid "
-                "makes them so",
+                "the model's scores are not in [0, 1], so they are no probabilities; sigmoid makes "
+                "them so",
             )
         return lambda codes, n_groups: fairness.differential_fairness(
             scores, items, codes[rows], n_groups, n_items

@@ -4,7 +4,6 @@ Each is a ``ValueError`` whose text is one line. The command line prints that li
 status 2; whatever else is raised is a fault of the program.
 """
 
-from pathlib import Path
 from typing import Any
 
 
@@ -80,7 +79,7 @@ class DataError(InputError):
 
     def __init__(
         self,
-        path: Path | str,
+        path: Any,
         problem: str,
         line: int | None = None,
         column: str | None = None,
@@ -109,7 +108,7 @@ class RunFolderError(InputError):
         runs/x/metrics.json: not JSON
     """
 
-    def __init__(self, path: Path | str, problem: str) -> None:
+    def __init__(self, path: Any, problem: str) -> None:
         super().__init__(path, problem)
         self.path, self.problem = path, problem
 

@@ -1,4 +1,4 @@
-"""What a model's class says of itself, and how a class of the user's is named and found."""
+"""What a model's class says of itself, and how users' own classes are named and found."""
 
 import contextlib
 import functools
@@ -6,13 +6,13 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.read import nearest
+from recbole_enhance.options.read import nearest, one_line
 
 _SCRIPT = "__main__:"  # where Python puts what a script or a notebook defines
 
@@ -39,7 +39,8 @@ def options_read_by(model_class: Any) -> set[str]:
     return names
 
 
-def _is_model(thing: Any) -> bool:
+def is_model(thing: Any) -> bool:
+    """Whether a thing is the class of a RecBole model."""
     return isinstance(thing, type) and issubclass(thing, AbstractRecommender)
 
 
@@ -47,9 +48,9 @@ def checked_class(option: str, model_class: type) -> type:
     """Refuse a class that is no model.
 
     Raises:
-        ValueError: Naming the option and the class.
+        OptionError: Naming the option and the class.
     """
-    if not _is_model(model_class):
+    if not is_model(model_class):
         raise OptionError(option, class_path(model_class), "no class of a RecBole model")
     return model_class
 
@@ -65,20 +66,22 @@ def class_path(model_class: type) -> str:
     return f"{model_class.__module__}:{model_class.__qualname__}"
 
 
-def import_class(option: str, path: str) -> type:
-    """Import a model that the user has named himself, on his command line or from Python.
+def import_own(option: str, path: str, kinds: Mapping[str, Callable[[Any], bool]]) -> Any:
+    """Import what users have named themselves, on their command line or from Python.
 
     Never call this with what a file says: importing a module runs its code.
 
     Args:
         option: ``model`` or ``backbone``, for the message.
-        path: ``module:Class``.
+        path: ``module:Name``.
+        kinds: What is taken, in words -> whether a thing is that. One of them must hold.
 
     Raises:
-        ValueError: If it cannot be imported or is no model.
+        OptionError: If it cannot be imported or is nothing of the kind.
 
     Example:
-        >>> import_class("model", "recbole.model.general_recommender.bpr:BPR").__name__
+        >>> path = "recbole.model.general_recommender.bpr:BPR"
+        >>> import_own("model", path, {"RecBole model": is_model}).__name__
         'BPR'
     """
     module_name, _, names = path.partition(":")
@@ -92,41 +95,43 @@ def import_class(option: str, path: str) -> type:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module fails with
-        kind = type(error).__name__
-        raise OptionError(
-            option, path, f"{module_name} cannot be imported ({kind}: {error})"
-        ) from error
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise OptionError(option, path, f"{module_name} cannot be imported ({reason})") from error
+
+    def fits(thing: Any) -> bool:
+        return any(holds(thing) for holds in kinds.values())
+
     try:
         found = functools.reduce(getattr, names.split("."), module)
     except AttributeError:
-        found = None  # type: ignore[assignment]
-    if not _is_model(found):
-        models = [name for name, thing in vars(module).items() if _is_model(thing)]
-        raise OptionError(
-            option, path, f"{module_name} has no RecBole model {names}{nearest(names, models)}"
-        )
-    return found  # type: ignore[return-value]
+        found = None
+    if not fits(found):
+        near = nearest(names, [name for name, thing in vars(module).items() if fits(thing)])
+        raise OptionError(option, path, f"{module_name} has no {' or '.join(kinds)} {names}{near}")
+    return found
 
 
-def same_class(recorded: str, given: Any) -> bool:
-    """Whether a class is the one that a run folder names.
+def same_code(recorded: str, given: str) -> bool:
+    """Whether a name is the one in a run folder.
 
-    One that was defined in a script may have moved into a module since.
+    What was defined in a script may have moved into a module since.
 
     Args:
-        recorded: ``module:Class``, or the plain name of a model of RecBole or of this package.
-        given: The class, or its name in the same form.
+        recorded: ``module:Name``, or the plain name of what a package has.
+        given: In the same form.
     """
-    if ":" not in recorded and isinstance(given, type):
-        ours = given.__module__.startswith(("recbole.", "recbole_enhance."))
-        return ours and given.__name__ == recorded
-    path = given if isinstance(given, str) else class_path(given)
-    moved = recorded.startswith(_SCRIPT) and recorded[len(_SCRIPT) :] == path.partition(":")[2]
-    return path == recorded or moved
+    moved = recorded.startswith(_SCRIPT) and recorded[len(_SCRIPT) :] == given.partition(":")[2]
+    return given == recorded or moved
 
 
-def how_to_name(option: str, recorded: str) -> str:
-    """Tell how to hand a class of the user's over to a run folder that names it."""
+def how_to_name(option: str, recorded: str, argument: str = "model_class") -> str:
+    """Tell how to hand over what a run folder names and users have defined.
+
+    Args:
+        option: ``model`` or ``backbone``.
+        recorded: ``module:Name``.
+        argument: What it is called from Python: ``model_class``, or ``method``.
+    """
     if recorded.startswith(_SCRIPT):
-        return f"model_class={recorded[len(_SCRIPT) :]} from Python (a script defined it)"
-    return f"--{option}={recorded}, or model_class= from Python"
+        return f"{argument}={recorded[len(_SCRIPT) :]} from Python (a script defined it)"
+    return f"--{option}={recorded}, or {argument}= from Python"

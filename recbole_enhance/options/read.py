@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -26,6 +26,8 @@ _TEXT = (
     "field_separator",
     "seq_separator",
 )
+_COLUMNS = ("load_col", "unload_col")  # suffix of a file -> list of columns
+_YES_NO = ("true", "false", "yes", "no", "on", "off")
 _INTERVAL = re.compile(r"^[\[(][^,\[\]()]*,[^,\[\]()]*[\])]$")  # RecBole's "[5,inf)"
 
 
@@ -112,7 +114,7 @@ def parse_flag(key: str, text: str) -> bool:
         text: YAML: ``true``, ``yes``, ``on`` and their opposites, whatever the case.
 
     Raises:
-        ValueError: If it is neither.
+        OptionError: If it is neither.
 
     Example:
         >>> parse_flag("quiet", "yes"), parse_flag("quiet", "False")
@@ -147,34 +149,74 @@ def load_yaml(path: Any) -> dict[str, Any]:
     return content
 
 
-def parse_argv(argv: Sequence[str]) -> dict[str, str]:
-    """Split ``--key=value``, ``--key value`` and bare ``--flag`` (true) into a mapping.
+def split_words(
+    argv: Sequence[str], flags: Collection[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """Part the words of a command line: ``--key=value``, ``--key value``, bare ``--key``, others.
 
     Args:
-        argv: The words after the verb.
+        argv: The words.
+        flags: Options that say yes or no: only such a word after them is their value.
+
+    Returns:
+        The words that belong to no option, and the options as text; a bare one is ``true``.
 
     Raises:
-        ValueError: If a word belongs to no option or an option stands twice with other values.
+        InputError: If an option has no name, or stands twice with different values.
+
+    Example:
+        >>> split_words(["--quiet", "runs/a", "--topk", "5", "--users=u1,u2"], ["quiet"])
+        (['runs/a'], {'quiet': 'true', 'topk': '5', 'users': 'u1,u2'})
+    """
+    places: list[str] = []
+    options: dict[str, str] = {}
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if not word.startswith("-"):
+            places.append(word)
+            continue
+        key, equals, value = word[2:].partition("=")
+        if not word.startswith("--") or word == "--":
+            raise InputError(f"{word!r} is no option: write --key=value or --key value")
+        if not all(key.split(".")):
+            raise InputError(f"{word!r} is no option: the name is missing")
+        if not equals:
+            follows = bool(words) and not words[0].startswith("--")
+            follows = follows and (key not in flags or words[0].lower() in _YES_NO)
+            value = words.pop(0) if follows else "true"
+        if options.get(key, value) != value:
+            raise InputError(f"--{key} is given twice: {options[key]} and {value}")
+        options[key] = value
+    return places, options
+
+
+def parse_argv(argv: Sequence[str]) -> dict[str, str]:
+    """Read words that are all options, see :func:`split_words`.
+
+    Raises:
+        InputError: As there, and if a word belongs to no option.
 
     Example:
         >>> parse_argv(["--epochs=3", "--model", "BPR", "--quiet"])
         {'epochs': '3', 'model': 'BPR', 'quiet': 'true'}
     """
-    options: dict[str, str] = {}
-    words = list(argv)
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--") or word == "--":
-            raise InputError(f"{word!r} is no option: write --key=value or --key value")
-        key, equals, value = word[2:].partition("=")
-        if not all(key.split(".")):
-            raise InputError(f"{word!r} is no option: the name is missing")
-        if not equals:
-            value = words.pop(0) if words and not words[0].startswith("--") else "true"
-        if options.get(key, value) != value:
-            raise InputError(f"--{key} is given twice: {options[key]} and {value}")
-        options[key] = value
+    places, options = split_words(argv)
+    for word in places:
+        raise InputError(f"{word!r} is no option: write --key=value or --key value")
     return options
+
+
+def split_list(text: str) -> list[str]:
+    """Read a list given as text, in brackets or not.
+
+    Example:
+        >>> split_list("a, b"), split_list("[a,b]"), split_list("a")
+        (['a', 'b'], ['a', 'b'], ['a'])
+    """
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 class Dotted(dict[str, Any]):
@@ -287,14 +329,42 @@ def split_files(options: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
     """Part the names of files, ``config_files`` as text or a list, from the options.
 
     Example:
-        >>> split_files({"config_files": "a.yaml, b.yaml", "model": "BPR"})
+        >>> split_files({"config_files": "[a.yaml, b.yaml]", "model": "BPR"})
         (['a.yaml', 'b.yaml'], {'model': 'BPR'})
+        >>> split_files({"config_files": "a.yaml b.yaml"})[0]  # as RecBole takes them
+        ['a.yaml', 'b.yaml']
     """
     rest = dict(options)
     files = rest.pop("config_files", None) or []
     if isinstance(files, str):
-        files = files.replace(",", " ").split()
+        files = split_list(files if "," in files else ",".join(files.split()))
     return [str(name) for name in files], rest
+
+
+def with_lists(
+    options: Mapping[str, Any], defaults: Mapping[str, Any], lists: Collection[str] = ()
+) -> dict[str, Any]:
+    """Read text such as ``a,b`` as a list where an option is one.
+
+    Args:
+        options: Those of the user, which keep their kind of mapping.
+        defaults: What they lie over: an option whose default is a list is one.
+        lists: Options that are lists whatever their default. Any other text stays text.
+
+    Example:
+        >>> with_lists({"topk": "5,10", "gpu_id": "0,1"}, {"topk": [10], "gpu_id": "0"})
+        {'topk': [5, 10], 'gpu_id': '0,1'}
+    """
+    read: dict[str, Any] = Dotted(options) if isinstance(options, Dotted) else dict(options)
+    for key, value in options.items():
+        default = [] if key in lists else defaults.get(key)
+        if key in _COLUMNS and isinstance(value, Mapping):
+            default = {suffix: [] for suffix in value}
+        if isinstance(value, str) and "," in value and isinstance(default, list):
+            read[key] = parse_value(key, f"[{value}]")
+        elif isinstance(value, Mapping) and isinstance(default, Mapping):
+            read[key] = with_lists(value, default)
+    return read
 
 
 def one_line(text: Any) -> str:

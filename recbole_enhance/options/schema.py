@@ -189,6 +189,11 @@ def _bound_words(metadata: Sequence[Any], kind: str) -> tuple[str, str]:
     return f"{left}, {right}", f"must be {said}"
 
 
+def is_list(schema: type[Options], key: str) -> bool:
+    """Whether an option is a list, so that text such as ``a,b`` is one."""
+    return describe(schema, key).type.startswith("list")
+
+
 @functools.cache
 def _adapter(schema: type[Options], key: str) -> TypeAdapter[Any]:
     field = schema.model_fields[key]

@@ -119,9 +119,8 @@ class _HarsanyiNet(nn.Module):
         )
         with torch.no_grad():
             for block in self.blocks:
-                block.get_parameter(
-                    "A"
-                ).abs_()  # units speak in numbers >= 0: a negative weight would start dead
+                # Units speak in numbers >= 0: a negative weight would start dead.
+                block.get_parameter("A").abs_()
         self.v = nn.Parameter(torch.randn(n_blocks, n_units, generator=generator) / n_units)
 
     def _value(self, z: Tensor, members: Tensor) -> HarsanyiOutput:

@@ -1,16 +1,12 @@
 """One process at a time, by a lock that the kernel holds and a kill frees."""
 
+import fcntl
 import logging
 import os
 from pathlib import Path
 from typing import Any
 
 from recbole_enhance.options.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("recbole_enhance")
 
@@ -31,16 +27,14 @@ def lock_file(path: Path, what: str) -> Any:
 
     Raises:
         LockedError: If another process holds it.
-        ValueError: If it cannot be written.
+        InputError: If it cannot be written.
     """
     while True:
         try:
             file = open(path, "ab")  # noqa: SIM115  it stays open
         except OSError as error:
-            raise ValueError(f"{what}: cannot be written ({error.strerror})") from error
+            raise InputError(f"{what}: cannot be written ({error.strerror})") from error
         try:
-            if fcntl is None:
-                raise OSError(None, "no fcntl on this system")
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()

@@ -78,7 +78,7 @@ class RunFolder:
             config: The run's :class:`~recbole_enhance.experiment.config.Config`.
 
         Raises:
-            ValueError: If ``run_dir`` is taken or cannot be made.
+            OptionError: If ``run_dir`` is taken or cannot be made.
         """
         folder = None
         path = Path(config["run_dir"] or "runs")
@@ -113,7 +113,7 @@ class RunFolder:
         """Open the folder of an earlier run.
 
         Raises:
-            ValueError: If there is no run in it.
+            OptionError: If there is no run in it.
         """
         path = Path(path)
         if not (path / CONFIG).is_file():
@@ -125,17 +125,17 @@ class RunFolder:
         """Whether the run has reported its test result."""
         return (self.path / METRICS).is_file()
 
-    def backbone(self) -> tuple[str, str]:
-        """The option that names the backbone, ``model`` or ``backbone``, and the name.
+    def named(self) -> dict[str, str]:
+        """What was run: ``model``, and under a method ``backbone``, each a name or ``module:Name``.
 
         Raises:
-            ValueError: If the settings name none.
+            RunFolderError: If the settings name none.
         """
         options = load_yaml(self.path / CONFIG)
         model, backbone = options.get("model"), options.get("backbone")
         if not isinstance(model, str) or not isinstance(backbone, str):
             raise RunFolderError(self.path / CONFIG, "model and backbone are expected")
-        return ("model" if model == backbone else "backbone"), backbone
+        return {"model": model} if model == backbone else {"model": model, "backbone": backbone}
 
     def lock(self, option: str) -> None:
         """Keep other processes out, until :meth:`release` or the end of this process.
@@ -147,7 +147,7 @@ class RunFolder:
             option: How the folder was named, for the message.
 
         Raises:
-            ValueError: If another process runs in this folder.
+            LockedError: If another process runs in this folder.
         """
         self._lock = lock_file(self.path / LOCK, f"{option}={self.path}")
         for stale in self.path.glob(_TEMPORARY):
@@ -243,7 +243,7 @@ class RunFolder:
         """Write what a rerun would need to know about this machine and these data.
 
         Raises:
-            ValueError: If this is a resumed run, and its data have changed since.
+            OptionError: If this is a resumed run, and its data have changed since.
         """
         if (self.path / ENVIRONMENT).is_file():
             before = self.read_json(ENVIRONMENT)
@@ -291,12 +291,14 @@ class RunFolder:
 def config_text(config: Any) -> str:
     """What ``config.yaml`` of a run holds."""
     options = {k: v for k, v in config.options.items() if k not in _RUNTIME_OPTIONS}
-    return yaml.safe_dump(plain(options), sort_keys=True)
+    text: str = yaml.safe_dump(plain(options), sort_keys=True)
+    return text
 
 
 def recorded_options(config: Any) -> dict[str, Any]:
     """What reading ``config.yaml`` of a run gives."""
-    return yaml.load(config_text(config), Loader)
+    options: dict[str, Any] = yaml.load(config_text(config), Loader)
+    return options
 
 
 def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -325,7 +327,7 @@ def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str)
         advice: What to do then, for the message.
 
     Raises:
-        ValueError: Naming the folder, the first such option, and both values.
+        RunFolderError: Naming the folder, the first such option, and both values.
     """
     for key, old, new in changed_options(path, recorded):
         raise RunFolderError(path, f"was run with {key}={old}, and {key}={new} is asked; {advice}")

@@ -10,6 +10,8 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from recbole_enhance.options.errors import RunFolderError
+
 _FORMAT = 1
 
 
@@ -40,27 +42,28 @@ def load_tensors(path: Path, label: str, device: Any, run: str | None = None) ->
         run: The key of the run that the file must have; None takes any.
 
     Raises:
-        ValueError: If the file is missing, no such file of tensors, or belongs to another pair of
-            models or to another run.
+        RunFolderError: If the file is missing, no such file of tensors, or belongs to another pair
+            of models or to another run.
         OSError: If it cannot be read.
     """
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
+        raise RunFolderError(path, "no such file") from None
     except OSError:
         raise
     except Exception as error:  # torch raises many types on what is not its own
         if out_of_memory(error):
             raise
-        raise ValueError(f"{path}: not a checkpoint of tensors and plain values") from error
+        raise RunFolderError(path, "not a checkpoint of tensors and plain values") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT or "label" not in content:
-        raise ValueError(f"{path}: not a checkpoint of recbole_enhance")
+        raise RunFolderError(path, "not a checkpoint of recbole_enhance")
     if content["label"] != label:
-        raise ValueError(f"{path}: belongs to {content['label']}, this run is {label}")
+        raise RunFolderError(path, f"belongs to {content['label']}, this run is {label}")
     if run is not None and content.get("run") != run:
-        raise ValueError(f"{path}: belongs to a run with other options or another seed")
-    return _decode(content)
+        raise RunFolderError(path, "belongs to a run with other options or another seed")
+    decoded: dict[str, Any] = _decode(content)
+    return decoded
 
 
 @contextlib.contextmanager
@@ -71,11 +74,15 @@ def refused_misfit(path: Any) -> Iterator[None]:
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:
         if out_of_memory(error):
             raise
-        raise ValueError(f"{path}: does not fit this model or these data") from error
+        raise RunFolderError(path, "does not fit this model or these data") from error
 
 
 def _encode(value: Any) -> Any:
     """Write arrays and sparse matrices (ItemKNN, EASE) as tensors, which load safely."""
+    if scipy.sparse.issparse(value):  # first: one layout, dok, is a dict too
+        rows = value.tocsr()
+        parts = [torch.from_numpy(part) for part in (rows.data, rows.indices, rows.indptr)]
+        return {"__sparse__": parts, "shape": list(rows.shape), "layout": value.format}
     if isinstance(value, dict):
         return {key: _encode(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -84,10 +91,6 @@ def _encode(value: Any) -> Any:
         kind = str(value.dtype)
         array = value.astype(np.int64) if kind in ("uint32", "uint64", "uint16") else value
         return {"__array__": torch.from_numpy(np.ascontiguousarray(array)), "dtype": kind}
-    if scipy.sparse.issparse(value):
-        rows = value.tocsr()
-        parts = [torch.from_numpy(part) for part in (rows.data, rows.indices, rows.indptr)]
-        return {"__sparse__": parts, "shape": list(rows.shape), "layout": value.format}
     return value.item() if isinstance(value, np.generic) else value
 
 

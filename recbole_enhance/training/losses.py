@@ -88,7 +88,7 @@ def make_weighable(model: nn.Module) -> WeightedLoss:
         model: A backbone with exactly one such module.
 
     Raises:
-        ValueError: If there is none, or more than one.
+        OptionError: If there is none, or more than one.
     """
     names = weighable_losses(model)
     if len(names) != 1:

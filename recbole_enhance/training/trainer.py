@@ -1,12 +1,10 @@
 """A mix-in over any RecBole trainer: safe checkpoints, exact resume, history and progress."""
 
 import math
-import random
 import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from recbole.trainer.trainer import PretrainTrainer, Trainer
 from recbole.utils import get_trainer
@@ -15,8 +13,10 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from recbole_enhance.compat import mends
-from recbole_enhance.evaluation.collector import EnhancedCollector, EnhancedEvaluator
+from recbole_enhance.evaluation.collector import EnhancedCollector
+from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
 from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
 from recbole_enhance.storage.tensor_files import load_tensors, refused_misfit
 from recbole_enhance.training import acceleration
@@ -40,7 +40,8 @@ class EnhancedTrainer(Trainer):
         folder: Where files go; None keeps everything in memory.
 
     Attributes:
-        history: One row per epoch: losses, seconds, :meth:`log_epoch`, and validation metrics.
+        history: One row per epoch: losses, seconds, means of what the batches gave :meth:`log`,
+            :meth:`log_epoch`, and validation metrics.
         best_epoch: The epoch whose parameters :meth:`evaluate` reports.
         generator: A method's own source of randomness: drawing from it leaves the backbone's
             random states alone, so that a neutral method is the backbone, bit for bit.
@@ -62,14 +63,28 @@ class EnhancedTrainer(Trainer):
         self.best_epoch = -1
         self.generator = torch.Generator(device="cpu").manual_seed(config["seed"])
         self._best: dict[str, Any] | None = None
-        self._pending: dict[str, Any] | None = None
         self._bar: tqdm | None = None
         self._train_data: Any = None
+        self._logged: dict[str, list[Any]] = {}
+
+    # ---- what a method may call ------------------------------------------------------------
+
+    def log(self, name: str, value: float | torch.Tensor) -> None:
+        """Put a number of a batch into the mean that the epoch's row of ``history.csv`` shows.
+
+        Args:
+            name: The column.
+            value: A number; or a tensor, which stays on its device until the epoch ends, and whose
+                mean is taken in its own precision. Shape: ``()``.
+        """
+        self._logged.setdefault(name, []).append(
+            value.detach() if isinstance(value, torch.Tensor) else value
+        )
 
     # ---- what a method may override --------------------------------------------------------
 
     def log_epoch(self) -> dict[str, float]:
-        """What a method wants to see in the epoch's row of ``history.csv``."""
+        """What the epoch's row of ``history.csv`` shows that is no mean over batches."""
         return {}
 
     def method_state(self) -> dict[str, Any]:
@@ -145,7 +160,7 @@ class EnhancedTrainer(Trainer):
                 hook.remove()
 
     def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
-        self._epoch = epoch_idx
+        self._epoch, self._logged = epoch_idx, {}
         start = time.perf_counter()
         for module in self.model.modules():  # a wrapped backbone, too
             if hasattr(module, "begin_epoch"):
@@ -156,6 +171,7 @@ class EnhancedTrainer(Trainer):
                 "epoch": epoch_idx,
                 "train_loss": sum(loss) if isinstance(loss, tuple) else loss,
                 "train_seconds": round(time.perf_counter() - start, 4),
+                **{name: _mean(values) for name, values in sorted(self._logged.items())},
                 **self.log_epoch(),
             }
         )
@@ -293,8 +309,11 @@ class EnhancedTrainer(Trainer):
         """Plain numbers that the backbone keeps as attributes (MultiVAE's annealing step)."""
         return {k: v for k, v in vars(self.model).items() if type(v) in (bool, int, float)}
 
+    def _generators(self) -> dict[str, torch.Generator]:
+        """Generators of the run's own: the loader's draws its batches."""
+        return {"loader": self._train_data.generator, "method": self.generator}
+
     def _checkpoint(self, epoch: int) -> dict[str, Any]:
-        python_state = random.getstate()
         return {
             "label": self.config["label"],
             "run": run_key(self.config),
@@ -309,14 +328,7 @@ class EnhancedTrainer(Trainer):
             "optimizers": self._optimizer_states(),
             "history": self.history,
             "method": self.method_state(),
-            "random": {
-                "python": [python_state[0], list(python_state[1]), python_state[2]],
-                "numpy": list(np.random.get_state()),
-                "torch": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-                "loader": self._train_data.generator.get_state(),
-                "method": self.generator.get_state(),
-            },
+            "random": RandomState.now(**self._generators()).to_plain(),
         }
 
     def resume_checkpoint(self, resume_file: Any) -> None:
@@ -348,16 +360,14 @@ class EnhancedTrainer(Trainer):
             else:
                 optimizer.load_state_dict(saved)
         self.load_method_state(state["method"])
-        states = state["random"]
-        version, numbers, gauss = states["python"]
-        random.setstate((version, tuple(numbers), gauss))
-        np.random.set_state(tuple(states["numpy"]))
-        torch.set_rng_state(states["torch"].cpu())
-        if states["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([s.cpu() for s in states["cuda"]])
-        self._train_data.generator.set_state(states["loader"].cpu())
-        self.generator.set_state(states["method"].cpu())
+        RandomState.from_plain(state["random"]).restore(**self._generators())
         logger.info("resumed after epoch %d", state["epoch"])
+
+
+def _mean(values: list[Any]) -> float:
+    if isinstance(values[0], torch.Tensor):
+        return torch.stack(values).mean().item()
+    return sum(values) / len(values)
 
 
 def _other_parameter(model: Any) -> dict[str, Any]:

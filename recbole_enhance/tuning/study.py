@@ -6,6 +6,7 @@ a reason. It counts for nothing, and its options go back into the queue.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -26,11 +27,6 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_enhance.storage.run_folder import logger
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 HEARTBEAT, GRACE = 30, 300  # seconds; a machine that is gone is noticed after GRACE
 _POLL = 0.5
@@ -188,7 +184,7 @@ class SharedStudy:
         """Whether a running trial's process was one of this machine, and is no more."""
         worker = trial.user_attrs.get(_WORKER)
         if worker is None:  # killed while it claimed; under a lock nobody else can be at it
-            return self._lock is not None and fcntl is not None
+            return self._lock is not None
         machine, pid, started, token = worker.split(":")
         if machine != _machine():
             return False  # its heartbeat tells
@@ -247,7 +243,7 @@ class SharedStudy:
 
         Servers lock the row; for them this does nothing.
         """
-        if self._lock is None or fcntl is None:
+        if self._lock is None:
             yield
             return
         with open(self._lock, "ab") as file:

@@ -1,9 +1,7 @@
-"""Search the options of a model or a method by validation: the verb ``tune``."""
+"""Search the options of a model or a method by validation."""
 
 import contextlib
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +10,8 @@ from tqdm import tqdm
 
 from recbole_enhance.data import atomic
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.options.read import load_yaml, parse_argv, parse_flag, parse_value, split_files
+from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.options.read import split_files
 from recbole_enhance.storage.run_folder import VOLATILE, logger, missing_folders, plain
 from recbole_enhance.tuning import space as spaces
 from recbole_enhance.tuning.settings import PRUNERS, make_config
@@ -25,39 +24,9 @@ STUDY = "study.db"
 _FORBIDDEN = {"run_dir": "trials leave no run folder; --out names where the study's files go"}
 
 
-def main(words: Sequence[str]) -> int:
-    """Tune from the command line.
-
-    Args:
-        words: Options, see ``recbole-enhance --help``.
-
-    Raises:
-        ValueError: As :func:`tune`.
-    """
-    options: dict[str, Any] = dict(parse_argv(words))
-    said = [load_yaml(name).get("quiet") for name in split_files(options)[0]]
-    quiet = parse_flag("quiet", options.pop("quiet", str(True in said)))
-    own = {
-        key: options.pop(key) for key in ("space", "storage", "study", "pruner") if key in options
-    }
-    trials, jobs = (_whole(options, key, default) for key, default in (("trials", 20), ("jobs", 1)))
-    out = options.pop("out", None)
-    if any(":" in str(options.get(key, "")) for key in ("model", "backbone")):
-        sys.path.insert(0, os.getcwd())  # a class of the user's, as with python -m
-    if out is None:
-        config = make_config(options)
-        out = Path("tuning", config["dataset"], config["label"])
-    tune(options, Path(out), trials, jobs=jobs, quiet=quiet, page=True, **own)
-    return 0
-
-
-def _whole(options: dict[str, Any], key: str, default: int) -> Any:
-    return parse_value(key, options.pop(key)) if key in options else default
-
-
 def tune(
     options: Mapping[str, Any],
-    out: str | Path,
+    out: str | Path | None,
     trials: int,
     space: Mapping[str, Any] | str | Path | None = None,
     storage: str | None = None,
@@ -75,7 +44,8 @@ def tune(
     Args:
         options: Those of a run: ``model``, ``dataset`` and others; ``config_files`` names files.
             What is given here or there is not searched.
-        out: Folder for ``study.db``, ``trials.csv``, ``tuning.json``, ``best.yaml``.
+        out: Folder for ``study.db``, ``trials.csv``, ``tuning.json``, ``best.yaml``; None is
+            ``tuning``, then the dataset and the label.
         trials: How many, in total; failed and pruned ones count, interrupted ones do not.
         space: Mapping or file, see ``docs/tuning.md``; None takes the space that ships with us.
         storage: Database, as Optuna takes it; None is ``study.db`` in ``out``.
@@ -90,20 +60,22 @@ def tune(
         The searched options of the best trial.
 
     Raises:
-        ValueError: If options, space or storage say no, or no trial was completed.
+        InputError: If options, space or storage say no, or no trial was completed.
     """
-    out = Path(out)
-    _refuse_bad_arguments(options, out, trials, jobs, pruner)
+    _refuse_bad_arguments(options, trials, jobs, pruner)
     _refuse_missing_optuna()
     from recbole_enhance.tuning import workers
 
     config = make_config(options)
+    out = Path("tuning", config["dataset"], config["label"]) if out is None else Path(out)
+    if "?" in str(out.resolve()):  # ends the path in a database's address
+        raise OptionError("out", out, "a folder without ? in its path is expected")
     searched = _space(config, options, space)
     made = missing_folders(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"out={out}: cannot be made ({error.strerror})") from error
+        raise OptionError("out", out, f"cannot be made ({error.strerror})") from error
     files, rest = split_files(options)
     plan = workers.Plan(
         options=rest,
@@ -127,19 +99,15 @@ def tune(
                 folder.rmdir()
 
 
-def _refuse_bad_arguments(
-    options: Mapping[str, Any], out: Path, trials: int, jobs: int, pruner: str
-) -> None:
+def _refuse_bad_arguments(options: Mapping[str, Any], trials: int, jobs: int, pruner: str) -> None:
     for key, value in (("trials", trials), ("jobs", jobs)):
         if type(value) is not int or value < 1:
-            raise ValueError(f"{key}={value}: a whole number above 0 is expected")
+            raise OptionError(key, value, "a whole number above 0 is expected")
     if pruner not in PRUNERS:
-        raise ValueError(f"pruner={pruner}: one of {', '.join(PRUNERS)}")
+        raise OptionError("pruner", pruner, f"one of {', '.join(PRUNERS)}")
     for key, why in _FORBIDDEN.items():
         if options.get(key) is not None:
-            raise ValueError(f"{key}={options[key]}: {why}")
-    if "?" in str(out.resolve()):  # ends the path in a database's address
-        raise ValueError(f"out={out}: a folder without ? in its path is expected")
+            raise OptionError(key, options[key], why)
 
 
 def _beside(out: Path) -> str:
@@ -152,7 +120,7 @@ def _refuse_missing_optuna() -> None:
         import optuna  # noqa: F401
         from optuna.exceptions import UpdateFinishedTrialError  # noqa: F401  not in 4.2
     except ImportError:
-        raise ValueError(
+        raise InputError(
             "tune: needs optuna 4.9 or newer; install the extra: pip install '.[tune]'"
         ) from None
 
@@ -251,7 +219,7 @@ def _search(
             best = report.best_trial(trials, plan.maximize)
             if best is None:
                 reasons = [t.user_attrs[REASON] for t in trials if REASON in t.user_attrs]
-                raise ValueError(
+                raise InputError(
                     f"tune: none of {plan.budget} trials was completed; the last "
                     f"failed: {(reasons or ['unknown'])[-1]}"
                 )

@@ -10,7 +10,8 @@ from recbole.data import create_dataset, data_preparation
 
 import recbole_enhance
 from recbole_enhance.compat import doctor, mends
-from recbole_enhance.experiment.config import Config, get_model_class
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.names import get_model_class
 from recbole_enhance.testing.worlds import toy_options
 
 

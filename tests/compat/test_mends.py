@@ -31,6 +31,7 @@ from recbole.utils import get_model, get_trainer
 from scipy.sparse import dok_matrix
 
 from recbole_enhance.compat import files, mends
+from recbole_enhance.testing.plain_recbole import trusted_torch_load
 
 # These repair RecBole's own code, so no version of another package makes them superfluous.
 ALWAYS = {
@@ -695,7 +696,7 @@ class TestTrustedTorchLoad:
             trainer.evaluate(bpr.test)
 
     def test_reads_back_and_resumes_what_was_saved_inside(self, bpr):
-        with mends.trusted_torch_load():
+        with trusted_torch_load():
             trainer = bpr.trainer()
             trainer.fit(bpr.train, bpr.valid)
             expected = trainer.evaluate(bpr.test, load_best_model=False)
@@ -708,7 +709,7 @@ class TestTrustedTorchLoad:
     def test_never_unpickles_a_foreign_file(self, bpr, tmp_path):
         torch.save({"state_dict": {}, "config": Bomb()}, "foreign.pth")
 
-        with mends.trusted_torch_load():
+        with trusted_torch_load():
             trainer = bpr.trainer()
             with pytest.raises(pickle.UnpicklingError):
                 trainer.evaluate(bpr.test, model_file="foreign.pth")
@@ -718,7 +719,7 @@ class TestTrustedTorchLoad:
         assert not (tmp_path / "exploded").exists()
 
     def test_a_file_exchanged_after_saving_is_foreign(self, bpr, tmp_path):
-        with mends.trusted_torch_load():
+        with trusted_torch_load():
             trainer = bpr.trainer()
             trainer.fit(bpr.train, bpr.valid)
             torch.save({"state_dict": {}, "config": Bomb()}, trainer.saved_model_file)
@@ -728,11 +729,11 @@ class TestTrustedTorchLoad:
         assert not (tmp_path / "exploded").exists()
 
     def test_the_next_block_trusts_nothing(self, bpr):
-        with mends.trusted_torch_load():
+        with trusted_torch_load():
             trainer = bpr.trainer()
             trainer.fit(bpr.train, bpr.valid)
 
-        with mends.trusted_torch_load(), pytest.raises(pickle.UnpicklingError):
+        with trusted_torch_load(), pytest.raises(pickle.UnpicklingError):
             trainer.evaluate(bpr.test)
 
     def test_apply_leaves_torch_load_alone(self):
@@ -743,7 +744,7 @@ class TestTrustedTorchLoad:
         assert recbole_trainer.torch is torch
 
     def test_restores_the_name_also_after_an_error(self):
-        with contextlib.suppress(KeyError), mends.trusted_torch_load():
+        with contextlib.suppress(KeyError), trusted_torch_load():
             assert recbole_trainer.torch is not torch
             raise KeyError
 

@@ -1,9 +1,7 @@
-import doctest
 import hashlib
 
 import pytest
 
-from recbole_enhance.data import atomic
 from recbole_enhance.data.atomic import (
     check_columns,
     default_load_col,
@@ -160,7 +158,3 @@ def test_the_default_columns_of_another_separator(folder):
     (folder / "toy.inter").write_text("user_id:token,item_id:token,rating:float\n1,2,3\n")
     chosen = default_load_col(folder, "toy", NAMES, separator=",")
     assert chosen == {"inter": [*IDS, "rating"]}
-
-
-def test_examples():
-    assert doctest.testmod(atomic).failed == 0

@@ -1,4 +1,3 @@
-import doctest
 from pathlib import Path
 
 import pytest
@@ -6,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.data import mentions
 from recbole_enhance.data.mentions import (
     Mentions,
     item_feature_matrix,
@@ -216,7 +214,3 @@ def test_a_stopped_run_of_reviews_knows_itself_again(reviews):
 def test_other_models_do_not_load_the_mentions(reviews):
     config = Config(config_dict=feature_toy_options(reviews, "BPR"))
     assert config["load_col"]["inter"] == ["user_id", "item_id", "rating"]
-
-
-def test_doctests():
-    assert doctest.testmod(mentions).failed == 0

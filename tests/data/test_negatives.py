@@ -8,7 +8,8 @@ from recbole.data.utils import create_samplers
 from scipy import stats
 from scipy.sparse import coo_matrix
 
-from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
+from recbole_enhance.data import negatives
+from recbole_enhance.data.negatives import NegativeSampler, outside, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.testing.worlds import toy_options
@@ -107,6 +108,29 @@ def test_the_last_free_item_is_found(generator):
     used = UserLists.of_datasets([train])
     drawn = uniform_outside(used, torch.tensor([1] * 50), generator)
     assert drawn.unique().tolist() == [4, 5]
+
+
+@pytest.mark.parametrize("of_row", [True, False])
+def test_the_exact_draw_never_gives_padding_or_what_the_user_has(generator, of_row):
+    used = UserLists.of_datasets([part([1, 1, 2], [1, 2, 3], 3, 6)])
+    weights = torch.tensor([100.0, 1.0, 2.0, 3.0, 4.0, 0.0])  # padding has most of the law
+    users, n = torch.tensor([1, 2]).repeat_interleave(5000), 5000
+    law = (lambda rows: weights.expand(len(rows), -1)) if of_row else (lambda rows: weights)
+    drawn = outside(used, users, law, generator).view(2, n)
+    for items, allowed in zip(drawn, ([3, 4], [1, 2, 4])):
+        assert items.unique().tolist() == allowed
+        expected = weights[allowed] * n / weights[allowed].sum()
+        seen = torch.bincount(items, minlength=6)[allowed]
+        assert stats.chisquare(seen.numpy(), expected.numpy()).pvalue > 1e-4
+
+
+def test_what_is_left_after_all_redrawing_is_of_the_same_law(generator, monkeypatch):
+    monkeypatch.setattr(negatives, "MOST_ROUNDS", 0)
+    used = UserLists.of_datasets([part([1, 1, 1], [1, 2, 3], 2, 6)])
+    drawn = uniform_outside(used, torch.ones(4000, dtype=torch.long), generator)
+    seen = torch.bincount(drawn, minlength=6)
+    assert seen[:4].sum() == 0
+    assert stats.chisquare(seen[4:].numpy()).pvalue > 1e-4
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import doctest
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +111,3 @@ def test_a_dataset_that_makes_its_own_histories_is_left_alone():
             pass
 
     assert sequences.with_fast_sequences(Own) is Own
-
-
-def test_doctests():
-    assert doctest.testmod(sequences).failed == 0

@@ -1,11 +1,8 @@
-import doctest
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.data import user_lists
 from recbole_enhance.data.user_lists import UserLists
 
 N_USERS, N_ITEMS = 5, 7
@@ -29,10 +26,6 @@ def test_it_is_a_set_of_items_for_each_user(given_pairs, asked):
     every = torch.cartesian_prod(torch.arange(N_USERS), torch.arange(N_ITEMS))
     held = lists.holds(every[:, 0], every[:, 1]).tolist()
     assert held == [(u, i) in set(given_pairs) for u, i in every.tolist()]
-
-
-def test_doctests():
-    assert doctest.testmod(user_lists).failed == 0
 
 
 class Part:

@@ -1,5 +1,3 @@
-import doctest
-
 import numpy as np
 import pytest
 import torch
@@ -7,7 +5,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from recbole_enhance.enhancer import kmeans as module
 from recbole_enhance.enhancer.kmeans import cluster_means, kmeans, lloyd, nearest, spread_start
 
 
@@ -113,7 +110,3 @@ def test_the_seed_decides():
 def test_more_clusters_than_points_are_refused(k, generator):
     with pytest.raises(ValueError, match=f"{k} clusters of 3 points"):
         kmeans(torch.rand(3, 2), k, generator)
-
-
-def test_examples():
-    assert doctest.testmod(module).failed == 0

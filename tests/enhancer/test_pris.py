@@ -1,4 +1,3 @@
-import doctest
 import logging
 from pathlib import Path
 
@@ -10,22 +9,18 @@ from recbole.model.loss import BPRLoss
 from triplets import (
     REFUSED,
     TRIED,
-    assert_equal_bit_for_bit,
-    assert_resume_equals_an_uninterrupted_run,
     conditional,
     p_value,
-    refused,
+    run_in_memory,
     skewed_part,
-    trained,
-    without_method,
 )
 
 from recbole_enhance.data.loaders import LOG_Q
 from recbole_enhance.data.negatives import NegativeSampler, item_counts
-from recbole_enhance.enhancer import pris
 from recbole_enhance.enhancer.pris import PRISOptions, importance, popularity
 from recbole_enhance.options.schema import describe
 from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.comparing import assert_same
 from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
 from recbole_enhance.training.losses import per_sample
@@ -37,43 +32,39 @@ class TestContract(Contract):
     method = "PRIS"
     backbones = TRIED
     refused = REFUSED
+    neutral = tuple(
+        {"pris_negatives": 1, "pris_proposal": "uniform", "pris_detach": detach}
+        for detach in (False, True)
+    )
+    resumed = tuple({"pris_proposal": p, **CLUSTERS} for p in ("popular", "cluster-uniform"))
+    bad_options = (
+        ({"pris_negatives": 0}, "pris_negatives=0: must be a whole number above 0"),
+        ({"pris_clusters": 1.5}, "pris_clusters=1.5: must be a whole number above 0"),
+        ({"pris_tau": 0}, "pris_tau=0: must be above 0"),
+        ({"pris_popularity": 3}, "pris_popularity=3: must be 0, 1 or 2"),
+        ({"pris_proposal": "joint"}, "pris_proposal=joint: must be one of uniform, popular"),
+        ({"fast": False}, "fast=False: PRIS draws its negatives in the fast"),
+        (
+            {"train_neg_sample_args": {"sample_num": 2}},
+            "train_neg_sample_args.sample_num=2: PRIS takes pris_negatives",
+        ),
+    )
 
 
-class TestContractWithClusters(Contract):
-    method = "PRIS"
-    backbones = TRIED
+class TestContractWithClusters(TestContract):
     refused = ()
 
     def options_of(self, backbone):
         return {"pris_proposal": "cluster-popular", "epochs": 2, **CLUSTERS}
 
 
-def test_examples():
-    assert doctest.testmod(pris).failed == 0
-
-
-@pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN", "NGCF"])
-@pytest.mark.parametrize("detach", [False, True])
-def test_one_uniform_negative_is_the_backbone_bit_for_bit(toy, backbone, detach):
-    plain = trained(toy, without_method(backbone))
-    ours = trained(
-        toy,
-        "PRIS",
-        backbone=backbone,
-        pris_negatives=1,
-        pris_proposal="uniform",
-        pris_detach=detach,
-    )
-    assert_equal_bit_for_bit(plain, ours)
-
-
 @pytest.mark.parametrize("backbone", ["BPR", "LightGCN"])
 def test_unweighted_is_bpr_with_several_negatives_bit_for_bit(toy, backbone):
     """RecBole's batch size counts triplets, ours positives."""
-    plain = trained(
+    plain = run_in_memory(
         toy, backbone, train_batch_size=3 * 128, train_neg_sample_args={"sample_num": 3}
     )
-    ours = trained(
+    ours = run_in_memory(
         toy,
         "PRIS",
         backbone=backbone,
@@ -81,7 +72,7 @@ def test_unweighted_is_bpr_with_several_negatives_bit_for_bit(toy, backbone):
         pris_proposal="uniform",
         pris_weighted=False,
     )
-    assert_equal_bit_for_bit(plain, ours)
+    assert_same(plain, ours)
 
 
 numbers = st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=12)
@@ -184,21 +175,14 @@ def test_batches_hold_the_log_probability_of_their_negatives(toy, proposal):
 
 def test_clusters_start_in_the_second_epoch(toy):
     options = {"pris_proposal": "cluster-popular", "pris_popularity": 2, **CLUSTERS}
-    first = trained(toy, "PRIS", epochs=1, **options)
-    popular = trained(toy, "PRIS", epochs=1, pris_popularity=2)
-    assert_equal_bit_for_bit(first, popular)
+    first = run_in_memory(toy, "PRIS", epochs=1, **options)
+    popular = run_in_memory(toy, "PRIS", epochs=1, pris_popularity=2)
+    assert_same(first, popular)
     second, popular = (
-        trained(toy, "PRIS", epochs=2, **{**options, "pris_proposal": proposal})[1]
+        run_in_memory(toy, "PRIS", epochs=2, **{**options, "pris_proposal": proposal})[1]
         for proposal in ("cluster-popular", "popular")
     )
     assert any(not torch.equal(second[name], popular[name]) for name in second)
-
-
-@pytest.mark.parametrize("proposal", ["popular", "cluster-uniform"])
-def test_resume(toy, monkeypatch, proposal):
-    assert_resume_equals_an_uninterrupted_run(
-        toy, monkeypatch, "PRIS", pris_proposal=proposal, **CLUSTERS
-    )
 
 
 def test_the_effective_number_of_negatives_is_logged(toy):
@@ -221,19 +205,3 @@ def test_more_clusters_than_items_are_refused(toy):
     message = "pris_clusters=100: there are only 48 items"
     with pytest.raises(ValueError, match=message):
         run_toy(toy, "PRIS", saved=False, pris_proposal="cluster-uniform")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"pris_negatives": 0}, "pris_negatives=0: must be a whole number above 0"),
-        ({"pris_clusters": 1.5}, "pris_clusters=1.5: must be a whole number above 0"),
-        ({"pris_tau": 0}, "pris_tau=0: must be above 0"),
-        ({"pris_popularity": 3}, "pris_popularity=3: must be 0, 1 or 2"),
-        ({"pris_proposal": "joint"}, "pris_proposal=joint: must be one of uniform, popular"),
-        ({"fast": False}, "fast=False: PRIS draws its negatives in the fast"),
-        ({"train_neg_sample_args": {"sample_num": 2}}, "sample_num=2: PRIS takes pris_negatives"),
-    ],
-)
-def test_bad_options_are_refused(toy, options, message):
-    refused(toy, "PRIS", message, **options)

@@ -5,19 +5,42 @@ import torch
 
 from recbole_enhance.enhancer.rer import (
     BACKBONES,
-    RERTrainer,
     adversarial_features,
     adversarial_parameters,
     parameter_names,
     total,
 )
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
+from recbole_enhance.experiment.quick_start import run_recbole_enhance
 from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.comparing import trained
 from recbole_enhance.testing.contract import Contract
-from recbole_enhance.testing.worlds import assemble, feature_toy_options, run_toy, toy_options
+from recbole_enhance.testing.worlds import assemble, feature_toy_options, toy_options
 
 OTHERS = ("MultiDAE", "SASRec", "Pop", "FM", "EASE", "MultiVAE", "RecVAE", "DiffRec", "ItemKNN")
+
+
+NEUTRAL = (
+    {"rer_lambda": 0},
+    {"rer_eps": 0},
+    {"rer_lambda": 0, "rer_combine": "additive"},
+    {"rer_start_epoch": 3},  # later than the last
+    {"rer_eps": 0.0, "rer_steps": 3, "rer_lambda": 0.3},
+)
+BAD = (
+    ("rer_lambda", -0.1),
+    ("rer_lambda", 1.5),
+    ("rer_eps", -1),
+    ("rer_target", "feature"),
+    ("rer_norm", "l1"),
+    ("rer_steps", 0),
+    ("rer_combine", "sum"),
+    ("rer_mask", "some"),
+    ("rer_start_epoch", -1),
+    ("rer_start_epoch", 0.5),
+    ("rer_params", "("),
+    ("rer_params", 3),
+)
 
 
 class TestContract(Contract):
@@ -26,6 +49,21 @@ class TestContract(Contract):
     method = "RER"
     backbones = ("CER", "EFM")
     refused = ("BPR", "LightGCN", *OTHERS)
+    neutral = NEUTRAL
+    bad_options = tuple(({name: value}, f"{name}={value}: ") for name, value in BAD)
+
+
+class TestContractOnReviews(TestContract):
+    """Features from reviews."""
+
+    refused = ()
+
+    @pytest.fixture
+    def toy(self, reviews):
+        return reviews
+
+    def run_options(self, toy, model, **options):
+        return feature_toy_options(toy, model, **options)
 
 
 class TestContractOfParameters(Contract):
@@ -34,6 +72,9 @@ class TestContractOfParameters(Contract):
     method = "RER"
     backbones = tuple(name for name in BACKBONES if name != "NCL")  # needs faiss
     refused = OTHERS
+    neutral = NEUTRAL
+    neutral_over = ("BPR", "NeuMF", "LightGCN")
+    bad_options = (({"rer_eps": -1}, "rer_eps=-1: "), ({"rer_params": "("}, "rer_params=(: "))
 
     def options_of(self, backbone):
         options = {"rer_target": "params", "rer_eps": 0.01}
@@ -201,40 +242,6 @@ def test_which_parameters_are_perturbed(toy, reviews):
 # ---- training: e3, e4 ------------------------------------------------------------------------
 
 
-def final_state(options):
-    trainer, loaders = assemble(options)
-    result = trainer.fit(*loaders[:2])
-    return result, dict(trainer.model.state_dict()), torch.get_rng_state()
-
-
-NEUTRAL = {
-    "lambda 0": {"rer_lambda": 0},
-    "eps 0": {"rer_eps": 0},
-    "lambda 0, additive": {"rer_lambda": 0, "rer_combine": "additive"},
-    "not yet": {"rer_start_epoch": 3},
-    "eps 0, PGD": {"rer_eps": 0.0, "rer_steps": 3, "rer_lambda": 0.3},
-}
-
-
-@pytest.mark.parametrize("options", NEUTRAL.values(), ids=NEUTRAL)
-@pytest.mark.parametrize("backbone", ["CER", "EFM", "BPR", "NeuMF", "LightGCN"])
-def test_neutral_is_the_backbone_bit_for_bit(toy, reviews, backbone, options):
-    if backbone in ("CER", "EFM"):
-        plain = final_state(feature_toy_options(reviews, backbone))
-        neutral = final_state(feature_toy_options(reviews, "RER", backbone=backbone, **options))
-    else:
-        plain = final_state(toy_options(toy, backbone, show_progress=False))
-        neutral = final_state(
-            toy_options(
-                toy, "RER", backbone=backbone, rer_target="params", show_progress=False, **options
-            )
-        )
-    assert neutral[0] == plain[0]
-    for name, tensor in plain[1].items():
-        assert torch.equal(neutral[1][name], tensor), name
-    assert torch.equal(neutral[2], plain[2])
-
-
 def test_both_losses_add_up_as_said(reviews):
     for combine, weight in (("convex", 0.7), ("additive", 1.0)):
         trainer, loaders = on(reviews, rer_lambda=0.3, rer_combine=combine)
@@ -269,10 +276,10 @@ def test_it_starts_when_told_and_logs_both_losses(reviews):
     ids=str,
 )
 def test_every_variant_trains_and_differs_from_the_backbone(reviews, options):
-    plain = final_state(feature_toy_options(reviews, "CER"))
-    trained = final_state(feature_toy_options(reviews, "RER", **{"rer_eps": 0.1, **options}))
-    assert any(not torch.equal(trained[1][name], plain[1][name]) for name in plain[1])
-    assert all(t.isfinite().all() for t in trained[1].values())
+    plain = trained(feature_toy_options(reviews, "CER"))
+    ours = trained(feature_toy_options(reviews, "RER", **{"rer_eps": 0.1, **options}))
+    assert any(not torch.equal(ours[1][name], plain[1][name]) for name in plain[1])
+    assert all(t.isfinite().all() for t in ours[1].values())
 
 
 def test_training_lowers_the_attacked_loss(reviews):
@@ -289,48 +296,9 @@ def test_training_lowers_the_attacked_loss(reviews):
     assert gains["RER"] < 0.7 * gains["CER"]
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("rer_lambda", -0.1),
-        ("rer_lambda", 1.5),
-        ("rer_eps", -1),
-        ("rer_target", "feature"),
-        ("rer_norm", "l1"),
-        ("rer_steps", 0),
-        ("rer_combine", "sum"),
-        ("rer_mask", "some"),
-        ("rer_start_epoch", -1),
-        ("rer_start_epoch", 0.5),
-        ("rer_params", "("),
-        ("rer_params", 3),
-    ],
-)
-def test_options_out_of_range_are_refused(reviews, option, value):
-    with pytest.raises(ValueError, match=f"{option}={value}".replace("(", r"\(")):
-        Config(config_dict=feature_toy_options(reviews, "RER", **{option: value}))
-
-
 def test_a_model_without_item_features_is_told_what_works(toy):
     with pytest.raises(ValueError, match="backbone=BPR: has no item features") as error:
         Config(config_dict=toy_options(toy, "RER", backbone="BPR"))
     for word in ("CER", "EFM", "rer_target=params", "LightGCN"):
         assert word in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_it_resumes_to_the_same_numbers(toy, monkeypatch):
-    whole = run_toy(toy, "RER")
-    log_epoch = RERTrainer.log_epoch
-
-    def stop(self):
-        if len(self.history) == 1:
-            raise KeyboardInterrupt
-        return log_epoch(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RERTrainer, "log_epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run_toy(toy, "RER", run_dir="stopped")
-    resumed = resume_run("stopped", quiet=True)
-    assert {**resumed, "run_dir": 0} == {**whole, "run_dir": 0}

@@ -1,4 +1,3 @@
-import doctest
 from pathlib import Path
 
 import pytest
@@ -9,11 +8,6 @@ from recbole.model.loss import BPRLoss
 from triplets import (
     REFUSED,
     TRIED,
-    assert_equal_bit_for_bit,
-    assert_resume_equals_an_uninterrupted_run,
-    refused,
-    trained,
-    without_method,
 )
 
 from recbole_enhance.enhancer import tce
@@ -27,18 +21,14 @@ class TestContract(Contract):
     method = "TCE"
     backbones = TRIED
     refused = REFUSED
-
-
-def test_examples():
-    assert doctest.testmod(tce).failed == 0
-
-
-@pytest.mark.parametrize("fast", [True, False])
-@pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN", "NGCF"])
-def test_drop_rate_zero_is_the_backbone_bit_for_bit(toy, backbone, fast):
-    first = trained(toy, without_method(backbone), fast=fast)
-    second = trained(toy, "TCE", backbone=backbone, tce_drop_rate=0, fast=fast)
-    assert_equal_bit_for_bit(first, second)
+    neutral = ({"tce_drop_rate": 0}, {"tce_drop_rate": 0, "fast": False})
+    bad_options = (
+        ({"tce_drop_rate": 1}, "tce_drop_rate=1: must be at least 0 and below 1"),
+        ({"tce_drop_rate": -0.1}, "tce_drop_rate=-0.1: must be at least 0 and below 1"),
+        ({"tce_gradual": -1}, "tce_gradual=-1: must be at least 0"),
+        ({"tce_gradual_unit": "days"}, "tce_gradual_unit=days: must be one of epochs, steps"),
+        ({"train_neg_sample_args": None}, "train_neg_sample_args=None: TCE needs negatives"),
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -110,26 +100,8 @@ def test_the_gradient_of_a_kept_triplet_is_that_of_bpr_on_the_kept(generator):
     torch.testing.assert_close(ours, theirs)
 
 
-def test_resume(toy, monkeypatch):
-    assert_resume_equals_an_uninterrupted_run(toy, monkeypatch, "TCE")
-
-
 def test_the_share_that_is_dropped_is_logged(toy):
     result = run_toy(toy, "TCE", tce_gradual=0, tce_drop_rate=0.4)
     row = history_rows(Path(result["run_dir"]))[-1]
     assert float(row["tce_eps"]) == pytest.approx(0.4)
     assert 0.35 < float(row["tce_dropped"]) <= 0.4
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"tce_drop_rate": 1}, "tce_drop_rate=1: must be at least 0 and below 1"),
-        ({"tce_drop_rate": -0.1}, "tce_drop_rate=-0.1: must be at least 0 and below 1"),
-        ({"tce_gradual": -1}, "tce_gradual=-1: must be at least 0"),
-        ({"tce_gradual_unit": "days"}, "tce_gradual_unit=days: must be one of epochs, steps"),
-        ({"train_neg_sample_args": None}, "train_neg_sample_args=None: TCE needs negatives"),
-    ],
-)
-def test_bad_options_are_refused(toy, options, message):
-    refused(toy, "TCE", message, **options)

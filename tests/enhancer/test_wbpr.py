@@ -6,19 +6,17 @@ from recbole.data import create_dataset
 from triplets import (
     REFUSED,
     TRIED,
-    assert_equal_bit_for_bit,
-    assert_resume_equals_an_uninterrupted_run,
     conditional,
     p_value,
-    refused,
+    run_in_memory,
     skewed_part,
-    trained,
 )
 
 from recbole_enhance.data.negatives import NegativeSampler, item_counts, outside
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.comparing import assert_same
 from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import run_toy, toy_options
 
@@ -29,6 +27,21 @@ class TestContract(Contract):
     method = "WBPR"
     backbones = TRIED
     refused = REFUSED
+    neutral = None
+    why_not_neutral = "With exponent 0 it draws from the items seen, RecBole from all items."
+    bad_options = (
+        ({"wbpr_alpha": -1}, "wbpr_alpha=-1: must be at least 0"),
+        ({"fast": False}, "fast=False: WBPR draws its negatives in the fast"),
+        (
+            {"train_neg_sample_args": {"distribution": "popularity"}},
+            "train_neg_sample_args.distribution=popularity: WBPR draws its own",
+        ),
+        (
+            {"train_neg_sample_args": {"dynamic": True, "candidate_num": 2}},
+            "train_neg_sample_args.dynamic=True: WBPR draws its own",
+        ),
+        ({"train_neg_sample_args": None}, "train_neg_sample_args=None: WBPR needs negatives"),
+    )
 
 
 def draws_of(dataset, generator, alpha=1.0):
@@ -117,43 +130,19 @@ def test_counts_are_those_of_the_training_part(toy):
 @pytest.mark.parametrize("backbone", ["BPR", "LightGCN"])
 def test_it_is_bpr_with_recboles_popular_negatives(toy, backbone):
     negatives = {"distribution": "popularity", "alpha": 0.75}
-    plain = trained(toy, backbone, train_neg_sample_args=negatives)
-    ours = trained(toy, "WBPR", backbone=backbone, wbpr_alpha=0.75)
-    assert_equal_bit_for_bit(plain, ours)
+    plain = run_in_memory(toy, backbone, train_neg_sample_args=negatives)
+    ours = run_in_memory(toy, "WBPR", backbone=backbone, wbpr_alpha=0.75)
+    assert_same(plain, ours)
 
 
 def test_several_negatives_keep_the_count_of_train_neg_sample_args(toy):
-    plain = trained(
+    plain = run_in_memory(
         toy, "BPR", train_neg_sample_args={"distribution": "popularity", "sample_num": 3}
     )
-    ours = trained(toy, "WBPR", train_neg_sample_args={"sample_num": 3})
-    assert_equal_bit_for_bit(plain, ours)
-
-
-def test_resume(toy, monkeypatch):
-    assert_resume_equals_an_uninterrupted_run(toy, monkeypatch, "WBPR")
+    ours = run_in_memory(toy, "WBPR", train_neg_sample_args={"sample_num": 3})
+    assert_same(plain, ours)
 
 
 def test_rounds_are_logged(toy):
     row = history_rows(Path(run_toy(toy, "WBPR")["run_dir"]))[-1]
     assert 1 <= float(row["wbpr_rounds"]) <= 100
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"wbpr_alpha": -1}, "wbpr_alpha=-1: must be at least 0"),
-        ({"fast": False}, "fast=False: WBPR draws its negatives in the fast"),
-        (
-            {"train_neg_sample_args": {"distribution": "popularity"}},
-            "train_neg_sample_args.distribution=popularity: WBPR draws its own",
-        ),
-        (
-            {"train_neg_sample_args": {"dynamic": True, "candidate_num": 2}},
-            "train_neg_sample_args.dynamic=True: WBPR draws its own",
-        ),
-        ({"train_neg_sample_args": None}, "train_neg_sample_args=None: WBPR needs negatives"),
-    ],
-)
-def test_bad_options_are_refused(toy, options, message):
-    refused(toy, "WBPR", message, **options)

@@ -14,7 +14,7 @@ from recbole_enhance.compat import mends
 from recbole_enhance.data.loaders import LabelledLoader, prepare_data
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.dvr.reward import Reward
-from recbole_enhance.evaluation.collector import EnhancedEvaluator
+from recbole_enhance.evaluation.collector import _mean_ranks
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.metric import registry
@@ -232,15 +232,6 @@ def test_a_loaded_run_has_what_its_metrics_need(toy):
     assert report["test_result"] == result["test_result"]
 
 
-def test_per_user_values_leave_the_metric_as_it_was(toy):
-    (ours, mine), _ = two_trainers(toy, "BPR", "full", ["Recall", "NDCG"])
-    before = result_of(ours, mine[1])
-    assert isinstance(ours.evaluator, EnhancedEvaluator)
-    values = ours.evaluator.per_user(ours.evaluator.data)
-    assert {name: column.mean() for name, column in values.items()} == pytest.approx(before)
-    assert result_of(ours, mine[1]) == before
-
-
 EVERY = [cls.__name__ for cls in registry.METRICS]
 
 
@@ -283,3 +274,9 @@ def test_a_validation_metric_that_nobody_has_is_refused(toy, monkeypatch):
     with pytest.raises(ValueError, match="valid_metric=ILD@5: nobody has a value of it in epoch 0"):
         run_toy(toy, "BPR", **options)
     assert not Path("runs").exists()
+
+
+def test_equal_scores_share_the_mean_of_their_ranks():
+    scores = torch.tensor([[-torch.inf, 2.0, 1.0, 2.0, 2.0], [-torch.inf, 0.0, 0.0, 5.0, -1.0]])
+    ranks = _mean_ranks(scores, torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2]))
+    assert ranks.tolist() == [[2.0 + 4.0, 4.0, 2.0], [2.5, 4.0, 1.0]]

@@ -1,7 +1,8 @@
 import pytest
 from recbole.model.general_recommender import BPR
 
-from recbole_enhance.experiment.config import Config, get_model_class, recbole_models
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.names import get_model_class, recbole_models
 from recbole_enhance.testing.worlds import TOY, toy_options, write_toy
 
 
@@ -106,7 +107,7 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         (
             "BPR",
             {"eval_args": {"mode": {"vaild": "full"}}},
-            r"eval_args.mode.vaild: unknown option; did you mean valid",
+            r"eval_args.mode.vaild: unknown option \(config_dict\); did you mean valid",
         ),
         ("BPR", {"eval_args": {"mode": {"test": "all"}}}, r"eval_args.mode.test=all: full"),
         ("BPR", {"stopping_step": -1}, r"stopping_step=-1: must not be below 0"),
@@ -127,7 +128,7 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         (
             "BPR",
             {"eval_args": {"ordr": "RO"}},
-            r"eval_args.ordr: unknown option; did you mean order",
+            r"eval_args.ordr: unknown option \(config_dict\); did you mean order",
         ),
         ("BPR", {"eval_args": {"order": "XX"}}, r"eval_args.order=XX: one of RO, TO"),
         ("BPR", {"eval_args": {"group_by": "item"}}, r"eval_args.group_by=item: one of user, none"),

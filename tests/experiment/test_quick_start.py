@@ -38,6 +38,7 @@ from recbole_enhance.storage.run_folder import (
     history_rows,
 )
 from recbole_enhance.storage.tensor_files import load_tensors
+from recbole_enhance.testing.plain_recbole import trusted_torch_load
 from recbole_enhance.testing.worlds import TOY, run_toy, toy_options, write_toy
 from recbole_enhance.training.trainer import EnhancedTrainer, make_trainer
 
@@ -73,7 +74,7 @@ def plain_recbole(model, dataset, options, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run"])
     mends.apply()
     monkeypatch.setattr(RecBoleConfig, "compatibility_settings", lambda self: None)
-    with mends.trusted_torch_load():
+    with trusted_torch_load():
         config = RecBoleConfig(model, dataset, config_dict=options)
         init_seed(config["seed"], config["reproducibility"])
         train, valid, test = data_preparation(config, create_dataset(config))

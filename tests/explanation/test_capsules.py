@@ -1,5 +1,4 @@
 import contextlib
-import doctest
 import io
 import json
 from pathlib import Path
@@ -9,7 +8,6 @@ from iacn_backbones import options_of
 
 from recbole_enhance.cli.main import main
 from recbole_enhance.experiment.quick_start import run_recbole_enhance
-from recbole_enhance.explanation import words
 from recbole_enhance.testing.worlds import run_toy
 
 
@@ -99,7 +97,3 @@ def test_users_titles_and_other_runs(toy, titled, tmp_path):
         assert (status, out) == (2, "")
         assert message in err
         assert err.count("\n") == 1
-
-
-def test_doctests():
-    assert doctest.testmod(words).failed == 0

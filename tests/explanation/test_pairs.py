@@ -1,5 +1,3 @@
-import doctest
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -84,7 +82,3 @@ def test_any_general_model_scores_candidates(toy, name):
     whole, parts = (score_candidates(trainer.model, drawn, chunk) for chunk in (None, 7))
     assert torch.allclose(whole, parts, atol=1e-6)
     assert torch.equal(whole > -torch.inf, drawn.valid)
-
-
-def test_doctests():
-    assert doctest.testmod(pairs).failed == 0

@@ -1,6 +1,5 @@
 import contextlib
 import csv
-import doctest
 import io
 import json
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 
 from recbole_enhance.cli.main import main
 from recbole_enhance.experiment.quick_start import run_recbole_enhance
-from recbole_enhance.explanation import words
 from recbole_enhance.explanation.plot import quality_against_budget
 from recbole_enhance.testing.worlds import feature_toy_options, write_feature_toy
 
@@ -105,7 +103,7 @@ def test_explain_writes_sentences_and_shows_the_baselines(runs, name):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["attack"], "RUN_DIR is missing"),
+        (["attack"], "attack RUN_DIR ...: folders of finished runs are expected"),
         (["attack", "nowhere"], "nowhere: no finished run here (config.yaml is missing)"),
         (["attack", "CER", "--targets=feature"], "targets=feature: one of features, params"),
         (["attack", "CER", "--targets=random"], "targets=random: a control needs"),
@@ -147,7 +145,3 @@ def test_list_shows_our_models():
     _, out, _ = call("list")
     assert "  ours: CER, EFM" in out
     assert "RER" in out
-
-
-def test_doctests():
-    assert doctest.testmod(words).failed == 0

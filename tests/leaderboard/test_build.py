@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from recbole_enhance.leaderboard import analysis, collect, measures, protocol, texts, wording
 from recbole_enhance.leaderboard.board import build_board
@@ -226,13 +227,70 @@ def test_which_backbone_a_method_is_held_against(tmp_path, plain, base, reason):
         )
     (table,) = analysed(tmp_path)
     assert [c.base.title for c in table.comparisons] == ([base] if base else [])
-    assert table.alone.get("DVR-BPR (tuned)", "") == reason
+    assert table.not_compared.get("DVR-BPR (tuned)", "") == reason
+
+
+def test_a_board_says_which_row_a_row_is_compared_with(tmp_path):
+    """Where the plain backbone does not run, a setting of the method stands for it."""
+    for name, value in (("control", 0.1), ("start", 0.15), (None, 0.3)):
+        for seed in (1, 2):
+            make_run(tmp_path, "IaCN-WideDeep", seed, {"recall@10": value}, name=name)
+    rows = [
+        {"label": "IaCN-WideDeep", "name": "control"},
+        {"label": "IaCN-WideDeep", "name": "start", "against": "lost"},
+        {"label": "IaCN-WideDeep", "name": None, "against": "control"},
+    ]
+    (tmp_path / "board.yaml").write_text(json.dumps({"rows": rows}))
+    (table,) = analysed(tmp_path)
+    (c,) = table.comparisons
+    assert (c.row.title, c.base.title) == ("IaCN-WideDeep", "IaCN-WideDeep (control)")
+    assert c.seeds.mean == pytest.approx(0.2)
+    assert table.not_compared == {
+        "IaCN-WideDeep (control)": "plain WideDeep has no finished run",
+        "IaCN-WideDeep (start)": "no finished rows over WideDeep are named lost",
+    }
+
+
+def test_a_mark_is_what_holm_finds_and_not_benjamini_hochberg(tmp_path):
+    """Two tests, p near 0.03 and 0.04: the second is found by Benjamini and Hochberg alone."""
+
+    def users_with(p, n=200):
+        values = np.random.default_rng(0).normal(size=n)
+        values = (values - values.mean()) / values.std(ddof=1)
+        return values + stats.t.isf(p / 2, n - 1) / np.sqrt(n)
+
+    lifts = {"recall@10": users_with(0.04), "ndcg@10": users_with(0.03)}
+    for seed in (1, 2, 3):  # the interval over seeds is clear of 0
+        base = {key: np.full(200, 0.5) for key in lifts}
+        make_run(tmp_path, "BPR", seed, users=base)
+        method = {key: 0.5 + lift for key, lift in lifts.items()}
+        make_run(tmp_path, "DVR-BPR", seed, users=method)
+    for c in analysed(tmp_path)[0].comparisons:
+        assert c.corrected["t_bh"] == pytest.approx(0.04)
+        assert c.corrected["t_holm"] == pytest.approx(0.06)
+        assert c.seeds.low > 0
+        assert c.verdict == ""
+
+
+def test_means_of_a_comparison_take_the_seeds_in_which_both_have_a_value(tmp_path):
+    """Seed 2 of the method and seed 3 of the backbone have none."""
+    for seed, value, base in ((1, 0.5, 0.4), (2, None, 0.9), (3, 0.1, None), (4, 0.7, 0.5)):
+        make_run(tmp_path, "BPR", seed, {"recall@10": 0.1, "ild@10": base})
+        make_run(tmp_path, "DVR-BPR", seed, {"recall@10": 0.1, "ild@10": value})
+    (table,) = analysed(tmp_path)
+    c = next(c for c in table.comparisons if c.measure.key == "ild@10")
+    assert (c.value, c.base_value) == (pytest.approx(0.6), pytest.approx(0.45))
+    assert (c.seeds.n, c.seeds.mean) == (2, pytest.approx(0.15))
+    assert c.percent == pytest.approx(100 * 0.15 / 0.45)
+    row = next(row for row in table.rows if row.label == "DVR-BPR")
+    assert row.mean("ild@10") == pytest.approx((0.5 + 0.1 + 0.7) / 3)
+    assert row.reasons["ild@10"] == "3 of 4 seeds have a value"
 
 
 def test_no_seed_in_common_is_said(tmp_path):
     make_run(tmp_path, "BPR", 1, {"recall@10": 0.1})
     make_run(tmp_path, "DVR-BPR", 2, {"recall@10": 0.2})
-    assert analysed(tmp_path)[0].alone == {"DVR-BPR": "no seed in common with BPR"}
+    assert analysed(tmp_path)[0].not_compared == {"DVR-BPR": "no seed in common with BPR"}
 
 
 def test_a_difference_over_users_that_seeds_leave_open_is_marked_so(tmp_path):
@@ -286,17 +344,17 @@ def test_directions_are_those_of_the_metrics():
         ("groupgap@5", "GroupGap@5", "fairness", -1),
         ("exposureratio@5", "ExposureRatio@5", "fairness", 1),
     ):
-        m = measures.measure(key)
+        m = measures.measure_of(key)
         assert (m.title, m.family, m.direction) == (title, family, direction)
         assert m.about.endswith(".")
-    assert "not RecBole's nor ours" in measures.measure("mymetric@3").about
+    assert "not RecBole's nor ours" in measures.measure_of("mymetric@3").about
 
 
 def test_every_metric_of_ours_has_a_sentence():
     from recbole_enhance.metric.registry import BY_NAME
 
     for name, cls in BY_NAME.items():
-        m = measures.measure(f"{name}@10")
+        m = measures.measure_of(f"{name}@10")
         assert m.direction == (-1 if cls.smaller else 1)
         assert len(m.about) > 10, name
         assert "``" not in m.about

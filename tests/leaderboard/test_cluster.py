@@ -19,6 +19,7 @@ from recbole_enhance.leaderboard.cluster import connected
 from recbole_enhance.testing.worlds import TOY
 
 pytest.importorskip("distributed", reason="needs the extra distributed")
+pytestmark = pytest.mark.serial
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
 

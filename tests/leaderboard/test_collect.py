@@ -48,6 +48,8 @@ def test_a_name_comes_from_the_cells_folder(tmp_path):
 def test_what_is_not_finished_or_failed_is_listed(tmp_path):
     make_run(tmp_path, results={"recall@10": 0.1})
     make_run(tmp_path, "DVR-BPR", results={}).joinpath("metrics.json").unlink()
+    own = {"model": "my.methods:Mine", "backbone": "BPR"}
+    make_run(tmp_path, "Mine-BPR", results={}, options=own).joinpath("metrics.json").unlink()
     failed = tmp_path / "cells/toy/NeuMF/2021"
     failed.mkdir(parents=True)
     (failed / "failure.json").write_text(
@@ -56,7 +58,8 @@ def test_what_is_not_finished_or_failed_is_listed(tmp_path):
     found = collect.collect(tmp_path)
     assert len(found.runs) == 1
     assert [(c.label, c.seed, c.reason) for c in found.unfinished] == [
-        ("DVR-BPR", 2020, "not finished")
+        ("DVR-BPR", 2020, "not finished"),
+        ("Mine-BPR", 2020, "not finished"),
     ]
     assert [(c.label, c.seed, c.reason) for c in found.failed] == [("NeuMF", 2021, "out of memory")]
 

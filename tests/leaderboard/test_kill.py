@@ -17,6 +17,7 @@ import yaml
 
 from recbole_enhance.testing.worlds import SMALL_DVR, TOY
 
+pytestmark = pytest.mark.serial
 ROOT = Path(__file__).parents[2]
 KILLS = 20
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_enhance.leaderboard.spec import (
-    Row,
+    RowSpec,
     describe,
     overlay,
     read_board,
@@ -27,7 +27,7 @@ def spec(**changes):
 
 def test_a_board_of_words_alone():
     board = read_board(None, {**WORDS, "epochs": "3", "eval_args.mode": "uni100", "jobs": "2"})
-    assert board.rows == (Row("BPR"), Row("DVR", "LightGCN"))
+    assert board.rows == (RowSpec("BPR"), RowSpec("DVR", "LightGCN"))
     assert board.datasets == (("ml-100k", {}),)
     assert board.seeds == (2020, 2021, 2022)
     assert board.last == {"epochs": 3, "eval_args.mode": "uni100"}
@@ -56,7 +56,7 @@ def test_a_board_of_a_file_and_words_over_it():
         datasets=["ml-100k", {"dataset": "toy", "options": {"topk": 5}}],
     )
     board = read_board(file, {"out": "other", "tune.trials": "6", "tune.storage": "sqlite:///x"})
-    assert board.rows[1] == Row(
+    assert board.rows[1] == RowSpec(
         "DVR", "BPR", "ild", {"dvr_reward": "ild@10"}, ("best.yaml",), space="space.yaml"
     )
     assert not board.rows[2].tune
@@ -98,6 +98,12 @@ def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
         ({"models": [{"model": "BPR", "name": "../x"}]}, "name=../x: letters, digits"),
         ({"models": [{"model": "BPR", "tune": 3}]}, "tune=3: true or false"),
         ({"models": [{"model": "BPR", "config_files": 3}]}, "config_files=3: a list of files"),
+        ({"models": [{"model": "BPR", "against": "x"}]}, "BPR: against=x: no row has this name"),
+        ({"history_columns": {"x": 1}}, "history_columns={'x': 1}: a list of columns is expected"),
+        ({"explain": {"truth": "mine"}}, "explain.truth=mine: must be one of positive, all"),
+        ({"attack": {"targets": ["random"]}}, "targets=random: a control needs features or params"),
+        ({"attack": {"topk": "ten"}}, "attack.topk=ten: a number is expected"),
+        ({"plotly": True}, "plotly=True: one of embed, shared"),
         ({"models": [{"model": "BPR", "options": {"seed": 3}}]}, "seed: no option of a board"),
         ({"options": {"backbone": "json:X"}}, "options: backbone: no option of a board"),
         ({"options": [3]}, r"options=\[3\]: a mapping"),

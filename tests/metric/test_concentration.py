@@ -1,4 +1,3 @@
-import doctest
 import math
 
 import pytest
@@ -7,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.evaluator import metrics as recbole_metrics
 
-from recbole_enhance.metric import concentration
 from recbole_enhance.metric.concentration import (
     average_popularity,
     gini_index,
@@ -199,7 +197,3 @@ def test_cuda_gives_the_same():
     assert torch.equal(tail.cpu(), tail_items(popularity, 0.3))
     cuda = average_popularity(items.cuda(), popularity.cuda())
     torch.testing.assert_close(cuda.cpu(), average_popularity(items, popularity), equal_nan=True)
-
-
-def test_examples():
-    assert doctest.testmod(concentration).failed == 0

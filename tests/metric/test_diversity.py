@@ -1,4 +1,3 @@
-import doctest
 import itertools
 import math
 
@@ -279,7 +278,3 @@ def test_cuda_gives_the_same():
         torch.testing.assert_close(
             cuda.cpu(), metric(*given_, *rest), rtol=1e-10, atol=1e-12, equal_nan=True
         )
-
-
-def test_examples():
-    assert doctest.testmod(diversity).failed == 0

@@ -1,4 +1,3 @@
-import doctest
 import math
 import statistics
 
@@ -7,7 +6,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.metric import exposure
 from recbole_enhance.metric.exposure import (
     exposure_by_group,
     exposure_ratio,
@@ -127,7 +125,3 @@ def test_cuda_gives_the_same():
         there = [x.cuda() if isinstance(x, torch.Tensor) else x for x in args]
         cuda = metric(items.cuda(), *there)
         torch.testing.assert_close(cuda.cpu(), metric(items, *args), rtol=1e-12, atol=1e-14)
-
-
-def test_examples():
-    assert doctest.testmod(exposure).failed == 0

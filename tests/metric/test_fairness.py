@@ -1,4 +1,3 @@
-import doctest
 import itertools
 import math
 import statistics
@@ -9,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from recbole_enhance.metric import fairness
 from recbole_enhance.metric.fairness import (
     ERRORS,
     activity_groups,
@@ -306,7 +304,3 @@ def test_cuda_gives_the_same():
     for ours, theirs in zip(cuda, group_table({"m": scores}, "f", codes, labels)):
         assert ours[:4] == theirs[:4]
         assert ours[4:] == pytest.approx(theirs[4:], nan_ok=True)
-
-
-def test_examples():
-    assert doctest.testmod(fairness).failed == 0

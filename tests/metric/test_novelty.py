@@ -1,4 +1,3 @@
-import doctest
 import math
 
 import pytest
@@ -6,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.metric import novelty
 from recbole_enhance.metric.novelty import (
     expected_free_discovery,
     expected_popularity_complement,
@@ -126,7 +124,3 @@ def test_cuda_gives_the_same():
         there = [x.cuda() if isinstance(x, torch.Tensor) else x for x in args]
         cuda = metric(items.cuda(), *there)
         torch.testing.assert_close(cuda.cpu(), metric(items, *args), rtol=1e-12, atol=1e-14)
-
-
-def test_examples():
-    assert doctest.testmod(novelty).failed == 0

@@ -1,4 +1,3 @@
-import doctest
 import math
 
 import numpy as np
@@ -179,7 +178,3 @@ def test_cuda_gives_the_same():
         assert all(values.device.type == device for values in results[-1])
     for cpu, cuda in zip(*results):
         torch.testing.assert_close(cuda.cpu(), cpu, rtol=1e-12, atol=0)
-
-
-def test_examples():
-    assert doctest.testmod(ranking).failed == 0

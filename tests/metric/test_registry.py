@@ -1,4 +1,3 @@
-import doctest
 import math
 import re
 from collections import Counter
@@ -18,7 +17,7 @@ from recbole.utils import EvaluatorType
 from scipy.sparse import csr_matrix
 
 from recbole_enhance.experiment.validation import refuse_bad_metrics
-from recbole_enhance.metric import base, registry
+from recbole_enhance.metric import base
 from recbole_enhance.metric.base import UserMetric
 from recbole_enhance.metric.fairness import ERRORS
 from recbole_enhance.metric.registry import (
@@ -451,7 +450,3 @@ def test_every_option_is_on_the_page_with_its_default():
         default = DEFAULTS[option]
         text = "~" if default is None else str(default)
         assert re.search(rf"^\| `{option}` \| {re.escape(text)} \|", PAGE, re.MULTILINE), option
-
-
-def test_examples():
-    assert doctest.testmod(registry).failed == 0

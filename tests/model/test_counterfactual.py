@@ -1,11 +1,8 @@
-import doctest
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.model import counterfactual
 from recbole_enhance.model.counterfactual import Search, apply_change, random_start, search
 
 P, F, N = 9, 7, 5.0
@@ -109,7 +106,3 @@ def test_the_start_leaves_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(start, random_start(4, 3, N, 5, "cpu"))
     assert ((start <= 0) & (start >= -N)).all()
-
-
-def test_doctests():
-    assert doctest.testmod(counterfactual).failed == 0

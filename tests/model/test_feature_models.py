@@ -1,4 +1,3 @@
-import doctest
 import re
 from pathlib import Path
 
@@ -8,9 +7,10 @@ import torch
 from recbole.data.interaction import Interaction
 from torch.nn.functional import binary_cross_entropy, softplus
 
-from recbole_enhance.experiment.config import Config, get_model_class
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.names import get_model_class
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
-from recbole_enhance.model import MODELS, cer, efm, feature_aware, load_model
+from recbole_enhance.model import MODELS, feature_aware, load_model
 from recbole_enhance.options.paths import resource_dir
 from recbole_enhance.options.read import load_yaml
 from recbole_enhance.testing.worlds import assemble, feature_toy_options, toy_options
@@ -270,8 +270,3 @@ def test_models_with_features_train_on_item_attributes_too(toy):
             config_dict=toy_options(toy, model, show_progress=False, epochs=1), saved=False
         )
         assert 0 <= result["test_result"]["recall@10"] <= 1
-
-
-def test_doctests():
-    for module in (cer, efm, feature_aware):
-        assert doctest.testmod(module).failed == 0

@@ -1,5 +1,3 @@
-import doctest
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -7,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.model import graphs
 from recbole_enhance.model.graphs import (
     interactions,
     mean_graph,
@@ -100,10 +97,6 @@ def test_similarity_holds_one_chunk_at_a_time(monkeypatch):
     similarity_graph(random_matrix(100, 20, 0)[1], 3, chunk=8)
     assert len(largest) == 13
     assert 0 < max(largest) <= 8 * 100
-
-
-def test_doctests():
-    assert doctest.testmod(graphs).failed == 0
 
 
 @pytest.mark.parametrize("make", [symmetric_graph, mean_graph, lambda x: similarity_graph(x, 2)])

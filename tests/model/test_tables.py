@@ -1,7 +1,6 @@
 """What every recommender of two tables must keep, whatever its equations."""
 
 import copy
-import doctest
 import importlib
 import re
 from pathlib import Path
@@ -11,7 +10,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_enhance.experiment.quick_start import load_run, resume_run
-from recbole_enhance.model import load_model, tables
+from recbole_enhance.model import load_model
 from recbole_enhance.options.paths import resource_dir
 from recbole_enhance.options.read import load_yaml
 from recbole_enhance.testing.worlds import N_USERS, assemble, run_toy, toy_options
@@ -267,9 +266,3 @@ def test_every_option_is_read_and_documented(name):
     assert documented == set(re.findall(rf'config\["({prefix}\w+)"\]', module))
     for line in path.read_text().splitlines()[1:]:
         assert re.match(r"\s*\w+: ?.*# \((int|float|bool|str|list|dict)\) .*\.$", line), line
-
-
-@pytest.mark.parametrize("module", [tables.__name__, *map(_module_of, NAMES)])
-def test_doctests(module):
-    module = importlib.import_module(module)
-    assert doctest.testmod(module).failed == 0

@@ -1,5 +1,3 @@
-import doctest
-
 import pytest
 
 from recbole_enhance.experiment.config import Config
@@ -37,7 +35,3 @@ def test_a_folder_of_an_earlier_version_has_the_same_options(toy, tmp_path):
     assert not list(changed_options(saved.parent, recorded))
     saved.write_text(saved.read_text().replace("til_hidden_size: 64", "til_hidden_size: 32"))
     assert list(changed_options(saved.parent, recorded)) == [("til_hidden_size", 32, 64)]
-
-
-def test_examples():
-    assert doctest.testmod(gone).failed == 0

@@ -1,10 +1,7 @@
-import doctest
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_enhance.options import read
 from recbole_enhance.options.read import flatten, load_yaml, merge, nest, parse_argv, parse_value
 
 
@@ -129,10 +126,6 @@ def test_bad_files_are_named(tmp_path, text):
         load_yaml(tmp_path / "bad.yaml")
     with pytest.raises(ValueError, match=r"none\.yaml does not exist"):
         load_yaml(tmp_path / "none.yaml")
-
-
-def test_examples():
-    assert doctest.testmod(read).failed == 0
 
 
 def test_a_mapping_that_is_replaced_leaves_no_origin_behind():

@@ -1,4 +1,3 @@
-import doctest
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -263,8 +262,3 @@ def test_what_was_refused_still_is(name):
             with pytest.raises(OptionError) as refused:
                 validated(CLASSES[name][0], {key: value})
             assert (refused.value.option, refused.value.allowed) == (key, allowed), value
-
-
-def test_examples():
-    for module in (schema, recbole):
-        assert doctest.testmod(module).failed == 0

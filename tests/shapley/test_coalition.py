@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_enhance.shapley import coalition as co
-from recbole_enhance.shapley.games import permutation_shapley, shapley_values
+from recbole_enhance.shapley.games import all_coalitions, permutation_shapley, shapley_values
 
 LONGEST = 8
 numbers = st.floats(-3, 3, allow_nan=False, width=32)
@@ -171,10 +171,11 @@ def test_large_logits_are_the_hard_partition():
 def test_removal_is_the_games_loss():
     a = torch.tensor([1.0, -2.0, 3.0, 0.5], dtype=torch.float64)
     game = co.mean_game(a, 1.0)
-    members = torch.tensor([False, True, True, False])
-    truth = game(torch.ones(1, 4, dtype=torch.bool)) - game(~members.unsqueeze(0))
-    value = co.removal_values(a[members].sum(), a.sum(), torch.tensor(2), torch.tensor(4), 1.0)
-    assert value.item() == pytest.approx(truth.item())
+    members = all_coalitions(4)
+    truth = game(torch.ones(1, 4, dtype=torch.bool)) - game(~members)
+    inside, size = members.double() @ a, members.sum(1)
+    values = co.removal_values(inside, a.sum(), size, torch.tensor(4), 1.0)
+    torch.testing.assert_close(values, truth)
     everybody = co.removal_values(a.sum(), a.sum(), torch.tensor(4), torch.tensor(4), 0.0)
     assert everybody.item() == pytest.approx(a.mean().item())
 
@@ -250,6 +251,8 @@ def test_the_sampled_gradient_is_the_exact_one_on_average(generator):
     phi = co.centred_values(inside, size, lengths.unsqueeze(1).expand_as(size), tables)
     outcome = phi.square().sum(-1)
     (gradient,) = torch.autograd.grad(co.sampled_surrogate(p, joins, outcome, lengths).sum(), p)
+    no_gate = torch.arange(LONGEST) >= (lengths - 1).unsqueeze(1)  # after the last player
+    assert (gradient[no_gate] == 0).all()
     exact_p = torch.sigmoid(logits).requires_grad_()
     runs = co.all_runs(lengths, LONGEST)
     values = co.centred_values(co.sums_of_runs(a, runs), runs.size, runs.players, tables)

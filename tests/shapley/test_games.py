@@ -1,4 +1,3 @@
-import doctest
 import itertools
 import math
 
@@ -85,7 +84,3 @@ def test_bad_sizes_are_refused(generator):
         games.permutation_shapley(random_game(2, 0), 2, 1, generator)
     with pytest.raises(ValueError, match="3 dividends for 2"):
         games.shapley_from_dividends(torch.zeros(3), torch.zeros(2, 4))
-
-
-def test_examples():
-    assert doctest.testmod(games).failed == 0

@@ -1,5 +1,3 @@
-import doctest
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -120,5 +118,18 @@ def test_bad_sizes_are_refused(generator):
         ContentHarsanyiNet(2, 4, 0, 0.1, 1000.0, generator)
 
 
-def test_examples():
-    assert doctest.testmod(harsanyi).failed == 0
+@pytest.mark.parametrize("kind", ["slot", "content"])
+def test_no_weight_of_an_upper_block_starts_below_zero(kind):
+    """Outputs are at least 0: a unit whose children have weights below 0 would say nothing."""
+    net, _ = make(kind, 4, 3, 3, 0)
+    assert len(net.blocks) == 2
+    for block in net.blocks:
+        assert (block.A >= 0).all()
+        assert (block.A > 0).any(1).all()
+
+
+def test_a_small_share_of_children_is_still_one_of_each_unit_on_average():
+    net, _ = make("content", 4, 3, 5, 0, act_ratio=1e-3)
+    children = torch.stack([block.tau > 0 for block in net.blocks]).sum(2).double()
+    assert 0.5 < children.mean() < 2
+    assert all(block.A.std() < 2 for block in net.blocks)  # weights are shared out among children

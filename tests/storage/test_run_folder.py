@@ -1,5 +1,6 @@
 """Locks, and what a killed process leaves in its folder."""
 
+import json
 import os
 import random
 import resource
@@ -110,15 +111,11 @@ def test_a_lock_file_that_went_away_is_locked_anew(monkeypatch):
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("missing", [True, False])
-def test_without_locks_a_run_goes_on_and_says_so(toy, monkeypatch, caplog, missing):
+def test_without_locks_a_run_goes_on_and_says_so(toy, monkeypatch, caplog):
     def no_locks(file, how):
         raise OSError(37, "No locks available")
 
-    if missing:
-        monkeypatch.setattr(file_lock, "fcntl", None)
-    else:
-        monkeypatch.setattr(file_lock.fcntl, "flock", no_locks)
+    monkeypatch.setattr(file_lock.fcntl, "flock", no_locks)
     run_toy(toy, "BPR", run_dir="run", epochs=1)
     assert "run_dir=run: cannot be locked (" in caplog.text
     assert not Path("run", LOCK).exists()
@@ -177,6 +174,23 @@ def test_a_file_that_does_not_fit_is_named_and_not_left(tmp_path, write):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_number_is_null_in_json(tmp_path):
+    folder = RunFolder(tmp_path, fresh=True)
+    folder.write_json("numbers", {"a": [float("nan"), -float("inf"), 0.5], "b": torch.tensor(3)})
+    refuse = {"parse_constant": pytest.fail}  # NaN and Infinity, which are not JSON
+    found = json.loads((tmp_path / "numbers").read_text(), **refuse)
+    assert found == {"a": [None, None, 0.5], "b": 3}
+
+
+def test_a_table_written_later_has_the_same_bytes(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path, fresh=True)
+    for name, now in (("one", 1e9), ("other", 2e9)):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        folder.write_csv_gz(name, ["user", "hit"], [["u1", "u2"], [0.0, 1.0]])
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
+
+
+@pytest.mark.serial
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_amid_a_save_stays_what_it_is(tmp_path):
     """Torch made a RuntimeError of it, the run's failure, and now and then ended the process."""

@@ -1,12 +1,9 @@
-import doctest
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from recbole_enhance.training import perturbation
 from recbole_enhance.training.perturbation import (
     NORMS,
     ascend,
@@ -98,7 +95,3 @@ def test_attacks_restore_bitwise_also_on_failure(fails):
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
     assert torch.equal(model.item_feature_matrix, features)
-
-
-def test_doctests():
-    assert doctest.testmod(perturbation).failed == 0

@@ -15,6 +15,7 @@ from recbole_enhance.tuning import tune, workers
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
+    pytest.mark.serial,
     pytest.mark.slow,
     pytest.mark.skipif(not BINARIES, reason="no PostgreSQL server in /usr/lib/postgresql"),
     pytest.mark.skipif(

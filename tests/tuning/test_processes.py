@@ -24,6 +24,8 @@ from tuning_workers import (
 
 from recbole_enhance.tuning import study, tune
 
+pytestmark = pytest.mark.serial
+
 
 def told():
     return json.loads(Path("out/tuning.json").read_text())

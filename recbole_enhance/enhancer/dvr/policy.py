@@ -3,7 +3,7 @@
 Equation numbers are those of docs/papers/dvr.md.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -105,3 +105,27 @@ def soften(
     w = normalize(action, how, eps)
     log_pi = -0.5 * ((action - z) / sigma).square().mean() if sigma > 0 else None
     return Action(w, w / w.mean(), log_pi)
+
+
+class Weighting:
+    """Makes weights of a batch's values, by the action that the options ask for.
+
+    Args:
+        config: The run's settings.
+        generator: Source of randomness, on the CPU.
+
+    Attributes:
+        explores: Whether it draws, so that there is something to reinforce.
+    """
+
+    def __init__(self, config: Any, generator: torch.Generator) -> None:
+        self.draws = config["dvr_weighting"] == "sample"
+        self.normalization, self.eps = config["dvr_normalization"], config["dvr_eps"]
+        self.sigma, self.generator = config["dvr_exploration"], generator
+        self.explores = self.draws or self.sigma > 0
+
+    def __call__(self, values: Tensor) -> Action:
+        """Act on the values of a batch. Shape: ``(batch,)``."""
+        if self.draws:
+            return select(values, self.normalization, self.eps, self.generator)
+        return soften(values, self.normalization, self.eps, self.sigma, self.generator)

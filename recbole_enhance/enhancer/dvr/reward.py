@@ -62,7 +62,8 @@ class Reward:
         score: RecBole's ``Trainer._full_sort_batch_eval``.
 
     Raises:
-        ValueError: If nothing is held out, or categories are needed and not loaded.
+        OptionError: If nothing is held out.
+        ValueError: If categories are needed and not loaded.
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from recbole.model.layers import ContextSeqEmbAbstractLayer, FMEmbedding
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recbole_enhance.model.embeddings import embedding_tables, table_called
 from recbole_enhance.options.errors import OptionError
 
 _NAMES = ("item_embedding", "item_matrix")  # RepeatNet says item_matrix
@@ -178,7 +179,7 @@ def find_item_table(model: Any, item_field: str) -> ItemTable:
         item_field: Name of the item id.
 
     Raises:
-        ValueError: If there is none, or no telling which.
+        OptionError: If there is none, or no telling which.
     """
     layer = getattr(model, "embedding_layer", None)
     fields: Any = None
@@ -190,15 +191,16 @@ def find_item_table(model: Any, item_field: str) -> ItemTable:
     if fields is not None and isinstance(fields[0], FMEmbedding) and item_field in fields[1]:
         return ItemTable(fields[0].embedding, int(fields[2][fields[1].index(item_field)]))
     for name in _NAMES:
-        if type(getattr(model, name, None)) is nn.Embedding:
-            return ItemTable(getattr(model, name), 0)
-    tables = [m for m in model.modules() if type(m) is nn.Embedding]
-    tables = [m for m in tables if m.num_embeddings in (model.n_items, model.n_items + 1)]
+        table = table_called(model, name)
+        if type(table) is nn.Embedding:  # of a class of its own, fuse would take its methods away
+            return ItemTable(table, 0)
+    tables = [table for table in embedding_tables(model).values() if type(table) is nn.Embedding]
+    tables = [t for t in tables if t.num_embeddings in (model.n_items, model.n_items + 1)]
     if len(tables) == 1:
         return ItemTable(tables[0], 0)
     raise OptionError(
         "backbone",
         type(model).__name__,
-        f"IaCN needs one item table, and this one has {len(tables)} of {model.n_items} "
-        f"rows, none of which is called {' or '.join(_NAMES)}",
+        f"IaCN needs one item table, and this one has {len(tables)} of {model.n_items} rows, "
+        f"none of which is called {' or '.join(_NAMES)}",
     )

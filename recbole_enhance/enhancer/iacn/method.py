@@ -43,6 +43,7 @@ from recbole_enhance.options.schema import (
     Options,
     Share,
 )
+from recbole_enhance.storage.random_state import seeded
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.trainer import EnhancedTrainer
 
@@ -236,8 +237,7 @@ class InterestAware(_Backbone):
         generator = torch.Generator().manual_seed(config["seed"])
         if scale > 0:
             self.iacn_table[0].draw_interests(scale * size**-0.5, generator)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["seed"])
+        with seeded(config["seed"]):
             profile = _user_profile(config, dataset, size)
             self.iacn = InterestNetwork(config, n_items, size, profile)
         self.to(config["device"])

@@ -48,6 +48,7 @@ from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import Count, Name, NotNegative, Number0, Options, Positive
+from recbole_enhance.storage.random_state import seeded
 
 if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
     from recbole.model.abstract_recommender import GeneralRecommender as _Backbone
@@ -241,8 +242,7 @@ class ProbabilisticShapley(_Backbone):
         super().__init__(config, dataset)  # the backbone as it is, with its own initialisation
         self.adapter = find_adapter(config.model_class)
         self._scoring: tuple[Tensor, Tensor] | None = None
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(config["seed"])
+        with seeded(config["seed"]), torch.no_grad():
             size = self.adapter.base(self)[0].shape[1]  # NGCF's is no option
             self.rvrec = RVRecNetwork(config, size, Histories.of_dataset(dataset, FILE_ORDER))
         self.rvrec_on = config["rvrec_peo"] or config["rvrec_msvr"]

@@ -1,46 +1,11 @@
-"""Losses of a model at other parameters and under the same noise, with everything put back."""
+"""Losses of a model at other parameters, with everything put back."""
 
-import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-
-
-class Noise(NamedTuple):
-    """States of the random generators that models draw from: dropout, sampled terms of a loss."""
-
-    python: tuple[Any, ...]
-    numpy: Any
-    torch: Tensor
-    cuda: list[Tensor]
-
-    @classmethod
-    def now(cls) -> "Noise":
-        """The present states."""
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-        return cls(random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda)
-
-    def is_now(self) -> bool:
-        """Whether nothing was drawn since."""
-        now = Noise.now()
-        return (
-            torch.equal(self.torch, now.torch)
-            and self.python == now.python
-            and all(np.array_equal(a, b) for a, b in zip(self.numpy, now.numpy))
-            and all(torch.equal(a, b) for a, b in zip(self.cuda, now.cuda))
-        )
-
-    def again(self) -> None:
-        """Go back to these states."""
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.set_rng_state(self.torch)
-        if self.cuda:
-            torch.cuda.set_rng_state_all(self.cuda)
 
 
 class Displaced:

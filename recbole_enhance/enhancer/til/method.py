@@ -11,38 +11,29 @@ weighted loss, the unweighted loss says which weights would have helped, and the
 gradient. docs/papers/til.md lists what differs from the release, and why.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import embedding, embedding_bag
 
-from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.base import Enhancer
-from recbole_enhance.enhancer.kmeans import cluster_means, kmeans
-from recbole_enhance.enhancer.til.importance import (
-    Side,
-    WeightNet,
-    lookahead_objective,
-    multi_interest_state,
-    scale,
-    unified_state,
-)
+from recbole_enhance.enhancer.til.importance import Side, lookahead_objective
 from recbole_enhance.enhancer.til.lookahead import (
     Displaced,
     Functional,
-    Noise,
     gradients_of,
     length,
     probe,
     sparse_gradients,
 )
-from recbole_enhance.enhancer.til.outer import Triplets, user_and_item_tables
+from recbole_enhance.enhancer.til.outer import Triplets
+from recbole_enhance.enhancer.til.weights import TripletWeights
 from recbole_enhance.enhancer.triplets import check_triplets, pairwise
+from recbole_enhance.model.embeddings import names_of_weights, user_and_item_tables
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import (
     Count,
@@ -52,11 +43,10 @@ from recbole_enhance.options.schema import (
     Options,
     Positive,
 )
+from recbole_enhance.storage.random_state import RandomState, kept_random_state
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.losses import Weigh, make_weighable
 from recbole_enhance.training.trainer import EnhancedTrainer
-
-_HIDDEN = 64  # width of the weights' network, the release's
 
 
 @dataclass
@@ -72,22 +62,18 @@ class _Step:
     """
 
     batch: Any
-    noise: Noise | None
+    noise: RandomState | None
     weights: Tensor
     known: tuple[Sequence[Tensor], Sequence[Tensor]] | None = None
 
     def repeat_noise(self) -> None:
         """Let the next pass draw what the weighted loss drew."""
         if self.noise is not None:
-            self.noise.again()
+            self.noise.restore()
 
-    @contextmanager
-    def kept_noise(self) -> Iterator[None]:
+    def kept_noise(self) -> AbstractContextManager[None]:
         """Leave the random states as they are found."""
-        now = Noise.now() if self.noise is not None else None
-        yield
-        if now is not None:
-            now.again()
+        return nullcontext() if self.noise is None else kept_random_state()
 
 
 class TILTrainer(EnhancedTrainer):
@@ -99,35 +85,21 @@ class TILTrainer(EnhancedTrainer):
 
     def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
-        self.mode, self.released = config["til_mode"], config["til_released"]
-        self.outer, self.scaling = config["til_outer"], config["til_weights"]
+        self.released, self.outer = config["til_released"], config["til_outer"]
         self.alpha, self.hypergradient = config["til_alpha"], config["til_hypergradient"]
-        self.n_clusters, self.refit_epochs = config["til_clusters"], config["til_refit_epochs"]
         self.warmup_epochs = config["til_warmup_epochs"]
-        if self.mode == "mi" and self.n_clusters > model.n_items - 1:
-            raise OptionError(
-                "til_clusters", self.n_clusters, f"at most the number of items, {model.n_items - 1}"
-            )
-        users, items = user_and_item_tables(model)
-        self.users, self.items = users[0], items[0]
+        users, items = user_and_item_tables(model, "TIL")
+        self.weights = TripletWeights(config, users[0], items[0], self.generator)
         self.tables = [*users, *items]
-        tables = {id(table.weight) for table in self.tables}
-        every = config["til_lookahead"] == "all"
-        self.names = [
-            name
-            for name, p in model.named_parameters()
-            if p.requires_grad and (every or id(p) in tables)
-        ]
+        self.names = names_of_weights(model, self.tables)
+        if config["til_lookahead"] == "all":
+            self.names = [name for name, p in model.named_parameters() if p.requires_grad]
         parameters = dict(model.named_parameters())
         self.looked = [parameters[name] for name in self.names]
         self.displaced = Displaced(self.looked, model.buffers())
         self.criterion = make_weighable(model)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config["seed"])
-            net = WeightNet(2 * self.users.embedding_dim, _HIDDEN)
-        self.net = net.to(self.device)
         self.weight_optimizer = self._build_optimizer(
-            params=list(self.net.parameters()),
+            params=list(self.weights.net.parameters()),
             learner="adam",
             learning_rate=config["til_learning_rate"],
             weight_decay=0.0,
@@ -136,27 +108,19 @@ class TILTrainer(EnhancedTrainer):
         self.weight_optimizer.param_groups[0]["weight_decay"] = config["til_weight_decay"]
         self.optimizer.register_step_pre_hook(self._before_step)
         self._functional = Functional(model, self._outer_loss)
-        self.cluster = torch.zeros(0, dtype=torch.long)  # of each item; none yet
-        self.centres = torch.zeros(0)
         self._step: _Step | None = None
-        self._totals: dict[str, list[Tensor]] = {}
+        self._range: tuple[Tensor, Tensor] | None = None  # of the epoch's weights
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train; validation data are read for ``til_outer: valid`` only."""
         train, prefix = train_data._dataset, self.config["NEG_PREFIX"]
-        lists = UserLists.of_datasets([train])
-        _, items = lists.of(torch.arange(train.user_num))
-        start = lists.counts.cumsum(0) - lists.counts
-        self._bags = items.to(self.device), start.to(self.device)
+        self.weights.read_histories(train)
         if self.outer == "fresh":
             self.triplets = Triplets(train, [train], prefix)
         elif self.outer == "valid":
             if not valid_data or not len(valid_data._dataset):
-                raise OptionError(
-                    "til_outer",
-                    "valid",
-                    "needs validation interactions, eval_args.split leaves none",
-                )
+                needs = "needs validation interactions, eval_args.split leaves none"
+                raise OptionError("til_outer", "valid", needs)
             valid = valid_data._dataset
             self.triplets = Triplets(valid, [train, valid], prefix)
         return super().fit(train_data, valid_data, *args, **kwargs)
@@ -164,56 +128,18 @@ class TILTrainer(EnhancedTrainer):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> Any:
-        self._totals = {}
+        self._range = None
         if epoch_idx >= self.warmup_epochs:
-            self._find_centres(epoch_idx - self.warmup_epochs)
+            self.weights.find_centres(epoch_idx - self.warmup_epochs)
             self._loss_of = loss_func or self.model.calculate_loss
             loss_func = self._weighted_loss
         return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-
-    @torch.no_grad()
-    def _find_centres(self, epoch: int) -> None:
-        """Centres that the states of this epoch are made of; padding is nobody's item."""
-        items = self.items.weight.detach()
-        if self.mode == "ui":
-            members, start = self._bags
-            self.centres = embedding_bag(members, items, start, mode="mean")  # (users, d)
-            return
-        if not len(self.cluster) or epoch % self.refit_epochs == 0:
-            label = kmeans(items[1:].float(), self.n_clusters, self.generator)
-            self.cluster = torch.cat([label.new_zeros(1), label])
-        zeros = items.new_zeros(self.n_clusters, items.shape[1])
-        self.centres = cluster_means(items[1:], self.cluster[1:], zeros)  # (clusters, d)
-
-    def weigh(self, batch: Any, moving: bool) -> Tensor:
-        """Weights of a batch at the parameters as they stand.
-
-        Args:
-            batch: Triplets.
-            moving: Whether gradients flow from the weights to the tables.
-
-        Returns:
-            With their graph in Phi. Shape: ``(batch,)``.
-        """
-        user, item = batch[self.config["USER_ID_FIELD"]], batch[self.config["ITEM_ID_FIELD"]]
-        negative = batch[self.config["NEG_PREFIX"] + self.config["ITEM_ID_FIELD"]]
-        users, items = self.users.weight, self.items.weight
-        if not moving:
-            users, items = users.detach(), items.detach()
-        vectors = embedding(user, users), embedding(item, items), embedding(negative, items)
-        if self.mode == "ui":
-            state = unified_state(*vectors, embedding(user, self.centres))
-        else:
-            c_i, c_j = (embedding(self.cluster[v], self.centres) for v in (item, negative))
-            state = multi_interest_state(*vectors, c_i, c_j)
-        with torch.enable_grad():
-            return scale(self.net(state.to(self.net.hidden.weight.dtype)), self.scaling)
 
     # ---- one batch -------------------------------------------------------------------------
 
     def _weighted_loss(self, batch: Any) -> Any:
         """The backbone's loss with each triplet weighted; its gradient starts the lookahead."""
-        noise = Noise.now()
+        noise = RandomState.now()
         found: list[Tensor] = []
 
         def weigh(losses: Tensor) -> Tensor:
@@ -221,7 +147,7 @@ class TILTrainer(EnhancedTrainer):
                 raise OptionError(
                     "backbone", self.config["model"], "TIL needs one loss of each triplet, once"
                 )
-            found.append(self.weigh(batch, self.released))
+            found.append(self.weights(batch, self.released))
             keep = self.released or self.hypergradient == "double"
             return found[0] if keep else found[0].detach()
 
@@ -244,7 +170,7 @@ class TILTrainer(EnhancedTrainer):
         if self._step is None:
             return
         gradients, extra = self._step.known or self._central_differences(self._step)
-        for parameter, gradient in zip(self.net.parameters(), gradients):
+        for parameter, gradient in zip(self.weights.net.parameters(), gradients):
             parameter.grad = gradient
         self.weight_optimizer.step()
         self.weight_optimizer.zero_grad()
@@ -252,7 +178,7 @@ class TILTrainer(EnhancedTrainer):
             for parameter, gradient in zip(self.looked, extra):
                 before = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 parameter.grad = before + gradient
-        self._log(self._step.weights.detach(), gradients)
+        self._log_step(self._step.weights.detach(), gradients)
         self._step = None
 
     def _outer_batch(self, step: _Step) -> Any:
@@ -276,7 +202,7 @@ class TILTrainer(EnhancedTrainer):
         kept: list[Tensor] = []
         step.repeat_noise()
         self._loss_under(kept.append, step.batch)
-        return Side(kept[0], self.weigh(step.batch, False) if self.released else step.weights)
+        return Side(kept[0], self.weights(step.batch, False) if self.released else step.weights)
 
     def _central_differences(self, step: _Step) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
         """Gradient of the outer loss in Phi, and in what the lookahead moves.
@@ -300,7 +226,7 @@ class TILTrainer(EnhancedTrainer):
             displaced.by(-eps, v)
             minus = self._side(step)
         objective = lookahead_objective(plus, minus, self.alpha, eps)
-        return torch.autograd.grad(objective, list(self.net.parameters())), v
+        return torch.autograd.grad(objective, list(self.weights.net.parameters())), v
 
     def _differentiate_twice(
         self, losses: Any, step: _Step
@@ -317,41 +243,35 @@ class TILTrainer(EnhancedTrainer):
         with step.kept_noise():
             step.repeat_noise()
             value = torch.func.functional_call(self._functional, ahead, (outer,))
-        phi = list(self.net.parameters())
+        phi = list(self.weights.net.parameters())
         found = gradients_of(value, [*phi, *self.looked], retain_graph=True)
         return found[: len(phi)], found[len(phi) :]
 
     # ---- reports and files -----------------------------------------------------------------
 
-    def _log(self, weights: Tensor, gradients: Sequence[Tensor]) -> None:
-        for name, value in (
-            ("mean", weights.mean()),
-            ("min", weights.min()),
-            ("max", weights.max()),
-        ):
-            self._totals.setdefault(name, []).append(value)
-        self._totals.setdefault("gradient", []).append(torch.tensor(length(gradients)))
+    def _log_step(self, weights: Tensor, gradients: Sequence[Tensor]) -> None:
+        self.log("til_weight_mean", weights.mean())
+        self.log("til_gradient", torch.tensor(length(gradients)))
+        least, most = weights.aminmax()
+        if self._range is not None:
+            least = torch.minimum(least, self._range[0])
+            most = torch.maximum(most, self._range[1])
+        self._range = least, most
 
     def log_epoch(self) -> dict[str, float]:
-        """Mean, least and largest weight, and the mean length of the gradient in Phi."""
-        if not self._totals:
+        """Least and largest weight."""
+        if self._range is None:
             return {}
-        found = {name: torch.stack(values) for name, values in self._totals.items()}
-        return {
-            "til_weight_mean": found["mean"].mean().item(),
-            "til_weight_min": found["min"].min().item(),
-            "til_weight_max": found["max"].max().item(),
-            "til_gradient": found["gradient"].mean().item(),
-        }
+        least, most = self._range
+        return {"til_weight_min": least.item(), "til_weight_max": most.item()}
 
     def method_state(self) -> dict[str, Any]:
         """Network and clusters; its optimiser and the generator are the base class's."""
-        return {"net": self.net.state_dict(), "cluster": self.cluster}
+        return self.weights.state()
 
     def load_method_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`method_state` gave."""
-        self.net.load_state_dict(state["net"])
-        self.cluster = state["cluster"].to(self.device)
+        self.weights.load_state(state)
 
 
 # Option -> what it must be, and how that is said.

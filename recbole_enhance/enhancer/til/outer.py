@@ -1,15 +1,14 @@
-"""What TIL needs of a backbone: tables, triplets to train on, and triplets to look at."""
+"""Triplets that TIL looks at after its step on trial."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
-from torch import nn
 
 from recbole_enhance.data.negatives import uniform_outside
 from recbole_enhance.data.user_lists import UserLists
-from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.options.errors import InputError
 
 
 class Triplets:
@@ -21,7 +20,7 @@ class Triplets:
         prefix: Of the negative's column.
 
     Raises:
-        ValueError: If nothing can be drawn.
+        InputError: If nothing can be drawn.
     """
 
     def __init__(self, positives: Any, known: Sequence[Any], prefix: str) -> None:
@@ -42,24 +41,3 @@ class Triplets:
         return Interaction(
             {self._user: users, self._item: self._items[row], self._negative: negatives}
         )
-
-
-def user_and_item_tables(model: Any) -> tuple[list[nn.Embedding], list[nn.Embedding]]:
-    """Find the tables of users and of items; the first of each make the states.
-
-    Args:
-        model: A general recommender.
-
-    Raises:
-        ValueError: If either is missing, or the first two differ in width.
-    """
-    tables = [(name.lower(), m) for name, m in model.named_modules() if isinstance(m, nn.Embedding)]
-    users = [m for name, m in tables if "user" in name and m.num_embeddings == model.n_users]
-    items = [m for name, m in tables if "item" in name and m.num_embeddings == model.n_items]
-    if not users or not items or users[0].embedding_dim != items[0].embedding_dim:
-        raise OptionError(
-            "backbone",
-            type(model).__name__,
-            "TIL needs embedding tables of users and of items, of one width",
-        )
-    return users, items

@@ -39,12 +39,16 @@
       hoverlabel: { bgcolor: card, bordercolor: line, font: { color: ink } },
     };
   };
-  const paintPlots = () => plots.forEach(({ place, spec }) => Plotly.react(
-    place, spec.data, painted(spec.layout), {
+  const paintPlots = () => plots.forEach(({ place, spec }) => {
+    if (!window.Plotly) {
+      place.textContent = "plotly.min.js is missing from the folder above this page's.";
+      return;
+    }
+    Plotly.react(place, spec.data, painted(spec.layout), {
       responsive: true, displaylogo: false,
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
-    },
-  ));
+    });
+  });
 
   // ---- sorting: a column's better side first, then the other way round; no value is last
   const sortBy = (table, th) => {

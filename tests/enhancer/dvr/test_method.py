@@ -1,5 +1,4 @@
 import csv
-import doctest
 import gzip
 from pathlib import Path
 
@@ -17,15 +16,29 @@ from recbole_enhance.enhancer.dvr.trainer import DVRTrainer
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.options.schema import describe
 from recbole_enhance.storage.run_folder import history_rows
+from recbole_enhance.testing.comparing import assert_same, trained
 from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import run_toy, toy_options
 from recbole_enhance.training.trainer import make_trainer
 
-NEUTRAL = {
-    "plain weights in warm-up": {"dvr_warmup_epochs": 100},
-    "selection in warm-up": {"dvr_warmup_epochs": 100, "dvr_weighting": "sample"},
-    "slots in warm-up": {"dvr_warmup_epochs": 100, "dvr_network": "slot", "dvr_reward": "loss"},
-}
+BAD = (
+    ("dvr_network", "mlp"),
+    ("dvr_weighting", "hard"),
+    ("dvr_normalization", "tanh"),
+    ("dvr_reward", "nonsense@5"),
+    *((f"dvr_{name}", 0) for name in ("sample_dim", "units", "blocks")),
+    *((f"dvr_{name}", 0) for name in ("update_interval", "reward_users")),
+    *((f"dvr_{name}", -1) for name in ("learning_rate", "policy_learning_rate", "exploration")),
+    ("dvr_warmup_epochs", -1),
+    ("dvr_gamma", 0),
+    ("dvr_act_ratio", 0),
+    ("dvr_act_ratio", 1.5),
+    ("dvr_eps", 0),
+    ("dvr_eps", 0.5),
+    ("dvr_baseline_momentum", -0.1),
+    ("dvr_baseline_momentum", 1),
+    ("eval_step", 0),
+)
 
 CHOICES = {key: describe(DVROptions, key).choices for key in DVROptions.model_fields}
 
@@ -34,6 +47,13 @@ class TestContract(Contract):
     method = "DVR"
     backbones = tuple(name for name in BACKBONES if name != "NCL")  # needs faiss
     refused = ("MultiDAE", "SASRec", "Pop", "SGL", "FM", "EASE", "LINE")
+    neutral = (
+        {"dvr_warmup_epochs": 100},
+        {"dvr_warmup_epochs": 100, "dvr_weighting": "sample"},
+        {"dvr_warmup_epochs": 100, "dvr_network": "slot", "dvr_reward": "loss"},
+    )
+    resumed = ({}, {"dvr_weighting": "sample", "backbone": "NeuMF"})
+    bad_options = tuple(({name: value}, f"{name}={value}: ") for name, value in BAD)
 
 
 def trainer_on(toy, model="DVR", **options):
@@ -47,34 +67,14 @@ def trainer_on(toy, model="DVR", **options):
     return make_trainer(config, net, None), loaders
 
 
-def final_state(toy, model, **options):
-    trainer, (train, valid, _) = trainer_on(toy, model, **options)
-    result = trainer.fit(train, valid)
-    return result, dict(trainer.model.state_dict()), torch.get_rng_state()
-
-
-@pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN"])
-@pytest.mark.parametrize("options", NEUTRAL.values(), ids=NEUTRAL)
-def test_neutral_is_the_backbone_bit_for_bit(toy, backbone, options):
-    plain = final_state(toy, backbone)
-    valued = final_state(toy, "DVR", backbone=backbone, **options)
-    assert valued[0] == plain[0]
-    for name, tensor in plain[1].items():
-        assert torch.equal(valued[1][name], tensor), name
-    assert torch.equal(valued[2], plain[2])  # the backbone's random numbers were left alone
-
-
 @pytest.mark.parametrize("normalization", CHOICES["dvr_normalization"])
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "LightGCN"])
 def test_equal_values_are_the_backbone_bit_for_bit(toy, backbone, normalization, monkeypatch):
-    plain = final_state(toy, backbone)
-    monkeypatch.setattr(dvr_trainer, "soften", lambda v, *rest: policy.soften(v * 0 + 0.3, *rest))
-    valued = final_state(
-        toy, "DVR", backbone=backbone, dvr_exploration=0, dvr_normalization=normalization
-    )
-    assert valued[0] == plain[0]
-    for name, tensor in plain[1].items():
-        assert torch.equal(valued[1][name], tensor), name
+    plain = trained(toy_options(toy, backbone))
+    soften = policy.soften
+    monkeypatch.setattr(policy, "soften", lambda v, *rest: soften(v * 0 + 0.3, *rest))
+    options = {"dvr_exploration": 0, "dvr_normalization": normalization}
+    assert_same(plain, trained(toy_options(toy, "DVR", backbone=backbone, **options)))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_every_parameter_of_the_valuator_moves(toy, network, weighting, normaliz
         "dvr_normalization": normalization,
     }
     trainer, (train, valid, _) = trainer_on(toy, epochs=6, dvr_act_ratio=0.2, **options)
-    modules = {"encoder": trainer.encoder, "valuator": trainer.valuator}
+    modules = {"encoder": trainer.estimator.encoder, "network": trainer.estimator.network}
     named = {f"{m}.{n}": p for m, net in modules.items() for n, p in net.named_parameters()}
     before = {name: p.detach().clone() for name, p in named.items()}
     trainer.fit(train, valid)
@@ -117,20 +117,18 @@ def test_a_good_reward_makes_the_action_likelier(toy):
         trainer.fit(train, valid)
         batch = next(iter(train))
         losses = torch.rand(len(batch))
-        features = trainer._features(batch, losses)
+        estimator, mover = trainer.estimator, trainer.policy
         chosen = torch.rand(len(batch)) < 0.5
 
-        def log_pi(trainer=trainer, features=features, chosen=chosen):
-            values = trainer.valuator(trainer.encoder(features)).values
+        def log_pi(estimator=estimator, batch=batch, losses=losses, chosen=chosen):
+            values = estimator(batch, losses).values
             w = policy.normalize(values, "sigmoid", 0.05)
             return torch.where(chosen, w, 1 - w).log().mean()
 
         before = log_pi()
-        trainer.score = list(torch.autograd.grad(before, trainer.valuator_parameters))
-        trainer.score_steps = 1
-        trainer.reward = lambda *_: 0.0
-        trainer._advantage = lambda _, a=advantage: a
-        trainer._reinforce()
+        mover.add(before, retain_graph=False)
+        mover.baseline.advantage = lambda _, a=advantage: a
+        mover.move(0.0)
         assert (log_pi() - before) * sign > 0
 
 
@@ -150,9 +148,9 @@ def test_rewarded_samples_gain_probability(toy, monkeypatch, sign):
     )
     gap, losses_of = [], trainer._weigh
 
-    def see_losses(losses):
+    def see_losses(batch, losses):
         trainer.low = losses < losses.median()
-        return losses_of(losses)
+        return losses_of(batch, losses)
 
     def see_choice(values, *rest, select=policy.select):
         action = select(values, *rest)
@@ -161,7 +159,7 @@ def test_rewarded_samples_gain_probability(toy, monkeypatch, sign):
         return action
 
     monkeypatch.setattr(trainer, "_weigh", see_losses)
-    monkeypatch.setattr(dvr_trainer, "select", see_choice)
+    monkeypatch.setattr(policy, "select", see_choice)
     monkeypatch.setattr(dvr_trainer, "Reward", lambda *_: lambda *_: sign * gap[-1])
     trainer.fit(train, valid)
     assert sign * torch.tensor(gap).mean() > 0.08  # 0 without learning, some 0.3 at the most
@@ -208,12 +206,12 @@ def test_several_negatives_per_positive_are_averaged(toy):
         toy, epochs=1, train_neg_sample_args={"sample_num": 3}, train_batch_size=10_000
     )
     trainer.fit(train, valid)
-    assert (trainer.seen == 3).all()
+    assert (trainer.record.seen == 3).all()
     batch = {"inter_idx": torch.tensor([0, 1, 0, 0]), "user_id": torch.ones(4)}
-    trainer._batch = batch
-    trainer.seen.zero_()
-    trainer._record(torch.tensor([1.0, 5.0, 2.0, 6.0]), torch.full((4,), 0.5), torch.rand(4))
-    ratio = trainer.values[0] / trainer.values[1]
+    trainer.record.seen.zero_()
+    values = torch.tensor([1.0, 5.0, 2.0, 6.0])
+    trainer._record(batch, values, torch.full((4,), 0.5), torch.rand(4))
+    ratio = trainer.record.values[0] / trainer.record.values[1]
     assert ratio == pytest.approx(3 / 5)
 
 
@@ -224,7 +222,7 @@ def test_slots_hold_the_smallest_batch_and_explicit_labels(toy):
     for extra in (negatives, labels):
         trainer, (train, valid, _) = trainer_on(toy, **options, **extra)
         trainer.fit(train, valid)
-        assert (trainer.seen > 0).any()
+        assert (trainer.record.seen > 0).any()
 
 
 def test_shapley_values_of_a_real_batch_add_up(toy):
@@ -232,8 +230,9 @@ def test_shapley_values_of_a_real_batch_add_up(toy):
         trainer, (train, valid, _) = trainer_on(toy, dvr_network=network, epochs=1)
         trainer.fit(train, valid)
         batch = next(iter(train))
-        features = trainer._features(batch, torch.rand(len(batch))).double()
-        out = trainer.valuator.double()(trainer.encoder.double()(features))
+        estimator = trainer.estimator
+        features = estimator.features(batch, torch.rand(len(batch))).double()
+        out = estimator.network.double()(estimator.encoder.double()(features))
         assert abs(out.values.sum() - out.prediction) < 1e-10
 
 
@@ -306,13 +305,8 @@ def test_resume_restores_the_method(toy):
     assert isinstance(trainer, DVRTrainer)
     trainer.fit(train, valid)
     other, _ = trainer_on(toy)
-    other.values = torch.zeros_like(trainer.values)
     other.load_method_state(trainer.method_state())
-    assert torch.equal(other.values, trainer.values)
-    assert other.n_rewards == trainer.n_rewards > 0
-    for a, b in zip(other.valuator_parameters, trainer.valuator_parameters):
+    assert torch.equal(other.record.values, trainer.record.values)
+    assert other.policy.baseline.n_rewards == trainer.policy.baseline.n_rewards > 0
+    for a, b in zip(other.estimator.parameters, trainer.estimator.parameters):
         assert torch.equal(a, b)
-
-
-def test_examples():
-    assert doctest.testmod(policy).failed == 0

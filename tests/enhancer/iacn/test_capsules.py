@@ -1,4 +1,3 @@
-import doctest
 import math
 
 import pytest
@@ -6,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.enhancer.iacn import capsules
 from recbole_enhance.enhancer.iacn.capsules import (
     attend_to_items,
     label_aware,
@@ -189,7 +187,3 @@ def test_sampled_cross_entropy_is_cross_entropy_over_the_positive_and_the_others
         scores = torch.cat([positive[k : k + 1], kept]) @ user[k]
         rows.append(-torch.log_softmax(scores, dim=0)[0])
     torch.testing.assert_close(loss, torch.stack(rows).mean())
-
-
-def test_doctests():
-    assert doctest.testmod(capsules).failed == 0

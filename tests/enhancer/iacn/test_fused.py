@@ -1,12 +1,10 @@
 import copy
-import doctest
 import io
 
 import pytest
 import torch
 from torch import nn
 
-from recbole_enhance.enhancer.iacn import fused
 from recbole_enhance.enhancer.iacn.fused import FusedItemEmbedding, SharedRows, fuse, scale_gradient
 
 
@@ -83,7 +81,3 @@ def test_a_copy_and_a_file_keep_what_it_is():
 def test_scaling_by_1_is_nothing_at_all():
     x = torch.ones(2, requires_grad=True)
     assert scale_gradient(x, 1.0) is x
-
-
-def test_doctests():
-    assert doctest.testmod(fused).failed == 0

@@ -9,9 +9,7 @@ import torch
 from recbole.model.general_recommender.bpr import BPR
 from recbole.utils import init_seed
 
-from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.quick_start import load_run, resume_run
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
 
@@ -176,28 +174,9 @@ def test_two_stages_are_the_exact_ranking_where_all_are_candidates(toy):
     assert torch.isfinite(few.topk(20).values).all()
 
 
-def test_a_model_file_gives_the_same_scores_and_a_stopped_run_the_same_numbers(toy, tmp_path):
-    options = {"epochs": 4, "eval_step": 1}
-    whole = run_toy(toy, "RVRec", run_dir=str(tmp_path / "whole"), **options)
-    run = load_run(whole["run_dir"])
-    assert dict(run.trainer.evaluate(run.test_data)) == whole["test_result"]
-    real = RVRecTrainer.log_epoch
-
-    def stop(self):
-        if self._epoch == 2:
-            raise KeyboardInterrupt
-        return real(self)
-
-    RVRecTrainer.log_epoch = stop
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_toy(toy, "RVRec", run_dir=str(tmp_path / "stopped"), **options)
-    finally:
-        RVRecTrainer.log_epoch = real
-    resumed = resume_run(tmp_path / "stopped", quiet=True)
-    assert resumed["test_result"] == whole["test_result"]
-    assert resumed["best_valid_result"] == whole["best_valid_result"]
-    with open(Path(whole["run_dir"], "history.csv")) as file:
+def test_history_csv_watches_alpha_and_beta(toy):
+    result = run_toy(toy, "RVRec", epochs=2)
+    with open(Path(result["run_dir"], "history.csv")) as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["rvrec_alpha"]) != float(rows[0]["rvrec_alpha"])
     assert float(rows[-1]["rvrec_beta"]) != float(rows[0]["rvrec_beta"])

@@ -57,16 +57,16 @@ def test_the_hypergradient_is_that_of_finite_differences(
     for _ in range(3):
         direction = [
             torch.randn(p.shape, generator=generator, dtype=torch.float64)
-            for p in trainer.net.parameters()
+            for p in trainer.weights.net.parameters()
         ]
         sides = []
         for sign in (1, -1):
             with torch.no_grad():
-                for p, d in zip(trainer.net.parameters(), direction):
+                for p, d in zip(trainer.weights.net.parameters(), direction):
                     p += sign * 1e-6 * d
             sides.append(outer_loss_by_hand(trainer, batch, outer))
             with torch.no_grad():
-                for p, d in zip(trainer.net.parameters(), direction):
+                for p, d in zip(trainer.weights.net.parameters(), direction):
                     p -= sign * 1e-6 * d
         slope = (sides[0] - sides[1]) / 2e-6
         size = sum((g * d).abs().sum().item() for g, d in zip(double, direction))
@@ -163,7 +163,7 @@ def test_the_lookahead_changes_nothing_but_the_network(toy, backbone, options):
     ]
     pointers = [p.data_ptr() for p in trainer.model.parameters()]
     drawn = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    phi = [p.detach().clone() for p in trainer.net.parameters()]
+    phi = [p.detach().clone() for p in trainer.weights.net.parameters()]
     step.known = step.known or trainer._central_differences(step)
     assert torch.equal(torch.get_rng_state(), drawn[0])
     assert (random.getstate(), np.random.get_state()[1].tolist()) == drawn[1:]
@@ -176,7 +176,7 @@ def test_the_lookahead_changes_nothing_but_the_network(toy, backbone, options):
     for name, p in trainer.model.named_parameters():
         assert (p.grad is None and before[2][name] is None) or torch.equal(p.grad, before[2][name])
     assert [p.data_ptr() for p in trainer.model.parameters()] == pointers
-    assert not any(torch.equal(p, q) for p, q in zip(trainer.net.parameters(), phi))
+    assert not any(torch.equal(p, q) for p, q in zip(trainer.weights.net.parameters(), phi))
     assert not any(table.sparse for table in trainer.tables)
 
 

@@ -1,5 +1,4 @@
 import csv
-import doctest
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,11 @@ from til_trainers import (
     weighted,
 )
 
-from recbole_enhance.enhancer.til import importance, lookahead
+from recbole_enhance.enhancer.til import importance
 from recbole_enhance.enhancer.til.importance import WeightNet
-from recbole_enhance.enhancer.til.method import TILTrainer
 from recbole_enhance.enhancer.triplets import BACKBONES, pairwise
-from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.quick_start import resume_run
 from recbole_enhance.model import MODELS
+from recbole_enhance.testing.comparing import assert_same
 from recbole_enhance.testing.contract import Contract
 from recbole_enhance.testing.worlds import N_ITEMS, assemble, run_toy, toy_options
 
@@ -41,19 +38,37 @@ class TestContract(Contract):
     method = "TIL"
     backbones = HERE
     refused = ("MultiDAE", "SASRec", "Pop", "NNCF", "ConvNCF", "SGL", "FM", "EASE", "LINE", "EFM")
+    neutral = ({"til_warmup_epochs": 3},)  # all epochs there are
+    resumed = (
+        {
+            "til_warmup_epochs": 1,
+            "til_mode": "mi",
+            "til_outer": "fresh",
+            "til_refit_epochs": 2,
+        },
+        {"backbone": "NeuMF", "til_warmup_epochs": 1},
+    )
+    bad_options = (
+        ({"til_mode": "xx"}, "til_mode=xx: must be one of ui, mi"),
+        ({"til_outer": "test"}, "til_outer=test: must be one of same, fresh, valid"),
+        ({"til_lookahead": 1}, "til_lookahead=1: must be one of emb, all"),
+        ({"til_weights": "soft"}, "til_weights=soft: must be one of raw, clip, norm"),
+        ({"til_hypergradient": "x"}, "til_hypergradient=x: must be one of central, double"),
+        ({"til_alpha": -0.1}, "til_alpha=-0.1: must be at least 0"),
+        ({"til_clusters": 0}, "til_clusters=0: must be a whole number above 0"),
+        ({"til_refit_epochs": 0}, "til_refit_epochs=0: must be a whole number above 0"),
+        ({"til_warmup_epochs": -1}, "til_warmup_epochs=-1: must be a whole number, at least 0"),
+        ({"til_learning_rate": 0}, "til_learning_rate=0: must be above 0"),
+        ({"til_weight_decay": -1}, "til_weight_decay=-1: must be at least 0"),
+        ({"til_released": 2}, "til_released=2: true or false is expected"),
+        ({"enable_scaler": True}, "enable_scaler=True: must be False"),
+    )
 
     def options_of(self, backbone):
         return NOW
 
 
 # ---- neutral settings ----------------------------------------------------------------------
-
-
-def assert_same(til, plain):
-    assert til[0] == plain[0]
-    for name, tensor in plain[1].items():
-        assert torch.equal(til[1][name], tensor), name
-    assert til[2] == plain[2]  # the backbone's random numbers were left alone
 
 
 def equal_weights(self, state):
@@ -64,18 +79,12 @@ def class_of(backbone):
     return pairwise(NeuMF) if backbone == "NeuMF" else backbone
 
 
-@pytest.mark.parametrize("backbone", SOME)
-def test_warm_up_is_the_backbone_bit_for_bit(toy, backbone):
-    plain = final_state(toy, class_of(backbone))
-    assert_same(final_state(toy, "TIL", backbone=backbone, til_warmup_epochs=3), plain)
-
-
 @pytest.mark.parametrize("options", NEUTRAL.values(), ids=NEUTRAL)
 @pytest.mark.parametrize("backbone", SOME)
 def test_equal_weights_are_the_backbone_bit_for_bit(toy, backbone, options, monkeypatch):
     plain = final_state(toy, class_of(backbone))
     monkeypatch.setattr(WeightNet, "forward", equal_weights)
-    assert_same(final_state(toy, "TIL", backbone=backbone, **{**NOW, **options}), plain)
+    assert_same(plain, final_state(toy, "TIL", backbone=backbone, **{**NOW, **options}))
 
 
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF"])
@@ -139,7 +148,7 @@ class OwnLoss(BPR):
 def test_a_backbone_of_ones_own_is_neutral_too(toy, options, monkeypatch):
     plain = final_state(toy, Normalised)
     monkeypatch.setattr(WeightNet, "forward", equal_weights)
-    assert_same(final_state(toy, "TIL", backbone=Normalised, **{**NOW, **options}), plain)
+    assert_same(plain, final_state(toy, "TIL", backbone=Normalised, **{**NOW, **options}))
 
 
 @pytest.mark.parametrize(
@@ -160,55 +169,57 @@ def test_a_backbone_of_ones_own_that_cannot_work_is_told_why(toy, backbone, mess
 
 def test_centres_are_means_of_what_they_say(toy):
     trainer, (train, _, _) = trainer_on(toy, til_mode="ui")
-    trainer._find_centres(0)
-    rows, items = train._dataset.inter_feat, trainer.items.weight.detach()
+    trainer.weights.find_centres(0)
+    rows, items = train._dataset.inter_feat, trainer.weights.items.weight.detach()
     for user in range(trainer.model.n_users):
         mine = rows["item_id"][rows["user_id"] == user]
         expected = items[mine].mean(0) if len(mine) else torch.zeros(items.shape[1])
-        torch.testing.assert_close(trainer.centres[user], expected)
+        torch.testing.assert_close(trainer.weights.centres[user], expected)
     trainer, _ = trainer_on(toy, til_mode="mi")
-    trainer._find_centres(0)
-    items = trainer.items.weight.detach()
-    assert trainer.cluster.shape == (N_ITEMS + 1,)
+    trainer.weights.find_centres(0)
+    items = trainer.weights.items.weight.detach()
+    assert trainer.weights.cluster.shape == (N_ITEMS + 1,)
     for c in range(5):
-        members = (trainer.cluster[1:] == c).nonzero().squeeze(1) + 1
-        torch.testing.assert_close(trainer.centres[c], items[members].mean(0))
-    before = trainer.cluster.clone()
+        members = (trainer.weights.cluster[1:] == c).nonzero().squeeze(1) + 1
+        torch.testing.assert_close(trainer.weights.centres[c], items[members].mean(0))
+    before = trainer.weights.cluster.clone()
     with torch.no_grad():
-        trainer.items.weight.normal_(generator=torch.Generator().manual_seed(5))
-    trainer._find_centres(1)
-    assert torch.equal(trainer.cluster, before)  # the clusters stay, the centres follow
-    trainer._find_centres(trainer.refit_epochs)
-    assert not torch.equal(trainer.cluster, before)
+        trainer.weights.items.weight.normal_(generator=torch.Generator().manual_seed(5))
+    trainer.weights.find_centres(1)
+    assert torch.equal(trainer.weights.cluster, before)  # the clusters stay, the centres follow
+    trainer.weights.find_centres(trainer.weights.refit_epochs)
+    assert not torch.equal(trainer.weights.cluster, before)
 
 
 def test_one_cluster_has_the_mean_of_all_items(toy):
     trainer, _ = trainer_on(toy, til_mode="mi", til_clusters=1)
     with torch.no_grad():
-        trainer.items.weight[0] = 1e6  # padding is nobody's item
-    trainer._find_centres(0)
-    torch.testing.assert_close(trainer.centres[0], trainer.items.weight[1:].detach().mean(0))
-    assert (trainer.cluster == 0).all()
+        trainer.weights.items.weight[0] = 1e6  # padding is nobody's item
+    trainer.weights.find_centres(0)
+    torch.testing.assert_close(
+        trainer.weights.centres[0], trainer.weights.items.weight[1:].detach().mean(0)
+    )
+    assert (trainer.weights.cluster == 0).all()
 
 
 @pytest.mark.parametrize("mode", ["ui", "mi"])
 def test_states_are_the_products_they_say(toy, mode):
     trainer, (train, _, _) = trainer_on(toy, til_mode=mode)
-    trainer._find_centres(0)
+    trainer.weights.find_centres(0)
     batch, seen = next(iter(train)), []
-    trainer.net.register_forward_pre_hook(lambda _, s: seen.append(s[0]))
-    trainer.weigh(batch, False)
+    trainer.weights.net.register_forward_pre_hook(lambda _, s: seen.append(s[0]))
+    trainer.weights(batch, False)
     (state,) = seen
-    d = trainer.items.embedding_dim
+    d = trainer.weights.items.embedding_dim
     for row in range(0, len(batch), 7):
-        u = trainer.users.weight[batch["user_id"][row]]
+        u = trainer.weights.users.weight[batch["user_id"][row]]
         for half, field in enumerate(("item_id", "neg_item_id")):
-            v = trainer.items.weight[batch[field][row]]
+            v = trainer.weights.items.weight[batch[field][row]]
             if mode == "ui":
-                c = trainer.centres[batch["user_id"][row]]
+                c = trainer.weights.centres[batch["user_id"][row]]
                 expected = u * v + c * v
             else:
-                c = trainer.centres[trainer.cluster[batch[field][row]]]
+                c = trainer.weights.centres[trainer.weights.cluster[batch[field][row]]]
                 expected = u * v + u * c + c * v
             torch.testing.assert_close(state[row, half * d : half * d + d], expected)
 
@@ -244,7 +255,9 @@ def test_outer_batches_are_of_what_they_say(toy, outer):
 def test_padding_gets_no_gradient(toy, options):
     trainer, _ = trainer_on(toy, epochs=3, **options)
     start, _ = trainer_on(toy)
-    for mine, fresh in zip((trainer.users, trainer.items), (start.users, start.items)):
+    for mine, fresh in zip(
+        (trainer.weights.users, trainer.weights.items), (start.weights.users, start.weights.items)
+    ):
         assert torch.equal(mine.weight[0], fresh.weight[0])
         assert not torch.equal(mine.weight[1:], fresh.weight[1:])
 
@@ -254,7 +267,7 @@ def test_several_negatives_per_positive_train(toy):
         toy, train_neg_sample_args={"sample_num": 3}, til_outer="fresh"
     )
     trainer._train_epoch(train, 0)
-    assert trainer.log_epoch()["til_gradient"] > 0
+    assert trainer.history[-1]["til_gradient"] > 0
 
 
 # ---- learning ------------------------------------------------------------------------------
@@ -287,7 +300,7 @@ def test_noise_loses_weight_on_fresh_triplets(toy, mode, seed):
     sums, n = {True: 0.0, False: 0.0}, {True: 0, False: 0}
     for _ in range(5):  # with other negatives
         for batch in train:
-            w = trainer.weigh(batch, False).detach()
+            w = trainer.weights(batch, False).detach()
             for clean in sums:
                 chosen = (batch["rating"] > 4) == clean
                 sums[clean] += w[chosen].sum().item()
@@ -297,9 +310,9 @@ def test_noise_loses_weight_on_fresh_triplets(toy, mode, seed):
 
 def test_every_parameter_of_the_network_moves(toy):
     trainer, (train, _, _) = trainer_on(toy, til_weight_decay=0.0)
-    before = [p.detach().clone() for p in trainer.net.parameters()]
+    before = [p.detach().clone() for p in trainer.weights.net.parameters()]
     trainer._train_epoch(train, 0)
-    for p, q in zip(trainer.net.parameters(), before):
+    for p, q in zip(trainer.weights.net.parameters(), before):
         assert p.isfinite().all()
         assert not torch.equal(p, q)
     assert not any(n.startswith("net") for n, _ in trainer.model.named_parameters())
@@ -319,30 +332,6 @@ def test_the_history_holds_weights_and_gradient(toy):
 # ---- refusing and resuming -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"til_mode": "xx"}, "til_mode=xx: must be one of ui, mi"),
-        ({"til_outer": "test"}, "til_outer=test: must be one of same, fresh, valid"),
-        ({"til_lookahead": 1}, "til_lookahead=1: must be one of emb, all"),
-        ({"til_weights": "soft"}, "til_weights=soft: must be one of raw, clip, norm"),
-        ({"til_hypergradient": "x"}, "til_hypergradient=x: must be one of central, double"),
-        ({"til_alpha": -0.1}, "til_alpha=-0.1: must be at least 0"),
-        ({"til_clusters": 0}, "til_clusters=0: must be a whole number above 0"),
-        ({"til_refit_epochs": 0}, "til_refit_epochs=0: must be a whole number above 0"),
-        ({"til_warmup_epochs": -1}, "til_warmup_epochs=-1: must be a whole number, at least 0"),
-        ({"til_learning_rate": 0}, "til_learning_rate=0: must be above 0"),
-        ({"til_weight_decay": -1}, "til_weight_decay=-1: must be at least 0"),
-        ({"til_released": 2}, "til_released=2: true or false is expected"),
-        ({"enable_scaler": True}, "enable_scaler=True: must be False"),
-    ],
-)
-def test_bad_options_are_refused_before_data_are_read(toy, option, message):
-    with pytest.raises(ValueError, match=f"^{message}") as error:
-        Config(config_dict=toy_options(toy, "TIL", **option))
-    assert "\n" not in str(error.value)
-
-
 def test_more_clusters_than_items_are_refused(toy):
     message = f"til_clusters=99: at most the number of items, {N_ITEMS}"
     with pytest.raises(ValueError, match=message):
@@ -353,40 +342,3 @@ def test_more_clusters_than_items_are_refused(toy):
 def test_held_out_labels_must_be_there(toy):
     with pytest.raises(ValueError, match="til_outer=valid: needs validation interactions"):
         trainer_on(toy, til_outer="valid", eval_args={"split": {"RS": [0.8, 0.0, 0.2]}})
-
-
-@pytest.mark.parametrize(
-    ("backbone", "options"),
-    [("BPR", {"til_mode": "mi", "til_outer": "fresh", "til_refit_epochs": 2}), ("NeuMF", {})],
-)
-def test_it_resumes_to_the_same_numbers(toy, monkeypatch, backbone, options):
-    options = {"backbone": backbone, "epochs": 5, **NOW, "til_warmup_epochs": 1, **options}
-    whole = run_toy(toy, "TIL", **options)
-    log_epoch = TILTrainer.log_epoch
-
-    def stop(self):
-        if len(self.history) == 3:
-            raise KeyboardInterrupt
-        return log_epoch(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TILTrainer, "log_epoch", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run_toy(toy, "TIL", run_dir="stopped", **options)
-    resumed = resume_run("stopped", quiet=True)
-    assert {**resumed, "run_dir": 0} == {**whole, "run_dir": 0}
-    rows = []
-    for folder in ("stopped", whole["run_dir"]):
-        with open(Path(folder, "history.csv")) as file:
-            rows.append(
-                [
-                    {k: v for k, v in row.items() if "seconds" not in k}
-                    for row in csv.DictReader(file)
-                ]
-            )
-    assert rows[0] == rows[1]
-
-
-def test_examples():
-    for module in (importance, lookahead):
-        assert doctest.testmod(module).failed == 0

@@ -1,0 +1,81 @@
+"""Explain a run: what there is to say depends on its method or model."""
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from recbole_enhance.options.errors import RunFolderError, UnknownOptionError
+from recbole_enhance.options.read import load_yaml, nearest
+from recbole_enhance.storage.run_folder import CONFIG, MODEL, RunFolder
+
+# Method of the run, or its model -> the module whose explain() explains it.
+EXPLAINERS: dict[str, str] = {
+    "IaCN": "recbole_enhance.explanation.capsules",
+    "RVRec": "recbole_enhance.explanation.coalitions",
+    "CER": "recbole_enhance.explanation.features",
+    "EFM": "recbole_enhance.explanation.features",
+}
+_OF_OWN = "recbole_enhance.explanation.features"  # of a model class of the user's, if anything
+_COMMON = ("run_dir", "model_class", "quiet")
+
+
+def explain(
+    run_dir: str | Path,
+    model_class: str | type | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Explain a run, leave the explanations in its folder and print them.
+
+    Args:
+        run_dir: Its folder.
+        model_class: Where the run is of a class of your own: the class or ``module:Class``.
+        quiet: Print nothing.
+        **options: Of :func:`.features.explain` (CER, EFM), :func:`.capsules.explain` (IaCN) or
+            :func:`.coalitions.explain` (RVRec).
+
+    Returns:
+        The explanations, see there.
+
+    Raises:
+        InputError: If there is no run, nothing explains runs of its kind, or an option is not one
+            of those.
+    """
+    folder = finished_run(run_dir)
+    options_of_run = load_yaml(folder.path / CONFIG)
+    names = [str(options_of_run.get(key)) for key in ("model", "backbone")]
+    known = [EXPLAINERS[name] for name in names if name in EXPLAINERS]
+    if names[0] != names[1] and ":" in names[0]:  # a method of the user's
+        known = []
+    elif not known and ":" in names[1]:
+        known = [_OF_OWN]
+    if not known:
+        raise RunFolderError(
+            folder.path,
+            f"a run of {names[0]}, and what can be explained are runs of {', '.join(EXPLAINERS)}",
+        )
+    explainer = importlib.import_module(known[0]).explain
+    allowed = [name for name in inspect.signature(explainer).parameters if name not in _COMMON]
+    for key in options:
+        if key not in allowed:
+            hint = nearest(key, allowed) or f"; options are {', '.join(allowed)}"
+            problem = f"unknown option of an explanation of {names[0]}{hint}"
+            raise UnknownOptionError(f"--{key}", problem)
+    return explainer(folder.path, model_class=model_class, quiet=quiet, **options)
+
+
+def finished_run(run_dir: str | Path) -> RunFolder:
+    """Open the folder of a run that has a model.
+
+    Raises:
+        RunFolderError: If it is none.
+    """
+    for name in (CONFIG, MODEL):
+        if not Path(run_dir, name).is_file():
+            raise RunFolderError(
+                run_dir,
+                f"no finished run here ({name} is missing); the folder of a finished run is "
+                "expected",
+            )
+    return RunFolder.open(run_dir)
