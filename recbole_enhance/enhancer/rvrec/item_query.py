@@ -22,6 +22,7 @@ RULE = 0.5  # neighbours of a larger centred cosine are one coalition
 _SMALLEST_NORM = 1e-12
 _PAIRS_AT_ONCE = 8192  # of a user and an item, for inference
 _BLOCK = 2**18  # cosines of history items and items at once, 1 MB
+_PARTS = 3  # lengths of histories that are told apart
 _NARROWEST = 64  # items of a block: narrower products are slow
 
 
@@ -95,12 +96,17 @@ def products_and_cosines(history: Tensor, items: Tensor, table: Tensor) -> tuple
     Returns:
         Products, and cosines without gradient. Shapes: ``(rows, any, players)``.
     """
-    # Without a gradient for padding: on sparse data most players are.
-    players = embedding(history, table, padding_idx=0)
+    players = embedding(history, table)
     products = embedding(items.T, table) @ players.transpose(1, 2)
-    norm = table.detach().norm(dim=1).clamp(min=_SMALLEST_NORM)
-    lengths = norm[items.T].unsqueeze(2) * norm[history].unsqueeze(1)
-    return products, products.detach() / lengths
+    return products, _cosines(products, _norms(table), history, items.T)
+
+
+def _norms(table: Tensor) -> Tensor:
+    return table.detach().norm(dim=1).clamp(min=_SMALLEST_NORM)
+
+
+def _cosines(products: Tensor, norm: Tensor, history: Tensor, items: Tensor) -> Tensor:
+    return products.detach() / (norm[items].unsqueeze(2) * norm[history].unsqueeze(1))
 
 
 def history_scores(
@@ -125,8 +131,38 @@ def history_scores(
         >>> history_scores(torch.tensor([[1, 2]]), there, asked, table, torch.tensor(0.0))
         tensor([[0.5000]])
     """
-    products, cosine = products_and_cosines(history, items, table)
-    return (query_weights(cosine, there, beta) * products).sum(2).T  # Eq. (16b)
+    parts, widths = _by_length(there)
+    sizes, order = [len(rows) for rows in parts], torch.cat(parts)
+    cut = [history[rows, :width] for rows, width in zip(parts, widths)]
+    # One look-up for all parts: each has a gradient of the table's size. None for padding.
+    players = embedding(torch.cat([ids.flatten() for ids in cut]), table, padding_idx=0)
+    players_of = players.split([ids.numel() for ids in cut])
+    asking, norm, scores = items.T[order], _norms(table), []
+    for rows, ids, own, targets, queries in zip(
+        parts, cut, players_of, asking.split(sizes), embedding(asking, table).split(sizes)
+    ):
+        products = queries @ own.view(*ids.shape, table.shape[1]).transpose(1, 2)
+        cosine = _cosines(products, norm, ids, targets)
+        weights = query_weights(cosine, there[rows, : ids.shape[1]], beta)
+        scores.append((weights * products).sum(2))  # Eq. (16b)
+    return torch.cat(scores)[order.argsort()].T
+
+
+def _by_length(there: Tensor) -> tuple[list[Tensor], list[int]]:
+    """Rows in parts of much the same length: most of a padded table of histories is padding.
+
+    Args:
+        there: False for padding, which comes last. Shape: ``(rows, players)``.
+
+    Returns:
+        Rows of each part, and how many players its longest row has at most.
+    """
+    players = there.shape[1]
+    lengths, order = (there * torch.arange(1, players + 1, device=there.device)).amax(1).sort()
+    widths = torch.tensor([players * part // _PARTS for part in range(1, _PARTS + 1)])
+    ends = torch.searchsorted(lengths, widths.to(lengths.device), right=True).tolist()
+    parts = [order[start:end] for start, end in zip([0, *ends], ends)]
+    return parts, widths.tolist()
 
 
 @torch.no_grad()
