@@ -110,6 +110,15 @@ def test_sequences_ends_with_what_was_won():
     assert speedup > 2
 
 
+def test_loading_ends_with_what_was_won():
+    lines = quick_lines("loading")
+    pattern = (
+        rf"benchmark=loading dataset=ml-100k seconds_ratio={NUMBER} peak_ratio={NUMBER} "
+        r"target=0\.7 kept"
+    )
+    assert re.fullmatch(pattern, lines[-1])
+
+
 @pytest.mark.slow
 def test_noise_detection_ends_with_one_line_per_dataset(tmp_path):
     out = tmp_path / "numbers.json"

@@ -5,7 +5,8 @@ import pytest
 import recbole
 import yaml
 
-from recbole_enhance.data.atomic import check_columns, read_header
+from recbole_enhance.data.atomic import check_columns
+from recbole_enhance.data.reading import read_header
 from recbole_enhance.options.paths import resource_dir
 
 REAL_DATA = Path(__file__).parents[1].parent / "shared" / "dataset"

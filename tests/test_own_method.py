@@ -219,8 +219,8 @@ def test_method_and_backbone_may_both_be_the_users(own, toy, done):
     )
     options = {"backbone": "my_models:MyBPR", "epochs": 1}
     config = Config(config_dict=toy_options(toy, BY_PATH, **options))
-    assert config.own_method == BY_PATH
-    assert config.own_class == ("backbone", "my_models:MyBPR")
+    assert config.pair.own_method == BY_PATH
+    assert config.pair.own_class == ("backbone", "my_models:MyBPR")
     assert config["label"] == "Smooth-MyBPR"
     result = run_toy(toy, BY_PATH, run_dir="run", **options)
     with pytest.raises(ValueError, match=r"backbone=my_models:MyBPR: .*names code of yours"):
@@ -309,7 +309,7 @@ def test_a_method_of_ours_is_recorded_by_its_name(toy):
     for model in (load_enhancer("TCE"), "recbole_enhance.enhancer.tce:TCE"):
         config = Config(config_dict=toy_options(toy, model))
         assert config.options["model"] == "TCE"
-        assert config.own_method is None
+        assert config.pair.own_method is None
 
 
 def test_rows_of_boards_are_read_one_way_only():

@@ -19,8 +19,9 @@ def attack(
     with console(quiet):
         from recbole_enhance.explanation import attack as attacks
 
-        own = backbone or model
-        reports = attacks.attack(folders, **options, model_class=own, method=model, quiet=quiet)
+        reports = attacks.attack(
+            folders, **options, model_class=backbone or model, method=model, quiet=quiet
+        )
     if not quiet:
         for report in reports:
             print(attacks.text(report))

@@ -10,12 +10,12 @@ from recbole_enhance.explanation.words import PAIRS, TRUTHS
 def explain(
     folder: str, quiet: bool, model: str | None, backbone: str | None, **options: Any
 ) -> None:
-    """Explain a run, with the options that were said."""
+    """Explain a run, with the options that were given."""
     with console(quiet):
         from recbole_enhance.explanation.explain import explain as explain_run
 
-        said = {key: value for key, value in options.items() if value is not None}
-        explain_run(folder, model_class=backbone or model, quiet=quiet, **said)
+        given = {key: value for key, value in options.items() if value is not None}
+        explain_run(folder, model_class=backbone or model, quiet=quiet, **given)
 
 
 EXPLAIN = Verb(

@@ -19,8 +19,8 @@ def reproduce(
         from recbole_enhance.experiment.reproduce import reproduce as run_again
         from recbole_enhance.experiment.reproduce import table
 
-        said = {key: text for key, text in options.items() if text is not None}
-        report = run_again(folder, run_dir, tolerance, threads, said, quiet)
+        given = {key: text for key, text in options.items() if text is not None}
+        report = run_again(folder, run_dir, tolerance, threads, given, quiet)
     if not quiet:
         print(table(report))
     return 0 if report["within"] else 1

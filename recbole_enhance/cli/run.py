@@ -17,9 +17,9 @@ def run(options: dict[str, str], resume: str | None, quiet: bool) -> int:
     if not options and resume is None:
         print(click.get_current_context().get_help(), file=sys.stderr)
         return 2
-    own = {key: options[key] for key in ("model", "backbone") if ":" in options.get(key, "")}
+    code = {key: options[key] for key in ("model", "backbone") if ":" in options.get(key, "")}
     if resume is not None:
-        others = [key for key in options if key != "quiet" and key not in own]
+        others = [key for key in options if key != "quiet" and key not in code]
         if others:
             named = ", ".join(f"--{key}" for key in others)
             raise InputError(f"--resume takes the options of the run itself, not {named}")
@@ -32,7 +32,7 @@ def run(options: dict[str, str], resume: str | None, quiet: bool) -> int:
         )
 
         if resume is not None:
-            result = resume_run(resume, quiet, **named_again(resume, own))
+            result = resume_run(resume, quiet, **named_again(resume, code))
         else:
             files, command_line = split_files(options)
             result = run_recbole_enhance(config_file_list=files, command_line=command_line)

@@ -25,21 +25,6 @@ _PACKAGES = (
     "psutil",
     "setuptools",
 )
-# Left as they are, since mending them would move the numbers of a plain RecBole model.
-_FAULTS = (
-    (
-        "Pop",
-        "counts an item once per batch and epoch, however often the batch holds it, and the "
-        "negatives drawn with it: its scores depend on train_batch_size, epochs and "
-        "train_neg_sample_args, and are no counts of interactions (pop.py:47); "
-        "--train_batch_size=1 --epochs=1 --train_neg_sample_args=None counts them",
-    ),
-    (
-        "Random",
-        "draws one list for all users of an evaluation batch, so its numbers depend on "
-        "eval_batch_size (random.py:42)",
-    ),
-)
 _CORE = ("config", "data", "evaluator", "model", "trainer", "utils")
 
 
@@ -55,7 +40,7 @@ def main() -> int:
 
 
 def report() -> str:
-    """Describe this installation: versions, device, mends, models that cannot run, known faults.
+    """Describe this installation: versions, device, mends, models that cannot run.
 
     Returns:
         Plain text of a few tables; its last line says whether RecBole works here.
@@ -67,7 +52,7 @@ def _examine() -> tuple[str, bool]:
     parts = [_table(("package", "version"), _versions())]
     # A broken package may fail with any of these while it is imported.
     try:
-        parts += [f"device: {_device()}", _mends(), _models(), _faults()]
+        parts += [f"device: {_device()}", _mends(), _models()]
         for name in _CORE:
             importlib.import_module(f"recbole.{name}")
     except (ImportError, AttributeError, ValueError, OSError) as error:
@@ -115,10 +100,6 @@ def _models() -> str:
         return "All RecBole models have the packages they need."
     rows = [(model, "pip install " + " ".join(pip)) for model, pip in missing.items()]
     return _table(("model that cannot run here", "until"), rows)
-
-
-def _faults() -> str:
-    return _table(("model of RecBole", "known fault, left as it is"), _FAULTS)
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

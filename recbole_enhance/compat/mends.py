@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_enhance.compat.baselines import pop_and_random
 from recbole_enhance.compat.files import pretrained_checkpoint, weights_only_files
 from recbole_enhance.compat.sampler import popularity_of_training
 from recbole_enhance.options.errors import InputError
@@ -253,6 +254,43 @@ def knowledge_loader_dataset() -> bool:
     return True
 
 
+class _BothGenerators:
+    """The random states of a knowledge-aware model's two loaders, as one."""
+
+    def __init__(self, *generators: torch.Generator) -> None:
+        self._generators = generators
+
+    def get_state(self) -> torch.Tensor:
+        """Both states, one after the other. Shape: ``(bytes,)``."""
+        return torch.cat([generator.get_state() for generator in self._generators])
+
+    def set_state(self, state: torch.Tensor) -> None:
+        """Restore what :meth:`get_state` gave."""
+        for generator, part in zip(self._generators, state.chunk(len(self._generators))):
+            generator.set_state(part.clone())  # it ignores where a view begins
+
+
+def knowledge_loader_generator() -> bool:
+    """Give the training loader of the knowledge-aware models the random state of its two loaders.
+
+    It has one for interactions and one for triples, and none itself: AttributeError in the first
+    checkpoint.
+
+    Returns:
+        Whether it was missing.
+    """
+    from recbole.data.dataloader import KnowledgeBasedDataLoader
+
+    if hasattr(KnowledgeBasedDataLoader, "generator"):
+        return False
+    KnowledgeBasedDataLoader.generator = property(
+        lambda self: _BothGenerators(
+            self.general_dataloader.generator, self.kg_dataloader.generator
+        )
+    )
+    return True
+
+
 def download_barrier() -> bool:
     """Let a single process download a data set.
 
@@ -404,9 +442,11 @@ _MENDS: tuple[tuple[Callable[[], bool], str], ...] = (
     (dok_matrix_update, "LightGCN, NGCF and others fail: 'dok_matrix' has no '_update'"),
     (collector_struct, "ItemCoverage, GiniIndex, AveragePopularity, TailPercentage fail"),
     (knowledge_loader_dataset, "the same metrics fail for knowledge-aware models"),
+    (knowledge_loader_generator, "knowledge-aware models cannot be resumed: no random state"),
     (download_barrier, "a finished download fails: no default process group"),
     (grad_scaler, "a FutureWarning about GradScaler in each epoch"),
     (popularity_of_training, "validation and test rows decide which popular negatives are drawn"),
+    (pop_and_random, "Pop is not popularity, and Random one list for all users of a batch"),
     (weights_only_files, "a file of pretrained parameters can run code, below torch 2.6"),
     (pretrained_checkpoint, "the second stage of S3Rec and RaCT fails: UnpicklingError"),
     (known_warnings, "warnings of pandas and torch about RecBole's own lines"),

@@ -9,50 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_enhance.data.reading import read_header
 from recbole_enhance.options.errors import DataError, InputError, OptionError
 
-COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
+_GRAPH = {
+    "kg": ("HEAD_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "TAIL_ENTITY_ID_FIELD"),
+    "link": ("ITEM_ID_FIELD", "ENTITY_ID_FIELD"),
+}
 _MAX_LISTED = 10
 _NOT_IN_NAMES = "/\\:\0"  # in no name from the user, so that no path leaves its folder
 _BLOCK = 1 << 20  # bytes read at a time
-
-
-def read_header(path: Path, separator: str = "\t") -> dict[str, str]:
-    """Read the columns of an atomic file.
-
-    Args:
-        path: The file; its first line holds ``name:type`` for each column.
-        separator: RecBole's ``field_separator``.
-
-    Returns:
-        Column name -> ``token``, ``token_seq``, ``float`` or ``float_seq``, in the file's order.
-
-    Raises:
-        ValueError: If there is no file or the line is no such header; names the file and column.
-    """
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    with path.open("rb") as file:
-        line = file.readline()
-    try:
-        header = line.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise DataError(path, f"the header is not UTF-8 text ({error.reason})") from None
-    if header.startswith("\ufeff"):
-        raise DataError(path, "starts with a byte order mark: save it as plain UTF-8")
-    columns: dict[str, str] = {}
-    for cell in header.split(separator):
-        name, colon, kind = cell.partition(":")
-        if not name or not colon or kind not in COLUMN_TYPES:
-            raise DataError(
-                path,
-                f"column {cell!r} of the header is not name:type with a type of "
-                f"{', '.join(COLUMN_TYPES)} (columns are separated by {separator!r})",
-            )
-        if name in columns:
-            raise DataError(path, f"column {name!r} is in the header twice")
-        columns[name] = kind
-    return columns
 
 
 def check_columns(
@@ -63,6 +29,7 @@ def check_columns(
     *,
     splits: Sequence[str] = (),
     separator: str = "\t",
+    encoding: str | None = None,
 ) -> list[str]:
     """Refuse columns that the atomic files do not have.
 
@@ -74,6 +41,7 @@ def check_columns(
             id, which must be tokens, then any other.
         splits: RecBole's ``benchmark_filename``: ready-made parts ``<dataset>.<split>.inter``.
         separator: RecBole's ``field_separator``.
+        encoding: RecBole's ``encoding``.
 
     Returns:
         The columns of the interactions that are loaded.
@@ -82,7 +50,10 @@ def check_columns(
         ValueError: If a file or column is missing or an id is no token; names the option, the
             column, the file and what the file has.
     """
-    inter = {path: read_header(path, separator) for path in _inter_files(folder, dataset, splits)}
+    inter = {
+        path: read_header(path, separator, encoding)
+        for path in _inter_files(folder, dataset, splits)
+    }
     for path, columns in inter.items():
         _require(required_inter, columns, path, "the interactions need")
         for name in required_inter[:2]:
@@ -104,7 +75,7 @@ def check_columns(
             path = _file(folder, dataset, suffix)
             if not path.is_file():
                 raise OptionError(option, repr(names), f"there is no file {path}")
-            files = {path: read_header(path, separator)}
+            files = {path: read_header(path, separator, encoding)}
         for path, columns in files.items():
             _require([] if names == "*" else names, columns, path, f"{option} names")
     chosen = load_col.get("inter", "*")
@@ -148,7 +119,12 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
 
 
 def default_load_col(
-    folder: Path, dataset: str, names: Mapping[str, Any], separator: str = "\t"
+    folder: Path,
+    dataset: str,
+    names: Mapping[str, Any],
+    separator: str = "\t",
+    encoding: str | None = None,
+    splits: Sequence[str] = (),
 ) -> dict[str, list[str]]:
     """Choose the columns of a dataset that has no configuration file.
 
@@ -157,14 +133,47 @@ def default_load_col(
         dataset: Its name.
         names: RecBole's ``USER_ID_FIELD``, ``ITEM_ID_FIELD``, ``RATING_FIELD`` and ``TIME_FIELD``.
         separator: RecBole's ``field_separator``.
+        encoding: RecBole's ``encoding``.
+        splits: RecBole's ``benchmark_filename``: ready-made parts, which may hold sequences.
 
     Returns:
-        A ``load_col`` of the user and item ids, and of rating and time where the file has them.
+        A ``load_col`` of the user and item ids, and of rating, time and the items' sequence where
+        the file has them.
     """
-    columns = read_header(folder / f"{dataset}.inter", separator)
+    columns = read_header(_inter_files(folder, dataset, splits)[0], separator, encoding)
     optional = [names["RATING_FIELD"], names["TIME_FIELD"]]
+    if splits:
+        optional.append(names["ITEM_ID_FIELD"] + names["LIST_SUFFIX"])
     chosen = [names["USER_ID_FIELD"], names["ITEM_ID_FIELD"]]
     return {"inter": chosen + [name for name in optional if name in columns]}
+
+
+def graph_columns(
+    folder: Path, dataset: str, names: Mapping[str, Any], model: str
+) -> dict[str, list[str]]:
+    """Choose the columns of a knowledge graph's files, for a model that needs one.
+
+    Args:
+        folder: The dataset's folder.
+        dataset: Its name.
+        names: All options; those that name the graph's columns, and ``load_col``.
+        model: Name of the model, for the message.
+
+    Returns:
+        The part of ``load_col`` that is missing there.
+
+    Raises:
+        DataError: If a file is missing; names it and its columns.
+    """
+    missing = {}
+    for suffix, options in _GRAPH.items():
+        columns = [str(names[option]) for option in options]
+        path = _file(folder, dataset, suffix)
+        if not path.is_file():
+            raise DataError(path, f"{model} needs this file, with columns {', '.join(columns)}")
+        if suffix not in (names["load_col"] or {}):
+            missing[suffix] = columns
+    return {} if names["load_col"] is None else missing
 
 
 def suffixes(load_col: Mapping[str, Any] | None, splits: Sequence[str] | None = None) -> list[str]:

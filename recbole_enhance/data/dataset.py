@@ -1,10 +1,11 @@
-"""RecBole's choice of a dataset class, unless the model brings its own, with fast histories."""
+"""RecBole's choice of a dataset class, or the model's own, fed with what the files say."""
 
 from typing import Any
 
 import recbole.data.dataset as datasets
 from recbole.utils import ModelType
 
+from recbole_enhance.data.as_written import as_written
 from recbole_enhance.data.sequences import with_fast_sequences
 
 _BY_TYPE = {
@@ -22,8 +23,8 @@ def create_dataset(config: Any) -> Any:
     """
     own = getattr(config.model_class, "dataset_class", None)
     if own is not None:
-        return own(config)
+        return as_written(own)(config)
     name = config["model"] + "Dataset"
     if not hasattr(datasets, name):
         name = _BY_TYPE.get(config["MODEL_TYPE"], "Dataset")
-    return with_fast_sequences(getattr(datasets, name))(config)
+    return as_written(with_fast_sequences(getattr(datasets, name)))(config)

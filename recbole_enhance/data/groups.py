@@ -9,13 +9,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from recbole_enhance.data.atomic import read_header
+from recbole_enhance.data.reading import read_atomic, read_header
 from recbole_enhance.metric.fairness import activity_groups
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.general import ACTIVITY
 
 Groups = dict[str, tuple[list[str], Tensor]]
-_UNKNOWN = ("", "nan")
 
 
 def check_group_fields(folder: Path, dataset: str, options: Mapping[str, Any]) -> None:
@@ -24,7 +23,7 @@ def check_group_fields(folder: Path, dataset: str, options: Mapping[str, Any]) -
     Args:
         folder: The dataset's folder.
         dataset: Its name.
-        options: ``group_fields``, ``field_separator`` and ``USER_ID_FIELD``.
+        options: ``group_fields``, ``field_separator``, ``encoding`` and ``USER_ID_FIELD``.
 
     Raises:
         ValueError: Naming the field, and the columns that there are.
@@ -37,7 +36,7 @@ def check_group_fields(folder: Path, dataset: str, options: Mapping[str, Any]) -
         raise OptionError(
             "group_fields", columns[0], f"there is no file {path}; {ACTIVITY} needs none"
         )
-    kinds = read_header(path, options["field_separator"])
+    kinds = read_header(path, options["field_separator"], options.get("encoding"))
     usable = [n for n, kind in kinds.items() if kind == "token" and n != options["USER_ID_FIELD"]]
     for field in columns:
         if field not in usable:
@@ -76,18 +75,14 @@ def user_groups(config: Any, dataset: Any, lengths: Tensor) -> Groups:
 
 def _of_column(config: Any, dataset: Any, field: str) -> tuple[list[str], Tensor]:
     path = Path(config["data_path"], f"{config['dataset']}.user")
-    table = pd.read_csv(
+    table = read_atomic(
         path,
-        sep=config["field_separator"],
-        dtype=str,
-        keep_default_na=False,
+        (dataset.uid_field, field),
+        separator=config["field_separator"],
         encoding=config["encoding"],
-        engine="python",
     )
-    table.columns = [name.partition(":")[0] for name in table.columns]
     table = table.drop_duplicates(dataset.uid_field).set_index(dataset.uid_field)[field]
     tokens = dataset.id2token(dataset.uid_field, np.arange(dataset.user_num))
-    values = table.reindex(tokens).where(lambda column: ~column.isin(_UNKNOWN))
-    codes, labels = pd.factorize(values, sort=True)  # missing: -1
+    codes, labels = pd.factorize(table.reindex(tokens), sort=True)  # missing: -1
     codes[0] = -1  # padding
     return [str(label) for label in labels], torch.from_numpy(codes.astype(np.int64))

@@ -16,12 +16,12 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.evaluator.register import metric_types
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.sampler import KGSampler
-from recbole.utils import EvaluatorType, InputType, ModelType
+from recbole.utils import EvaluatorType, FeatureSource, FeatureType, InputType, ModelType
 from torch import Tensor
 
 from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
-from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.errors import InputError, OptionError
 
 logger = logging.getLogger("recbole_enhance")
 RankingBatch = tuple[Interaction, tuple[Tensor, Tensor] | None, Tensor, Tensor]
@@ -51,7 +51,11 @@ def prepare_data(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
     parts = dataset.build()
     kinds = [get_dataloader(config, phase) for phase in ("train", "valid", "test")]
     fast = config["fast"] and config["single_spec"] and kinds[0] is TrainDataLoader
-    ours = [fast, *(kind is FullSortEvalDataLoader for kind in kinds[1:])]
+    draws = [_draws(config, phase) for phase in ("valid", "test")]
+    ours = [
+        fast,
+        *(kind is FullSortEvalDataLoader or drawn for kind, drawn in zip(kinds[1:], draws)),
+    ]
     # RecBole's samplers hold a set of items per user and phase: not made where nobody asks them.
     samplers = (None,) * 3 if all(ours) else create_samplers(config, dataset, parts)
     if config["MODEL_TYPE"] == ModelType.KNOWLEDGE:
@@ -63,17 +67,44 @@ def prepare_data(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
         train = kind(config, parts[0], samplers[0], shuffle=config["shuffle"])
     if len(parts[2]) == 0:
         raise OptionError("eval_args.split", config["eval_args"]["split"], "leaves nothing to test")
-    n_users = dataset.user_num - 1
-    missing = n_users - len(parts[2].inter_feat[dataset.uid_field].unique())
-    if missing:
-        logger.info("%d of %d users have no test interaction: in no result", missing, n_users)
-    evaluation = [
-        FullRankingLoader(config, parts[n], parts[:n])
-        if ours[n]
-        else kinds[n](config, parts[n], samplers[n], shuffle=False)
-        for n in (1, 2)
-    ]
+    evaluation: list[Any] = []
+    for n in (1, 2):
+        if ours[n]:
+            loader = CandidateLoader if draws[n - 1] else FullRankingLoader
+            evaluation.append(loader(config, parts[n], parts[:n]))
+        else:
+            evaluation.append(kinds[n](config, parts[n], samplers[n], shuffle=False))
+    _tell_who_is_not_ranked(config, dataset, evaluation)
     return train, evaluation[0], evaluation[1]
+
+
+def _draws(config: Any, phase: str) -> bool:
+    """Whether held-out items are ranked among sampled ones."""
+    return str(config["eval_args"]["mode"][phase]).startswith(("uni", "pop"))
+
+
+def _tell_who_is_not_ranked(config: Any, dataset: Any, evaluation: Sequence[Any]) -> None:
+    """Say which held-out pairs and users are in no result."""
+    repeated = getattr(evaluation[1], "n_repeated", 0)
+    if repeated:
+        logger.warning(
+            "%d of %d test interactions are pairs that the user has before: not ranked, in no "
+            "result (rm_dup_inter=first keeps each pair once; repeatable=true ranks them)",
+            repeated,
+            len(evaluation[1]._dataset),
+        )
+    users = getattr(evaluation[1], "uid_list", None)
+    n_users = dataset.user_num - 1
+    if users is None:
+        users = evaluation[1]._dataset.inter_feat[dataset.uid_field].unique()
+    if len(users) == 0:
+        raise InputError(
+            "eval_args: nothing to test: the users have had all test items before "
+            "(rm_dup_inter, repeatable)"
+        )
+    if len(users) < n_users:
+        missing = n_users - len(users)
+        logger.info("%d of %d users have no test interaction: in no result", missing, n_users)
 
 
 def take(interaction: Interaction, index: Tensor) -> Interaction:
@@ -209,16 +240,27 @@ class FullRankingLoader(FullSortEvalDataLoader):
         dataset: The built part that holds the positives.
         known: The parts before it.
 
+    A general model never ranks what the user had before, unless ``repeatable`` says so: held-out
+    pairs that are known are no positives either.
+
     Attributes:
         labelled: Batches with labels, if value metrics stand beside the ranking ones; else None.
+        n_repeated: Held-out interactions that are not ranked, as the user had the item before.
     """
 
     def __init__(self, config: Any, dataset: Any, known: Sequence[Any]) -> None:
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
         self.is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
         self.positives = UserLists.of_datasets([dataset])
-        masks = config["mask_history"] if self.is_sequential else not config["repeatable"]
-        self.history = UserLists.of_datasets(known, without=self.positives) if masks else None
+        self.history, self.n_repeated = None, 0
+        if self.is_sequential and config["mask_history"]:
+            self.history = UserLists.of_datasets(known, without=self.positives)
+        elif not self.is_sequential and not config["repeatable"]:
+            self.history = UserLists.of_datasets(known)
+            users, items = (dataset.inter_feat[name] for name in (self.uid_field, self.iid_field))
+            self.n_repeated = int(self.history.holds(users, items).sum())
+            if self.n_repeated:
+                self.positives = UserLists.of_datasets([dataset], without=self.history)
         self.labelled = LabelledLoader(config, dataset, known) if _has_values(config) else None
         if self.is_sequential:
             self.sample_size = len(dataset)
@@ -257,6 +299,105 @@ class FullRankingLoader(FullSortEvalDataLoader):
         users = torch.arange(self._dataset.user_num)
         lists = self.history or UserLists(users[:0], users[:0], len(users), self._dataset.item_num)
         return list(lists.of(users)[1].split(lists.counts.tolist()))
+
+
+class CandidateLoader(AbstractDataLoader):
+    """Users with held-out items, each ranked among sampled ones: ``uniN`` and ``popN``.
+
+    RecBole's ``NegSampleEvalDataLoader`` draws at each evaluation; here the candidates are drawn
+    once, by ``seed``, so that a model has one value, and two models stand before the same choice.
+    The law is RecBole's: N independent draws for each held-out interaction, over the items that
+    the user has in no part so far; with ``repeatable`` (sequential models) over all but the item.
+
+    Args:
+        config: The run's settings.
+        dataset: The built part that holds the positives.
+        known: The parts before it, the training one first.
+
+    Attributes:
+        candidates: Drawn items of each row of :attr:`rows`. Shape: ``(N, rows)``.
+        rows: The held-out interactions, by user.
+        uid_list: Their users, rising.
+        n_repeated: Held-out interactions that are not ranked, as the user had the item before.
+    """
+
+    def __init__(self, config: Any, dataset: Any, known: Sequence[Any]) -> None:
+        phase = "valid" if len(known) == 1 else "test"
+        mode = str(config["eval_args"]["mode"][phase])
+        distribution = {"uni": "uniform", "pop": "popularity"}[mode[:3]]
+        self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
+        self.label_field = config["LABEL_FIELD"]
+        dataset.set_field_property(
+            self.label_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1
+        )
+        users = dataset.inter_feat[self.uid_field]
+        order = torch.argsort(users, stable=True)
+        repeatable = bool(config["repeatable"])
+        before = UserLists.of_datasets(known)
+        if not repeatable and config["MODEL_TYPE"] != ModelType.SEQUENTIAL:
+            had = before.holds(users, dataset.inter_feat[self.iid_field])
+            order = order[~had[order]]
+        self.n_repeated = len(users) - len(order)
+        self.rows = take(dataset.inter_feat, order)
+        sampler = NegativeSampler(
+            known[0],
+            distribution,
+            repeatable=repeatable,
+            used=UserLists.of_datasets([*known, dataset]),
+            option=f"eval_args.mode={mode}",
+        )
+        # Streams of their own: neither training nor the other phase moves them.
+        generator = torch.Generator().manual_seed(2 * config["seed"] + (phase == "test"))
+        users, items = self.rows[self.uid_field], self.rows[self.iid_field]
+        self.candidates = sampler.draw(users, items, int(mode[3:]), generator)
+        self.uid_list, self._sizes = torch.unique_consecutive(users, return_counts=True)
+        self._tell_short_choices(config, mode)
+        self._start = self._sizes.cumsum(0) - self._sizes
+        self.sample_size = len(self.uid_list)
+        AbstractDataLoader.__init__(self, config, dataset, None, shuffle=False)
+
+    def _tell_short_choices(self, config: Any, mode: str) -> None:
+        """Say where a list holds all candidates, so that nothing is left to choose."""
+        longest = max(config["topk"])
+        short = int((self._sizes * (1 + len(self.candidates)) <= longest).sum())
+        if short and config["eval_type"] == EvaluatorType.RANKING:
+            logger.warning(
+                "topk=%s: %d of %d users have no more than %d candidates with eval_args.mode=%s: "
+                "their recall is 1 whatever the model does",
+                config["topk"],
+                short,
+                len(self._sizes),
+                longest,
+                mode,
+            )
+
+    def _init_batch_size_and_step(self) -> None:
+        largest = int(self._sizes.max()) if len(self._sizes) else 1
+        pairs = largest * (1 + len(self.candidates))
+        by_scores = rows_in_memory(self.config, self._dataset.item_num)
+        self.step = max(1, min(by_scores, self.config["eval_batch_size"] // pairs))
+        self.set_batch_size(self.step)
+
+    def __iter__(self) -> Iterator[tuple[Interaction, Tensor, Tensor, Tensor]]:
+        for index in torch.arange(self.sample_size).split(self.step):
+            yield self._users(index)
+
+    def _users(self, index: Tensor) -> tuple[Interaction, Tensor, Tensor, Tensor]:
+        """Some users' pairs, positives before candidates, and the row of each pair."""
+        own = self._sizes[index]
+        rows = torch.repeat_interleave(torch.arange(len(index)), own)
+        start = int(self._start[index[0]])
+        place = torch.arange(start, start + len(rows))
+        n, times = len(rows), 1 + len(self.candidates)
+        positives = self.transform(self._dataset, take(self.rows, place))
+        # By user, and stable: a user's positives come first.
+        order = torch.argsort(rows.repeat(times), stable=True)
+        items = torch.cat([positives[self.iid_field], self.candidates[:, place].flatten()])[order]
+        pairs = take(positives, order % n)
+        pairs.update(Interaction({self.iid_field: items}))
+        pairs = join(self._dataset, pairs)
+        pairs.update(Interaction({self.label_field: (order < n).float()}))
+        return pairs, rows.repeat(times)[order], rows, positives[self.iid_field]
 
 
 def rows_in_memory(config: Any, n_items: int) -> int:

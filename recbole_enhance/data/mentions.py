@@ -14,8 +14,8 @@ import torch
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
-from recbole_enhance.data.atomic import read_header
 from recbole_enhance.data.categories import category_matrix
+from recbole_enhance.data.reading import read_header
 from recbole_enhance.options.errors import DataError, InputError, OptionError
 
 
@@ -168,7 +168,7 @@ class FeatureDataset(Dataset):
         source = values["feature_source"]
         splits = values["benchmark_filename"] or ()
         name = f"{dataset}.{splits[0]}.inter" if splits else f"{dataset}.inter"
-        there = read_header(folder / name, values["field_separator"])
+        there = read_header(folder / name, values["field_separator"], values.get("encoding"))
         wanted = {values["feature_field"]: "token_seq", values["sentiment_field"]: "float_seq"}
         attribute = values["item_feature_field"] or values["item_category_field"]
         if source == "auto":
@@ -212,12 +212,6 @@ class FeatureDataset(Dataset):
             part.feature_names = [str(token) for token in tokens]
             part.mentions = part._of_items(member) if member is not None else part._of_rows()
         return parts
-
-    def _load_feat(self, filepath: Any, source: Any) -> Any:
-        try:
-            return super()._load_feat(filepath, source)
-        except ValueError as error:  # a word where a number belongs
-            raise DataError(filepath, str(error)) from error
 
     def _check_mentions(self) -> None:
         """Refuse rows whose features and sentiments do not pair up, or are not +1 and -1."""

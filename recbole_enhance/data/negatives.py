@@ -106,6 +106,8 @@ class NegativeSampler:
         alpha: Exponent of the popularity.
         repeatable: Refuse the positive only.
         weights: Weight of each item, in place of the distribution's. Shape: ``(n_items,)``.
+        used: What each user has, in place of the training interactions.
+        option: What asks for negatives, for the message.
 
     Attributes:
         per_batch: Whether a loader has to ask anew for each batch, not once an epoch.
@@ -124,10 +126,12 @@ class NegativeSampler:
         alpha: float = 1.0,
         repeatable: bool = False,
         weights: Tensor | None = None,
+        used: UserLists | None = None,
+        option: str = "train_neg_sample_args",
     ) -> None:
         if distribution not in DISTRIBUTIONS:
             raise OptionError(
-                "train_neg_sample_args.distribution",
+                f"{option}.distribution",
                 distribution,
                 f"one of {', '.join(DISTRIBUTIONS)}, or none",
             )
@@ -140,12 +144,14 @@ class NegativeSampler:
         drawable = self.weights > 0
         self._last = int(drawable.nonzero()[-1])
         self.cdf = None if weights is None else self.weights.cumsum(0)
-        self.used = None if repeatable else UserLists.of_datasets([dataset])
+        self.used = None
+        if not repeatable:
+            self.used = UserLists.of_datasets([dataset]) if used is None else used
         self.rounds = 0
         self._log_rest: Tensor | None = None
-        self._refuse_full_users(dataset, drawable)
+        self._refuse_full_users(dataset, drawable, option)
 
-    def _refuse_full_users(self, dataset: Any, drawable: Tensor) -> None:
+    def _refuse_full_users(self, dataset: Any, drawable: Tensor, option: str) -> None:
         users, n = torch.arange(dataset.user_num), int(drawable.sum())
         if self.used is None:
             full = torch.zeros(0) if n > 1 else torch.ones(1)
@@ -154,8 +160,8 @@ class NegativeSampler:
             full = torch.bincount(rows[drawable[items]], minlength=len(users)) >= n
         if bool((full > 0).any()):
             raise InputError(
-                f"train_neg_sample_args: {int((full > 0).sum())} users have all {n} items that "
-                "can be drawn as negatives; filter them with user_inter_num_interval"
+                f"{option}: {int((full > 0).sum())} users have all {n} items that can "
+                "be drawn as negatives; filter them with user_inter_num_interval"
             )
 
     def draw(

@@ -101,6 +101,8 @@ class FastSequences:
         if self.field2type[field] in _FLOATS and field in self.config["numerical_features"]:
             shape += (2,)
         dtype = self.inter_feat[field].dtype
+        if self.field2type[field] in _FLOATS:
+            dtype = torch.float32  # times are exact only until rows are in order
         if isinstance(self, DIENDataset):
             dtype = torch.int64 if self.field2type[name] in _TOKENS else torch.float64
         return torch.empty(shape, dtype=dtype)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.data.groups import user_groups
+from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.concentration import popularity_groups
 from recbole_enhance.model.embeddings import table_called
@@ -22,7 +23,8 @@ class EnhancedCollector(Collector):
     """RecBole's collector with the same values for its metrics, and more for ours.
 
     RecBole sorts twice, and keeps a dense matrix of the positives. Here a batch of scores is
-    reduced to its top-k at once; padding fills the list of a user with fewer candidates.
+    reduced to its top-k at once, equal scores by lot (:mod:`~.evaluation.ties`); padding fills the
+    list of a user with fewer candidates.
 
     Keys, beside RecBole's own (``rec.topk``, ``rec.meanrank``, ``data.label``, ...):
 
@@ -42,6 +44,7 @@ class EnhancedCollector(Collector):
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
+        self._place: Tensor | None = None
         self.start()
 
     def start(self, labelled: Any = None) -> None:
@@ -113,9 +116,11 @@ class EnhancedCollector(Collector):
         self._n_items = n_items
         keys = torch.unique(positive_u.to(scores.device) * n_items + positive_i.to(scores.device))
         positive_u, positive_i = keys // n_items, keys % n_items
-        top = scores.topk(max(self.topk), dim=1)
-        self._keep("rec.items", top.indices.masked_fill(top.values == -torch.inf, 0))
-        self._keep("rec.item_score", top.values)
+        if self._place is None or len(self._place) != n_items:
+            self._place = drawn_order(n_items, self.config["seed"])
+        values, items = ranked(scores, max(self.topk), self._place)
+        self._keep("rec.items", items.masked_fill(values == -torch.inf, 0))
+        self._keep("rec.item_score", values)
         self._keep("rec.positive_u", positive_u + self._n_rows)
         self._keep("rec.positive_i", positive_i)
         self._keep("rec.users", self._users(interaction, len(scores)))

@@ -20,29 +20,21 @@ from recbole.utils.argument_list import (
 )
 
 from recbole_enhance.compat import mends
-from recbole_enhance.data import atomic
-from recbole_enhance.data.groups import check_group_fields
-from recbole_enhance.enhancer import enhancer_names, load_enhancer, recorded_name
+from recbole_enhance.enhancer import enhancer_names, load_enhancer
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment import validation
+from recbole_enhance.experiment.columns import choose_columns
 from recbole_enhance.experiment.names import (
-    class_name,
     get_model_class,
-    is_method,
     recbole_properties,
-    refuse_shared_name,
-    refuse_taken_name,
 )
+from recbole_enhance.experiment.pair import find_pair
 from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS
 from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
 from recbole_enhance.options.general import GeneralOptions
 from recbole_enhance.options.gone import without_gone
 from recbole_enhance.options.model_class import (
-    checked_class,
-    how_to_name,
-    import_own,
-    is_model,
     options_read_by,
 )
 from recbole_enhance.options.paths import resource_dir
@@ -85,10 +77,8 @@ class Config(RecBoleConfig):
     Attributes:
         origins: Option -> the file or place its value comes from.
         options: The merged options as plain values, before RecBole fills in what it derives.
+        pair: The backbone and the method, as they were named.
         method: The :class:`~recbole_enhance.enhancer.base.Enhancer`, or None.
-        own_class: Where the backbone is the user's class, the option that names it (``model`` or
-            ``backbone``) and its ``module:Class``; else None.
-        own_method: Where the method is the user's, its ``module:Name``; else None.
 
     Raises:
         ValueError: If an option is unknown or out of range, or two do not fit together.
@@ -200,98 +190,16 @@ class Config(RecBoleConfig):
         self.external_config_dict, _ = merge(self._external_layers)
 
     def _get_model_and_dataset(self, model: Any, dataset: Any) -> tuple[str, Any, str]:
-        python = len(self._external_layers), "model="  # has the last word
-        model, newer = (model, python) if model else self._last("model")
         dataset = dataset or self.external_config_dict.get("dataset")
-        for option, value in (("model", model), ("dataset", dataset)):
+        for option, value in (("model", model or self._says("model")), ("dataset", dataset)):
             if not value:
                 raise InputError(f"--{option}=NAME is missing")
-        backbone, older = self._last("backbone")
-        self.method, self._recorded_method = self._find_method(model, newer)
-        option, place = "model", newer
-        if self.method is not None:
-            option, place = "backbone", older
-            model = backbone or self._defaults_of_method[1].get("backbone")
-            if not model:
-                raise InputError(f"--backbone=NAME is missing: {self.method.name} has no default")
-        elif backbone not in (None, model) and not self._is_of_another_run(older, newer):
-            names = ", ".join(sorted(enhancer_names().values()))
-            raise OptionError("backbone", backbone, f"{model} is no method; methods are {names}")
-        model_class, self._recorded_name = self._find_class(option, model, place)
-        self.own_class = (option, self._recorded_name) if ":" in self._recorded_name else None
-        own_method = self._recorded_method and ":" in self._recorded_method
-        self.own_method = self._recorded_method if own_method else None
-        if model_class.type == ModelType.DECISIONTREE:
-            raise OptionError(
-                option, model_class.__name__, "decision trees have no training to enhance"
-            )
-        for name, missing in mends.missing_packages(model_class.__name__).items():
-            raise OptionError(option, name, f"needs pip install {' '.join(missing)}")
-        if self.method is not None and self.method.adapt is not None:
-            model_class = self.method.adapt(model_class)
-        return model_class.__name__, model_class, str(dataset)
+        self.pair = find_pair(self._external_layers, len(self._file_layers), model)
+        self.method = self.pair.method
+        return self.pair.model_class.__name__, self.pair.model_class, str(dataset)
 
-    def _last(self, option: str) -> tuple[Any, tuple[int, str]]:
-        """Value of an option in the last layer that has it, and that layer's number and name."""
-        for number, (origin, options) in reversed(list(enumerate(self._external_layers))):
-            if options.get(option):
-                return options[option], (number, origin)
-        return None, (-1, "")
-
-    def _is_of_another_run(self, older: tuple[int, str], newer: tuple[int, str]) -> bool:
-        """Whether a file names model and backbone, and a later layer names another model."""
-        number, _ = older
-        of_a_file = number < min(newer[0], len(self._file_layers))
-        return of_a_file and "model" in self._external_layers[number][1]
-
-    def _find_method(self, model: Any, place: tuple[int, str]) -> tuple[Enhancer | None, str]:
-        """The method that ``model`` names, or None; and its name for ``config.yaml``."""
-        method = None
-        if isinstance(model, Enhancer):
-            method = model
-        elif isinstance(model, str) and ":" in model:
-            self._refuse_code_in_files("model", model, place)
-            kinds = {"RecBole model": is_model, "method": is_method}
-            found = import_own("model", model, kinds)
-            method = found if is_method(found) else None
-        elif isinstance(model, str):
-            refuse_shared_name("model", model)
-            name = enhancer_names().get(model.lower())
-            method = load_enhancer(name) if name else None
-        if method is None:
-            return None, ""
-        self._defaults_of_method = method.default_options()
-        recorded = recorded_name(method)
-        if ":" in recorded:
-            refuse_taken_name(method.name, recorded)
-            recorded = model if isinstance(model, str) else recorded
-        return method, recorded
-
-    def _refuse_code_in_files(self, option: str, model: str, place: tuple[int, str]) -> None:
-        """Refuse ``module:Name`` unless the command line or Python says it."""
-        number, origin = place
-        if 0 <= number < len(self._file_layers):
-            over = self._external_layers[number][1].get("backbone", model) != model
-            argument = "method" if option == "model" and over else "model_class"
-            raise OptionError(
-                option,
-                model,
-                f"{origin} names code of yours, and files do not import code; "
-                f"say {how_to_name(option, model, argument)}",
-            )
-
-    def _find_class(self, option: str, model: Any, place: tuple[int, str]) -> tuple[Any, str]:
-        """The backbone's class, and its name for ``config.yaml``."""
-        if isinstance(model, type):
-            return checked_class(option, model), class_name(model)
-        if isinstance(model, (dict, list, Enhancer)):
-            raise OptionError(option, model, "a name or a class is expected")
-        if ":" not in str(model):
-            refuse_shared_name(option, str(model))
-            model_class = get_model_class(str(model), option)
-            return model_class, model_class.__name__
-        self._refuse_code_in_files(option, str(model), place)
-        return import_own(option, str(model), {"RecBole model": is_model}), str(model)
+    def _says(self, option: str) -> bool:
+        return any(options.get(option) for _, options in self._external_layers)
 
     # ---- layers ----------------------------------------------------------------------------
 
@@ -311,7 +219,7 @@ class Config(RecBoleConfig):
             self._add_layer(resource_dir("properties") / "model" / f"{model}.yaml")
         self._add_dataset_layers(dataset, model_class)
         if self.method is not None:
-            self._internal_layers.append(self._defaults_of_method)
+            self._internal_layers.append(self.pair.defaults)
 
     def _take_the_protocol_of_din(self, dataset: str) -> None:
         """Evaluate a context-aware model over sequences as RecBole does DIN: it scores pairs."""
@@ -351,8 +259,10 @@ class Config(RecBoleConfig):
         lists = [
             key for schema in self.schemas() for key in schema.model_fields if is_list(schema, key)
         ]
-        given = [(o, with_lists(said, defaults, lists)) for o, said in self._external_layers]
+        given = [(o, with_lists(options, defaults, lists)) for o, options in self._external_layers]
         values, self.origins = merge([*self._internal_layers, *given])
+        said = self.origins.get("eval_args.order") in [origin for origin, _ in given]
+        validation.order_a_split_by_time(values, said)
         typed = validation.check_values(values, defaults, self.schemas())
         validation.refuse_bad_protocol(values)
         # What a file says and the code reads are the same but for a few, as ndcg@20.
@@ -362,16 +272,16 @@ class Config(RecBoleConfig):
         values["enhancer"] = self.method.name if self.method else None
         values["label"] = f"{self.method.name}-{self.model}" if self.method else self.model
         self.options = copy.deepcopy(values)
-        self.options["backbone"] = self._recorded_name
-        self.options["model"] = self._recorded_method or self._recorded_name
+        self.options["backbone"] = self.pair.model_name
+        self.options["model"] = self.pair.method_name or self.pair.model_name
         return values | typed
 
     def schemas(self) -> list[type[Options]]:
         """Classes of options; the first that has an option decides what it may be."""
         found = [self.method.options] if self.method else []
-        own = getattr(self.model_class, "options", None)
-        if isinstance(own, type) and issubclass(own, Options):
-            found.append(own)
+        schema = getattr(self.model_class, "options", None)
+        if isinstance(schema, type) and issubclass(schema, Options):
+            found.append(schema)
         return [*found, GeneralOptions, RecBoleOptions]
 
     # ---- refusing --------------------------------------------------------------------------
@@ -384,6 +294,7 @@ class Config(RecBoleConfig):
             *(key for group in self.parameters.values() for key in group),
         }
         known |= options_read_by(self.model_class)
+        known = known - {"config_file"} | {"config_files"}  # RecBole names the one, and reads none
         self._external_layers = [
             (origin, without_gone(options, origin)) for origin, options in self._external_layers
         ]
@@ -428,17 +339,16 @@ class Config(RecBoleConfig):
         data_path = Path(str(values["data_path"]))
         self._set_parameters_of_two_metric_types(values)
         bundled = Path(values["data_path"]).resolve()  # ml-100k comes with RecBole
-        own = data_path / self.dataset
-        if self.dataset == "ml-100k" and not (own / f"{self.dataset}.inter").is_file():
+        folder = data_path / self.dataset
+        if self.dataset == "ml-100k" and not (folder / f"{self.dataset}.inter").is_file():
             data_path = bundled.parent
         self.options["data_path"] = str(data_path.resolve())
-        splits = values["benchmark_filename"] or ()
         # RecBole unpickles data that lie in the folder of checkpoints, unasked. Nothing lies here.
         nowhere = str(Path(os.devnull, "pickle"))
         values["dataset_save_path"] = values["dataloaders_save_path"] = nowhere
-        values["data_path"] = str(atomic.find_dataset(data_path, self.dataset, splits))
-        self._choose_columns(values)
-        check_group_fields(Path(values["data_path"]), self.dataset, values)
+        values["data_path"] = str(data_path)
+        named = any("load_col" in layer for _, layer in self._external_layers)
+        self._inter_columns = choose_columns(self, values, self.has_dataset_config or named)
 
     def _set_parameters_of_two_metric_types(self, values: dict[str, Any]) -> None:
         """Let value metrics stand beside ranking ones: RecBole takes one type at a time."""
@@ -461,35 +371,6 @@ class Config(RecBoleConfig):
             and values.get("loss_type") == "CE"
         ):
             values["train_neg_sample_args"] = self.options["train_neg_sample_args"] = None
-
-    def _choose_columns(self, values: dict[str, Any]) -> None:
-        """Load the columns there are, and refuse the ones asked for that are not there."""
-        folder = Path(values["data_path"])
-        named = self.has_dataset_config or any(
-            "load_col" in layer for _, layer in self._external_layers
-        )
-        splits = values["benchmark_filename"] or ()
-        if not named and not splits:
-            values["load_col"] = atomic.default_load_col(
-                folder, self.dataset, values, values["field_separator"]
-            )
-            self.options["load_col"] = copy.deepcopy(values["load_col"])
-            self.origins["load_col"] = f"columns of {self.dataset}.inter"
-        if hasattr(self.model_class, "dataset_class"):
-            own = self.model_class.dataset_class
-            for key in own.choose_columns(values, folder, self.dataset, self.model):
-                self.options[key] = copy.deepcopy(values[key])
-        required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]
-        if str(values["eval_args"].get("order")) == "TO":
-            required.append(values["TIME_FIELD"])
-        self._inter_columns = atomic.check_columns(
-            folder,
-            self.dataset,
-            values["load_col"],
-            required,
-            splits=splits,
-            separator=values["field_separator"],
-        )
 
     def _init_device(self) -> None:
         if not self.final_config_dict["use_gpu"]:

@@ -42,9 +42,9 @@ def get_model_class(name: str, option: str = "model") -> Any:
         OptionError: If there is no such model, a package it needs is missing, or the package that
             registers it is broken.
     """
-    own = {spelled.lower(): spelled for spelled in MODELS}
-    if name.lower() in own:
-        return load_model(own[name.lower()])
+    ours = {spelled.lower(): spelled for spelled in MODELS}
+    if name.lower() in ours:
+        return load_model(ours[name.lower()])
     models = recbole_models()
     if name.lower() not in models:
         return _registered_model(name, option, [spelled for spelled, _ in models.values()])

@@ -95,7 +95,7 @@ def json_schema(model: str | None = None, backbone: str | None = None) -> dict[s
         "type": "object",
         "properties": properties,
         "patternProperties": {r"^\w+\.": {}},  # dotted keys reach into mappings
-        "additionalProperties": model is None or config.own_class is not None,
+        "additionalProperties": model is None or config.pair.own_class is not None,
     }
 
 

@@ -24,6 +24,8 @@ from recbole_enhance.storage import resources
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
     CONFIG,
+    DATA,
+    ENVIRONMENT,
     METRICS,
     MODEL,
     RunFolder,
@@ -150,13 +152,23 @@ def load_run(
         The run; ``trainer.model`` is the model, ``trainer.evaluate(test_data)`` its test result.
 
     Raises:
-        ValueError: If the folder holds no run, or its model file is unreadable or foreign.
+        ValueError: If the folder holds no run, its model file is unreadable or foreign, or the data
+            are not those that it was made from.
     """
     folder = RunFolder.open(run_dir)
-    run = assemble(_saved_config(folder, model_class, method))
+    config = _saved_config(folder, model_class, method)
+    folder.refuse_other_files(data_hashes(config))
+    run = assemble(config)
+    folder.refuse_other_rows(run.train_data._dataset.account.as_json())
     run.trainer.load_best(folder.path / MODEL, run_key(run.config))
     run.trainer.eval_collector.data_collect(run.train_data)  # fit does so elsewhere
     return run
+
+
+def data_hashes(config: Config) -> dict[str, str]:
+    """SHA-256 of the files that a run reads, by name."""
+    read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
+    return atomic.sha256(Path(config["data_path"]), config["dataset"], read)
 
 
 def _saved_config(
@@ -196,8 +208,8 @@ def refuse_other_code(
         name = recorded_name(thing) if isinstance(thing, Enhancer) else thing
         name = class_name(name) if isinstance(name, type) else name
         if not same_code(named[option], name):
-            told = class_path(thing) if isinstance(thing, type) else name
-            raise OptionError(option, told, f"{folder.path} is a run of {named[option]}")
+            shown = class_path(thing) if isinstance(thing, type) else name
+            raise OptionError(option, shown, f"{folder.path} is a run of {named[option]}")
     return given
 
 
@@ -263,11 +275,21 @@ def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
     logging = folder.logging() if folder else contextlib.nullcontext()
     with _clean_up(folder, config), logging, config.naming_origins():
         seconds: dict[str, float] = {}
+        stopped_before = folder is not None and (folder.path / ENVIRONMENT).is_file()
         if folder:
-            read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
-            hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
-            folder.write_environment(hashes)
+            hashes = data_hashes(config)
+            if stopped_before:
+                folder.refuse_other_files(hashes, "resume")
+            else:
+                folder.write_environment(hashes)
         _, train_data, valid_data, test_data, trainer = assemble(config, folder, seconds)
+        account = train_data._dataset.account
+        for line in account.lines():
+            logger.info("%s", line)
+        if folder:
+            if stopped_before and (folder.path / DATA).is_file():
+                folder.refuse_other_rows(account.as_json(), "resume")
+            folder.write_json(DATA, account.as_json())
         logger.info(
             "%s on %s, seed %d%s",
             config["label"],
@@ -289,7 +311,8 @@ def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
         if folder:
             if test_result:
                 write_evaluation(folder, config, test_data._dataset, trainer.evaluator)
-            folder.write_json(METRICS, {**result, **_report(config, trainer, seconds)})
+            report = {**_report(config, trainer, seconds), "data": account.size()}
+            folder.write_json(METRICS, {**result, **report})
         return {**result, "run_dir": str(folder.path) if folder else None}
 
 
@@ -353,10 +376,10 @@ def _report(
 @contextlib.contextmanager
 def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
     resume = f"--resume={folder.path}" if folder else ""
-    if config.own_method:
-        resume += f" --model={config.own_method}"
-    if config.own_class:
-        resume += " --{}={}".format(*config.own_class)
+    if config.pair.own_method:
+        resume += f" --model={config.pair.own_method}"
+    if config.pair.own_class:
+        resume += " --{}={}".format(*config.pair.own_class)
     try:
         yield
     except KeyboardInterrupt:

@@ -207,11 +207,11 @@ def _finished(path: Path) -> RunFolder:
 
 def _run_again(folder: RunFolder, target: Path, options: dict[str, Any], quiet: bool) -> None:
     keys = [key for key in ("model", "backbone") if key in options]
-    own = named_again(folder.path, {key: options.pop(key) for key in keys})
+    code = named_again(folder.path, {key: options.pop(key) for key in keys})
     if (target / CONFIG).is_file():
-        resume_run(target, quiet, **own)
+        resume_run(target, quiet, **code)
         return
-    options.update(refuse_other_code(folder, **own))
+    options.update(refuse_other_code(folder, **code))
     options.update(run_dir=str(target), quiet=quiet)
     logger.info("running %s again, in %s", folder.path, target)
     run_recbole_enhance(config_file_list=[folder.path / CONFIG], config_dict=options)

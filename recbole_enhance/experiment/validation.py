@@ -1,6 +1,7 @@
 """What RecBole would take silently or fall over later: refused before any data are read."""
 
 import importlib.util
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from recbole_enhance.options.recbole import (
 )
 from recbole_enhance.options.schema import Options, like_default, validated
 
+logger = logging.getLogger("recbole_enhance")
 # RecBole computes these, or overwrites them without a word.
 COMPUTED = {
     "device": "use_gpu and gpu_id choose it",
@@ -67,6 +69,25 @@ def check_values(
         if not isinstance(interval, list) and not is_interval(interval):
             raise OptionError(f"val_interval.{column}", interval, INTERVAL_EXPECTED)
     return typed
+
+
+def order_a_split_by_time(values: Mapping[str, Any], said: bool) -> None:
+    """Order by time where the split is by time: RecBole would put late rows into training.
+
+    Args:
+        values: All options; ``eval_args.order`` is changed.
+        said: Whether the user has said the order.
+
+    Raises:
+        OptionError: If the user wants another order.
+    """
+    protocol = values["eval_args"]
+    split = protocol.get("split") if isinstance(protocol, dict) else None
+    if isinstance(split, dict) and "TS" in split and protocol.get("order") == "RO":
+        if said:
+            why = "eval_args.split=TS splits by time, for which rows must be in TO"
+            raise OptionError("eval_args.order", "RO", why)
+        protocol["order"] = "TO"
 
 
 def refuse_bad_protocol(values: Mapping[str, Any]) -> None:
@@ -160,18 +181,35 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
         )
     parts = dict(sources(config.model_class))
     parts.pop(AbstractRecommender.__module__, None)
-    own = "".join(parts.values())
-    if str(config["learner"]).lower() == "sparse_adam" and "sparse=True" not in own:
+    code = "".join(parts.values())
+    if str(config["learner"]).lower() == "sparse_adam" and "sparse=True" not in code:
         raise OptionError("learner", "sparse_adam", f"{model} has no sparse embeddings; use adam")
     drawn = config["train_neg_sample_args"]["distribution"] != "none"
-    if not drawn and kind == InputType.PAIRWISE and "NEG_ITEM_ID" in own:
+    if not drawn and kind == InputType.PAIRWISE and "NEG_ITEM_ID" in code:
         raise OptionError(
             "train_neg_sample_args.distribution",
             "none",
             f"{model} compares with negatives, so it must be uniform or popularity",
         )
     context = issubclass(config.model_class, ContextRecommender)
-    learns = context or config["MODEL_TYPE"] == ModelType.CONTEXT or "LABEL_FIELD" in own
+    learns = context or config["MODEL_TYPE"] == ModelType.CONTEXT or "LABEL_FIELD" in code
+    if config["transform"] == "mask_itemseq" and (
+        int(config["mask_ratio"] * config["MAX_ITEM_LIST_LENGTH"]) < 1
+    ):
+        raise OptionError(
+            "MAX_ITEM_LIST_LENGTH",
+            config["MAX_ITEM_LIST_LENGTH"],
+            f"{model} masks mask_ratio={config['mask_ratio']} of it, which must be one item at "
+            "least",
+        )
+    if config["threshold"] and not learns and config["eval_type"].name == "RANKING":
+        logger.warning(
+            "threshold=%s: does nothing for %s, which takes every interaction for a positive; "
+            "val_interval={%s: '[%s,inf)'} keeps those from there on only",
+            config["threshold"],
+            model,
+            *next(iter(config["threshold"].items())),
+        )
     needed = labeled or (not drawn and learns and kind == InputType.POINTWISE)
     if needed and config["threshold"] is None and config["LABEL_FIELD"] not in columns:
         raise OptionError(
@@ -222,13 +260,13 @@ def refuse_bad_metrics(values: Mapping[str, Any]) -> None:
         for need in sorted(requirements_of(str(metric)) & set(_NEEDED_OPTIONS)):
             if not values[_NEEDED_OPTIONS[need]]:
                 raise OptionError("metrics", metric, f"needs {need}: set {_NEEDED_OPTIONS[need]}")
-    said = values["valid_metric"]
-    chosen = Metric.parse(said)
+    given = values["valid_metric"]
+    chosen = Metric.parse(given)
     if chosen.name not in [str(metric).lower() for metric in metrics]:
-        raise OptionError("valid_metric", said, f"not one of metrics={metrics}")
+        raise OptionError("valid_metric", given, f"not one of metrics={metrics}")
     ranking = recbole_metrics.metric_types[chosen.name].name == "RANKING"
     allowed = topk if ranking and chosen.name != "gauc" else [0]
     if chosen.k not in allowed:
         name = next(str(m) for m in metrics if str(m).lower() == chosen.name)
         can = [f"{name}@{k}" if k else name for k in allowed]
-        raise OptionError("valid_metric", said, f"with topk={topk} it can be {', '.join(can)}")
+        raise OptionError("valid_metric", given, f"with topk={topk} it can be {', '.join(can)}")

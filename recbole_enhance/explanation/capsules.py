@@ -48,7 +48,7 @@ def explain(
     folder = RunFolder.open(run_dir)
     folder.write_jsonl(JSONL, lines)
     if not quiet:
-        print("\n\n".join(told(line) for line in lines))
+        print("\n\n".join(as_text(line) for line in lines))
         print(f"\ncapsules: {folder.path / JSONL}")
     return lines
 
@@ -166,7 +166,7 @@ def _answers(model: Any, routed: Any, items: Tensor) -> Tensor:
     return alpha.view(len(items), n, -1)
 
 
-def told(line: dict[str, Any]) -> str:
+def as_text(line: dict[str, Any]) -> str:
     """One entry in words.
 
     Args:

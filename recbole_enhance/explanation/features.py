@@ -15,8 +15,8 @@ from recbole_enhance.explanation.quality import (
     Measured,
     Protocol,
     UnsuitableModelError,
+    assess,
     baselines,
-    measure,
     summary,
 )
 from recbole_enhance.explanation.robustness import make_protocol
@@ -131,7 +131,7 @@ def explain_run(
         disable=True if quiet else None,
         dynamic_ncols=True,
     ) as bar:
-        measured = measure(model, judged, bar.update)
+        measured = assess(model, judged, bar.update)
     rows = {run.config["label"]: summary(measured), **baselines(run, judged)}
     lines = explanations(run, judged, measured)
     folder = RunFolder.open(run_dir)

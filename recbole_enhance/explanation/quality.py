@@ -60,7 +60,7 @@ class Measured(NamedTuple):
     values: dict[str, Tensor]
 
 
-def measure(model: Any, protocol: Protocol, progress: Any = None) -> Measured:
+def assess(model: Any, protocol: Protocol, progress: Any = None) -> Measured:
     """Rank, explain and judge.
 
     Args:

@@ -27,7 +27,7 @@ from recbole_enhance.explanation.quality import (
     Measured,
     Protocol,
     UnsuitableModelError,
-    measure,
+    assess,
     summary,
 )
 from recbole_enhance.explanation.words import TARGETS
@@ -260,11 +260,11 @@ def run_attacks(
     """
     model = run.trainer.model
     gradients = training_gradients(run)
-    clean: Measured = measure(model, protocol, progress)
+    clean: Measured = assess(model, protocol, progress)
     rows: list[dict[str, Any]] = [{"target": "clean", "budget": 0.0, **summary(clean)}]
     for attack in attacks:
         with attacked(model, attack, gradients, protocol.seed):
-            row = summary(measure(model, protocol, progress), clean)
+            row = summary(assess(model, protocol, progress), clean)
         for name in ("f1", "ndcg"):
             before = rows[0].get(name)
             if before:

@@ -1,10 +1,11 @@
 """Tokens and titles of items, for people."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from recbole_enhance.data.reading import read_atomic, read_header
 
 TITLES = ("title", "movie_title", "name")
 
@@ -24,20 +25,21 @@ def names_of(run: Any, title: str, items: Tensor) -> tuple[dict[int, str], dict[
     ids = [i for i in items.unique().tolist() if i > 0]
     tokens = {i: str(t) for i, t in zip(ids, dataset.id2token(dataset.iid_field, ids))}
     path = Path(config["data_path"], f"{config['dataset']}.item")
-    titles = _read_titles(path, dataset.iid_field, title, config["field_separator"])
+    titles = _read_titles(path, dataset.iid_field, title, config)
     return {0: "", **tokens}, {0: "", **{i: titles.get(t, t) for i, t in tokens.items()}}
 
 
-def _read_titles(path: Path, key: str, column: str, separator: str) -> dict[str, str]:
+def _read_titles(path: Path, key: str, column: str, config: Any) -> dict[str, str]:
     if not path.is_file():
         return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_NONE)
-        header = [name.partition(":")[0] for name in next(reader)]
-        if column != "auto" and column not in header:
-            raise ValueError(f"title={column}: {path.name} has the columns {', '.join(header)}")
-        wanted = [name for name in (TITLES if column == "auto" else (column,)) if name in header]
-        if not wanted:
-            return {}
-        place, value = header.index(key), header.index(wanted[0])
-        return {row[place]: row[value] for row in reader if len(row) == len(header)}
+    form = {"separator": config["field_separator"], "encoding": config["encoding"]}
+    header = read_header(path, **form)
+    if column != "auto" and column not in header:
+        raise ValueError(f"title={column}: {path.name} has the columns {', '.join(header)}")
+    wanted = [name for name in (TITLES if column == "auto" else (column,)) if name in header]
+    if not wanted:
+        return {}
+    # The whole cell: a title of words is one title, whatever seq_separator says.
+    table = read_atomic(path, (key, wanted[0]), whole=True, **form)
+    titles = table.dropna().set_index(key)[wanted[0]]
+    return {str(token): str(title) for token, title in titles.items()}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from recbole_enhance.leaderboard import ATTACK, EXPLAIN, collect, statistics
-from recbole_enhance.leaderboard.collect import Collected, Left, Run
+from recbole_enhance.leaderboard.collect import Collected, FinishedRun, Left
 from recbole_enhance.leaderboard.measures import (
     ATTACK_COLUMNS,
     ATTACKED,
@@ -21,7 +21,7 @@ from recbole_enhance.leaderboard.measures import (
     measure_of,
 )
 from recbole_enhance.leaderboard.protocol import Table, value_text
-from recbole_enhance.leaderboard.ranks import Ranking, ranking
+from recbole_enhance.leaderboard.ranks import Ranking, best_rows, ranking
 from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
 from recbole_enhance.leaderboard.users import Users
 from recbole_enhance.storage.run_folder import VOLATILE
@@ -43,7 +43,6 @@ _NOT_TRAINING = (
     "load_col",
     "eval_args",
     "model",
-    "backbone",
     "dataset",
     "variant",
     "dataset_save_path",
@@ -57,7 +56,7 @@ _NOT_EXAMINED = {
     EXPLANATION: (EXPLAIN, "the run was not explained, or its model explains nothing"),
     ATTACKED: (ATTACK, "the run was not attacked so"),
 }
-_DECIMALS = 4  # as RecBole rounds: rows that print alike are equal
+_DECIMALS = 4  # RecBole's metric_decimal_place
 
 
 class Row(NamedTuple):
@@ -68,7 +67,7 @@ class Row(NamedTuple):
     enhancer: str | None
     backbone: str
     family: str
-    runs: tuple[Run, ...]
+    runs: tuple[FinishedRun, ...]
     results: Mapping[str, np.ndarray]  # metric -> value per run, NaN for none
     reasons: Mapping[str, str]  # metric -> why a value is missing
     cost: Mapping[str, float]
@@ -92,6 +91,11 @@ class Row(NamedTuple):
     def deviation(self, key: str) -> float:
         """Unbiased standard deviation over seeds; NaN below two."""
         return statistics.spread(self.results[key]).deviation
+
+    @property
+    def decimals(self) -> int:
+        """Of its results: rows of one table have the same."""
+        return int(self.runs[0].options.get("metric_decimal_place") or _DECIMALS)
 
 
 class Comparison(NamedTuple):
@@ -163,7 +167,10 @@ def analyse(table: Table, collected: Collected) -> Analysis:
     rows.sort(key=place)
     users = Users(rows)
     comparisons, not_compared = compare(rows, measures, users, _against(collected.board))
-    best = {m.key: best_rows([row.mean(m.key) for row in rows], m.direction) for m in measures}
+    best = {
+        m.key: best_rows([row.mean(m.key) for row in rows], m.direction, rows[0].decimals)
+        for m in measures
+    }
     here = table.dataset, str(table.variant or "")
     failed = [cell for cell in collected.failed if (cell.dataset, cell.variant or "") == here]
     return Analysis(
@@ -203,7 +210,7 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
     Returns:
         The rows, and runs that repeat a setting and a seed.
     """
-    settings: dict[tuple[str, str], dict[str, dict[int, Run]]] = {}
+    settings: dict[tuple[str, str], dict[str, dict[int, FinishedRun]]] = {}
     repeated = []
     for run in table.runs:
         setting = json.dumps(_training(run, table), sort_keys=True, default=str)
@@ -281,7 +288,7 @@ def compare(
                 test = test._replace(dropped=dropped)
             both = ~np.isnan(ours - theirs)
             value, base_value = (statistics.spread(side[both]).mean for side in (ours, theirs))
-            unit = 10.0 ** -row.runs[0].options.get("metric_decimal_place", _DECIMALS)
+            unit = 10.0**-row.decimals
             interval = statistics.seed_interval(statistics.differences(ours, theirs), unit)
             found.append(Comparison(row, base, m, value, base_value, interval, test, {}))
     return _corrected(found), not_compared
@@ -316,26 +323,6 @@ def base_of(row: Row, rows: Sequence[Row], against: str | None) -> tuple[Row | N
     return None, f"plain {row.backbone} has no finished run"
 
 
-def best_rows(means: Sequence[float], direction: int) -> tuple[list[int], list[int]]:
-    """Rows that are best and second best; rows that print alike share the place.
-
-    Args:
-        means: Of the rows, NaN for none.
-        direction: 1 if larger is better, -1 if smaller is, 0 if neither: then none is best.
-
-    Example:
-        >>> best_rows([0.1, 0.3, 0.3, float("nan"), 0.2], 1), best_rows([1.0, 2.0], -1)
-        (([1, 2], [4]), ([0], [1]))
-    """
-    if not direction:
-        return [], []
-    printed = np.round(np.asarray(means, float), _DECIMALS) * direction
-    levels = np.unique(printed[~np.isnan(printed)])[::-1]
-    places = [np.flatnonzero(printed == level).tolist() for level in levels[:2]]
-    places += [[], []]
-    return places[0], places[1]
-
-
 def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
     """Fill in the corrected p-values; a kind of test over the whole table is a family."""
     nan = np.nan
@@ -358,7 +345,7 @@ def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
 def _row(
     label: str,
     name: str,
-    runs: tuple[Run, ...],
+    runs: tuple[FinishedRun, ...],
     training: Mapping[str, Any],
     collected: Collected,
     families: Mapping[str, str],
@@ -386,7 +373,7 @@ def _row(
     )
 
 
-def _results(run: Run, board: Mapping[str, Any]) -> dict[str, float]:
+def _results(run: FinishedRun, board: Mapping[str, Any]) -> dict[str, float]:
     """Test results, NaN for null; explanations, attacks and history as the board asks for them."""
     values = {
         key: np.nan if value is None else float(value)
@@ -424,7 +411,7 @@ def _filled(row: Row, measures: Sequence[Measure]) -> Row:
     return row._replace(results=results, reasons=reasons)
 
 
-def _cost(runs: Sequence[Run]) -> dict[str, float]:
+def _cost(runs: Sequence[FinishedRun]) -> dict[str, float]:
     """Means over seeds, NaN for what no run has."""
     cost = {}
     for key in COST:
@@ -455,7 +442,7 @@ def _ranking(rows: Sequence[Row], main: Measure, users: Users) -> tuple[list[Row
     return with_users, ranking(values, main.direction)
 
 
-def _training(run: Run, table: Table) -> dict[str, Any]:
+def _training(run: FinishedRun, table: Table) -> dict[str, Any]:
     left_out = {*_NOT_TRAINING, *table.protocol}
     return {key: value for key, value in run.options.items() if key not in left_out}
 

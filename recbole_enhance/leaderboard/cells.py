@@ -16,7 +16,7 @@ from tqdm import tqdm
 from recbole_enhance.experiment.config import Config, anonymous_dict
 from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.leaderboard import CELLS, FAILED, FAILURE
-from recbole_enhance.leaderboard.process import alone
+from recbole_enhance.leaderboard.process import worker_process
 from recbole_enhance.leaderboard.spec import Board, RowSpec, overlay
 from recbole_enhance.options.errors import UnknownOptionError
 from recbole_enhance.options.read import one_line
@@ -178,8 +178,8 @@ def _cells_of_row(
             seed=seed,
             options={**options, "seed": seed},
             config_files=tuple(os.path.abspath(file) for file in row.config_files),
-            own_class=config.own_class,
-            own_method=config.own_method,
+            own_class=config.pair.own_class,
+            own_method=config.pair.own_method,
             recorded={**recorded, "seed": seed},
         )
         for seed in board.seeds
@@ -216,10 +216,10 @@ def run_cell(cell: Cell, threads: int, driver: int | None = None) -> Outcome:
     Args:
         cell: The cell.
         threads: How many it may use.
-        driver: As for :func:`~recbole_enhance.leaderboard.process.alone`.
+        driver: As for :func:`~recbole_enhance.leaderboard.process.worker_process`.
     """
     start = time.perf_counter()
-    with alone(threads, driver):
+    with worker_process(threads, driver):
         if cell.finished:
             return Outcome(KEPT)
         try:

@@ -31,7 +31,7 @@ _REPORT = {"test_result": dict, "label": str, "dataset": str, "seed": int}
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class Run(NamedTuple):
+class FinishedRun(NamedTuple):
     """A finished run."""
 
     folder: Path
@@ -69,7 +69,7 @@ class Left(NamedTuple):
 class Collected(NamedTuple):
     """All that lies below a folder."""
 
-    runs: list[Run]
+    runs: list[FinishedRun]
     failed: list[Left]
     unfinished: list[Left]
     tuning: dict[str, dict[str, Any]]  # place below tuning/ -> what tuning left there
@@ -93,7 +93,7 @@ def collect(folder: Path) -> Collected:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    runs: list[Run] = []
+    runs: list[FinishedRun] = []
     failed: list[Left] = []
     unfinished: list[Left] = []
     for place, files in _cells(folder):
@@ -110,7 +110,7 @@ def collect(folder: Path) -> Collected:
     return Collected(runs, failed, unfinished, _tuning(folder / TUNING), board)
 
 
-def per_user(run: Run) -> pd.DataFrame | None:
+def per_user(run: FinishedRun) -> pd.DataFrame | None:
     """Each user's metrics, by the user's token; None if the run has none.
 
     Args:
@@ -123,7 +123,7 @@ def per_user(run: Run) -> pd.DataFrame | None:
     return read_per_user(path) if _is_file(path) else None
 
 
-def groups(run: Run) -> pd.DataFrame | None:
+def groups(run: FinishedRun) -> pd.DataFrame | None:
     """Means by group of users; None if the run has none.
 
     Raises:
@@ -145,7 +145,7 @@ def groups(run: Run) -> pd.DataFrame | None:
         raise ValueError(f"{path}: not a table of groups ({one_line(error)})") from error
 
 
-def history(run: Run) -> list[dict[str, str]]:
+def history(run: FinishedRun) -> list[dict[str, str]]:
     """One row per epoch, as text; empty if the run has none."""
     return history_rows(run.folder) if _is_file(run.folder / HISTORY) else []
 
@@ -165,7 +165,7 @@ def _cells(folder: Path) -> list[tuple[str, Sequence[str]]]:
     return sorted(found)
 
 
-def _run(folder: Path, place: str, files: Sequence[str]) -> Run:
+def _run(folder: Path, place: str, files: Sequence[str]) -> FinishedRun:
     path = folder / place
     if CONFIG not in files:
         raise ValueError(f"{path}: not a run folder ({CONFIG} is missing)")
@@ -185,7 +185,7 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> Run:
         kind: (str(content.get("status")), one_line(content.get("reason") or "no reason was left"))
         for kind, content in left.items()
     }
-    return Run(
+    return FinishedRun(
         path,
         place,
         _name(place, report["label"]),
@@ -198,7 +198,7 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> Run:
     )
 
 
-def _failed_examinations(run: Run) -> list[Left]:
+def _failed_examinations(run: FinishedRun) -> list[Left]:
     report = run.report
     label = f"{run.label} ({run.name})" if run.name else run.label
     variant = report.get("variant")

@@ -15,7 +15,7 @@ from recbole_enhance.leaderboard.cells import (
     wait_for,
 )
 from recbole_enhance.leaderboard.collect import ATTACKS, EXPLANATIONS, NOT_EXAMINED
-from recbole_enhance.leaderboard.process import alone
+from recbole_enhance.leaderboard.process import worker_process
 from recbole_enhance.storage.run_folder import RunFolder
 
 IMPOSSIBLE = "impossible"  # for the model of the cell, which is nobody's fault
@@ -35,12 +35,12 @@ def examine_cell(
         kind: ``explain`` or ``attack``.
         options: Of that verb.
         threads: How many it may use.
-        driver: As for :func:`~recbole_enhance.leaderboard.process.alone`.
+        driver: As for :func:`~recbole_enhance.leaderboard.process.worker_process`.
     """
     from recbole_enhance.explanation.quality import UnsuitableModelError
 
     start = time.perf_counter()
-    with alone(threads, driver):
+    with worker_process(threads, driver):
         try:
             wait_for(functools.partial(_examine, cell, kind, options))
         except UnsuitableModelError as error:

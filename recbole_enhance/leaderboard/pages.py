@@ -235,8 +235,8 @@ def _cell(a: Analysis, place: int, row: Row, number: int, m: Measure, found: Any
         "value": _value(mean),
         "place": level,
         "classes": " ".join(filter(None, (level, "first" if starts else ""))),
-        "mean": wording.number(mean),
-        "spread": "" if math.isnan(deviation) else wording.number(deviation, mean),
+        "mean": wording.number(mean, decimals=row.decimals),
+        "spread": "" if math.isnan(deviation) else wording.number(deviation, mean, row.decimals),
         "delta": wording.percent(found.percent) if found else "",
         "mark": wording.MARKS[found.verdict] if found else "",
         "side": found.verdict.split(" ")[0] if found else "",
@@ -271,8 +271,8 @@ def _comparison(c: Comparison) -> dict[str, Any]:
     p, users = c.corrected, c.users
     nan = math.nan
     cells = [
-        (c.value, wording.number(c.value), ""),
-        (c.base_value, wording.number(c.base_value), ""),
+        (c.value, wording.number(c.value, decimals=c.row.decimals), ""),
+        (c.base_value, wording.number(c.base_value, decimals=c.row.decimals), ""),
         (c.seeds.mean, f"{wording.difference(c)} {wording.MARKS[c.verdict]}".strip(), ""),
         (
             c.percent,

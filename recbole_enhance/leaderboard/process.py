@@ -14,7 +14,7 @@ _WATCH_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def alone(threads: int, driver: int | None) -> Iterator[None]:
+def worker_process(threads: int, driver: int | None) -> Iterator[None]:
     """Run the block with so many threads, silent, and measured for itself.
 
     Random states need no care here: every run seeds them before it reads data and again before it

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from recbole_enhance.leaderboard.collect import Run
+from recbole_enhance.leaderboard.collect import FinishedRun
 
 # Which rows of the files are interactions, and which column means what.
 _DATA = (
@@ -52,10 +52,10 @@ class Table(NamedTuple):
     variant: Any
     protocol: dict[str, Any]
     digest: str
-    runs: Sequence[Run]
+    runs: Sequence[FinishedRun]
 
 
-def protocol_of(run: Run) -> dict[str, Any]:
+def protocol_of(run: FinishedRun) -> dict[str, Any]:
     """The options that decide what a run's numbers mean.
 
     Args:
@@ -70,6 +70,7 @@ def protocol_of(run: Run) -> dict[str, Any]:
         "variant": run.report.get("variant"),
         "data_sha256": _hashes(run),
         "load_col.inter": _columns(options),
+        "data": run.report.get("data"),
     }
     protocol.update({key: options.get(key) for key in _DATA})
     arguments = options.get("eval_args")
@@ -99,7 +100,7 @@ def digest(protocol: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def tables(runs: Sequence[Run]) -> list[Table]:
+def tables(runs: Sequence[FinishedRun]) -> list[Table]:
     """Put runs of one protocol together: a table for each dataset and variant.
 
     Args:
@@ -109,7 +110,7 @@ def tables(runs: Sequence[Run]) -> list[Table]:
         ValueError: If two runs of one dataset and variant have different protocols; names the
             first option that differs, both values, and both folders.
     """
-    by_data: dict[tuple[str, str], list[Run]] = {}
+    by_data: dict[tuple[str, str], list[FinishedRun]] = {}
     for run in runs:
         key = run.report["dataset"], str(run.report.get("variant") or "")
         by_data.setdefault(key, []).append(run)
@@ -125,12 +126,16 @@ def tables(runs: Sequence[Run]) -> list[Table]:
     return made
 
 
-def _refuse(run: Run, first: Mapping[str, Any], other_run: Run, other: Mapping[str, Any]) -> None:
+def _refuse(
+    run: FinishedRun, first: Mapping[str, Any], other_run: FinishedRun, other: Mapping[str, Any]
+) -> None:
     option = next(key for key in first if first[key] != other[key])
+    loaded = [value_text(one.options.get("load_col")) for one in (run, other_run)]
+    why = f" (load_col={loaded[0]} and {loaded[1]})" if option == "data" else ""
     raise ValueError(
         f"dataset={run.report['dataset']}: two protocols in one table, {option}="
         f"{value_text(first[option])} in {run.folder} and {value_text(other[option])} in "
-        f"{other_run.folder}; give them folders of their own"
+        f"{other_run.folder}{why}; give them folders of their own"
     )
 
 
@@ -139,7 +144,7 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _hashes(run: Run) -> dict[str, str]:
+def _hashes(run: FinishedRun) -> dict[str, str]:
     """Of the files that every model reads: interactions, and items where categories are read."""
     known = run.environment.get("data_sha256")
     known = known if isinstance(known, Mapping) else {}

@@ -146,3 +146,26 @@ def pareto_front(points: np.ndarray, directions: Sequence[int]) -> np.ndarray:
         better = (good[None, :, :] > good[:, None, :]).any(axis=2)
     front: np.ndarray = ~(at_least & better).any(axis=1) & ~np.isnan(points).any(axis=1)
     return front
+
+
+def best_rows(
+    means: Sequence[float], direction: int, decimals: int = 4
+) -> tuple[list[int], list[int]]:
+    """Rows that are best and second best; rows that print alike share the place.
+
+    Args:
+        means: Of the rows, NaN for none.
+        direction: 1 if larger is better, -1 if smaller is, 0 if neither: then none is best.
+        decimals: As many as are printed.
+
+    Example:
+        >>> best_rows([0.1, 0.3, 0.3, float("nan"), 0.2], 1), best_rows([1.0, 2.0], -1)
+        (([1, 2], [4]), ([0], [1]))
+    """
+    if not direction:
+        return [], []
+    printed = np.round(np.asarray(means, float), decimals) * direction
+    levels = np.unique(printed[~np.isnan(printed)])[::-1]
+    places = [np.flatnonzero(printed == level).tolist() for level in levels[:2]]
+    places += [[], []]
+    return places[0], places[1]

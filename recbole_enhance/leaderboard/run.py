@@ -26,7 +26,7 @@ from recbole_enhance.leaderboard.cells import (
 )
 from recbole_enhance.leaderboard.examination import examine_cell, is_examined, record_not_examined
 from recbole_enhance.leaderboard.local import CRASHED, run_here
-from recbole_enhance.leaderboard.process import alone
+from recbole_enhance.leaderboard.process import worker_process
 from recbole_enhance.leaderboard.spec import Board, describe
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.run_folder import METRICS, RunFolder, logger
@@ -344,7 +344,7 @@ def tune_row(
         folder: Where the study is; one that is there is continued.
         arguments: Of the tuner: trials, space, storage.
         threads: How many it may use.
-        driver: As for :func:`~recbole_enhance.leaderboard.process.alone`.
+        driver: As for :func:`~recbole_enhance.leaderboard.process.worker_process`.
 
     Returns:
         The best options, or None and the reason in one line.
@@ -352,7 +352,7 @@ def tune_row(
     from recbole_enhance.tuning.tune import tune
 
     files = {"config_files": list(config_files)} if config_files else {}
-    with alone(threads, driver):
+    with worker_process(threads, driver):
         try:
             return dict(tune({**options, **files}, folder, quiet=True, **arguments)), ""
         except Exception as error:

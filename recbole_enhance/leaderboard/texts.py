@@ -226,9 +226,8 @@ def _md_comparisons(analysis: Analysis) -> list[str]:
         "win / tie / loss",
     ]
     lines = _md_table(header, rows) if rows else []
-    notes = [
-        f"- {_md(title)}: not compared, {_md(why)}." for title, why in analysis.not_compared.items()
-    ]
+    without = analysis.not_compared
+    notes = [f"- {_md(title)}: not compared, {_md(why)}." for title, why in without.items()]
     return lines + ([""] if lines and notes else []) + notes
 
 

@@ -21,12 +21,13 @@ LEGEND = (
 )
 
 
-def number(value: float, like: float | None = None) -> str:
-    """Four decimals below 100, fewer above; a dash for none.
+def number(value: float, like: float | None = None, decimals: int = 4) -> str:
+    """Some decimals below 100, fewer above; a dash for none.
 
     Args:
         value: The number.
         like: Takes as many decimals as this one.
+        decimals: Of numbers below 100.
 
     Example:
         >>> number(0.12345), number(199.63), number(168128.0), number(float("nan"))
@@ -37,15 +38,16 @@ def number(value: float, like: float | None = None) -> str:
     if math.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
     size = abs(value if like is None or not math.isfinite(like) else like)
-    return f"{value:,.{0 if size >= 10_000 else 2 if size >= 100 else 4}f}"
+    return f"{value:,.{0 if size >= 10_000 else 2 if size >= 100 else decimals}f}"
 
 
-def signed(value: float, like: float | None = None) -> str:
+def signed(value: float, like: float | None = None, decimals: int = 4) -> str:
     """The same with a sign, a true minus.
 
     Args:
         value: The number.
         like: Takes as many decimals as this one.
+        decimals: Of numbers below 100.
 
     Example:
         >>> signed(0.5), signed(-0.25), signed(0.0)
@@ -53,7 +55,7 @@ def signed(value: float, like: float | None = None) -> str:
     """
     if not math.isfinite(value):
         return number(value)
-    text = number(abs(value), like)
+    text = number(abs(value), like, decimals)
     return ("+" if value > 0 else MINUS) + text if text.strip("0.") else text
 
 
@@ -86,7 +88,10 @@ def spread(row: Row, m: Measure) -> str:
     """Mean, and the standard deviation where there are two seeds."""
     deviation = row.deviation(m.key)
     mean = row.mean(m.key)
-    return number(mean) + ("" if math.isnan(deviation) else f" ± {number(deviation, mean)}")
+    text = number(mean, decimals=row.decimals)
+    if math.isnan(deviation):
+        return text
+    return f"{text} ± {number(deviation, mean, row.decimals)}"
 
 
 def interval(comparison: Comparison) -> str:
@@ -94,12 +99,13 @@ def interval(comparison: Comparison) -> str:
     low, high = comparison.seeds.low, comparison.seeds.high
     if math.isnan(low):
         return DASH
-    return f"[{signed(low, comparison.value)}, {signed(high, comparison.value)}]"
+    ends = (signed(end, comparison.value, comparison.row.decimals) for end in (low, high))
+    return f"[{', '.join(ends)}]"
 
 
 def difference(comparison: Comparison) -> str:
     """Method minus backbone."""
-    return signed(comparison.seeds.mean, comparison.value)
+    return signed(comparison.seeds.mean, comparison.value, comparison.row.decimals)
 
 
 def cost(key: str, value: float) -> str:

@@ -47,7 +47,8 @@ class Loader(yaml.SafeLoader):
                         None, None, f"{key_node.value} stands twice", key_node.start_mark
                     )
                 seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 Loader.add_implicit_resolver(

@@ -26,7 +26,7 @@ _INTERVAL = re.compile(rf"\s*[\[(]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[\])]\s*", re.I
 _CLIPPING = ("error_if_nonfinite", "foreach", "max_norm", "norm_type")  # of torch's clip_grad_norm_
 
 
-INTERVAL_EXPECTED = "an interval such as [5,inf) is expected"
+INTERVAL_EXPECTED = "an interval such as [5,inf) is expected, the lower end first"
 
 
 def is_interval(value: Any) -> bool:
@@ -35,8 +35,14 @@ def is_interval(value: Any) -> bool:
     Example:
         >>> is_interval("[5,inf)"), is_interval("(0,1];[3,4)"), is_interval("5")
         (True, True, False)
+        >>> is_interval("[10,5]")
+        False
     """
-    return value is None or all(map(_INTERVAL.fullmatch, str(value).split(";")))
+    parts = [] if value is None else [part.strip() for part in str(value).split(";")]
+    if not all(map(_INTERVAL.fullmatch, parts)):
+        return False
+    ends = ([float(end) for end in part.strip("[]()").split(",")] for part in parts)
+    return all(low <= high for low, high in ends)
 
 
 def _interval(value: Any) -> Any:

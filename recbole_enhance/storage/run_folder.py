@@ -32,6 +32,7 @@ from recbole_enhance.storage.tensor_files import dump_tensors
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
 LOCK = ".lock"
+DATA = "data.json"
 HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
 _TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
@@ -240,22 +241,7 @@ class RunFolder:
     # ---- surroundings ----------------------------------------------------------------------
 
     def write_environment(self, data_hashes: Mapping[str, str]) -> None:
-        """Write what a rerun would need to know about this machine and these data.
-
-        Raises:
-            OptionError: If this is a resumed run, and its data have changed since.
-        """
-        if (self.path / ENVIRONMENT).is_file():
-            before = self.read_json(ENVIRONMENT)
-            before = before.get("data_sha256") if isinstance(before, dict) else None
-            if not isinstance(before, dict):
-                raise RunFolderError(self.path / ENVIRONMENT, "data_sha256 is missing")
-            changed = sorted(name for name in before if before[name] != data_hashes.get(name))
-            if changed:
-                raise OptionError(
-                    "resume", self.path, f"{', '.join(changed)} changed since the run"
-                )
-            return
+        """Write what a rerun would need to know about this machine and these data."""
         self.write_json(
             ENVIRONMENT,
             {
@@ -270,6 +256,57 @@ class RunFolder:
                 "data_sha256": dict(data_hashes),
             },
         )
+
+    def refuse_other_files(self, data_hashes: Mapping[str, str], option: str | None = None) -> None:
+        """Refuse data files that are not those that the run was made from.
+
+        Args:
+            data_hashes: Of the files as they are now, by name.
+            option: What names the folder, for the message; None for the folder alone.
+
+        Raises:
+            InputError: Naming the folder, and the files that have changed since.
+        """
+        if not (self.path / ENVIRONMENT).is_file():
+            return
+        before = self.read_json(ENVIRONMENT)
+        before = before.get("data_sha256") if isinstance(before, dict) else None
+        if not isinstance(before, dict):
+            raise RunFolderError(self.path / ENVIRONMENT, "data_sha256 is missing")
+        changed = sorted(name for name in before if before[name] != data_hashes.get(name))
+        self._refuse_changed(", ".join(changed), option)
+
+    def refuse_other_rows(self, account: Mapping[str, Any], option: str | None = None) -> None:
+        """Refuse rows, users and items that are not those that the run was made from.
+
+        A run of an earlier version has no account: this is then said, and no more.
+
+        Args:
+            account: Of the data as they are read now, as in ``data.json``.
+            option: As in :meth:`refuse_other_files`.
+
+        Raises:
+            InputError: Naming the folder, and the part of the account that differs.
+        """
+        if not (self.path / DATA).is_file():
+            logger.warning(
+                "%s: has no %s; data may be read and split otherwise now", self.path, DATA
+            )
+            return
+        before, now = self.read_json(DATA), plain(account)
+        keys = list(before) if isinstance(before, dict) else ["read"]
+        changed = [
+            key for key in keys if not isinstance(before, dict) or before[key] != now.get(key)
+        ]
+        told = [f"{key} in {DATA}" for key in changed]
+        self._refuse_changed(", ".join(told), option)
+
+    def _refuse_changed(self, what: str, option: str | None) -> None:
+        problem = f"{what} changed since the run"
+        if what and option:
+            raise OptionError(option, self.path, problem)
+        if what:
+            raise RunFolderError(self.path, problem)
 
     @contextlib.contextmanager
     def logging(self) -> Iterator[None]:

@@ -215,18 +215,18 @@ class EnhancedTrainer(Trainer):
     def _end_epoch(self, epoch: int) -> None:
         """Report the epoch, then write history and checkpoint."""
         row = self.history[-1]
-        told = []
+        parts = []
         if self._validates:
             score = row.get(f"valid_{self.valid_metric}", math.nan)
-            told = [
+            parts = [
                 f"{self.valid_metric} {score:.4f}",
                 f"best {self.best_valid_score:.4f} in epoch {self.best_epoch}",
             ]
         if self._bar is not None:
-            self._bar.set_postfix_str(", ".join(told))
+            self._bar.set_postfix_str(", ".join(parts))
         if self._bar is None or self._bar.disable:
-            told.insert(0, f"train loss {row['train_loss']:.4f}")
-            logger.info("epoch %d: %s", epoch, ", ".join(told))
+            parts.insert(0, f"train loss {row['train_loss']:.4f}")
+            logger.info("epoch %d: %s", epoch, ", ".join(parts))
         if self.folder is not None:
             self.folder.write_history(self.history)
             self.folder.save_tensors(CHECKPOINT, self._checkpoint(epoch))

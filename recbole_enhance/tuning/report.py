@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from recbole_enhance.storage.run_folder import RunFolder, logger
 from recbole_enhance.tuning.space import Space
-from recbole_enhance.tuning.study import REASON, SharedStudy, is_lost
+from recbole_enhance.tuning.study import REASON, REPEATED, SharedStudy, is_lost
 
 BEST, TRIALS, TUNING, PAGE = "best.yaml", "trials.csv", "tuning.json", "tuning.html"
 _STATES = {
@@ -46,7 +46,7 @@ def write(out: Path, study: SharedStudy, space: Space, facts: Mapping[str, Any])
         facts: What else to tell: ``names`` (model, backbone, dataset) go into ``best.yaml`` too.
     """
     folder = RunFolder(out, fresh=False)
-    trials = [trial for trial in study.trials() if trial.state != TrialState.WAITING]
+    trials = _begun(study)
     header = ["number", "state", "value", *space, "seconds", "reason"]
     folder.write_csv(TRIALS, header, [_row(trial, space) for trial in trials])
     best = best_trial(trials, facts["direction"] == "maximize")
@@ -106,9 +106,15 @@ def table(study: SharedStudy, space: Space, facts: Mapping[str, Any], top: int =
         rows.append([str(trial.number), f"{trial.value:.4f}", *cells])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
-    states = [_state(t) for t in study.trials() if t.state != TrialState.WAITING]
+    states = [_state(trial) for trial in _begun(study)]
     counts = [f"{states.count(name)} {name}" for name in dict.fromkeys(states)]
     return "\n".join([*lines, f"{len(states)} trials: {', '.join(counts)}"])
+
+
+def _begun(study: SharedStudy) -> list[FrozenTrial]:
+    """Trials that were trained or are: neither in the queue nor replaced by one of its own."""
+    left_out = TrialState.WAITING
+    return [t for t in study.trials() if t.state != left_out and REPEATED not in t.user_attrs]
 
 
 def write_page(out: Path, study: SharedStudy, metric: str) -> None:

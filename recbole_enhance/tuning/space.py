@@ -75,6 +75,41 @@ class Parameter:
             return math.floor((high - low) / step + 1e-9) + 1
         return math.inf
 
+    def index_of(self, suggested: Any) -> int:
+        """Place of a value among those that there are, from what Optuna has stored of it."""
+        if self.kind == "choice":
+            return [_label(value) for value in self.values].index(suggested)
+        return round((suggested - self.values[0]) / (self.values[2] if self.values[2:] else 1))
+
+    def suggested_at(self, index: int) -> Any:
+        """What Optuna stores of the value at a place."""
+        if self.kind == "choice":
+            return _label(self.values[index])
+        return self.values[0] + index * (self.values[2] if self.values[2:] else 1)
+
+
+def number_of(space: Space, suggested: Mapping[str, Any]) -> int:
+    """A setting's number among all settings of a finite space.
+
+    Example:
+        >>> space = parse({"k": {"choice": [50, 100]}, "n": {"int": [1, 3]}}, "here")
+        >>> [number_of(space, setting_at(space, number)) for number in range(6)]
+        [0, 1, 2, 3, 4, 5]
+    """
+    number = 0
+    for name, parameter in space.items():
+        number = number * int(parameter.size) + parameter.index_of(suggested[name])
+    return number
+
+
+def setting_at(space: Space, number: int) -> dict[str, Any]:
+    """The setting of a number, as Optuna stores it; see :func:`number_of`."""
+    setting = {}
+    for name, parameter in reversed(space.items()):
+        number, index = divmod(number, int(parameter.size))
+        setting[name] = parameter.suggested_at(index)
+    return {name: setting[name] for name in space}
+
 
 def size(space: Space) -> float:
     """How many different trials a space holds.

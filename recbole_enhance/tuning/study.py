@@ -27,6 +27,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_enhance.storage.run_folder import logger
+from recbole_enhance.tuning.space import Space, number_of, setting_at, size
 
 HEARTBEAT, GRACE = 30, 300  # seconds; a machine that is gone is noticed after GRACE
 _POLL = 0.5
@@ -40,6 +41,7 @@ _AT_WORK: set[str] = set()  # the studies that this process has open
 STARTUP = 10  # trials at random before TPE has enough to learn from
 PRUNE_AFTER, PRUNE_FROM_EPOCH = 5, 5  # complete trials; epochs that each trial may have
 _WORKER, _DRAW, _AGAIN, REASON, _ABOUT = "worker", "draw", "again", "reason", "about"
+REPEATED = "repeated"  # of a trial whose setting had been tried; another one has its place
 
 
 class SharedStudy:
@@ -208,9 +210,38 @@ class SharedStudy:
             self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def twin(self, trial: optuna.Trial) -> FrozenTrial | None:
-        """A complete trial of the same options, and so of the same value."""
-        complete = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return next((other for other in complete if other.params == trial.params), None)
+        """A trial of the same options that was completed or has failed, and so would this one."""
+        over = (t for t in self.live() if t.state in (TrialState.COMPLETE, TrialState.FAIL))
+        return next((other for other in over if other.params == trial.params), None)
+
+    def replaced(self, trial: optuna.Trial, space: Space) -> bool:
+        """Give the trial's place to a setting that was not tried, where this one was.
+
+        Args:
+            trial: With its options drawn.
+            space: A finite space in which some setting was not tried yet.
+
+        Returns:
+            Whether it was replaced; False where its setting is the first of its kind.
+        """
+        with self._alone(), _quiet():
+            earlier = [t for t in self.live() if t.number < trial.number or t.state.is_finished()]
+            queued = [t for t in self.live() if t.state == TrialState.WAITING]
+            known = [t.params for t in earlier if t.number != trial.number]
+            known += [t.system_attrs.get("fixed_params", {}) for t in queued]
+            tried = sorted({number_of(space, p) for p in known if set(p) == set(space)})
+            if number_of(space, trial.params) not in tried or len(tried) >= size(space):
+                return False
+            frozen = next(t for t in self.trials() if t.number == trial.number)
+            draw = self._draw(frozen)
+            number = _mix(self.seed, draw) % (int(size(space)) - len(tried))
+            for other in tried:  # the number of the number-th that is not among them
+                number += other <= number
+            trial.set_user_attr(REPEATED, True)
+            attributes = {_AGAIN: trial.number, _DRAW: draw}
+            self.study.enqueue_trial(setting_at(space, number), user_attrs=attributes)
+            self.lose(trial)
+            return True
 
     @contextlib.contextmanager
     def alive(self, trial: optuna.Trial) -> Iterator[None]:

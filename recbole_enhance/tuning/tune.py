@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from recbole.utils import ModelType
 from tqdm import tqdm
@@ -111,8 +112,8 @@ def _refuse_bad_arguments(options: Mapping[str, Any], trials: int, jobs: int, pr
 
 
 def _beside(out: Path) -> str:
-    """Address of the study in a folder."""
-    return f"sqlite:///{out.resolve() / STUDY}"
+    """Address of the study in a folder; an address is percent-decoded when it is opened."""
+    return f"sqlite:///{quote(str(out.resolve() / STUDY))}"
 
 
 def _refuse_missing_optuna() -> None:

@@ -19,7 +19,7 @@ from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.run_folder import logger
 from recbole_enhance.tuning import space as spaces
 from recbole_enhance.tuning.settings import make_config
-from recbole_enhance.tuning.study import SharedStudy, storage_errors, wait
+from recbole_enhance.tuning.study import REASON, SharedStudy, storage_errors, wait
 
 _PATIENCE = 5  # seconds
 
@@ -86,9 +86,11 @@ def _run(plan: Plan, study: Any, trial: Any, parent: int | None) -> None:
 
     try:
         changed = {name: parameter.suggest(trial) for name, parameter in plan.space.items()}
+        if plan.space and spaces.size(plan.space) < math.inf and study.replaced(trial, plan.space):
+            return
         twin = study.twin(trial)
-        if twin is not None:  # the same options and seed give the same score
-            study.tell(trial, twin.value)
+        if twin is not None:  # the same options and seed give the same score, or fail alike
+            study.tell(trial, twin.value, twin.user_attrs.get(REASON, ""))
             return
         with study.alive(trial):
             config = make_config({**plan.options, "config_files": plan.files}, changed)

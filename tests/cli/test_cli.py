@@ -117,7 +117,10 @@ def test_a_metric_without_a_value_is_a_dash_then_and_later(toy):
             ["--model=NeuMF", "--dataset=ml-100k", "--mlp_hidden_size=5"],
             "model=NeuMF cannot be built",
         ),
-        (["--model=BPR", "--dataset=ml-100k", "--user_inter_num_interval=[9999,inf)"], "empty"),
+        (
+            ["--model=BPR", "--dataset=ml-100k", "--user_inter_num_interval=[9999,inf)"],
+            "leaves none of 100000 interactions",
+        ),
         (["--resume=nowhere"], "resume=nowhere: no run here"),
         (["--resume=nowhere", "--epochs=3"], "--resume takes the options of the run itself"),
         (["trian", "--model=BPR"], "trian: unknown verb"),

@@ -6,13 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from recbole.data import create_dataset, data_preparation
 
 import recbole_enhance
 from recbole_enhance.compat import doctor, mends
-from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.names import get_model_class
-from recbole_enhance.testing.worlds import toy_options
 
 
 def test_names_each_version_that_is_installed():
@@ -80,35 +76,3 @@ def test_a_package_that_is_not_installed_is_a_row(monkeypatch):
     monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package-at-all",))
 
     assert re.search(r"^no-such-package-at-all +not installed$", doctor.report(), re.MULTILINE)
-
-
-def test_known_faults_of_recbole_are_told():
-    text = doctor.report()
-
-    assert re.search(r"^Pop +counts an item once per batch and epoch", text, re.MULTILINE)
-    assert re.search(r"^Random +draws one list for all users of an evaluation batch", text, re.M)
-
-
-def test_they_are_there(toy):
-    """When RecBole mends them, the doctor has to be told."""
-    config = Config(config_dict=toy_options(toy, "Pop"))
-    train, _, _ = data_preparation(config, create_dataset(config))
-    assert sum(len(batch) for batch in train) == 2 * len(train.dataset)  # negatives are counted too
-    counts = torch.bincount(train.dataset.inter_feat["item_id"], minlength=49)
-    pop = get_model_class("Pop")(config, train.dataset)
-    pop.calculate_loss(train.dataset.inter_feat)
-    assert pop.item_cnt.flatten().tolist() == (counts > 0).long().tolist()
-
-    exact = {"train_batch_size": 1, "train_neg_sample_args": None}  # what the doctor advises
-    config = Config(config_dict=toy_options(toy, "Pop", **exact))
-    train, _, _ = data_preparation(config, create_dataset(config))
-    pop = get_model_class("Pop")(config, train.dataset)
-    for batch in train:
-        pop.calculate_loss(batch)
-    counts = torch.bincount(train.dataset.inter_feat["item_id"], minlength=49)
-    assert pop.item_cnt.flatten().tolist() == counts.tolist()
-
-    config = Config(config_dict=toy_options(toy, "Random"))
-    random = get_model_class("Random")(config, train.dataset)
-    scores = random.full_sort_predict({"user_id": torch.arange(1, 4)}).view(3, -1)
-    assert torch.equal(scores[0], scores[1])

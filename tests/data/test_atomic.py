@@ -6,9 +6,9 @@ from recbole_enhance.data.atomic import (
     check_columns,
     default_load_col,
     find_dataset,
-    read_header,
     sha256,
 )
+from recbole_enhance.data.reading import read_header
 
 IDS = ["user_id", "item_id"]
 NAMES = {

@@ -1,3 +1,4 @@
+import copy
 import re
 
 import numpy as np
@@ -5,11 +6,18 @@ import pytest
 import torch
 from recbole.data import create_dataset, data_preparation
 from recbole.data.dataloader import TrainDataLoader, UserDataLoader
+from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 
-from recbole_enhance.data.loaders import FastTrainLoader, FullRankingLoader, prepare_data
+from recbole_enhance.data.loaders import (
+    CandidateLoader,
+    FastTrainLoader,
+    FullRankingLoader,
+    prepare_data,
+)
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.testing.worlds import run_toy, toy_options
 
 SEQUENTIAL = {"eval_args": {"order": "TO", "split": {"LS": "valid_and_test"}, "mode": "full"}}
@@ -192,3 +200,89 @@ def test_users_who_are_not_evaluated_are_told(toy, caplog):
     caplog.clear()
     loaders(toy, "BPR")
     assert not [r for r in caplog.records if "no test interaction" in r.message]
+
+
+SAMPLED = {
+    "BPR": {},
+    "SASRec": SEQUENTIAL,
+    "FM": {"metrics": ["AUC"], "valid_metric": "AUC", "train_neg_sample_args": {"sample_num": 1}},
+}
+
+
+@pytest.mark.parametrize("mode", ["uni7", "pop7"])
+@pytest.mark.parametrize("model", SAMPLED)
+def test_candidates_are_drawn_once_by_seed(toy, model, mode):
+    own = dict(SAMPLED[model])
+    own["eval_args"] = {**own.get("eval_args", {}), "mode": mode}
+    several = [loaders(toy, model, **own, **more)[2] for more in ({}, {"eval_batch_size": 40})]
+    seen = []
+    for loader in (*several, several[0]):
+        torch.rand(9), np.random.rand(9)  # nobody else's draws move them
+        batches = list(loader)
+        users, items, label = (
+            torch.cat([batch[0][name] for batch in batches])
+            for name in ("user_id", "item_id", "label")
+        )
+        seen.append(list(zip(users.tolist(), items.tolist(), label.tolist())))
+        for batch, rows, positive_u, positive_i in batches:
+            assert (rows[1:] >= rows[:-1]).all()
+            assert sorted(batch["item_id"][batch["label"] == 1].tolist()) == sorted(
+                positive_i.tolist()
+            )
+            assert torch.equal(rows[batch["label"] == 1], positive_u)
+    assert seen[0] == seen[1] == seen[2]
+    assert sum(label for *_, label in seen[0]) * 8 == len(seen[0])
+    other = loaders(toy, model, **own, seed=7)[2]
+    assert not torch.equal(other.candidates, several[0].candidates)
+
+
+def test_candidates_are_items_that_the_user_has_nowhere(toy):
+    train, valid, test = loaders(toy, "BPR", eval_args={"mode": "pop20"})
+    used = UserLists.of_datasets([part._dataset for part in (train, valid, test)])
+    users = test.rows["user_id"].repeat(20)
+    assert not used.holds(users, test.candidates.flatten()).any()
+    trained = set(train._dataset.inter_feat["item_id"].tolist())
+    assert set(test.candidates.flatten().tolist()) <= trained
+
+
+def test_the_law_of_candidates_is_recboles(toy):
+    """Uniform over what the user has nowhere up to this part."""
+    loader = loaders(toy, "BPR", eval_args={"mode": "uni500"})[1]
+    row = loader.candidates[:, 0]
+    counts = torch.bincount(row, minlength=49)
+    used = UserLists.of_datasets([loaders(toy, "BPR")[0]._dataset, loader._dataset])
+    free = torch.ones(49, dtype=torch.bool)
+    free[used.of(loader.rows["user_id"][:1])[1]] = free[0] = False
+    assert (counts[~free] == 0).all()
+    expected = 500 / int(free.sum())
+    chi = ((counts[free] - expected) ** 2 / expected).sum()
+    assert chi < 2 * int(free.sum())
+
+
+def test_one_model_has_one_value(toy):
+    result = run_toy(toy, "BPR", eval_args={"mode": "uni10"})
+    run = load_run(result["run_dir"])
+    for _ in range(2):
+        assert dict(run.trainer.evaluate(run.test_data)) == result["test_result"]
+
+
+def test_too_many_items_to_choose_among_are_refused_by_the_option(toy):
+    with pytest.raises(ValueError, match=r"eval_args.mode=uni3: 60 users have all 48 items"):
+        loaders(toy, "BPR", eval_args={"mode": "uni3"}, val_interval=None, prepare=_nobody_is_free)
+
+
+def _nobody_is_free(config, dataset):
+    parts = dataset.build()
+    everything = copy.copy(parts[1])
+    users, items = torch.arange(1, 61), torch.arange(1, 49)
+    pairs = torch.cartesian_prod(users, items)
+    everything.inter_feat = Interaction({"user_id": pairs[:, 0], "item_id": pairs[:, 1]})
+    return CandidateLoader(config, parts[2], [parts[0], everything])
+
+
+@pytest.mark.parametrize(("mode", "told"), [("uni3", True), ("uni20", False)])
+def test_lists_that_hold_every_candidate_are_told(toy, caplog, mode, told):
+    protocol = {"split": {"LS": "valid_and_test"}, "mode": mode}
+    loaders(toy, "BPR", eval_args=protocol)
+    message = f"60 of 60 users have no more than 10 candidates with eval_args.mode={mode}"
+    assert (message in caplog.text) == told

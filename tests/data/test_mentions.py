@@ -168,7 +168,7 @@ def rewrite(folder, change):
     [
         (lambda t: t.replace("\t1 1\n", "\t1 0.5\n", 1), "sentiments are 1 or -1, not 0.5"),
         (lambda t: t.replace("\t1 1\n", "\t1\n", 1), "1 interactions differ in length"),
-        (lambda t: t.replace("\t1 1\n", "\t1 good\n", 1), "reviews.inter: .* float: 'good'"),
+        (lambda t: t.replace("\t1 1\n", "\t1 good\n", 1), "reviews.inter:2: sentiment='good'"),
         (lambda t: t.replace("feature:", "word:"), "columns feature and sentiment"),
         (lambda t: t.replace("sentiment:float_seq", "sentiment:float"), "sentiment:float_seq"),
     ],

@@ -28,6 +28,7 @@ from recbole_enhance.experiment.quick_start import (
     resume_run,
     run_recbole_enhance,
 )
+from recbole_enhance.options.errors import RunFolderError
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -59,6 +60,7 @@ BASELINES = (
 )
 FILES = {
     "config.yaml",
+    "data.json",
     "env.json",
     "metrics.json",
     "history.csv",
@@ -314,6 +316,30 @@ def test_changed_data_are_noticed_on_resume(tmp_path, monkeypatch):
         resume_run("stopped", quiet=True)
 
 
+def test_a_run_is_not_read_with_other_data(tmp_path):
+    data = write_toy(tmp_path / "data")
+    run_toy(data, "BPR", run_dir="run")
+    load_run("run")
+    path = data / "toy" / "toy.inter"
+    header, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text(header + "".join(lines[::-1]))  # ids move
+    with pytest.raises(RunFolderError, match=r"^run: toy\.inter changed since the run"):
+        load_run("run")
+    path.write_text(header + "".join(lines))
+    account = json.loads(Path("run", "data.json").read_text())
+    Path("run", "data.json").write_text(json.dumps({**account, "kept": {"interactions": 9}}))
+    with pytest.raises(RunFolderError, match=r"^run: kept in data\.json changed since the run"):
+        load_run("run")
+
+
+def test_a_run_without_an_account_is_read_with_a_word(tmp_path, caplog):
+    data = write_toy(tmp_path / "data")
+    run_toy(data, "BPR", run_dir="run")
+    Path("run", "data.json").unlink()
+    load_run("run")
+    assert "run: has no data.json; data may be read and split otherwise now" in caplog.text
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", "{", '{"data_sha256": 3}'])
 def test_broken_surroundings_are_told(toy, monkeypatch, text):
     with monkeypatch.context() as patch:
@@ -364,9 +390,10 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
     ("options", "message"),
     [
         ({"learning_rate": 1e30, "epochs": 20}, "training loss is nan in epoch .*learning_rate=1e"),
-        ({"user_inter_num_interval": "[1000,inf)"}, "^dataset=toy: .*empty"),
-        ({"val_interval": {"rating": "[99,inf)"}}, "empty"),
-        ({"encoding": "klingon"}, "dataset=toy cannot be built .*LookupError"),
+        ({"user_inter_num_interval": "[1000,inf)"}, "toy: user_inter_num_interval=.*none of 840"),
+        ({"val_interval": {"rating": "[99,inf)"}}, "toy: val_interval=.*leaves none of 840"),
+        ({"encoding": "klingon"}, "encoding=klingon: Python has no such encoding"),
+        ({"seq_len": 3}, "dataset=toy cannot be built .*AttributeError"),
         ({"topk": [5, 49]}, r"topk=\[5, 49\]: 49 of 48 items cannot be listed"),
         ({"model": "DVR", "dvr_reward": "ndcg@49"}, "dvr_reward=ndcg@49: 49 of 48 items cannot"),
         ({"model": "DVR", "dvr_reward": "mrr@49"}, "dvr_reward=mrr@49: 49 of 48 items cannot"),
@@ -536,7 +563,7 @@ PHASES = {
     "writing the values": (RunFolder, "write_csv_gz", 1),
     "the test": (EnhancedTrainer, "evaluate", 4),
     "writing the users": (RunFolder, "write_csv_gz", 2),
-    "writing the report": (RunFolder, "write_json", 2),
+    "writing the report": (RunFolder, "write_json", 3),
 }
 
 

@@ -8,8 +8,8 @@ from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.explanation import robustness
 from recbole_enhance.explanation.quality import (
     BASELINES,
+    assess,
     baselines,
-    measure,
     necessity_and_sufficiency,
     summary,
 )
@@ -160,7 +160,7 @@ def test_pairs_and_truth_are_those_of_the_clean_model(runs):
 def test_necessity_and_sufficiency_equal_a_loop(runs):
     run = load_run(runs["CER"])
     model, protocol = run.trainer.model, make_protocol(run, pairs="test", topk=3)
-    found = measure(model, protocol)
+    found = assess(model, protocol)
     mask = torch.zeros(len(found.ranking), model.n_features, dtype=torch.bool)
     for row, ranking in enumerate(found.ranking):
         mask[row, ranking[ranking >= 0]] = True
@@ -200,7 +200,7 @@ def test_baselines_need_no_model(runs):
 def test_missing_explanations_count_zero(runs):
     run = load_run(runs["CER"])
     protocol = make_protocol(run, pairs="test")
-    found = measure(run.trainer.model, protocol)
+    found = assess(run.trainer.model, protocol)
     row = summary(found)
     lost = found._replace(values={k: v.clone() for k, v in found.values.items()})
     lost.values["coverage"][: len(found.ranking) // 2] = 0

@@ -6,7 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from recbole_enhance.leaderboard import collect, protocol
+from recbole_enhance.leaderboard import collect, protocol, wording
+from recbole_enhance.leaderboard.analysis import make_rows
+from recbole_enhance.leaderboard.measures import measure_of
+from recbole_enhance.leaderboard.ranks import best_rows
 from recbole_enhance.testing.made_runs import HASHES, OPTIONS, make_board, make_run
 
 
@@ -215,6 +218,55 @@ def test_other_data_of_the_same_name_are_another_protocol(tmp_path):
         tmp_path, seed=2021, results={"recall@10": 0.1}, hashes={**HASHES, "toy.inter": "d" * 64}
     )
     assert "data_sha256=" in refused(tables, tmp_path)
+
+
+def test_other_rows_of_the_same_files_are_another_protocol(tmp_path):
+    """Columns of items or users decide which interactions, users and items there are."""
+    for n, (items, load) in enumerate(((16, {}), (12, {"item": ["item_id", "class"]}))):
+        make_run(
+            tmp_path,
+            seed=n,
+            results={"recall@10": 0.1},
+            report={"data": {"interactions": 280, "users": 40, "items": items}},
+            options={"load_col": {"inter": ["user_id", "item_id"], **load}},
+        )
+    text = refused(tables, tmp_path)
+    assert '"items": 16} in' in text
+    assert '"items": 12} in' in text
+    assert '"item": ["item_id", "class"]' in text
+
+
+def test_two_classes_of_one_name_have_rows_of_their_own(tmp_path):
+    for seed, backbone in ((1, "BPR"), (2, "BPR"), (1, "mymod:BPR"), (2, "mymod:BPR")):
+        make_run(
+            tmp_path,
+            seed=seed,
+            place=f"runs/{backbone[:3]}{seed}",
+            results={"recall@10": 0.1},
+            options={"model": backbone, "backbone": backbone},
+        )
+    collected = collect.collect(tmp_path)
+    (table,) = protocol.tables(collected.runs)
+    rows, repeated = make_rows(table, collected)
+    assert [row.title for row in rows] == ["BPR (backbone=BPR)", "BPR (backbone=mymod:BPR)"]
+    assert [row.seeds for row in rows] == [[1, 2], [1, 2]]
+    assert not repeated
+
+
+def test_results_are_told_apart_by_the_decimals_that_were_asked(tmp_path):
+    for label, value in (("BPR", 0.000262), ("LightGCN", 0.000333)):
+        options = {"metric_decimal_place": 6}
+        make_run(tmp_path, label, results={"recall@10": value}, options=options)
+    collected = collect.collect(tmp_path)
+    (table,) = protocol.tables(collected.runs)
+    rows, _ = make_rows(table, collected)
+    assert [wording.spread(row, measure_of("recall@10")) for row in rows] == [
+        "0.000262",
+        "0.000333",
+    ]
+    means = [row.mean("recall@10") for row in rows]
+    assert best_rows(means, 1, rows[0].decimals) == ([1], [0])
+    assert best_rows(means, 1) == ([0, 1], [])
 
 
 def test_datasets_and_variants_have_tables_of_their_own(tmp_path):

@@ -104,7 +104,7 @@ def test_a_class_is_recorded_by_its_path(toy):
 def test_a_class_of_recbole_is_recorded_by_its_name(toy):
     config = Config(config_dict=toy_options(toy, "DVR", backbone=LightGCN))
     assert config.options["backbone"] == "LightGCN"
-    assert config.own_class is None
+    assert config.pair.own_class is None
     assert Config(BPR, config_dict={**toy_options(toy, "x"), "model": None}).options == {
         **Config(config_dict=toy_options(toy, "BPR")).options
     }

@@ -176,6 +176,35 @@ def test_the_same_options_are_not_trained_twice(toy, fake):
     assert len(calls) == len(tried) <= 4 == len(rows())
 
 
+@pytest.mark.parametrize("budgets", [[4], [20], [2, 20]], ids=str)
+def test_every_setting_of_a_small_space_is_tried_once(toy, fake, budgets):
+    calls = fake(lambda o, n: o["embedding_size"])
+    space = {"embedding_size": [4, 8], "weight_decay": {"quniform": [0.0, 0.5, 0.25]}}
+    for trials in budgets:
+        search(toy, trials, space=space)
+    tried = [(o["embedding_size"], o["weight_decay"]) for o in calls]
+    assert len(tried) == len(set(tried)) == min(trials, 6) == len(rows())
+    assert {row["state"] for row in rows()} == {"complete"}
+
+
+def test_a_failed_setting_is_not_trained_again(toy, fake):
+    def fails(options, n):
+        if options["embedding_size"] == 4:
+            raise ValueError("no")
+        return 1.0
+
+    calls = fake(fails)
+    search(toy, 9, space={"embedding_size": [4, 8]})
+    assert sorted(o["embedding_size"] for o in calls) == [4, 8]
+
+
+def test_a_folder_with_a_percent_sign_holds_its_study(toy, fake):
+    fake(lambda o, n: 1.0)
+    search(toy, 1, out="data%41")
+    assert Path("data%41", "study.db").is_file()
+    assert not Path("dataA").exists()
+
+
 # ---- what goes wrong in a trial ------------------------------------------------------------
 
 

@@ -1,0 +1,130 @@
+"""What became of the rows of the files: read, dropped and why, and where the rest went."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+PARTS = ("training", "validation", "test")
+_MOST_WORDS = 60  # characters of an option's value in a line
+
+
+class Counts(NamedTuple):
+    """Interactions, and the users and items that have one."""
+
+    interactions: int
+    users: int
+    items: int
+
+    @classmethod
+    def of(cls, users: Any, items: Any) -> "Counts":
+        """Count interactions by their users and items, as tokens or ids."""
+        return cls(len(users), len(pd.unique(users)), len(pd.unique(items)))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.interactions:,} interactions of {self.users:,} users and {self.items:,} items"
+        )
+
+
+class Account:
+    """Filled while a dataset is read, filtered and split.
+
+    Attributes:
+        files: Name of each file -> its rows.
+        read: Of the interaction files.
+        kept: After all filters.
+        dropped: Reason -> what it took, in the order in which the filters were applied.
+        filled: Column -> cells that were missing and are its mean or padding now.
+        parts: Name of each part of the split -> what it holds.
+        repeated: Pairs of a user and an item that stand more than once, by where they stand.
+        split: How the data were split, and what is ranked.
+        catalogue: Users and items that there are, those without interactions too.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, int] = {}
+        self.read = self.kept = Counts(0, 0, 0)
+        self.dropped: dict[str, Counts] = {}
+        self.filled: dict[str, int] = {}
+        self.parts: dict[str, Counts] = {}
+        self.repeated: dict[str, int] = {}
+        self.split: dict[str, Any] = {}
+        self.catalogue: dict[str, int] = {}
+
+    def drop(self, reason: str, after: Counts) -> None:
+        """Note that a filter has left so much of what was kept before it."""
+        if after != self.kept:
+            lost = Counts(*(was - now for was, now in zip(self.kept, after)))
+            self.dropped[reason] = lost
+        self.kept = after
+
+    def count_parts(
+        self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], n_items: int, split: Mapping[str, Any]
+    ) -> None:
+        """Note what each part holds, and which pairs stand in two of them.
+
+        Args:
+            pairs: Users and items of training, validation and test. Shape: ``(interactions,)``.
+            n_items: Number of item ids, padding included.
+            split: How they were split.
+        """
+        self.split = dict(split)
+        self.parts = {name: Counts.of(*part) for name, part in zip(PARTS, pairs)}
+        keys = [np.unique(users * n_items + items) for users, items in pairs]
+        for number, name in enumerate(PARTS):
+            self.repeated[f"within {name}"] = len(pairs[number][0]) - len(keys[number])
+            for other in range(number):
+                both = np.intersect1d(keys[number], keys[other], assume_unique=True)
+                self.repeated[f"{name} and {PARTS[other]}"] = len(both)
+
+    def size(self) -> dict[str, int]:
+        """Interactions, and all users and items: what decides whether two runs are of one data."""
+        return {"interactions": self.kept.interactions, **self.catalogue}
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``data.json`` of a run holds."""
+        return {
+            "files": self.files,
+            "read": self.read._asdict(),
+            "dropped": [
+                {"reason": reason, **lost._asdict()} for reason, lost in self.dropped.items()
+            ],
+            "kept": self.kept._asdict(),
+            "catalogue": self.catalogue,
+            "filled": self.filled,
+            "split": self.split,
+            "parts": {name: counts._asdict() for name, counts in self.parts.items()},
+            "repeated": self.repeated,
+        }
+
+    def lines(self) -> list[str]:
+        """The account in three lines."""
+        files = ", ".join(f"{name} {rows:,}" for name, rows in self.files.items())
+        drops = [
+            f"{lost.interactions:,} by {_short(reason)}" for reason, lost in self.dropped.items()
+        ]
+        filled = [f"{cells:,} empty cells of {name}" for name, cells in self.filled.items()]
+        parts = [
+            f"{counts.interactions:,} {name} ({counts.users:,} users)"
+            for name, counts in self.parts.items()
+        ]
+        repeated = [
+            f"{pairs:,} pairs repeated {'in' if ' and ' in where else ''} {where}".replace(
+                "  ", " "
+            )
+            for where, pairs in self.repeated.items()
+            if pairs
+        ]
+        how = ", ".join(f"{name} {value}" for name, value in self.split.items())
+        return [
+            f"data: {self.read} read ({files})",
+            f"kept: {self.kept}; dropped: {', '.join(drops) or 'nothing'}"
+            + (f"; filled: {', '.join(filled)}" if filled else ""),
+            f"split: {', '.join(parts)}; {how}" + (f"; {', '.join(repeated)}" if repeated else ""),
+        ]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _MOST_WORDS else text[: _MOST_WORDS - 3] + "..."

@@ -1,0 +1,368 @@
+"""RecBole's datasets, fed with what the files say, ordered by the times that stand there.
+
+Mixed in front of any of RecBole's dataset classes by :func:`as_written`.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.dataset import Dataset
+from recbole.utils import FeatureSource, FeatureType
+from torch import Tensor
+
+from recbole_enhance.data.account import Account, Counts
+from recbole_enhance.data.loaders import take
+from recbole_enhance.data.reading import read_atomic, read_header
+from recbole_enhance.options.errors import DataError, OptionError
+
+logger = logging.getLogger("recbole_enhance")
+# Options that name columns: one, a list, or a mapping from them.
+_NAMING = (
+    "selected_features",
+    "numerical_features",
+    "normalize_field",
+    "discretization",
+    "val_interval",
+    "threshold",
+    "alias_of_user_id",
+    "alias_of_item_id",
+    "alias_of_entity_id",
+    "alias_of_relation_id",
+    "item_attribute",
+)
+_FILTERS = ("user_inter_num_interval", "item_inter_num_interval")
+_ANY_NUMBER = "[0,inf)"  # RecBole's default
+
+
+class AsWritten(Dataset):
+    """What RecBole's ``Dataset`` does, without its faults in reading, ordering and filtering.
+
+    Attributes:
+        account: What became of the rows; the parts of the split share it.
+    """
+
+    account: Account
+
+    # ---- reading ---------------------------------------------------------------------------
+
+    def _get_preset(self) -> None:
+        super()._get_preset()
+        self.account = Account()
+
+    def _load_data(self, token: str, dataset_path: str) -> None:
+        super()._load_data(token, dataset_path)
+        ids = self.inter_feat[self.uid_field], self.inter_feat[self.iid_field]
+        self.account.read = self.account.kept = Counts.of(*ids)
+        if not len(self.inter_feat):
+            raise DataError(Path(dataset_path, f"{token}.inter"), "has no interactions")
+        self._refuse_bad_columns()
+
+    def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
+        load, unload = self._get_load_and_unload_col(source)
+        if load == set():
+            return None
+        config, path = self.config, Path(filepath)
+        kinds = read_header(path, config["field_separator"], config["encoding"])
+        names = [
+            name
+            for name in kinds
+            if (load is None or name in load) and not (unload and name in unload)
+        ]
+        if not names:
+            logger.warning("%s: no column is loaded (load_col, unload_col)", path)
+            return None
+        for name in names if source != "link" else ():
+            kind = self.field2type[name] = FeatureType(kinds[name])
+            self.field2source[name] = source
+            if not kind.value.endswith("seq"):
+                self.field2seqlen[name] = 1
+            if "float" in kind.value:
+                self.field2bucketnum[name] = 2
+        interactions = source == FeatureSource.INTERACTION
+        table = read_atomic(
+            path,
+            names,
+            separator=config["field_separator"],
+            seq_separator=config["seq_separator"],
+            encoding=config["encoding"],
+            required=[self.time_field] if interactions and self._needs_times() else (),
+        )
+        self.account.files[path.name] = len(table)
+        for name in names:
+            if kinds[name] == "float" and not (interactions and name == self.time_field):
+                table[name] = table[name].astype(np.float64)
+            elif kinds[name].endswith("seq"):
+                longest = max(map(len, table[name]), default=0)
+                at_most = (config["seq_len"] or {}).get(name, longest)
+                if at_most < longest:
+                    table[name] = [sequence[:at_most] for sequence in table[name]]
+                self.field2seqlen[name] = min(at_most, longest)
+        return table
+
+    def _needs_times(self) -> bool:
+        """Whether rows are ordered by time, so that none can be without."""
+        ordered = self.config["eval_args"]["order"] == "TO" and not self.benchmark_filename_list
+        return ordered or self.config["rm_dup_inter"] is not None
+
+    def _load_user_or_item_feat(self, *args: Any) -> pd.DataFrame | None:
+        features = super()._load_user_or_item_feat(*args)
+        if features is not None:
+            field = getattr(self, args[-1])
+            if features[field].isna().any():
+                logger.warning(".%s: rows without %s removed", args[2].value, field)
+                features = features.dropna(subset=[field])
+        return features
+
+    def _load_inter_feat(self, token: str, dataset_path: str) -> None:
+        super()._load_inter_feat(token, dataset_path)
+        if self.benchmark_filename_list is None:
+            return
+        for name in self.benchmark_filename_list:  # RecBole filters nothing here
+            self._refuse_missing_ids(Path(dataset_path, f"{token}.{name}.inter"))
+
+    def _refuse_missing_ids(self, path: Path) -> None:
+        config, ids = self.config, [self.uid_field, self.iid_field]
+        if bool(self.inter_feat[ids].isna().any().any()):
+            read_atomic(
+                path,
+                ids,
+                separator=config["field_separator"],
+                encoding=config["encoding"],
+                required=ids,
+            )
+
+    def _refuse_bad_columns(self) -> None:
+        features = self._build_feat_name_list()
+        by_feature = {name: list(getattr(self, name)) for name in features}
+        loaded = {column for columns in by_feature.values() for column in columns}
+        for option in _NAMING:
+            named = self.config[option] or ()
+            for column in [named] if isinstance(named, str) else named:
+                if column not in loaded:
+                    listed = "; ".join(
+                        f"{name.removesuffix('_feat')}: {', '.join(columns)}"
+                        for name, columns in by_feature.items()
+                    )
+                    raise OptionError(
+                        option,
+                        self.config[option],
+                        f"no column {column!r} is loaded (load_col, additional_feat_suffix); "
+                        f"loaded are {listed}",
+                    )
+        for column in self.config["selected_features"] or ():
+            if "float" in self.field2type[column].value and column not in (
+                self.config["numerical_features"] or ()
+            ):
+                raise OptionError(
+                    "selected_features",
+                    self.config["selected_features"],
+                    f"{column!r} is {self.field2type[column].value}, which is embedded only if "
+                    "numerical_features names it",
+                )
+        longest = self.field2seqlen.get(f"{self.iid_field}{self.config['LIST_SUFFIX']}", 0)
+        at_most = self.config["MAX_ITEM_LIST_LENGTH"]
+        if self.benchmark_filename_list and at_most and longest > at_most:
+            raise OptionError(
+                "MAX_ITEM_LIST_LENGTH",
+                at_most,
+                f"the ready-made sequences have up to {longest} items; seq_len cuts them",
+            )
+
+    # ---- filtering, with an account ----------------------------------------------------------
+
+    def _filter_nan_user_or_item(self) -> None:
+        ids = [self.uid_field, self.iid_field]
+        missing = self.inter_feat[ids].isna().any(axis=1)
+        if missing.any():
+            logger.warning("%d interactions without %s or %s removed", int(missing.sum()), *ids)
+            self.inter_feat.dropna(subset=ids, inplace=True)
+        self._note("an empty id")
+
+    def _remove_duplication(self) -> None:
+        keep = self.config["rm_dup_inter"]
+        if keep is None:
+            return
+        if self.time_field in self.inter_feat:  # stable: RecBole's order of ties is any
+            self.inter_feat.sort_values(self.time_field, kind="stable", inplace=True)
+        self.inter_feat.drop_duplicates([self.uid_field, self.iid_field], keep=keep, inplace=True)
+        self._note(f"rm_dup_inter={keep}")
+
+    def _filter_by_field_value(self) -> None:
+        super()._filter_by_field_value()
+        self._note(f"val_interval={self.config['val_interval']}")
+
+    def _filter_inter_by_user_or_item(self) -> None:
+        super()._filter_inter_by_user_or_item()
+        self._note("filter_inter_by_user_or_item (no row in .user or .item)")
+
+    def _filter_by_inter_num(self) -> None:
+        """Leave users and items whose interactions are as many as asked, until all are."""
+        told = {name: self.config[name] for name in _FILTERS if self.config[name] != _ANY_NUMBER}
+        intervals = [self._parse_intervals_str(told.get(option)) for option in _FILTERS]
+        if intervals == [None, None]:
+            return
+        fields, features = (self.uid_field, self.iid_field), (self.user_feat, self.item_feat)
+        codes, tokens = zip(*(pd.factorize(self.inter_feat[field]) for field in fields))
+        banned = [np.zeros(len(names), dtype=bool) for names in tokens]
+        kept = np.ones(len(self.inter_feat), dtype=bool)
+        before = -1
+        while before != (before := int(kept.sum())):
+            fits = kept.copy()
+            for code, out, interval in zip(codes, banned, intervals):
+                if interval is not None:
+                    counts = np.bincount(code[kept], minlength=len(out))
+                    out |= (counts > 0) & ~self._within_intervals(counts, interval)
+                    fits &= ~out[code]
+            kept = fits
+        for field, rows, names, out, interval in zip(fields, features, tokens, banned, intervals):
+            if rows is None or interval is None:
+                continue
+            gone = rows[field].isin(names[out])
+            if interval[0][1] > 0:  # more than none are asked
+                gone |= ~rows[field].isin(self.inter_feat[field][kept])
+            rows.drop(rows.index[gone], inplace=True)
+        self.inter_feat.drop(self.inter_feat.index[~kept], inplace=True)
+        self._note(", ".join(f"{name}={text}" for name, text in told.items() if text))
+
+    def _filter_link(self) -> None:
+        super()._filter_link()
+        self._note("no entity in .link")
+
+    def _note(self, reason: str) -> None:
+        if len(self.inter_feat) == self.account.kept.interactions:
+            return
+        before = self.account.kept
+        after = Counts.of(self.inter_feat[self.uid_field], self.inter_feat[self.iid_field])
+        self.account.drop(reason, after)
+        if not after.interactions:
+            raise DataError(
+                Path(self.dataset_path),
+                f"{reason}: leaves none of {before.interactions} interactions",
+            )
+
+    def _reset_index(self) -> None:
+        for name in self.feat_name_list:
+            if getattr(self, name).empty:
+                raise DataError(
+                    Path(self.dataset_path),
+                    f"no row of .{name.removesuffix('_feat')} is left by the filters",
+                )
+        super()._reset_index()
+
+    def _fill_nan(self) -> None:
+        for name in self.feat_name_list:
+            features = getattr(self, name)
+            for field in features:
+                if self.field2type[field] == FeatureType.FLOAT:
+                    # Rows of the padding id 0, which is not in a file, are empty as well.
+                    own = {"user_feat": self.uid_field, "item_feat": self.iid_field}.get(name)
+                    rows = features if own is None else features[features[own] != 0]
+                    missing = int(rows[field].isna().sum())
+                    if missing:
+                        self.account.filled[f"{name.removesuffix('_feat')}.{field}"] = missing
+        super()._fill_nan()
+
+    # ---- order and split ---------------------------------------------------------------------
+
+    def _dataframe_to_interaction(self, data: pd.DataFrame) -> Any:
+        converted = super()._dataframe_to_interaction(data)
+        if data is self.inter_feat and self.time_field in data:
+            times = data[self.time_field].to_numpy()
+            if times.dtype == object:  # pairs, of numerical_features
+                times = np.array(times.tolist(), dtype=np.float64)
+            converted.interaction[self.time_field] = torch.from_numpy(times.copy())
+        return converted
+
+    def build(self) -> list[Any]:
+        """Order and split by the times as they are; models then get float32, as in RecBole."""
+        parts = super().build()
+        for part in parts:
+            columns = part.inter_feat.interaction
+            if self.time_field in columns:
+                columns[self.time_field] = columns[self.time_field].float()
+        self._count(parts)
+        return parts
+
+    def _count(self, parts: list[Any]) -> None:
+        protocol = self.config["eval_args"]
+        ready = self.benchmark_filename_list
+        split = {
+            "split": "ready-made" if ready else protocol["split"],
+            "order": "of the files" if ready else protocol["order"],
+            "group_by": None if ready else protocol["group_by"],
+            "mode": protocol["mode"],
+        }
+        rows = [part.inter_feat for part in parts]
+        pairs = [(row[self.uid_field].numpy(), row[self.iid_field].numpy()) for row in rows]
+        self.account.catalogue = {"users": self.user_num - 1, "items": self.item_num - 1}
+        self.account.count_parts(pairs, self.item_num, split)
+
+    def split_by_ratio(self, ratios: list[float], group_by: str | None = None) -> list[Any]:
+        """Split by ratios, over all rows or within groups; rows as in RecBole."""
+        share = np.array(ratios, dtype=float)[:, None] / sum(ratios)
+        if group_by is None:
+            rows, n = torch.arange(len(self)), np.array([len(self)])
+            place, size = np.arange(len(self)), np.zeros(len(self), dtype=np.int64)
+        else:
+            rows, place, size, n = self._grouped(group_by)
+        sizes = (share * n).astype(np.int64)
+        sizes[0] = n - sizes[1:].sum(0)
+        more = np.ones(len(n), dtype=bool)
+        for part in range(len(share) - 1, 0, -1):  # a part that would be empty takes one
+            more &= sizes[0] > 1
+            taken = more & (share[part] * n > 0) & (share[part] * n < 1)
+            sizes[part] += taken
+            sizes[0] -= taken
+        starts = sizes.cumsum(0)[:-1]
+        return self._parts(rows, (place >= starts[:, size]).sum(0), len(share))
+
+    def leave_one_out(self, group_by: str, leave_one_mode: str) -> list[Any]:
+        """Hold out the last row or two of each group; rows as in RecBole."""
+        held = 2 if leave_one_mode == "valid_and_test" else 1
+        rows, place, group, sizes = self._grouped(group_by)
+        size = sizes[group]
+        part = np.where(place >= size - np.minimum(held, size - 1), held + 1 - size + place, 0)
+        if leave_one_mode == "test_only":
+            part *= 2
+        return self._parts(rows, part, 3)
+
+    def time_based_split(self, ratios: list[float], group_by: str) -> list[Any]:
+        """Test what comes after a moment, validate on the last of each group before it."""
+        share = np.array(ratios, dtype=float) / sum(ratios)
+        rows, place, group, sizes = self._grouped(group_by)
+        times = self.inter_feat[self.time_field].numpy()
+        border = np.percentile(times, 100 * (1 - share[-1]), method="lower")
+        before = times[rows] <= border
+        n_before = np.bincount(group[before], minlength=len(sizes))
+        training = (n_before * (share[0] / (1 - share[2]))).astype(np.int64)
+        part = np.where(before, place >= training[group], 2)
+        return self._parts(rows, part, 3)
+
+    def _grouped(self, field: str) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
+        """Row numbers by group, and for each its place in the group and the group; sizes.
+
+        Groups are in the order of their first row.
+        """
+        group, _ = pd.factorize(self.inter_feat[field].numpy())
+        rows = np.argsort(group, kind="stable")
+        sizes = np.bincount(group)
+        place = np.arange(len(rows)) - np.repeat(sizes.cumsum() - sizes, sizes)
+        return torch.from_numpy(rows), place, group[rows], sizes
+
+    def _parts(self, rows: Tensor, part: np.ndarray, n: int) -> list[Any]:
+        self._drop_unused_col()
+        return [
+            self.copy(take(self.inter_feat, rows[torch.from_numpy(part == i)])) for i in range(n)
+        ]
+
+
+def as_written(dataset_class: type) -> type:
+    """The dataset class with this module's ways of reading, ordering and splitting."""
+    if issubclass(dataset_class, AsWritten):
+        return dataset_class
+    members = {"__module__": dataset_class.__module__}
+    return type(dataset_class.__name__, (AsWritten, dataset_class), members)

@@ -1,0 +1,257 @@
+"""The one reader of atomic files: what stands in a cell is what is read.
+
+Rows end with LF or CR LF, and each has as many cells as the header. Nothing quotes or escapes. An
+empty cell is missing, and nothing else is: ``NA`` and ``null`` are ids like others.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_enhance.options.errors import DataError, OptionError
+
+COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
+_BLOCK = 1 << 24  # bytes looked at together: their marks take some 16 times as much
+_LF, _CR = b"\n", b"\r"
+
+
+def read_header(path: Path, separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
+    """Read the columns of an atomic file.
+
+    Args:
+        path: The file; its first line holds ``name:type`` for each column.
+        separator: RecBole's ``field_separator``.
+        encoding: RecBole's ``encoding``; None is UTF-8.
+
+    Returns:
+        Column name -> ``token``, ``token_seq``, ``float`` or ``float_seq``, in the file's order.
+
+    Raises:
+        DataError: If there is no file or the line is no such header; names the file and column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(path, "there is no such file")
+    with path.open("rb") as file:
+        return _columns_of(path, _utf8(path, file.readline(), encoding), separator)
+
+
+def _columns_of(path: Path, line: bytes, separator: str) -> dict[str, str]:
+    header = line.decode("utf-8").rstrip("\r\n")
+    if header.startswith("\ufeff"):
+        raise DataError(path, "starts with a byte order mark: save it as plain UTF-8", 1)
+    columns: dict[str, str] = {}
+    for cell in header.split(separator):
+        name, colon, kind = cell.partition(":")
+        if not name or not colon or kind not in COLUMN_TYPES:
+            raise DataError(
+                path,
+                f"column {cell!r} of the header is not name:type with a type of "
+                f"{', '.join(COLUMN_TYPES)} (columns are separated by {separator!r})",
+                1,
+            )
+        if name in columns:
+            raise DataError(path, f"column {name!r} is in the header twice", 1)
+        columns[name] = kind
+    return columns
+
+
+def read_atomic(
+    path: Path,
+    columns: Collection[str] | None = None,
+    *,
+    separator: str = "\t",
+    seq_separator: str = " ",
+    encoding: str | None = None,
+    required: Collection[str] = (),
+    whole: bool = False,
+) -> pd.DataFrame:
+    r"""Read columns of an atomic file, and check all of its rows.
+
+    Args:
+        path: The file.
+        columns: Those to read, which it has; None reads all.
+        separator: RecBole's ``field_separator``, one ASCII character.
+        seq_separator: RecBole's ``seq_separator``, between the parts of a sequence.
+        encoding: RecBole's ``encoding``; None is UTF-8.
+        required: Those of the columns in which no cell may be missing.
+        whole: Whether every cell is read as one text, whatever its column's type.
+
+    Returns:
+        One row per line, in the file's order of rows and columns. Tokens are text, or NaN where the
+        cell is empty. Numbers are int64 where every cell is a whole number, else float64, NaN where
+        the cell is empty. Sequences are arrays of text or float64, empty where the cell is.
+
+    Raises:
+        DataError: Naming the file, and the line, column and value where there is one.
+        OptionError: If ``field_separator`` or ``encoding`` cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "toy.item")
+        >>> _ = path.write_text("item_id:token\tprice:float\nNA\t3\n")
+        >>> read_atomic(path).values.tolist()
+        [['NA', 3]]
+    """
+    path = Path(path)
+    if len(separator) != 1 or not separator.isascii() or separator in "\r\n\0":
+        raise OptionError("field_separator", repr(separator), "one ASCII character is expected")
+    if not path.is_file():
+        raise DataError(path, "there is no such file")
+    content = _utf8(path, path.read_bytes(), encoding)
+    if not content.endswith(_LF):
+        content += _LF
+    kinds = _columns_of(path, content[: content.index(_LF)], separator)
+    wanted = [name for name in kinds if columns is None or name in columns]
+    blank = _check_rows(path, content, separator, len(kinds))
+    rows = re.sub(rb"(?m)^\r?\n", b"", content) if blank else content
+
+    def cells(names: list[str], dtype: dict[str, Any]) -> pd.DataFrame:
+        if not rows[rows.index(_LF) :].strip(_CR + _LF):  # nothing to infer columns from
+            n = rows.count(_LF) - 1
+            return pd.DataFrame(np.nan, index=range(n), columns=names, dtype=object)
+        return pd.read_csv(
+            io.BytesIO(rows),
+            sep=separator,
+            header=None,
+            skiprows=1,
+            names=list(kinds),
+            usecols=names,
+            dtype=dtype,
+            index_col=False,
+            quoting=csv.QUOTE_NONE,
+            keep_default_na=False,
+            na_values=[""],
+            skip_blank_lines=False,
+            encoding="utf-8",
+            low_memory=False,
+            float_precision="round_trip",
+        )[names]
+
+    def refuse(row: int, name: str, problem: str, value: Any = None) -> DataError:
+        return DataError(path, problem, _line_of(content, row, len(kinds)), name, value)
+
+    if not wanted:
+        return pd.DataFrame(index=range(rows.count(_LF) - 1))
+    table = cells(wanted, {name: str for name in wanted if whole or kinds[name] != "float"})
+    for name in wanted:
+        values = table[name]
+        if whole:
+            continue
+        if kinds[name] == "float":
+            if values.dtype != np.int64 and not _all_finite(values):
+                table[name] = _numbers(cells([name], {name: str})[name], values, refuse)
+        elif kinds[name].endswith("seq"):
+            table[name] = _sequences(values, kinds[name], seq_separator, refuse)
+        if name in required and len(missing := np.flatnonzero(table[name].isna())):
+            raise refuse(int(missing[0]), name, "is missing")
+    return table
+
+
+def _utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
+    """Text as UTF-8, in which a byte of ASCII is never part of another character."""
+    encoding = encoding or "UTF-8"
+    try:
+        codec = codecs.lookup(encoding).name
+    except LookupError:
+        raise OptionError("encoding", encoding, "Python has no such encoding") from None
+    if codec in ("utf-8", "ascii") and content.isascii():
+        return content
+    try:
+        text = content.decode(codec)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            path,
+            f"is not text in {encoding} ({error.reason}); encoding=NAME says which it is in, "
+            "such as gbk or latin-1",
+            content.count(_LF, 0, error.start) + 1,
+        ) from None
+    return content if codec == "utf-8" else text.encode("utf-8")
+
+
+def _check_rows(path: Path, content: bytes, separator: str, width: int) -> bool:
+    """Refuse rows that are not as wide as the header, and say whether there are blank lines."""
+    for bad, problem in (
+        (b"\0", "a zero byte is no text"),
+        (rb"\r(?!\n)", "a carriage return within a row: rows end with LF or CR LF"),
+    ):
+        # Counting is faster than searching, where there is nothing or only line ends.
+        if bad == b"\0" or content.count(_CR) != content.count(_CR + _LF):
+            found = re.search(bad, content)
+            if found:
+                raise DataError(path, problem, content.count(_LF, 0, found.start()) + 1)
+    line, blank = 0, False
+    for block in _blocks(content):
+        data = np.frombuffer(block, np.uint8)
+        marks = np.flatnonzero((data == ord(separator)) | (data == _LF[0]))
+        ends = np.flatnonzero(data[marks] == _LF[0])
+        cells = np.diff(ends, prepend=-1)
+        odd = np.flatnonzero(cells != width)
+        if len(odd):
+            end = marks[ends]
+            start = np.concatenate([[0], end[:-1] + 1])
+            length = (end - start)[odd]
+            empty = (length == 0) | ((length == 1) & (data[start[odd]] == _CR[0]))
+            blank = blank or bool(empty.any())
+            wrong = odd[~empty]
+            if len(wrong):
+                raise DataError(
+                    path,
+                    f"{cells[wrong[0]]} cells, and the header has {width} "
+                    f"(separated by {separator!r})",
+                    line + int(wrong[0]) + 1,
+                )
+        line += len(ends)
+    return blank
+
+
+def _blocks(content: bytes) -> Iterator[memoryview]:
+    """Pieces of whole lines."""
+    start, view = 0, memoryview(content)
+    while start < len(content):
+        end = content.rfind(_LF, start, start + _BLOCK)
+        end = (content.index(_LF, start) if end < 0 else end) + 1
+        yield view[start:end]
+        start = end
+
+
+def _line_of(content: bytes, row: int, width: int) -> int:
+    """Line of a row, from 1; only a message asks."""
+    lines = enumerate(content.split(_LF), 1)
+    kept = [number for number, line in lines if line.strip(_CR) or width == 1]
+    return kept[row + 1]
+
+
+def _all_finite(values: pd.Series) -> bool:
+    return values.dtype == np.float64 and bool(np.isfinite(values.to_numpy()).all())
+
+
+def _numbers(cells: pd.Series, values: pd.Series, refuse: Any) -> pd.Series:
+    """Numbers of a column that has missing cells, or what is no finite number, or a huge one."""
+    numbers = pd.to_numeric(cells, errors="coerce").astype(float)
+    bad = np.flatnonzero(cells.notna() & ~np.isfinite(numbers))
+    if len(bad):
+        row = int(bad[0])
+        raise refuse(row, cells.name, "a number is expected", cells.iloc[row])
+    return values if values.dtype == np.float64 else cells.astype(float)
+
+
+def _sequences(cells: pd.Series, kind: str, separator: str, refuse: Any) -> pd.Series:
+    parts = [list(filter(None, text.split(separator))) for text in cells.fillna("")]
+    if kind == "token_seq":
+        return pd.Series([np.array(part, dtype=object) for part in parts], dtype=object)
+    flat = pd.Series([word for part in parts for word in part], dtype=object)
+    lengths = np.fromiter(map(len, parts), dtype=np.int64, count=len(parts))
+    numbers = pd.to_numeric(flat, errors="coerce").to_numpy(dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(numbers))
+    if len(bad):
+        row = int(np.searchsorted(lengths.cumsum(), bad[0], side="right"))
+        raise refuse(row, cells.name, "numbers are expected", flat[bad[0]])
+    return pd.Series(np.split(flat.to_numpy(dtype=np.float64), lengths.cumsum()[:-1]), dtype=object)

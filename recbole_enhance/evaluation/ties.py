@@ -1,0 +1,61 @@
+"""Lists in which equal scores stand by lot: by one order of the items, drawn once by ``seed``.
+
+``topk`` leaves ties to the machine, in practice to the ids, and ids are in the order of first
+appearance: a model that knows nothing would list what is popular.
+"""
+
+import torch
+from torch import Tensor
+
+
+def drawn_order(n_items: int, seed: int) -> Tensor:
+    """Places of the items in a random order, the same for every model. Shape: ``(n_items,)``."""
+    return torch.randperm(n_items, generator=torch.Generator().manual_seed(seed))
+
+
+def ranked(scores: Tensor, k: int, place: Tensor) -> tuple[Tensor, Tensor]:
+    """The k best of each row; of equal scores, those with the smallest place.
+
+    Args:
+        scores: -inf where an item is no candidate. Shape: ``(rows, n_items)``.
+        k: Length of the lists.
+        place: Of each item, from :func:`drawn_order`. Shape: ``(n_items,)``.
+
+    Returns:
+        Scores and items, best first. Shape: ``(rows, k)`` both.
+
+    Example:
+        >>> ranked(torch.tensor([[2.0, 1.0, 1.0, 1.0]]), 3, torch.tensor([3, 2, 0, 1]))
+        (tensor([[2., 1., 1.]]), tensor([[0, 2, 3]]))
+    """
+    best = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    values, items = best.values[:, :k], best.indices[:, :k]
+    equal = (best.values[:, 1:] == best.values[:, :-1]) & (best.values[:, 1:] > -torch.inf)
+    tied = equal.any(1).nonzero().squeeze(1)
+    if not len(tied):
+        return values, items
+    items = items.clone()
+    place = place.to(scores.device)
+    items[tied] = _by_place(scores, values, items, tied, equal[:, k - 1 : k].any(1), place)
+    return values, items
+
+
+def _by_place(
+    scores: Tensor, values: Tensor, items: Tensor, tied: Tensor, open_end: Tensor, place: Tensor
+) -> Tensor:
+    """Items of the tied rows, where a list may end amid equal scores. Shape: ``(tied, k)``."""
+    own, own_values = items[tied], values[tied]
+    ends = open_end[tied].nonzero().squeeze(1)
+    if len(ends):
+        last = own_values[ends, -1:]
+        # Places as float32 are exact up to 16 million items.
+        among = torch.where(scores[tied[ends]] == last, -place.float(), -torch.inf)
+        first = among.topk(own.shape[1], dim=1).indices
+        number = torch.arange(own.shape[1], device=own.device)
+        n_better = (own_values[ends] > last).sum(1, keepdim=True)
+        chosen = first.gather(1, (number - n_better).clamp(min=0))
+        own[ends] = torch.where(number < n_better, own[ends], chosen)
+    # Stable sorts, the last key first: by score, and among equals by place.
+    order = place[own].argsort(dim=1)
+    by_score = own_values.gather(1, order).argsort(dim=1, descending=True, stable=True)
+    return own.gather(1, order.gather(1, by_score))

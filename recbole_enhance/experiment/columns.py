@@ -1,0 +1,87 @@
+"""Which columns of a dataset's files a run loads."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from recbole.utils import ModelType
+
+from recbole_enhance.data import atomic
+from recbole_enhance.data.groups import check_group_fields
+from recbole_enhance.data.reading import read_header
+from recbole_enhance.options.errors import DataError
+
+
+def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str]:
+    """Load the columns there are, and refuse the ones asked for that are not there.
+
+    Args:
+        config: The run's settings so far; their record of options and origins is kept up to date.
+        values: All options; ``load_col`` and others are changed, and ``data_path`` becomes the
+            dataset's own folder.
+        named: Whether somebody has named columns; else those of the interactions' header are taken.
+
+    Returns:
+        The columns of the interactions that are loaded.
+
+    Raises:
+        ValueError: Naming the option, or the file and its columns.
+    """
+    splits = values["benchmark_filename"] or ()
+    folder = atomic.find_dataset(Path(values["data_path"]), config.dataset, splits)
+    values["data_path"] = str(folder)
+    if not named:
+        values["load_col"] = atomic.default_load_col(
+            folder,
+            config.dataset,
+            values,
+            values["field_separator"],
+            values.get("encoding"),
+            splits,
+        )
+        first = f"{config.dataset}.{atomic.suffixes(None, splits)[0]}"
+        config.origins["load_col"] = f"columns of {first}"
+    if config.model_class.type == ModelType.KNOWLEDGE:
+        graph = atomic.graph_columns(folder, config.dataset, values, config.model)
+        if graph:
+            values["load_col"] = {**values["load_col"], **graph}
+    config.options["load_col"] = copy.deepcopy(values["load_col"])
+    if hasattr(config.model_class, "dataset_class"):
+        own = config.model_class.dataset_class
+        for key in own.choose_columns(values, folder, config.dataset, config.model):
+            config.options[key] = copy.deepcopy(values[key])
+    required = [values["USER_ID_FIELD"], values["ITEM_ID_FIELD"]]
+    if splits and config.model_class.type == ModelType.SEQUENTIAL:
+        required.append(_ready_made_sequences(config, values, folder))
+    elif not splits and str(values["eval_args"].get("order")) == "TO":
+        required.append(values["TIME_FIELD"])
+    columns = atomic.check_columns(
+        folder,
+        config.dataset,
+        values["load_col"],
+        required,
+        splits=splits,
+        separator=values["field_separator"],
+        encoding=values.get("encoding"),
+    )
+    check_group_fields(folder, config.dataset, values)
+    return columns
+
+
+def _ready_made_sequences(config: Any, values: dict[str, Any], folder: Path) -> str:
+    """The column that holds the histories of ready-made parts; its items are the items."""
+    sequence = values["ITEM_ID_FIELD"] + values["LIST_SUFFIX"]
+    for split in values["benchmark_filename"]:
+        path = folder / f"{config.dataset}.{split}.inter"
+        kinds = read_header(path, values["field_separator"], values.get("encoding"))
+        if kinds.get(sequence) != "token_seq":
+            raise DataError(
+                path,
+                f"no column {sequence}:token_seq, which a sequential model needs with "
+                "benchmark_filename: the items before each row's",
+            )
+    alias = values["alias_of_item_id"] or []
+    if sequence not in alias:
+        values["alias_of_item_id"] = [*alias, sequence]
+        config.options["alias_of_item_id"] = [*alias, sequence]
+    return sequence

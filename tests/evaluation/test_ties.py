@@ -1,0 +1,36 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_enhance.evaluation.ties import drawn_order, ranked
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.integers(1, 5), st.integers(1, 9))
+def test_lists_are_what_a_full_sort_gives(data, rows, n_items):
+    k = data.draw(st.integers(1, n_items))
+    value = st.sampled_from([0.0, 1.0, 2.0, -torch.inf])
+    scores = torch.tensor(
+        data.draw(st.lists(st.lists(value, min_size=n_items, max_size=n_items), min_size=rows))
+    )
+    place = drawn_order(n_items, data.draw(st.integers(0, 9)))
+    values, items = ranked(scores, k, place)
+    for row, found, at in zip(scores.tolist(), items.tolist(), values.tolist()):
+        expected = sorted(range(n_items), key=lambda item: (-row[item], place[item]))[:k]
+        assert at == [row[item] for item in expected]
+        listed = [item for item in expected if row[item] > -torch.inf]
+        assert found[: len(listed)] == listed
+
+
+def test_a_model_that_knows_nothing_is_at_chance():
+    """Item 1 is everybody's item: ids are in the order of first appearance."""
+    hits = 0
+    for seed in range(300):
+        _, items = ranked(torch.zeros(1, 100), 10, drawn_order(100, seed))
+        hits += int((items == 1).any())
+    assert 15 < hits < 50  # 30 at chance
+
+
+def test_every_row_has_the_same_order():
+    _, items = ranked(torch.zeros(5, 50), 10, drawn_order(50, 3))
+    assert (items == items[0]).all()
