@@ -21,6 +21,7 @@ import torch
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, resume_run, run_recbole_enhance
 from recbole_enhance.explanation.attribution import (
+    asked_by,
     histories_of,
     scores_with,
     tables_of,
@@ -228,6 +229,7 @@ def examine(run, args, generator):
     known = model.rvrec.histories.last(users, model.n_items)
     scores[known.row, known.item] = float("-inf")
     target = scores.argmax(1)
+    history = asked_by(model, tables, history, target)
     rows, values, size = faithfulness(model, tables, users, history, target, generator)
     lines = curves(model, tables, users, history, target, values, size, generator)
     categories = category_table(run)

@@ -5,9 +5,11 @@ Two readings. Additive: weights stay what they are, and
 .. math:: s(u, i) = \langle \mu_u, e_i \rangle + \sum_k \phi_k, \quad
           \phi_k = \alpha \sum_{t \in C_k} w_t \langle x_t, e_i \rangle
 
-for backbones that multiply what is enhanced; where the backbone has a head of its own (ProtoMF's
+for backbones that multiply what is enhanced, and for all of them with the item query, whose weights
+are those that the target item asks for; where the backbone has a head of its own (ProtoMF's
 cosines), phi are the Shapley values of the game of the coalitions, which sum to the same. Removal:
-what the score loses when the coalition leaves and the other weights are normalised anew.
+what the score loses when the coalition leaves and the other weights are normalised anew: as the
+model would weigh what is left, by the item query exactly.
 """
 
 from typing import Any, NamedTuple
@@ -17,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 from recbole_enhance.enhancer.rvrec.histories import Chains
+from recbole_enhance.enhancer.rvrec.item_query import products_and_cosines, query_weights
 from recbole_enhance.shapley import coalition as game
 from recbole_enhance.shapley.games import permutation_shapley, shapley_values
 
@@ -32,7 +35,8 @@ class Histories(NamedTuple):
         lengths: Shape: ``(users,)``.
         ids: Coalition of each player, from 0. Shape: ``(users, H)``.
         p: Probability that a player is joined to the next. Shape: ``(users, H)``.
-        weights: w; zero for padding. Shape: ``(users, H)``.
+        weights: w; zero for padding, and with the item query until :func:`asked_by`. Shape:
+            ``(users, H)``.
     """
 
     item: Tensor
@@ -49,7 +53,8 @@ class Tables(NamedTuple):
         users: The backbone's table of users.
         items: Means of all items.
         scored: The table of items that is multiplied.
-        linear: Whether the score is the product of means.
+        linear: Whether the score is a sum over the history: the product of means, or the item
+            query's.
     """
 
     users: Tensor
@@ -64,7 +69,8 @@ def tables_of(model: Any) -> Tables:
     users, items, *_ = model.adapter.base(model)
     means = model.rvrec.means(model.rvrec.items, items)
     head = model.adapter.head(model, users, means)
-    return Tables(users, means, head[1], head[0] is users and head[1] is means)
+    product = head[0] is users and head[1] is means
+    return Tables(users, means, head[1], product or model.rvrec.item_query)
 
 
 @torch.no_grad()
@@ -76,9 +82,16 @@ def histories_of(model: Any, tables: Tables, users: Tensor) -> Histories:
         tables: Its tables.
         users: Shape: ``(users,)``.
     """
+    longest = model.rvrec.longest
+    if model.rvrec.item_query:
+        chains = model.rvrec.histories.last(users, longest)
+        item = padded(chains, chains.item, longest)
+        joins = model.rvrec.joins(item, tables.scored)
+        ids = game.coalition_ids(joins, chains.lengths)
+        p = joins.to(tables.scored)
+        return Histories(item, chains.lengths, ids, p, torch.zeros_like(p))
     enhanced = model.enhanced_users(users, tables.users, tables.items)
     chains, weighted = enhanced.chains, enhanced.weighted
-    longest = model.rvrec.longest
     ids = game.coalition_ids(weighted.logits > 0, chains.lengths)
     return Histories(
         padded(chains, chains.item, longest),
@@ -87,6 +100,24 @@ def histories_of(model: Any, tables: Tables, users: Tensor) -> Histories:
         weighted.logits.sigmoid(),
         padded(chains, weighted.weights, longest),
     )
+
+
+@torch.no_grad()
+def asked_by(model: Any, tables: Tables, history: Histories, target: Tensor) -> Histories:
+    """Histories with the weights that one item asks each for; the user's query has them already.
+
+    Args:
+        model: Of RVRec with prototypes.
+        tables: Its tables.
+        history: Of some users.
+        target: Item of each. Shape: ``(users,)``.
+    """
+    if not model.rvrec.item_query:
+        return history
+    there = torch.arange(history.item.shape[1], device=target.device) < history.lengths.unsqueeze(1)
+    _, cosine = products_and_cosines(history.item, target.unsqueeze(0), tables.scored)
+    weights = query_weights(cosine, there, model.rvrec.beta)
+    return history._replace(weights=weights.squeeze(1))
 
 
 def padded(chains: Chains, values: Tensor, longest: int) -> Tensor:
@@ -110,6 +141,10 @@ def scores_with(
         target: Item that is scored. Shape: ``(pairs,)``.
     """
     mu = model.rvrec.means(model.rvrec.users, embedding(users, tables.users))
+    if model.rvrec.item_query:
+        prototype = (weights.unsqueeze(1) @ embedding(item, tables.scored)).squeeze(1)
+        own, _ = model.adapter.head(model, mu, tables.items[:1])
+        return ((own + model.rvrec.alpha * prototype) * embedding(target, tables.scored)).sum(1)
     prototype = (weights.unsqueeze(1) @ embedding(item, tables.items)).squeeze(1)
     out = mu + model.rvrec.alpha * prototype
     scored, _ = model.adapter.head(model, out, tables.items[:1])
@@ -135,9 +170,11 @@ class Attribution(NamedTuple):
         score: The score.
         additive: phi of each coalition; base and they sum to the score. Shape: ``(K,)``.
         removal: What the score loses without each. Shape: ``(K,)``.
-        shapley: alpha times Eq. (12) in the game of the target item; None where scores are no
-            products of means. Shape: ``(K,)``.
+        shapley: Shapley value in the game of the target item: alpha times Eq. (12) by the user's
+            query, of the coalitions in the game of weights made anew by the item's; None where
+            scores are no sums over the history. Shape: ``(K,)``.
         items: What each player adds. Shape: ``(n,)``.
+        weights: w of each player. Shape: ``(n,)``.
     """
 
     base: float
@@ -146,6 +183,7 @@ class Attribution(NamedTuple):
     removal: Tensor
     shapley: Tensor | None
     items: Tensor
+    weights: Tensor
 
 
 @torch.no_grad()
@@ -161,6 +199,7 @@ def attribute(
         history: Of that user alone.
         target: The item. Shape: ``(1,)``.
     """
+    history = asked_by(model, tables, history, target)
     n = int(history.lengths[0])
     item, ids, w = history.item[:, :n], history.ids[:, :n], history.weights[:, :n]
     K = int(ids.max()) + 1 if n else 0
@@ -176,19 +215,19 @@ def attribute(
     removal = ends[1] - score(without_coalition(w.expand(K, -1), members))
     phi = None
     if tables.linear:
-        a = (embedding(item[0], tables.items) * embedding(target, tables.scored)).sum(1)
+        rows = tables.scored if model.rvrec.item_query else tables.items
+        a = (embedding(item[0], rows) * embedding(target, tables.scored)).sum(1)
         each = model.rvrec.alpha * w[0] * a
         additive = torch.zeros(K, device=w.device).index_add(0, ids[0], each)
-        size = members.sum(1)
-        kappa = model.rvrec.prototypes.kappa
-        values = game.coalition_values(
-            members.to(a.dtype) @ a,
-            a.sum().expand(K),
-            size,
-            torch.full_like(size, n),
-            game.coalition_tables(n, kappa),
-        )
-        phi = (model.rvrec.alpha * values).float()
+        if model.rvrec.item_query:
+
+            def gains(coalitions: Tensor) -> Tensor:
+                stays = coalitions[:, ids[0]] > 0
+                return score(without_coalition(w.expand(len(stays), -1), ~stays)) - ends[0]
+
+            phi = _values_of_the_game(gains, K).to(w)
+        else:
+            phi = _values_of_runs(model, a, members)
     else:
 
         def lifts(coalitions: Tensor) -> Tensor:
@@ -197,7 +236,20 @@ def attribute(
         additive = _values_of_the_game(lifts, K).to(w)
         total = torch.zeros(K, device=w.device).index_add(0, ids[0], w[0])
         each = additive[ids[0]] * w[0] / total[ids[0]]
-    return Attribution(ends[0].item(), ends[1].item(), additive, removal, phi, each)
+    return Attribution(ends[0].item(), ends[1].item(), additive, removal, phi, each, w[0])
+
+
+def _values_of_runs(model: Any, a: Tensor, members: Tensor) -> Tensor:
+    """Alpha times Eq. (12) of coalitions ``(K, n)`` with contributions ``(n,)``."""
+    size = members.sum(1)
+    values = game.coalition_values(
+        members.to(a.dtype) @ a,
+        a.sum().expand(len(size)),
+        size,
+        torch.full_like(size, len(a)),
+        game.coalition_tables(len(a), model.rvrec.prototypes.kappa),
+    )
+    return (model.rvrec.alpha * values).float()
 
 
 def _values_of_the_game(lifts: Any, n_coalitions: int) -> Tensor:

@@ -85,7 +85,7 @@ def explanations(
         OptionError: If a user is unknown, or the run has no prototypes.
     """
     model = run.trainer.model.eval()
-    if model.rvrec.prototypes is None:
+    if model.rvrec.alpha is None:
         raise OptionError(
             "rvrec_msvr",
             False,
@@ -150,7 +150,7 @@ def _entry(
     tokens, titles = names
     n = int(history.lengths[0])
     item, ids, p = (part[0, :n].tolist() for part in (history.item, history.ids, history.p))
-    w = history.weights[0, :n].tolist()
+    w = found.weights.tolist()
     coalitions = []
     for k, value in enumerate(found.additive.tolist()):
         places = [t for t in range(n) if ids[t] == k]
@@ -213,14 +213,16 @@ def _uncertainty(model: Any, tables: Tables, user: Tensor, item: Tensor) -> Any:
 
 
 def _meta(model: Any, history: Histories, user: Tensor, tables: Tables) -> dict[str, Any]:
-    prototypes = model.rvrec.prototypes
+    network = model.rvrec
     return {
         "game": "additive" if tables.linear else "coalitions",
-        "kappa": prototypes.kappa,
-        "alpha": model.rvrec.alpha.item(),
-        "partition": "p>0.5",
+        "query": "item" if network.item_query else "user",
+        "kappa": None if network.item_query else network.prototypes.kappa,
+        "alpha": network.alpha.item(),
+        "beta": network.beta.item() if network.item_query else None,
+        "partition": "rule" if network.by_rule else "p>0.5",
         "hist_used": int(history.lengths[0]),
-        "hist_total": int(model.rvrec.histories.counts[user]),
+        "hist_total": int(network.histories.counts[user]),
     }
 
 

@@ -19,6 +19,7 @@ from torch.nn.functional import dropout, embedding
 
 from recbole_enhance.model.graphs import interactions, mean_graph, similarity_graph
 from recbole_enhance.model.tables import (
+    Added,
     TableRecommender,
     Tables,
     mean_square,
@@ -143,6 +144,7 @@ class MultiGCCF(TableRecommender):
         interaction: Any,
         U: Tensor | None = None,
         I: Tensor | None = None,
+        added: Added = None,
     ) -> Tensor:
         r"""BPR with both penalties.
 
@@ -153,7 +155,11 @@ class MultiGCCF(TableRecommender):
         """
         user, positive, negative = triplet(self, interaction)
         rows = embedding(user, U_score), *(embedding(i, I_score) for i in (positive, negative))
-        loss = self.mf_loss((rows[0] * rows[1]).sum(-1), (rows[0] * rows[2]).sum(-1))
+        scores = [(rows[0] * row).sum(-1) for row in rows[1:]]
+        if added is not None:
+            more = added(torch.stack([positive, negative]))
+            scores = [score + own for score, own in zip(scores, more)]
+        loss = self.mf_loss(*scores)
         if self.reg_weight:
             ego = self.user_embedding(user), *map(self.item_embedding, (positive, negative))
             sides = (*self.user_side.parameters(), *self.item_side.parameters())

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, normalize, softplus
 
 from recbole_enhance.data.negatives import NegativeSampler
-from recbole_enhance.model.tables import TableRecommender, Tables, triplet
+from recbole_enhance.model.tables import Added, TableRecommender, Tables, triplet
 from recbole_enhance.options.recbole import Above0, LearningRate
 from recbole_enhance.options.recbole import NotNegative as WeightDecay
 from recbole_enhance.options.schema import Count, NotNegative, Options
@@ -228,6 +228,7 @@ class ProtoMF(TableRecommender):
         interaction: Any,
         U: Tensor | None = None,
         I: Tensor | None = None,
+        added: Added = None,
     ) -> Tensor:
         r"""Loss of recommendation and the four regularisers.
 
@@ -242,6 +243,9 @@ class ProtoMF(TableRecommender):
         u, t = embedding(user, U_score), embedding(positive, I_score)
         t_neg = embedding(negatives.T, I_score)  # (batch, n, D)
         x_pos, x_neg = (u * t).sum(-1), (t_neg @ u.unsqueeze(-1)).squeeze(-1).T
+        if added is not None:
+            more = added(torch.cat([positive.unsqueeze(0), negatives]))
+            x_pos, x_neg = x_pos + more[0], x_neg + more[1:]
         if self.loss is not None:
             loss = self.loss(x_pos, x_neg[0])
         elif self.criterion == "bce":

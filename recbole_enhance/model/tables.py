@@ -1,5 +1,6 @@
 """Recommenders whose score is the dot product of a user's row and an item's row of two tables."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from recbole_enhance.options.errors import OptionError
 
 Tables = tuple[Tensor, Tensor]
+Added = Callable[[Tensor], Tensor] | None  # what a method adds to the scores of items, by items
 
 
 class TableRecommender(GeneralRecommender):
@@ -45,6 +47,7 @@ class TableRecommender(GeneralRecommender):
         interaction: Any,
         U: Tensor | None = None,
         I: Tensor | None = None,
+        added: Added = None,
     ) -> Tensor:
         """The model's loss, its own regularisers included, on given tables.
 
@@ -54,6 +57,8 @@ class TableRecommender(GeneralRecommender):
             interaction: RecBole's batch.
             U: Users' table that the head was given.
             I: Items' table that the head was given.
+            added: Gives what a method adds to the scores of items ``(any, batch)`` for the users
+                of the batch, of the same shape.
 
         Returns:
             Shape: ``()``.

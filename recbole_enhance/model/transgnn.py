@@ -22,6 +22,7 @@ from torch.nn.functional import dropout, embedding, linear, normalize, relu
 
 from recbole_enhance.model.graphs import interactions, symmetric_graph
 from recbole_enhance.model.tables import (
+    Added,
     TableRecommender,
     Tables,
     mean_square,
@@ -227,11 +228,15 @@ class TransGNN(TableRecommender):
         interaction: Any,
         U: Tensor | None = None,
         I: Tensor | None = None,
+        added: Added = None,
     ) -> Tensor:
         """BPR on the given tables, and the mean squared length of the batch's rows of E_0."""
         user, positive, negative = triplet(self, interaction)
         u = embedding(user, U_score)
-        scores = ((u * embedding(item, I_score)).sum(-1) for item in (positive, negative))
+        scores = [(u * embedding(item, I_score)).sum(-1) for item in (positive, negative)]
+        if added is not None:
+            more = added(torch.stack([positive, negative]))
+            scores = [score + own for score, own in zip(scores, more)]
         loss = self.mf_loss(*scores)
         if self.reg_weight:
             ego = self.user_embedding(user), *map(self.item_embedding, (positive, negative))

@@ -1,5 +1,6 @@
+import itertools
 import json
-import shutil
+import math
 from html.parser import HTMLParser
 
 import pytest
@@ -13,21 +14,52 @@ from recbole_enhance.shapley import coalition as game
 from recbole_enhance.shapley.games import shapley_values
 from recbole_enhance.testing.worlds import TOY, run_toy
 
+# The paper's reading, as it was before the item query.
+USER = {
+    "rvrec_query": "user",
+    "rvrec_peo": True,
+    "rvrec_coalitions": "learned",
+    "rvrec_alpha_start": 0.0,
+    "rvrec_scalar_learning_rate": None,
+}
 
-@pytest.fixture(scope="module")
-def folder(toy, tmp_path_factory):
-    """A trained run on the toy world whose prototypes weigh something."""
-    path = tmp_path_factory.mktemp("runs") / "rvrec"
-    run_toy(toy, "RVRec", epochs=8, learning_rate=0.02, rvrec_history=9, run_dir=str(path))
+
+def trained(toy, tmp_path_factory, query):
+    path = tmp_path_factory.mktemp("runs") / query
+    options = USER if query == "user" else {"rvrec_peo": True}
+    options = {**options, "epochs": 8, "learning_rate": 0.02, "rvrec_history": 9}
+    run_toy(toy, "RVRec", run_dir=str(path), **options)
     return path
 
 
 @pytest.fixture(scope="module")
-def lines(folder):
+def asked_by_user(toy, tmp_path_factory):
+    return trained(toy, tmp_path_factory, "user")
+
+
+@pytest.fixture(scope="module")
+def asked_by_item(toy, tmp_path_factory):
+    return trained(toy, tmp_path_factory, "item")
+
+
+@pytest.fixture(scope="module", params=["user", "item"])
+def folder(request):
+    """A trained run on the toy world whose histories weigh something."""
+    return request.getfixturevalue(f"asked_by_{request.param}")
+
+
+@pytest.fixture(scope="module")
+def explained(folder):
+    """The lines and the page, which later calls write anew."""
     assert cli.main(["explain", str(folder), "--users=u3,u7", "--k=4", "--quiet"]) == 0
-    shutil.copy(folder / "coalitions.html", folder / "first.html")  # others explain it again
     text = (folder / "coalitions.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    written = (folder / "coalitions.html").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()], written
+
+
+@pytest.fixture(scope="module")
+def lines(explained):
+    return explained[0]
 
 
 def test_base_and_values_are_the_score(folder, lines):
@@ -89,8 +121,8 @@ def test_nothing_recommended_is_already_known(folder, lines):
         assert not pairs & {(line["user"], line["item"]) for line in lines}
 
 
-def test_shapley_values_of_the_target_game_are_those_of_the_truth(folder):
-    model = load_run(folder).trainer.model
+def test_shapley_values_of_the_target_game_are_those_of_the_truth(asked_by_user):
+    model = load_run(asked_by_user).trainer.model
     tables = attribution.tables_of(model)
     user, target = torch.tensor([5]), torch.tensor([7])
     history = attribution.histories_of(model, tables, user)
@@ -108,8 +140,8 @@ def test_shapley_values_of_the_target_game_are_those_of_the_truth(folder):
     assert found.shapley[0].item() == pytest.approx(alpha * exact.item(), abs=1e-6)
 
 
-def test_removal_is_a_score_with_weights_made_anew(folder):
-    model = load_run(folder).trainer.model
+def test_removal_is_a_score_with_weights_made_anew(asked_by_user):
+    model = load_run(asked_by_user).trainer.model
     tables = attribution.tables_of(model)
     user, target = torch.tensor([5]), torch.tensor([7])
     history = attribution.histories_of(model, tables, user)
@@ -125,9 +157,64 @@ def test_removal_is_a_score_with_weights_made_anew(folder):
     assert found.removal[0].item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_head_of_its_own_is_explained_by_the_game_of_coalitions(folder):
+def test_by_the_item_query_values_removals_and_shapley_values_are_of_the_models_scores(
+    asked_by_item,
+):
+    """Against a slow loop over subsets, of runs whose coalitions are put together by hand."""
+    model = load_run(asked_by_item).trainer.model
+    tables = attribution.tables_of(model)
+    user, target = torch.tensor([5]), torch.tensor([7])
+    history = attribution.histories_of(model, tables, user)
+    ids = (torch.arange(9) - 2).clamp(min=0).unsqueeze(0)  # one of three, others alone
+    history = history._replace(ids=ids)
+    found = attribution.attribute(model, tables, user, history, target)
+    n, K = int(history.lengths[0]), int(ids[0, history.lengths[0] - 1]) + 1
+    v, i = tables.scored.detach().double(), int(target)
+    alpha, beta = model.rvrec.alpha.item(), model.rvrec.beta.item()
+    own = float(tables.users[5].detach().double() @ v[i])
+
+    def score(players):
+        keys = [math.exp(beta * cosine(v[t], v[i])) for t in players]
+        total = sum(key * float(v[t] @ v[i]) for key, t in zip(keys, players))
+        return own + (alpha * total / sum(keys) if players else 0.0)
+
+    def of(coalitions):
+        return [int(history.item[0, t]) for t in range(n) if int(ids[0, t]) in coalitions]
+
+    whole = set(range(K))
+    assert found.score == pytest.approx(score(of(whole)), abs=1e-6)
+    assert found.base == pytest.approx(own, abs=1e-6)
+    assert found.base + found.additive.sum().item() == pytest.approx(found.score, abs=1e-6)
+    shapley = torch.zeros(K, dtype=torch.float64)
+    for k in whole:
+        without = score(of(whole - {k}))
+        assert found.removal[k].item() == pytest.approx(score(of(whole)) - without, abs=1e-6)
+        for size in range(K):
+            share = 1 / (K * math.comb(K - 1, size))
+            for others in itertools.combinations(whole - {k}, size):
+                shapley[k] += share * (score(of({*others, k})) - score(of(others)))
+    torch.testing.assert_close(found.shapley.double(), shapley, atol=1e-5, rtol=0)
+    predicted = model.predict({model.USER_ID: user, model.ITEM_ID: target}).item()
+    assert found.score == pytest.approx(predicted, abs=1e-6)
+
+
+def cosine(a, b):
+    return float(a @ b / (a.norm() * b.norm()))
+
+
+def test_the_rule_groups_what_is_explained_and_moves_no_score(asked_by_item):
+    model = load_run(asked_by_item).trainer.model
+    users = torch.arange(1, 40)
+    scores = model.full_sort_predict({model.USER_ID: users})
+    history = attribution.histories_of(model, attribution.tables_of(model), users)
+    assert (history.ids.amax(1) < history.lengths - 1).any()  # somewhere neighbours are joined
+    model.rvrec.by_rule = False
+    assert torch.equal(model.full_sort_predict({model.USER_ID: users}), scores)
+
+
+def test_a_head_of_its_own_is_explained_by_the_game_of_coalitions(asked_by_user):
     """As of ProtoMF: a score that is no sum over the history."""
-    model = load_run(folder).trainer.model
+    model = load_run(asked_by_user).trainer.model
     plain = attribution.tables_of(model)
 
     class Cosines(type(model.adapter)):
@@ -150,7 +237,9 @@ def test_a_head_of_its_own_is_explained_by_the_game_of_coalitions(folder):
 
 
 def test_without_a_supporting_history_it_says_so(toy, tmp_path):
-    result = run_toy(toy, "RVRec", epochs=1, learning_rate=1e-6, run_dir=str(tmp_path / "run"))
+    result = run_toy(
+        toy, "RVRec", epochs=1, learning_rate=1e-6, run_dir=str(tmp_path / "run"), **USER
+    )
     assert cli.main(["explain", result["run_dir"], "--rows=2", "--k=1", "--quiet"]) == 0
     text = (tmp_path / "run" / "coalitions.jsonl").read_text()
     for line in map(json.loads, text.splitlines()):
@@ -173,9 +262,10 @@ class Reader(HTMLParser):
         self.text.append(data)
 
 
-def test_the_page_shows_each_reason_and_loads_nothing(folder, lines):
+def test_the_page_shows_each_reason_and_loads_nothing(explained):
+    lines, written = explained
     reader = Reader()
-    reader.feed((folder / "first.html").read_text(encoding="utf-8"))
+    reader.feed(written)
     said = " ".join(reader.text)
     for line in lines:
         assert line["explanation"]["text"] in said
@@ -232,6 +322,7 @@ def test_a_run_without_peo_has_no_uncertainty_but_reasons(toy, tmp_path):
             "data_path": str(toy),
             "model": "RVRec",
             "backbone": "LightGCN",
+            **USER,
             "rvrec_peo": False,
             "epochs": 2,
             "run_dir": str(tmp_path / "run"),

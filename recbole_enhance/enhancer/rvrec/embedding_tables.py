@@ -8,14 +8,20 @@ A backbone of ours or of the user's takes part if it has
     what is multiplied: row by row a function of the rows of U and of I;
 ``enhancer_loss(U_score, I_score, interaction, U=None, I=None) -> loss``
     its own loss, a tensor or a tuple of them, from given tables.
+
+With the item query it also takes ``added=None``, a function of items ``(any, batch)`` that gives
+what the histories of the batch's rows add to their scores, of the same shape.
 """
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, logsigmoid
+
+from recbole_enhance.model.tables import Added
 
 Pair = tuple[Tensor, Tensor]
 _METHODS = ("enhancer_tables", "enhancer_head", "enhancer_loss")
@@ -39,9 +45,24 @@ class Adapter:
         return users, items
 
     def loss(
-        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: tuple[Any, ...]
+        self,
+        model: Any,
+        scoring: Pair,
+        interaction: Any,
+        enhanced: Pair,
+        rest: tuple[Any, ...],
+        added: Added = None,
     ) -> Any:
-        """The backbone's loss with ``scoring`` in place of its tables."""
+        """The backbone's loss with ``scoring`` in place of its tables.
+
+        Args:
+            model: The backbone.
+            scoring: Tables whose rows are multiplied.
+            interaction: The batch.
+            enhanced: Tables before :meth:`head`.
+            rest: See :meth:`base`.
+            added: What histories add to the scores of items ``(any, batch)``, of the same shape.
+        """
         raise NotImplementedError
 
 
@@ -55,11 +76,22 @@ class TableAdapter(Adapter):
         return model.user_embedding.weight, model.item_embedding.weight
 
     def loss(
-        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: tuple[Any, ...]
+        self,
+        model: Any,
+        scoring: Pair,
+        interaction: Any,
+        enhanced: Pair,
+        rest: tuple[Any, ...],
+        added: Added = None,
     ) -> Any:
         """BPR's loss, with its own loss module."""
         user = embedding(interaction[model.USER_ID], scoring[0])
-        items = torch.stack([interaction[model.ITEM_ID], interaction[model.NEG_ITEM_ID]])
+        pair = interaction[model.ITEM_ID], interaction[model.NEG_ITEM_ID]
+        items = torch.stack(pair)
+        if added is not None:  # by the backbone's own operations, whose gradients it then has
+            more = added(items)
+            own = [(user * embedding(item, scoring[1])).sum(dim=1) for item in pair]
+            return model.loss(own[0] + more[0], own[1] + more[1])
         scores = (embedding(items, scoring[1]) * user).sum(-1)
         return model.loss(scores[0], scores[1])
 
@@ -79,7 +111,13 @@ class ForwardAdapter(Adapter):
         return model.forward(getattr(model, self.graph)) if self.graph else model.forward()
 
     def loss(
-        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: tuple[Any, ...]
+        self,
+        model: Any,
+        scoring: Pair,
+        interaction: Any,
+        enhanced: Pair,
+        rest: tuple[Any, ...],
+        added: Added = None,
     ) -> Any:
         """The backbone's own ``calculate_loss``, for which ``forward`` gives our tables."""
         real, graph, output = model.forward, self.graph, (*scoring, *rest)
@@ -90,10 +128,53 @@ class ForwardAdapter(Adapter):
             return output
 
         model.forward = forward
+        hook = self._hook(model, interaction, added) if added is not None else None
         try:
             return model.backbone_loss(interaction)
         finally:
             del model.forward
+            if hook is not None:
+                hook.remove()
+
+    def _hook(self, model: Any, interaction: Any, added: Callable[[Tensor], Tensor]) -> Any:
+        """Add to the scores that the pairwise loss gets."""
+        pair = torch.stack([interaction[model.ITEM_ID], interaction[model.NEG_ITEM_ID]])
+        more = added(pair)
+
+        def add(_: Any, scores: Pair) -> Pair:
+            return scores[0] + more[0], scores[1] + more[1]
+
+        return model.mf_loss.register_forward_pre_hook(add)
+
+
+class SGLAdapter(ForwardAdapter):
+    """SGL, whose pairwise loss is a method that takes tables, not scores."""
+
+    def __init__(self) -> None:
+        super().__init__("train_graph")
+
+    def _hook(self, model: Any, interaction: Any, added: Callable[[Tensor], Tensor]) -> Any:
+        def loss(U: Tensor, I: Tensor, user: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+            u = U[user]
+            scores = ((u * I[item]).sum(dim=1) for item in (positive, negative))
+            more = added(torch.stack([positive, negative]))
+            right, wrong = (score + own for score, own in zip(scores, more))
+            ego = model.user_embedding(user), *map(model.item_embedding, (positive, negative))
+            return -logsigmoid(right - wrong).sum() + model.reg_loss(*ego) * model.reg_weight
+
+        model.calc_bpr_loss = loss
+        return _Attribute(model, "calc_bpr_loss")
+
+
+class _Attribute:
+    """An attribute of an object that hides its class's, until it is removed."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def remove(self) -> None:
+        """Give back the class's."""
+        delattr(self.owner, self.name)
 
 
 class NativeAdapter(Adapter):
@@ -108,11 +189,18 @@ class NativeAdapter(Adapter):
         return model.enhancer_head(users, items)
 
     def loss(
-        self, model: Any, scoring: Pair, interaction: Any, enhanced: Pair, rest: tuple[Any, ...]
+        self,
+        model: Any,
+        scoring: Pair,
+        interaction: Any,
+        enhanced: Pair,
+        rest: tuple[Any, ...],
+        added: Added = None,
     ) -> Any:
         """``enhancer_loss``."""
         users, items = enhanced
-        return model.enhancer_loss(*scoring, interaction, U=users, I=items)
+        more = {} if added is None else {"added": added}
+        return model.enhancer_loss(*scoring, interaction, U=users, I=items, **more)
 
 
 ADAPTERS: dict[str, Adapter] = {
@@ -120,7 +208,7 @@ ADAPTERS: dict[str, Adapter] = {
     "LightGCN": ForwardAdapter(),
     "NGCF": ForwardAdapter(),
     "DGCF": ForwardAdapter(),
-    "SGL": ForwardAdapter("train_graph"),
+    "SGL": SGLAdapter(),
     "NCL": ForwardAdapter(),
 }
 
@@ -128,6 +216,13 @@ ADAPTERS: dict[str, Adapter] = {
 def is_native(model_class: type) -> bool:
     """Whether a class has the three methods."""
     return all(inspect.isfunction(getattr(model_class, name, None)) for name in _METHODS)
+
+
+def takes_item_query(model_class: Any) -> bool:
+    """Whether a backbone that RVRec takes lets histories add to the scores of single items."""
+    if not is_native(model_class):
+        return True
+    return "added" in inspect.signature(model_class.enhancer_loss).parameters
 
 
 def find_adapter(model_class: Any) -> Any:

@@ -114,6 +114,31 @@ class Histories(nn.Module):
         place = begin.index_select(0, row) + torch.arange(len(row), device=row.device)
         return Chains(row, self.items.index_select(0, place), lengths)
 
+    def last_without(
+        self, users: Tensor, longest: int, without: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The last items of users as padded rows, the newest first.
+
+        Args:
+            users: Shape: ``(rows,)``.
+            longest: At most so many of each.
+            without: Item that leaves each row, however often it is there: an older one takes its
+                place. Shape: ``(rows,)``.
+
+        Returns:
+            Items, 0 for padding, and whether a place holds a player. Shapes: ``(rows, width)``,
+            where width is ``longest``, or one more with ``without``.
+        """
+        width = longest + (without is not None)
+        back = torch.arange(width, device=users.device)
+        there = back < self.counts.index_select(0, users).unsqueeze(1)
+        place = (self.ends.index_select(0, users).unsqueeze(1) - 1 - back).clamp(min=0)
+        items = self.items.index_select(0, place.flatten()).view(place.shape)
+        if without is not None:
+            there &= items != without.unsqueeze(1)
+            there &= there.cumsum(1) <= longest
+        return items * there, there
+
     def audience(self, items: Tensor) -> Chains:
         """All users of items: the chains are the items', the players users.
 

@@ -5,9 +5,10 @@ Reference:
     Recommendation." in IEEE Transactions on Multimedia 2025 (arXiv 2509.03130).
 
 PEO turns the backbone's embeddings into Gaussians, whose means are what scores. MSVR adds to a
-user's mean the prototype of his history, weighted by the Shapley values of its coalitions. At the
-start both add exactly nothing. docs/papers/rvrec.md numbers the equations, and says which of them
-the paper has and which are reconstruction.
+score what the user's history says of the item, by weights that the item asks for (``item_query``),
+or that Shapley values of coalitions give for the user's own vector (``prototypes``).
+docs/papers/rvrec.md numbers the equations, and says which of them the paper has and which are
+reconstruction.
 """
 
 import logging
@@ -21,14 +22,28 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from recbole_enhance.enhancer.base import Enhancer
-from recbole_enhance.enhancer.rvrec.embedding_tables import ADAPTERS, find_adapter, is_native
+from recbole_enhance.enhancer.rvrec.embedding_tables import (
+    ADAPTERS,
+    find_adapter,
+    is_native,
+    takes_item_query,
+)
 from recbole_enhance.enhancer.rvrec.gaussian import (
     GaussianHeads,
     contrastive_loss,
     pairwise_wasserstein2_squared,
 )
 from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_ids
-from recbole_enhance.enhancer.rvrec.prototypes import ShapleyPrototypes, Weighted
+from recbole_enhance.enhancer.rvrec.item_query import (
+    history_means,
+    history_scores,
+    rule_joins,
+    scores_of_all,
+    scores_of_candidates,
+    scores_of_pairs,
+)
+from recbole_enhance.enhancer.rvrec.prototypes import ShapleyPrototypes, Weighted, coins
+from recbole_enhance.enhancer.rvrec.ranking import candidates, put_first
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.options.errors import OptionError
@@ -73,7 +88,7 @@ class RVRecNetwork(nn.Module):
 
     def __init__(self, config: Any, size: int, histories: Histories) -> None:
         super().__init__()
-        self.users = self.items = self.prototypes = self.alpha = None
+        self.users = self.items = self.prototypes = self.alpha = self.beta = None
         self.longest = config["rvrec_history"]
         self.contrast_weight = config["rvrec_contrast_weight"]
         self.contrast_temperature = config["rvrec_contrast_temperature"]
@@ -84,7 +99,13 @@ class RVRecNetwork(nn.Module):
             mean_head = config["rvrec_mean_head"]
             self.users = GaussianHeads(size, hidden, self.floor, mean_head)
             self.items = GaussianHeads(size, hidden, self.floor, mean_head)
-        if config["rvrec_msvr"]:
+        self.by_rule = config["rvrec_coalitions"] == "rule"
+        self.item_query = config["rvrec_msvr"] and config["rvrec_query"] == "item"
+        uniform = config["rvrec_weights"] == "uniform"
+        if self.item_query:
+            start = 0.0 if uniform else float(config["rvrec_beta_start"])
+            self.beta = nn.Parameter(torch.tensor(start), requires_grad=not uniform)
+        elif config["rvrec_msvr"]:
             self.prototypes = ShapleyPrototypes(
                 size,
                 self.longest,
@@ -94,15 +115,37 @@ class RVRecNetwork(nn.Module):
                 config["rvrec_gate_weight"],
                 config["rvrec_temperature"],
                 config["rvrec_partitions"],
-                uniform=config["rvrec_weights"] == "uniform",
+                uniform=uniform,
                 random=config["rvrec_coalitions"] == "random",
             )
-            self.alpha = nn.Parameter(torch.zeros(()))
+        if config["rvrec_msvr"]:
+            self.alpha = nn.Parameter(torch.tensor(float(config["rvrec_alpha_start"])))
         self.generator: torch.Generator | None = None  # the trainer's, whose state is saved
         self.seed = config["seed"]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "generator": None}  # older torch cannot copy one
+
+    @property
+    def scalars(self) -> tuple[Tensor, Tensor]:
+        """Alpha and beta of the item query."""
+        assert self.alpha is not None
+        assert self.beta is not None
+        return self.alpha, self.beta
+
+    def joins(self, items: Tensor, table: Tensor) -> Tensor:
+        """Which neighbours of histories are explained together with the item query.
+
+        Args:
+            items: 0 for padding. Shape: ``(users, H)``.
+            table: What is multiplied. Shape: ``(n_items, d)``.
+
+        Returns:
+            Shape: ``(users, H)``.
+        """
+        if self.by_rule:
+            return rule_joins(items, table)
+        return coins(items, items.roll(-1, dims=1)) > 0
 
     def draw_from(self) -> torch.Generator:
         """The trainer's source of randomness, or one of the same seed."""
@@ -203,6 +246,7 @@ class ProbabilisticShapley(_Backbone):
             size = self.adapter.base(self)[0].shape[1]  # NGCF's is no option
             self.rvrec = RVRecNetwork(config, size, Histories.of_dataset(dataset, FILE_ORDER))
         self.rvrec_on = config["rvrec_peo"] or config["rvrec_msvr"]
+        self.candidates = config["rvrec_candidates"]
         self.to(config["device"])
 
     # ---- training --------------------------------------------------------------------------
@@ -216,6 +260,8 @@ class ProbabilisticShapley(_Backbone):
         self._scoring = None
         if not self.rvrec_on:
             return self.backbone_loss(interaction)
+        if self.rvrec.item_query:
+            return self._item_query_loss(interaction)
         U0, I0, *rest = self.adapter.base(self)
         users, positive = interaction[self.USER_ID], interaction[self.ITEM_ID]
         has_negative = self.NEG_ITEM_ID in interaction
@@ -241,6 +287,31 @@ class ProbabilisticShapley(_Backbone):
             losses += (self.rvrec.contrast_weight * contrast,)
         if enhanced.weighted is not None and enhanced.weighted.loss is not None:
             losses += (enhanced.weighted.loss,)
+        return losses if len(losses) > 1 else losses[0]
+
+    def _item_query_loss(self, interaction: Any) -> Any:
+        """The same where histories are asked by the items that are scored."""
+        network = self.rvrec
+        U0, I0, *rest = self.adapter.base(self)
+        enhanced = network.means(network.users, U0), network.means(network.items, I0)
+        scoring = self.adapter.head(self, *enhanced)
+        users, positive = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        history, there = network.histories.last_without(users, network.longest, positive)
+
+        alpha, beta = network.scalars
+
+        def added(items: Tensor) -> Tensor:
+            return alpha * history_scores(history, there, items, scoring[1], beta)
+
+        losses = self.adapter.loss(self, scoring, interaction, enhanced, tuple(rest), added)
+        losses = losses if isinstance(losses, tuple) else (losses,)
+        if network.users is not None and network.contrast_weight > 0:
+            rows, user_at = unique_ids(self.n_users, users)
+            names = (self.ITEM_ID, self.NEG_ITEM_ID)
+            local = (user_at[users], *(interaction[name] for name in names if name in interaction))
+            e = embedding(rows, U0)
+            contrast = network.contrast(e, I0, local, positive, user_at, rows)
+            losses += (network.contrast_weight * contrast,)
         return losses if len(losses) > 1 else losses[0]
 
     def _recommendation(
@@ -269,15 +340,63 @@ class ProbabilisticShapley(_Backbone):
         """Scores of pairs. Shape: ``(batch,)``."""
         if not self.rvrec_on:
             return super().predict(interaction)
-        U, items = self.scoring_tables()
-        return (U[interaction[self.USER_ID]] * items[interaction[self.ITEM_ID]]).sum(dim=1)
+        U, I = self.scoring_tables()
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        scores = (U[users] * I[items]).sum(dim=1)
+        if self.rvrec.item_query:
+            scores = scores + self.added_to_pairs(users, items.unsqueeze(0))[0]
+        return scores
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Scores of all items. Shape: ``(batch * n_items,)``."""
         if not self.rvrec_on:
             return super().full_sort_predict(interaction)
-        U, items = self.scoring_tables()
-        return (U[interaction[self.USER_ID]] @ items.T).view(-1)
+        U, I = self.scoring_tables()
+        users = interaction[self.USER_ID]
+        if not self.rvrec.item_query:
+            return (U[users] @ I.T).view(-1)
+        scores = I.new_empty(len(users), len(I))
+        for part, out in zip(users.split(_CHUNK), scores.split(_CHUNK)):
+            self._item_query_scores(part, out)
+        return scores.view(-1)
+
+    @torch.no_grad()
+    def _item_query_scores(self, users: Tensor, scores: Tensor) -> None:
+        """Fill in scores of all items by the item query: exact, or of two stages.
+
+        Args:
+            users: Shape: ``(users,)``.
+            scores: Shape: ``(users, n_items)``.
+        """
+        network, (U, I) = self.rvrec, self.scoring_tables()
+        alpha, beta = network.scalars
+        chains = network.histories.last(users, network.longest)
+        if not self.candidates:
+            torch.mm(U[users], I.T, out=scores)
+            scores += scores_of_all(chains, I, beta).mul_(alpha)
+            return
+        torch.mm(U[users] + alpha * history_means(chains, I), I.T, out=scores)
+        if beta != 0:
+            known = network.histories.last(users, self.n_items)
+            chosen = candidates(scores, known, self.candidates)
+            history = network.histories.last_without(users, network.longest)
+            exact = scores_of_candidates(U[users], *history, chosen, I, alpha, beta)
+            put_first(scores, chosen, exact)
+
+    def added_to_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """What histories add to the scores of items, by the item query.
+
+        Args:
+            users: Shape: ``(rows,)``.
+            items: Shape: ``(any, rows)``.
+
+        Returns:
+            Shape: as ``items``.
+        """
+        alpha, beta = self.rvrec.scalars
+        history, there = self.rvrec.histories.last_without(users, self.rvrec.longest)
+        table = self.scoring_tables()[1]
+        return alpha.detach() * scores_of_pairs(history, there, items, table, beta)
 
     @torch.no_grad()
     def scoring_tables(self) -> tuple[Tensor, Tensor]:
@@ -285,6 +404,10 @@ class ProbabilisticShapley(_Backbone):
         if self._scoring is None:
             U0, I0, *_ = self.adapter.base(self)
             x = self.rvrec.means(self.rvrec.items, I0)
+            if self.rvrec.item_query:
+                mu = self.rvrec.means(self.rvrec.users, U0)
+                self._scoring = self.adapter.head(self, mu, x)
+                return self._scoring
             users = torch.arange(self.n_users, device=U0.device)
             out = [self.enhanced_users(part, U0, x).out for part in users.split(_CHUNK)]
             self._scoring = self.adapter.head(self, torch.cat(out), x)
@@ -383,6 +506,23 @@ class RVRecOptions(Options):
         description="Items of the batch that each user's positive is contrasted with; 0 leaves "
         "the sampled negative only."
     )
+    rvrec_query: Literal["item", "user"] = Field(
+        description="What asks a history for its weights: 'item', the item that is scored "
+        "(attention by cosine), or 'user', the user's own vector, the paper's reading."
+    )
+    rvrec_alpha_start: float = Field(
+        description="Weight of histories at the start; 0 starts as the backbone, bit for bit."
+    )
+    rvrec_beta_start: float = Field(
+        description="Sharpness of the item query at the start; 0 is the plain mean."
+    )
+    rvrec_scalar_learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        description="Learning rate of alpha and beta; ~ takes learning_rate."
+    )
+    rvrec_candidates: Number0 = Field(
+        description="Items per user that the item query ranks, chosen by equal weights; all others "
+        "follow in that order. 0 ranks all items exactly."
+    )
     rvrec_history: Count = Field(description="Last items of a user that are players, H.")
     rvrec_kappa: NotNegative = Field(
         description="Smoothing of the game's mean; 0 is the plain mean."
@@ -394,9 +534,10 @@ class RVRecOptions(Options):
     rvrec_temperature: Positive = Field(
         description="Temperature of the weights; a large one makes the plain mean."
     )
-    rvrec_coalitions: Literal["learned", "random"] = Field(
-        description="Gates between neighbours: 'learned' or 'random' (one coin per pair of "
-        "items, an ablation)."
+    rvrec_coalitions: Literal["learned", "random", "rule"] = Field(
+        description="Gates between neighbours: 'learned' (rvrec_query=user), 'rule' (open where "
+        "their centred cosine is above 0.5, rvrec_query=item), or 'random' (one coin per pair of "
+        "items, an ablation). With the item query they group what is explained, and move no score."
     )
     rvrec_gate_mode: Literal["exact", "sampled", "hard"] = Field(
         description="Expectation over partitions: 'exact', 'sampled' as in the paper, or 'hard' "
@@ -428,6 +569,22 @@ def check(config: Any) -> None:
             config.model_class.__name__,
             "its score is no product of a user's and an item's row of two tables that can be "
             f"reached; backbones that work: {', '.join(backbones())}",
+        )
+    if config["rvrec_query"] == "item" and config["rvrec_msvr"]:
+        if config["rvrec_coalitions"] == "learned":
+            raise OptionError(
+                "rvrec_coalitions", "learned", "must be rule or random with rvrec_query=item"
+            )
+        if not takes_item_query(config.model_class):
+            raise OptionError(
+                "rvrec_query",
+                "item",
+                f"enhancer_loss of {config.model_class.__name__} takes no added scores (added=None,"
+                " see docs/papers/rvrec.md); rvrec_query=user needs none",
+            )
+    elif config["rvrec_msvr"] and config["rvrec_coalitions"] == "rule":
+        raise OptionError(
+            "rvrec_coalitions", "rule", "must be learned or random with rvrec_query=user"
         )
     moves_means = config["rvrec_mean_head"] or config["rvrec_contrast_weight"] > 0
     if config["rvrec_peo"] and not moves_means:

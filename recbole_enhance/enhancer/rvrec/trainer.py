@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from recbole_enhance.storage.run_folder import RunFolder, logger
 from recbole_enhance.training.trainer import EnhancedTrainer
@@ -13,12 +14,22 @@ _COLLAPSED = 3  # floors: below, an epoch's mean sigma is called collapsed
 
 
 class RVRecTrainer(EnhancedTrainer):
-    """Watches sigma and the gates, once an epoch."""
+    """Lets alpha and beta learn at their own rate, and watches sigma and the gates."""
 
     def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
         model.rvrec.generator = self.generator
         self._warned = False
+
+    def _build_optimizer(self, **kwargs: Any) -> Optimizer:
+        """RecBole's, with a group of their own for alpha and beta if they have their own rate."""
+        network, rate = self.model.rvrec, self.config["rvrec_scalar_learning_rate"]
+        scalars = [p for p in (network.alpha, network.beta) if p is not None and p.requires_grad]
+        if rate is not None and scalars and "params" not in kwargs:
+            own = set(map(id, scalars))
+            others = [p for p in self.model.parameters() if id(p) not in own]
+            kwargs["params"] = [{"params": others}, {"params": scalars, "lr": rate}]
+        return super()._build_optimizer(**kwargs)
 
     @torch.no_grad()
     def log_epoch(self) -> dict[str, float]:
@@ -38,8 +49,11 @@ class RVRecTrainer(EnhancedTrainer):
                 both = torch.stack([sigma, degree[1:].clamp(min=1).log()])
                 row[f"rvrec_sigma_{name}_degree"] = torch.corrcoef(both)[0, 1].item()
             self._warn_of_collapse(row)
-        if network.prototypes is not None:
+        if network.alpha is not None:
             row["rvrec_alpha"] = network.alpha.item()
+        if network.beta is not None:
+            row["rvrec_beta"] = network.beta.item()
+        if network.prototypes is not None:
             users = torch.arange(1, min(model.n_users, _LOGGED_USERS + 1), device=U0.device)
             x = network.means(network.items, I0)
             row.update(_motion(model.enhanced_users(users, U0, x)))

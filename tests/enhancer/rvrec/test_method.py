@@ -18,6 +18,14 @@ from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
 GRAPHS = ("LightGCN", "NGCF", "DGCF", "SGL")
 OURS = ("ProtoMF", "TransGNN", "MultiGCCF")
 TAKEN = ("BPR", *GRAPHS, *OURS)
+# The paper's reading, as it was before the item query.
+USER = {
+    "rvrec_query": "user",
+    "rvrec_peo": True,
+    "rvrec_coalitions": "learned",
+    "rvrec_alpha_start": 0.0,
+    "rvrec_scalar_learning_rate": None,
+}
 DROPOUT_FREE = {"NGCF": {"message_dropout": 0.0, "node_dropout": 0.0}}
 
 
@@ -27,12 +35,13 @@ def options_of(backbone):
 
 
 def built(toy, backbone="BPR", plain=False, **options):
-    """Trainer, training loader: a plain backbone, or RVRec over it."""
+    """Trainer, training loader: a plain backbone, or RVRec over it, asked by the user."""
     options = {**options_of(backbone), **options}
     if plain:
         trainer, loaders = assemble(toy_options(toy, backbone, show_progress=False, **options))
     else:
-        given = toy_options(toy, "RVRec", backbone=backbone, show_progress=False, **options)
+        options = {**USER, "show_progress": False, **options}
+        given = toy_options(toy, "RVRec", backbone=backbone, **options)
         trainer, loaders = assemble(given)
     return trainer, loaders[0]
 
@@ -74,7 +83,7 @@ class TestContract(Contract):
     )
 
     neutral = ({"rvrec_peo": False, "rvrec_msvr": False},)
-    resumed = tuple({"rvrec_gate_mode": mode} for mode in ("exact", "sampled", "hard"))
+    resumed = ({}, *({**USER, "rvrec_gate_mode": mode} for mode in ("exact", "sampled", "hard")))
     bad_options = tuple(({name: value}, f"{name}={value}: must be ") for name, value in BAD)
 
     def options_of(self, backbone):
@@ -215,7 +224,7 @@ def test_the_players_beside_the_positive_become_neighbours():
 
 
 def test_a_model_file_gives_the_same_scores(toy, tmp_path):
-    result = run_toy(toy, "RVRec", epochs=2, eval_step=1, run_dir=str(tmp_path / "run"))
+    result = run_toy(toy, "RVRec", epochs=2, eval_step=1, run_dir=str(tmp_path / "run"), **USER)
     run = load_run(result["run_dir"])
     model = run.trainer.model
     scores = model.full_sort_predict(everybody(model))
@@ -321,7 +330,7 @@ def test_uniform_weights_are_the_mean_prototype_and_so_is_a_large_temperature(to
 
 
 def test_history_csv_watches_sigma_and_the_gates(toy):
-    result = run_toy(toy, "RVRec", epochs=2)
+    result = run_toy(toy, "RVRec", epochs=2, **USER)
     with open(Path(result["run_dir"], "history.csv")) as file:
         rows = list(csv.DictReader(file))
     for side in ("user", "item"):
@@ -374,6 +383,7 @@ def small_options(folder, **options):
         "valid_metric": "NDCG@5",
         "topk": [5],
         "metrics": ["NDCG"],
+        **USER,
         "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"},
         **options,
     }

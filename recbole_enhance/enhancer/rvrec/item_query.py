@@ -1,0 +1,296 @@
+r"""Histories asked by the item that is scored: weights, scores of pairs and of all items.
+
+.. math::
+    s(u, i) = \langle \mu_u, v_i \rangle + \alpha \sum_t w_t(i) \langle v_t, v_i \rangle, \qquad
+    w_t(i) = \mathrm{softmax}_t(\beta \cos(v_t, v_i))
+
+The sum is here, its weight alpha and the user's own product are the caller's. Cosines are a
+judgement of the embeddings, which they do not move: gradients reach the tables by the products
+only, and beta by the weights. beta = 0 is the plain mean.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, embedding_bag
+
+from recbole_enhance.enhancer.rvrec.histories import Chains, unique_ids
+
+STEEPEST = 40.0  # of beta: e^40 and e^-40 are numbers that single precision adds up
+RULE = 0.5  # neighbours of a larger centred cosine are one coalition
+_SMALLEST_NORM = 1e-12
+_PAIRS_AT_ONCE = 8192  # of a user and an item, for inference
+_BLOCK = 2**18  # cosines of history items and items at once, 1 MB
+_PARTS = 3  # lengths of histories that are told apart
+_NARROWEST = 64  # items of a block: narrower products are slow
+
+
+def query_weights(cosine: Tensor, there: Tensor, beta: Tensor) -> Tensor:
+    r"""Weights of the players of histories for items that ask.
+
+    Args:
+        cosine: Of items and players, without gradient. Shape: ``(rows, items, players)``.
+        there: False for padding. Shape: ``(rows, players)``.
+        beta: Shape: ``()``.
+
+    Returns:
+        They sum to 1 over the players, or are all 0 of an empty history. Shape: as ``cosine``.
+
+    Example:
+        >>> there = torch.tensor([[True, True, False]])
+        >>> query_weights(torch.ones(1, 1, 3), there, torch.tensor(3.0)).flatten()
+        tensor([0.5000, 0.5000, 0.0000])
+    """
+    absent = ~there.unsqueeze(1)
+    logits = (beta.clamp(-STEEPEST, STEEPEST) * cosine).masked_fill(absent, -3 * STEEPEST)
+    return logits.softmax(2).masked_fill(absent, 0.0)  # Eq. (15c)
+
+
+def queried_coalitions(
+    products: Tensor, cosine: Tensor, ids: Tensor, there: Tensor, beta: Tensor
+) -> Tensor:
+    r"""What each coalition adds to a score, up to alpha.
+
+    .. math::
+        \phi_C = w_C m_C, \quad w_C = \frac{|C| e^{\beta f_C}}{\sum_D |D| e^{\beta f_D}}, \quad
+        m_C, f_C = \text{means of } \langle v_t, v_i \rangle, \cos(v_t, v_i) \text{ over } C
+
+    Coalitions of one player are the plain form; beta = 0 is the plain mean, whatever they are.
+
+    Args:
+        products: Of items and players. Shape: ``(rows, items, players)``.
+        cosine: Of the same, without gradient. Shape: as ``products``.
+        ids: Coalition of each player, from 0. Shape: ``(rows, players)``.
+        there: False for padding. Shape: as ``ids``.
+        beta: Shape: ``()``.
+
+    Returns:
+        By coalition, zero where there is none; they sum to what the history adds. Shape: as
+        ``products``.
+
+    Example:
+        >>> x, ids, there = torch.tensor([[[1.0, 3.0, 8.0]]]), [[0, 0, 1]], torch.ones(1, 3) > 0
+        >>> queried_coalitions(x, 0 * x, torch.tensor(ids), there, torch.tensor(3.0)).flatten()
+        tensor([1.3333, 2.6667, 0.0000])
+    """
+    index = ids.unsqueeze(1).expand_as(products)
+    inside = there.unsqueeze(1).to(products)
+    size = torch.zeros_like(products).scatter_add(2, index, inside.expand_as(products))
+    total = torch.zeros_like(products).scatter_add(2, index, products * inside)
+    keys = torch.zeros_like(products).scatter_add(2, index, cosine * inside)
+    some = size.clamp(min=1)
+    logits = beta.clamp(-STEEPEST, STEEPEST) * keys / some + some.log()
+    logits = logits.masked_fill(size == 0, -3 * STEEPEST)
+    return logits.softmax(2).masked_fill(size == 0, 0.0) * total / some  # Eq. (15d)
+
+
+def products_and_cosines(history: Tensor, items: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """What weights and scores are made of.
+
+    Args:
+        history: Players' rows of the table, 0 for padding. Shape: ``(rows, players)``.
+        items: Rows of the items that ask. Shape: ``(any, rows)``.
+        table: Shape: ``(n_items, d)``.
+
+    Returns:
+        Products, and cosines without gradient. Shapes: ``(rows, any, players)``.
+    """
+    players = embedding(history, table)
+    products = embedding(items.T, table) @ players.transpose(1, 2)
+    return products, _cosines(products, _norms(table), history, items.T)
+
+
+def _norms(table: Tensor) -> Tensor:
+    return table.detach().norm(dim=1).clamp(min=_SMALLEST_NORM)
+
+
+def _cosines(products: Tensor, norm: Tensor, history: Tensor, items: Tensor) -> Tensor:
+    return products.detach() / (norm[items].unsqueeze(2) * norm[history].unsqueeze(1))
+
+
+def history_scores(
+    history: Tensor, there: Tensor, items: Tensor, table: Tensor, beta: Tensor
+) -> Tensor:
+    """What histories add to the scores of items, up to alpha.
+
+    Args:
+        history: Players' rows of the table, 0 for padding. Shape: ``(rows, players)``.
+        there: False for padding. Shape: as ``history``.
+        items: Rows of the items that ask. Shape: ``(any, rows)``.
+        table: Shape: ``(n_items, d)``.
+        beta: Shape: ``()``.
+
+    Returns:
+        Zero of an empty history. Shape: as ``items``.
+
+    Example:
+        >>> table = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> there = torch.ones(1, 2, dtype=torch.bool)
+        >>> asked = torch.tensor([[1]])
+        >>> history_scores(torch.tensor([[1, 2]]), there, asked, table, torch.tensor(0.0))
+        tensor([[0.5000]])
+    """
+    parts, widths = _by_length(there)
+    sizes, order = [len(rows) for rows in parts], torch.cat(parts)
+    cut = [history[rows, :width] for rows, width in zip(parts, widths)]
+    # One look-up for all parts: each has a gradient of the table's size. None for padding.
+    players = embedding(torch.cat([ids.flatten() for ids in cut]), table, padding_idx=0)
+    players_of = players.split([ids.numel() for ids in cut])
+    asking, norm, scores = items.T[order], _norms(table), []
+    for rows, ids, own, targets, queries in zip(
+        parts, cut, players_of, asking.split(sizes), embedding(asking, table).split(sizes)
+    ):
+        products = queries @ own.view(*ids.shape, table.shape[1]).transpose(1, 2)
+        cosine = _cosines(products, norm, ids, targets)
+        weights = query_weights(cosine, there[rows, : ids.shape[1]], beta)
+        scores.append((weights * products).sum(2))  # Eq. (16b)
+    return torch.cat(scores)[order.argsort()].T
+
+
+def _by_length(there: Tensor) -> tuple[list[Tensor], list[int]]:
+    """Rows in parts of much the same length: most of a padded table of histories is padding.
+
+    Args:
+        there: False for padding, which comes last. Shape: ``(rows, players)``.
+
+    Returns:
+        Rows of each part, and how many players its longest row has at most.
+    """
+    players = there.shape[1]
+    lengths, order = (there * torch.arange(1, players + 1, device=there.device)).amax(1).sort()
+    widths = torch.tensor([players * part // _PARTS for part in range(1, _PARTS + 1)])
+    ends = torch.searchsorted(lengths, widths.to(lengths.device), right=True).tolist()
+    parts = [order[start:end] for start, end in zip([0, *ends], ends)]
+    return parts, widths.tolist()
+
+
+@torch.no_grad()
+def scores_of_pairs(
+    history: Tensor, there: Tensor, items: Tensor, table: Tensor, beta: Tensor
+) -> Tensor:
+    """:func:`history_scores` for inference, in parts of bounded memory."""
+    at_once = max(1, _PAIRS_AT_ONCE // len(items))
+    parts = zip(history.split(at_once), there.split(at_once), items.split(at_once, dim=1))
+    return torch.cat([history_scores(*part, table, beta) for part in parts], dim=1)
+
+
+@torch.no_grad()
+def scores_of_all(chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
+    """What histories add to the scores of all items, up to alpha: exact, in blocks of items.
+
+    A history item's cosines with a block are made once for all users that have it.
+
+    Args:
+        chains: Histories.
+        table: Shape: ``(n_items, d)``.
+        beta: Shape: ``()``.
+
+    Returns:
+        Shape: ``(chains, n_items)``.
+    """
+    beta = beta.clamp(-STEEPEST, STEEPEST)
+    if beta == 0:
+        return uniform_scores(chains, table)
+    out = table.new_empty(len(chains.lengths), len(table))
+    ids, place = unique_ids(len(table), chains.item)
+    players = place.index_select(0, chains.item)
+    units, norm = unit_rows(table)
+    steep = beta * units[ids]
+    scale = norm[chains.item] / beta
+    for part in _blocks(len(table), max(_NARROWEST, _BLOCK // max(len(ids), 1))):
+        logits = steep @ units[part].T
+        keys = logits.exp()
+        weight = embedding_bag(players, keys, chains.starts, mode="sum")
+        logits *= keys
+        total = embedding_bag(players, logits, chains.starts, mode="sum", per_sample_weights=scale)
+        torch.div(total, weight.clamp_(min=torch.finfo(total.dtype).tiny), out=out[:, part])
+    return out.mul_(norm)
+
+
+@torch.no_grad()
+def scores_of_candidates(
+    users: Tensor,
+    history: Tensor,
+    there: Tensor,
+    items: Tensor,
+    table: Tensor,
+    alpha: Tensor,
+    beta: Tensor,
+) -> Tensor:
+    """Scores of some items of each user, in parts of bounded memory.
+
+    Args:
+        users: Users' rows. Shape: ``(users, d)``.
+        history: Players' rows of the table. Shape: ``(users, players)``.
+        there: False for padding. Shape: as ``history``.
+        items: Shape: ``(users, any)``.
+        table: Shape: ``(n_items, d)``.
+        alpha: Shape: ``()``.
+        beta: Not 0. Shape: ``()``.
+
+    Returns:
+        Shape: as ``items``.
+    """
+    beta = beta.clamp(-STEEPEST, STEEPEST)
+    units, norm = unit_rows(table)
+    steep, scale = beta * units, alpha * norm / beta
+    at_once = max(1, _PAIRS_AT_ONCE // items.shape[1])
+    out = []
+    for own, players, some, asked in zip(
+        *(part.split(at_once) for part in (users, history, there, items))
+    ):
+        rows = embedding(asked, units)
+        logits = embedding(players, steep) @ rows.transpose(1, 2)
+        keys = logits.exp()
+        mask = some.to(keys).unsqueeze(1)
+        weight = mask @ keys
+        total = (mask * scale[players].unsqueeze(1)) @ logits.mul_(keys)
+        score = own.unsqueeze(1) @ rows.transpose(1, 2)
+        score += total / weight.clamp(min=torch.finfo(total.dtype).tiny)
+        out.append(score.squeeze(1) * norm[asked])
+    return torch.cat(out)
+
+
+def uniform_scores(chains: Chains, table: Tensor) -> Tensor:
+    """:func:`scores_of_all` of beta = 0: plain means of histories, as one product."""
+    return history_means(chains, table) @ table.T
+
+
+def history_means(chains: Chains, table: Tensor) -> Tensor:
+    """Plain mean of each history, zero of an empty one. Shape: ``(chains, d)``."""
+    return embedding_bag(chains.item, table, chains.starts, mode="mean")
+
+
+def unit_rows(table: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of length 1, and how long they were. Shapes: ``(n_items, d)``, ``(n_items,)``."""
+    norm = table.norm(dim=1)
+    return table / norm.clamp(min=_SMALLEST_NORM).unsqueeze(1), norm
+
+
+def _blocks(n: int, size: int) -> Iterator[slice]:
+    return (slice(first, first + size) for first in range(0, n, size))
+
+
+def rule_joins(items: Tensor, table: Tensor) -> Tensor:
+    r"""Which neighbours a rule without parameters joins.
+
+    .. math:: \cos(v_t - \bar v, v_{t+1} - \bar v) > 0.5, \quad \bar v = \text{mean of all items}
+
+    Args:
+        items: Rows of the table, 0 for padding. Shape: ``(..., players)``.
+        table: Row 0 is padding. Shape: ``(n_items, d)``.
+
+    Returns:
+        The last of a row is joined to none. Shape: as ``items``.
+
+    Example:
+        >>> table = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 0.9], [-2.0, -1.9]])
+        >>> rule_joins(torch.tensor([[1, 2, 3]]), table)
+        tensor([[ True, False, False]])
+    """
+    centred = torch.nn.functional.normalize(table - table[1:].mean(0), dim=1)
+    rows = embedding(items, centred)
+    joined = (rows[..., :-1, :] * rows[..., 1:, :]).sum(-1) > RULE
+    joined = joined & (items[..., 1:] != 0) & (items[..., :-1] != 0)
+    return torch.nn.functional.pad(joined, (0, 1))

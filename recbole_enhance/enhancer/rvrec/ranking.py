@@ -1,0 +1,137 @@
+r"""Two stages of ranking: equal weights choose candidates, the item query ranks them.
+
+The item query moves what a history adds from its plain mean by at most
+
+.. math::
+    |\alpha| \, \|v_i\| \, R_u \min(1, 2 \tanh(|\beta| r_u / 2)), \quad
+    R_u = \max_t \|v_t - \bar v_u\|, \quad r_u = \max_t \|\hat v_t - \bar{\hat v}_u\|
+
+since weights whose ratio is at most :math:`e^\delta` move a mean by at most
+:math:`\tanh(\delta / 4)` of the range. Where the last place of a list beats this bound of all who
+were no candidates, the list is the exact one.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, normalize
+
+from recbole_enhance.enhancer.rvrec.histories import Chains
+from recbole_enhance.enhancer.rvrec.item_query import STEEPEST
+
+_GROUP = 8  # columns whose maximum stands for them
+
+
+def best_of_each(scores: Tensor, n: int) -> Tensor:
+    """Indices of the n largest of each row, in any order: those of the n best groups hold them.
+
+    Args:
+        scores: Shape: ``(rows, columns)``.
+        n: At most as many as there are columns.
+
+    Returns:
+        Shape: ``(rows, n)``.
+
+    Example:
+        >>> best_of_each(Tensor([[1.0, 3.0, 2.0]]), 2).sort().values
+        tensor([[1, 2]])
+    """
+    n_groups = scores.shape[1] // _GROUP
+    if n_groups <= 2 * n:
+        return scores.topk(n, sorted=False).indices
+    # Column c is of group c % n_groups, so that the maxima are of whole slices.
+    whole = n_groups * _GROUP
+    groups = scores[:, :whole].view(-1, _GROUP, n_groups).amax(1).topk(n, sorted=False).indices
+    steps = torch.arange(_GROUP, device=scores.device) * n_groups
+    rest = torch.arange(whole, scores.shape[1], device=scores.device).expand(len(scores), -1)
+    within = torch.cat([(groups.unsqueeze(2) + steps).flatten(1), rest], dim=1)
+    return within.gather(1, scores.gather(1, within).topk(n, sorted=False).indices)
+
+
+def candidates(scores: Tensor, known: Chains, n: int) -> Tensor:
+    """The best items of the first stage, those left out that their users have.
+
+    Args:
+        scores: Of the first stage, which are as before afterwards; column 0 is padding. Shape:
+            ``(users, n_items)``.
+        known: What users have.
+        n: How many.
+
+    Returns:
+        Shape: ``(users, n)``, or all items where there are no more.
+    """
+    kept = scores[:, 0].clone(), scores[known.row, known.item]
+    scores[:, 0] = float("-inf")
+    scores[known.row, known.item] = float("-inf")
+    chosen = best_of_each(scores, min(n, scores.shape[1]))
+    scores[:, 0], scores[known.row, known.item] = kept
+    return chosen
+
+
+def put_first(scores: Tensor, chosen: Tensor, exact: Tensor) -> None:
+    """Give candidates their exact scores, and lower all others below, in place.
+
+    The others keep their order; what they are lowered by is one number per user.
+
+    Args:
+        scores: Of the first stage. Shape: ``(users, n_items)``.
+        chosen: Candidates. Shape: ``(users, n)``.
+        exact: Their scores. Shape: as ``chosen``.
+
+    Example:
+        >>> scores = Tensor([[0.0, 5.0, 4.0, 3.0]])
+        >>> put_first(scores, Tensor([[1, 2]]).long(), Tensor([[1.0, 2.0]]))
+        >>> scores
+        tensor([[-2.,  1.,  2.,  1.]])
+    """
+    scores.scatter_(1, chosen, float("-inf"))
+    gap = exact.amin(1, keepdim=True) - scores.amax(1, keepdim=True)
+    scores += gap.nan_to_num(posinf=0.0).clamp(max=0.0)
+    scores.scatter_(1, chosen, exact)
+
+
+def largest_shift(
+    history: Tensor, there: Tensor, table: Tensor, alpha: Tensor, beta: Tensor
+) -> Tensor:
+    """By how much the item query can move a score from the plain mean's, per length of an item.
+
+    Args:
+        history: Players' rows of the table. Shape: ``(users, players)``.
+        there: False for padding. Shape: as ``history``.
+        table: Shape: ``(n_items, d)``.
+        alpha: Shape: ``()``.
+        beta: Shape: ``()``.
+
+    Returns:
+        To be multiplied by the length of the item's row. Shape: ``(users,)``.
+    """
+
+    def radius(rows: Tensor) -> Tensor:
+        rows = rows * there.unsqueeze(2)
+        mean = rows.sum(1, keepdim=True) / there.sum(1).clamp(min=1).view(-1, 1, 1)
+        return ((rows - mean).norm(dim=2) * there).amax(1)
+
+    rows = embedding(history, table)
+    # The range of products is at most two radii, that of cosines, too.
+    ratio = (beta.abs().clamp(max=STEEPEST) * radius(normalize(rows, dim=2)) / 2).tanh()
+    return alpha.abs() * radius(rows) * (2 * ratio).clamp(max=1)
+
+
+def proven(
+    first: Tensor, exact: Tensor, chosen: Tensor, shift: Tensor, lengths: Tensor, k: int
+) -> Tensor:
+    """Whose list of k items is the exact one, by the bound.
+
+    Args:
+        first: Scores of the first stage; ``-inf`` of what cannot be recommended. Shape:
+            ``(users, n_items)``.
+        exact: Scores of the candidates. Shape: ``(users, n)``.
+        chosen: Candidates. Shape: as ``exact``.
+        shift: See :func:`largest_shift`. Shape: ``(users,)``.
+        lengths: Lengths of the items' rows. Shape: ``(n_items,)``.
+        k: Length of the lists.
+
+    Returns:
+        Shape: ``(users,)``.
+    """
+    bound = (first + shift.unsqueeze(1) * lengths).scatter(1, chosen, float("-inf"))
+    return exact.topk(k).values[:, -1] > bound.amax(1)
