@@ -140,7 +140,7 @@ def test_what_is_there_is_kept_and_other_options_are_done_again(board, monkeypat
     def broken(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(features, "measure", broken)
+    monkeypatch.setattr(features, "assess", broken)
     assert run_again(board, f"--out={copy}", "--explain.topk=3") == 1
     listed = json.loads((copy / "board.json").read_text())["failed"]
     assert [c["label"] for c in listed] == ["CER", "CER", "RER-CER", "RER-CER"]

@@ -295,7 +295,7 @@ def test_what_cannot_run_is_one_line_and_nothing_is_written(spec, models, words,
         (["run", "a", "b"], "leaderboard run takes one SPEC.yaml, not 2"),
         (["build"], "leaderboard build DIR: the folder of a board is expected"),
         (["build", "nowhere"], "nowhere: no such folder"),
-        (["build", ".", "--epochs=3"], "--epochs: unknown option; options are quiet"),
+        (["build", ".", "--epochs=3"], "--epochs: unknown option; options are plotly, quiet"),
     ],
 )
 def test_bad_words_are_one_line(words, message):

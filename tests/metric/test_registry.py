@@ -8,7 +8,6 @@ import pytest
 import recbole.evaluator.register as recbole_metrics
 import torch
 import yaml
-from conftest import TABLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.evaluator import Evaluator
@@ -29,6 +28,7 @@ from recbole_enhance.metric.registry import (
 from recbole_enhance.options.general import GeneralOptions
 from recbole_enhance.options.paths import resource_dir
 from recbole_enhance.options.schema import validated
+from recbole_enhance.testing.plugin import TABLES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -382,7 +382,7 @@ def test_recboles_evaluator_and_our_checks_take_them():
     names = [cls.__name__ for cls in METRICS]
     result = Evaluator({**CONFIG, "metrics": names}).evaluate(small_world())
     assert len(result) == 2 * len(names)
-    given = {"item_category_field": "genres", "group_fields": ["gender"]}
+    given = {"item_category_field": "genres", "group_fields": ["gender"], "rerank": None}
     for name in names:
         values = {"metrics": [name, "Recall"], "topk": [10], "valid_metric": f"{name}@10"}
         refuse_bad_metrics({**values, **given})

@@ -50,8 +50,8 @@ def read_rewards(reward: Any) -> Any:
     """Read the option ``dvr_reward``: one metric, or weights by metric.
 
     Example:
-        >>> read_rewards({"NDCG@20": 1, "cc@20": 0.3})
-        {'ndcg@20': 1.0, 'categorycoverage@20': 0.3}
+        >>> read_rewards({"NDCG@20": 1, "gini@20": 0.3})
+        {'ndcg@20': 1.0, 'giniindex@20': 0.3}
     """
     if not isinstance(reward, Mapping):
         return read_reward(reward)

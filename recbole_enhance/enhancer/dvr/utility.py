@@ -41,8 +41,8 @@ def parts_of(reward: Any) -> list[RewardPart]:
         reward: A metric, or weights by metric.
 
     Example:
-        >>> parts_of({"ndcg@20": 1.0, "ild@10": 0.3})[1]
-        RewardPart(name='ild', k=10, weight=0.3)
+        >>> parts_of({"ndcg@20": 1.0, "recall@10": 0.3})[1]
+        RewardPart(name='recall', k=10, weight=0.3)
     """
     weights = reward if isinstance(reward, Mapping) else {reward: 1.0}
     metrics = [(read_reward(text), weight) for text, weight in weights.items()]

