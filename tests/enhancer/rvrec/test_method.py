@@ -9,7 +9,8 @@ from recbole.utils import init_seed
 
 from recbole_enhance.enhancer.rvrec import embedding_tables, method
 from recbole_enhance.enhancer.rvrec.histories import Histories
-from recbole_enhance.enhancer.rvrec.method import RVRecNetwork, without_pairs
+from recbole_enhance.enhancer.rvrec.method import without_pairs
+from recbole_enhance.enhancer.rvrec.network import RVRecNetwork
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.testing.contract import Contract
