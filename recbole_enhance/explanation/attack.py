@@ -15,9 +15,8 @@ from recbole_enhance.explanation.plot import quality_against_budget
 from recbole_enhance.explanation.robustness import make_protocol, plan, run_attacks
 from recbole_enhance.explanation.words import (
     DEFAULT_TARGETS,
-    AttackOptions,
     ExplainOptions,
-    filled,
+    attack_options,
     table,
 )
 from recbole_enhance.storage.run_folder import RunFolder
@@ -82,7 +81,7 @@ def attack(
         "features": features,
         "negatives": negatives,
     }
-    filled(AttackOptions, options)
+    attack_options(options)
     folders = [finished_run(folder) for folder in run_dirs]
     needed = [_needed(folder, model_class, method) for folder in folders]
     if not any(needed):  # told why not, if something is named
@@ -131,7 +130,7 @@ def attack_run(
         InputError: If the folder or an option says no.
         UnsuitableModelError: If the model cannot be judged so.
     """
-    known = filled(AttackOptions, options)
+    known = attack_options(options)
     protocol = {key: known[key] for key in ExplainOptions.model_fields}
     asked = {key: known[key] for key in known if key not in protocol}
     folder = RunFolder.open(run_dir)

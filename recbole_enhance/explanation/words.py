@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -10,10 +10,12 @@ from recbole_enhance.options.errors import OptionError, UnknownOptionError
 from recbole_enhance.options.read import nearest
 from recbole_enhance.options.schema import Count, NotNegative, Options, Rule, validated
 
-TARGETS = ("features", "params", "own", "random")  # of attacks
-DEFAULT_TARGETS = ("features", "params", "random")
+Target = Literal["features", "params", "own", "random"]  # of attacks
+TARGETS: tuple[Target, ...] = get_args(Target)
+DEFAULT_TARGETS: tuple[Target, ...] = ("features", "params", "random")
 PAIRS = ("hits", "test")  # recommendations to explain
-TRUTHS = ("positive", "all")  # features of a review
+Truth = Literal["positive", "all"]  # features of a review
+TRUTHS: tuple[Truth, ...] = get_args(Truth)
 
 
 class ExplainOptions(Options):
@@ -22,7 +24,7 @@ class ExplainOptions(Options):
     pairs: Literal["auto", "hits", "test"] = Field(
         "auto", description="Test items in the list, or all; auto is hits for CER, test for EFM."
     )
-    truth: Literal["positive", "all"] = Field(
+    truth: Truth = Field(
         "positive", description="Features that the test review praises, or all that it mentions."
     )
     topk: Count = Field(5, description="Length of the list.")
@@ -37,10 +39,10 @@ class AttackOptions(ExplainOptions):
     """What is moved, by how much, and how lists and explanations are judged."""
 
     targets: Annotated[
-        list[Literal["features", "params", "own", "random"]],
+        list[Target],
         Rule(allowed=f"a list of {', '.join(TARGETS)} is expected"),
     ] = Field(
-        ["features", "params", "random"],
+        list(DEFAULT_TARGETS),
         description="What is perturbed; random adds random perturbations.",
     )
     budgets: Budgets = Field(
@@ -71,8 +73,17 @@ def filled(schema: type[Options], options: Mapping[str, Any], prefix: str = "") 
         key: field.get_default(call_default_factory=True)
         for key, field in schema.model_fields.items()
     }
-    known = {**defaults, **validated(schema, options, prefix)}
-    if set(known.get("targets", [None])) <= {"random"}:
+    return {**defaults, **validated(schema, options, prefix)}
+
+
+def attack_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """As :func:`filled` of :class:`AttackOptions`, where random perturbations are no attack alone.
+
+    Raises:
+        InputError: As there, and if nothing but the control is asked for.
+    """
+    known = filled(AttackOptions, options, prefix)
+    if set(known["targets"]) <= {"random"}:
         allowed = "a control needs features or params beside it"
         raise OptionError(f"{prefix}targets", ",".join(known["targets"]), allowed)
     return known

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from recbole_enhance.enhancer import enhancer_names
-from recbole_enhance.explanation.words import AttackOptions, ExplainOptions, filled
+from recbole_enhance.explanation.words import (
+    AttackOptions,
+    ExplainOptions,
+    attack_options,
+    filled,
+)
 from recbole_enhance.leaderboard import EMBED, PLOTLY
 from recbole_enhance.leaderboard.measures import (
     ATTACK_COLUMNS,
@@ -420,7 +425,7 @@ def _attack_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for column in columns:
         if column not in ATTACK_METRICS:
             raise OptionError("attack.columns", column, f"one of {', '.join(ATTACK_METRICS)}")
-    return {**filled(AttackOptions, _listed(options), "attack."), "columns": columns}
+    return {**attack_options(_listed(options), "attack."), "columns": columns}
 
 
 def _listed(options: Mapping[str, Any]) -> dict[str, Any]:

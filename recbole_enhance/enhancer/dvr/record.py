@@ -50,13 +50,8 @@ class ValueRecord:
             folder: The run's folder.
             dataset: The training part.
         """
-        fields = (dataset.uid_field, dataset.iid_field)
-        tokens = [dataset.id2token(field, dataset.inter_feat[field].numpy()) for field in fields]
-        numbers = [
-            [f"{x:.6g}" for x in column.tolist()] for column in (self.values, self.probabilities)
-        ]
-        header = [*fields, "value", "selection_probability", "times_seen"]
-        folder.write_csv_gz("values.csv.gz", header, [*tokens, *numbers, self.seen.tolist()])
+        columns = {"value": self.values, "selection_probability": self.probabilities}
+        _write(folder, dataset, columns, self.seen)
 
     def state(self) -> dict[str, Tensor]:
         """What a continued run needs."""
@@ -118,14 +113,8 @@ class ValueSums:
             folder: The run's folder.
             dataset: The training part.
         """
-        fields = (dataset.uid_field, dataset.iid_field)
-        tokens = [dataset.id2token(field, dataset.inter_feat[field].numpy()) for field in fields]
-        numbers = [
-            ["" if x != x else f"{x:.6g}" for x in column.tolist()]
-            for column in (self.total, self.standard_error())
-        ]
-        header = [*fields, "value", "standard_error", "times_seen"]
-        folder.write_csv_gz("values.csv.gz", header, [*tokens, *numbers, self.visits.tolist()])
+        columns = {"value": self.total, "standard_error": self.standard_error()}
+        _write(folder, dataset, columns, self.visits)
 
     def state(self) -> dict[str, Tensor]:
         """What a continued run needs."""
@@ -135,3 +124,14 @@ class ValueSums:
         """Restore what :meth:`state` gave."""
         self.total, self.squares = state["total"].cpu(), state["squares"].cpu()
         self.visits = state["visits"].cpu()
+
+
+def _write(folder: RunFolder, dataset: Any, columns: dict[str, Tensor], times_seen: Tensor) -> None:
+    """Write ``values.csv.gz``, one row per interaction in the user's tokens; NaN is empty."""
+    fields = (dataset.uid_field, dataset.iid_field)
+    tokens = [dataset.id2token(field, dataset.inter_feat[field].numpy()) for field in fields]
+    numbers = [
+        ["" if x != x else f"{x:.6g}" for x in column.tolist()] for column in columns.values()
+    ]
+    header = [*fields, *columns, "times_seen"]
+    folder.write_csv_gz("values.csv.gz", header, [*tokens, *numbers, times_seen.tolist()])
