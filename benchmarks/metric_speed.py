@@ -60,7 +60,7 @@ def collect(config: Config) -> DataStruct:
     data["rec.positive_score"] = torch.randn(len(items), generator=generator)
     data["data.item_category"] = category_matrix(train, config["item_category_field"])
     data["data.item_embedding"] = torch.randn(train.item_num, DIMENSIONS, generator=generator)
-    data["data.item_group"] = popularity_groups(counts, config["item_tail_share"])
+    data["data.item_group"] = popularity_groups(counts, config["item_head_share"])
     lengths = torch.from_numpy(matrix.getnnz(axis=1)).long()
     gender = torch.randint(0, 2, (train.user_num,), generator=generator)
     data["data.user_group"] = {

@@ -94,7 +94,7 @@ class EnhancedCollector(Collector):
             self.data_struct.set("data.user_group", groups)
         if self.register.need("data.item_group"):
             users = torch.from_numpy(matrix.getnnz(axis=0)).long()
-            cut = popularity_groups(users, self.config["item_tail_share"])
+            cut = popularity_groups(users, self.config["item_head_share"])
             self.data_struct.set("data.item_group", cut)
         how = self.config["rerank"]
         categories = None

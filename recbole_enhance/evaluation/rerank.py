@@ -63,8 +63,9 @@ def rerank(
     """
     if how == "popularity":
         assert popularity is not None
-        order = popularity.argsort().argsort().to(scores.dtype)
-        rarity = 1 - order / max(len(order) - 1, 1)
+        ordered = popularity[1:].sort().values
+        more_popular = len(ordered) - torch.searchsorted(ordered, popularity, right=True)
+        rarity = more_popular.to(scores.dtype) / max(len(ordered), 1)
         return _greedy(scores, weight, k, _Fixed(rarity[items]))
     assert categories is not None
     step = max(1, _MAX_CELLS // (items.shape[1] * max(categories.shape[1], 1)))

@@ -4,8 +4,18 @@
 appearance: a model that knows nothing would list what is popular.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+# The n largest of each row, best first, and their columns: (scores, n) -> (rows, n) both.
+Top = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+
+
+def _torch_top(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    values, items = scores.topk(n, dim=1)
+    return values, items
 
 
 def drawn_order(n_items: int, seed: int) -> Tensor:
@@ -13,13 +23,14 @@ def drawn_order(n_items: int, seed: int) -> Tensor:
     return torch.randperm(n_items, generator=torch.Generator().manual_seed(seed))
 
 
-def ranked(scores: Tensor, k: int, place: Tensor) -> tuple[Tensor, Tensor]:
+def ranked(scores: Tensor, k: int, place: Tensor, top: Top = _torch_top) -> tuple[Tensor, Tensor]:
     """The k best of each row; of equal scores, those with the smallest place.
 
     Args:
         scores: -inf where an item is no candidate. Shape: ``(rows, n_items)``.
         k: Length of the lists.
         place: Of each item, from :func:`drawn_order`. Shape: ``(n_items,)``.
+        top: What finds the largest, in place of torch's ``topk``.
 
     Returns:
         Scores and items, best first. Shape: ``(rows, k)`` both.
@@ -28,9 +39,9 @@ def ranked(scores: Tensor, k: int, place: Tensor) -> tuple[Tensor, Tensor]:
         >>> ranked(torch.tensor([[2.0, 1.0, 1.0, 1.0]]), 3, torch.tensor([3, 2, 0, 1]))
         (tensor([[2., 1., 1.]]), tensor([[0, 2, 3]]))
     """
-    best = scores.topk(min(k + 1, scores.shape[1]), dim=1)
-    values, items = best.values[:, :k], best.indices[:, :k]
-    equal = (best.values[:, 1:] == best.values[:, :-1]) & (best.values[:, 1:] > -torch.inf)
+    best, index = top(scores, min(k + 1, scores.shape[1]))
+    values, items = best[:, :k], index[:, :k]
+    equal = (best[:, 1:] == best[:, :-1]) & (best[:, 1:] > -torch.inf)
     tied = equal.any(1).nonzero().squeeze(1)
     if not len(tied):
         return values, items

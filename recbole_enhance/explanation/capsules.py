@@ -9,6 +9,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_enhance.data.loaders import join, take
+from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.explanation.titles import names_of
 from recbole_enhance.options.errors import OptionError
@@ -147,14 +148,15 @@ def _rows(dataset: Any, users: Sequence[str], n_rows: int) -> Interaction:
 def _best(model: Any, dataset: Any, rows: Interaction, topk: int) -> Tensor:
     """The model's lists, without what the history holds. Shape: ``(rows, topk)``."""
     n_items, lists = dataset.item_num, []
+    place = drawn_order(n_items, dataset.config["seed"])
     for row in range(len(rows)):  # a handful; each is a batch of all items
         pairs = take(rows.cpu(), torch.full((n_items,), row))
         pairs.update(Interaction({dataset.iid_field: torch.arange(n_items)}))
         scores = model.predict(join(dataset, pairs).to(model.device)).clone()
         scores[rows[dataset.iid_field + dataset.config["LIST_SUFFIX"]][row]] = float("-inf")
         scores[0] = float("-inf")
-        lists.append(scores.topk(min(topk, n_items - 1)).indices)
-    return torch.stack(lists)
+        lists.append(ranked(scores.view(1, -1), min(topk, n_items - 1), place)[1])
+    return torch.cat(lists)
 
 
 def _answers(model: Any, routed: Any, items: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.rvrec.gaussian import wasserstein2_squared
+from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.explanation.attribution import (
     Attribution,
@@ -94,14 +95,15 @@ def explanations(
     tables, dataset = tables_of(model), run.test_data._dataset
     ids = _user_ids(run, users, n_users)
     scores = _masked_scores(run, ids)
-    best = scores.topk(min(k, dataset.item_num - 1))
+    place = drawn_order(dataset.item_num, run.config["seed"])
+    values, listed = ranked(scores, min(k, dataset.item_num - 1), place)
     histories = histories_of(model, tables, ids)
-    shown = torch.cat([histories.item.flatten(), best.indices.flatten()])
+    shown = torch.cat([histories.item.flatten(), listed.flatten()])
     names = names_of(run, title, shown)
     lines = []
     for row, user in enumerate(dataset.id2token(dataset.uid_field, ids.cpu().numpy())):
         one = Histories(*(part[row : row + 1] for part in histories))
-        for rank, (score, item) in enumerate(zip(best.values[row].tolist(), best.indices[row])):
+        for rank, (score, item) in enumerate(zip(values[row].tolist(), listed[row])):
             if score == float("-inf"):  # he has nearly everything
                 continue
             found = attribute(model, tables, ids[row : row + 1], one, item.view(1))

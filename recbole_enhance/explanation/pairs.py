@@ -6,6 +6,8 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_enhance.evaluation.ties import drawn_order
+
 _CELLS = 2**24
 
 
@@ -16,11 +18,14 @@ class Candidates(NamedTuple):
         user: Users with a test item. Shape: ``(users,)``.
         item: Candidate items, 0 where there is none. Shape: ``(users, C)``.
         positive: True for test items. Shape: ``(users, C)``.
+        place: Of the item in the order drawn by ``seed`` by which equal scores stand, as in
+            evaluation. Shape: ``(users, C)``.
     """
 
     user: Tensor
     item: Tensor
     positive: Tensor
+    place: Tensor
 
     @property
     def valid(self) -> Tensor:
@@ -74,7 +79,7 @@ def draw_candidates(known: Any, test: Any, n_items: int, n_negatives: int, seed:
     items = torch.cat([positives, torch.cat(negatives)], dim=1)
     positive = torch.zeros_like(items, dtype=torch.bool)
     positive[:, :width] = positives > 0
-    return Candidates(users, items, positive)
+    return Candidates(users, items, positive, drawn_order(n_items, seed)[items])
 
 
 def _negatives(
@@ -137,22 +142,26 @@ def score_candidates(model: Any, candidates: Candidates, chunk: int | None = Non
     return torch.cat(rows).masked_fill(~candidates.valid, -torch.inf)
 
 
-def top_k(scores: Tensor, k: int) -> Tensor:
-    """Columns of the k best candidates, ties by column, -1 beyond the candidates.
+def top_k(scores: Tensor, place: Tensor, k: int) -> Tensor:
+    """Columns of the k best candidates, -1 beyond the candidates.
 
     Args:
-        scores: Shape: ``(users, C)``.
+        scores: -inf where there is no candidate. Shape: ``(users, C)``.
+        place: Of equal scores, the one with the smallest stands first; by column, test items
+            would. Shape: ``(users, C)``.
         k: Length of the list.
 
     Returns:
         Shape: ``(users, k)``.
 
     Example:
-        >>> top_k(torch.tensor([[0.5, 0.9, 0.5, -torch.inf]]), 4).tolist()
-        [[1, 0, 2, -1]]
+        >>> scores = torch.tensor([[0.5, 0.9, 0.5, -torch.inf]])
+        >>> top_k(scores, torch.tensor([[7, 3, 2, 0]]), 4).tolist()
+        [[1, 2, 0, -1]]
     """
-    best, columns = scores.sort(dim=1, descending=True, stable=True)
-    return columns[:, :k].masked_fill(best[:, :k] == -torch.inf, -1)
+    order = place.argsort(dim=1)
+    best, index = scores.gather(1, order).sort(dim=1, descending=True, stable=True)
+    return order.gather(1, index)[:, :k].masked_fill(best[:, :k] == -torch.inf, -1)
 
 
 def margins(scores: Tensor, k: int) -> Tensor:
@@ -186,7 +195,7 @@ def choose_pairs(candidates: Candidates, scores: Tensor, which: str | None, k: i
     """
     chosen = candidates.positive
     if which == "hits":
-        listed = top_k(scores, k)
+        listed = top_k(scores, candidates.place, k)
         member = torch.zeros(len(scores), scores.shape[1] + 1, dtype=torch.bool)
         chosen = chosen & member.scatter_(1, listed + 1, True)[:, 1:]
     row, column = chosen.nonzero(as_tuple=True)

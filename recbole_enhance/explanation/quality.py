@@ -70,7 +70,7 @@ def assess(model: Any, protocol: Protocol, progress: Any = None) -> Measured:
         progress: Called with the number of pairs done.
     """
     scores = score_candidates(model, protocol.candidates)
-    listed = top_k(scores, protocol.topk)
+    listed = top_k(scores, protocol.candidates.place, protocol.topk)
     positive = protocol.candidates.positive
     hits = positive.gather(1, listed.clamp(min=0)) & (listed >= 0)
     list_values = {"ndcg": ndcg(hits, positive.sum(1))}
@@ -133,7 +133,8 @@ def necessity_and_sufficiency(model: Any, protocol: Protocol, mask: Tensor) -> d
         for name, keep in (("pn", ~mask[rows]), ("ps", mask[rows])):
             scores = model.score_pairs(users, items, keep=keep).cpu()
             scores = scores.masked_fill(~candidates.valid[row], -torch.inf)
-            ranks[name].append(metric.target_rank(scores, pairs.column[rows]))
+            place = candidates.place[row]
+            ranks[name].append(metric.target_rank(scores, place, pairs.column[rows]))
     explained = mask.any(1).cpu()
     none = torch.zeros(0, dtype=torch.long)
     pn = metric.necessity(torch.cat([none, *ranks["pn"]]), protocol.topk)

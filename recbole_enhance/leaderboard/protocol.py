@@ -34,7 +34,7 @@ _METRICS = (
     "group_fields",
     "group_metric",
     "activity_groups",
-    "item_tail_share",
+    "item_head_share",
     "calibration_alpha",
     "score_link",
     "tail_ratio",

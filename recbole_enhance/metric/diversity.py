@@ -100,7 +100,10 @@ def intra_list_distance(items: Tensor, categories: Tensor) -> Tensor:
 def category_recall(
     items: Tensor, positive_u: Tensor, positive_i: Tensor, categories: Tensor
 ) -> Tensor:
-    r"""Share of the categories of the user's held-out items that the list covers.
+    r"""Share of the categories of the user's held-out items that the list shows.
+
+    It asks for the right categories and not for the right items: any item of the list shows its
+    categories, whether it is held out or not. :func:`subtopic_recall` takes hits only.
 
     .. math:: \mathrm{CR@k}(u) = \frac{\big| \bigcup_{i \in \hat R_k(u)} C_i \cap
         \bigcup_{i \in R(u)} C_i \big|}{\big| \bigcup_{i \in R(u)} C_i \big|}
@@ -119,8 +122,7 @@ def category_recall(
         ValueError: If there is no category at all.
 
     Reference:
-        Subtopic recall, Zhai, Cohen, Lafferty. "Beyond Independent Relevance." in SIGIR 2003,
-        with the categories of the held-out items as the user's subtopics.
+        Recall with categories in place of items.
 
     Example:
         >>> categories = torch.tensor([[0, 0, 0], [1, 1, 0], [0, 1, 0]]).bool()
@@ -137,6 +139,51 @@ def category_recall(
         wanted = embedding_bag(held_out, weight, starts, mode="sum") > 0
         shares.append((covered & wanted).sum(1).double() / wanted.sum(1))
     return torch.cat(shares)
+
+
+def subtopic_recall(
+    items: Tensor,
+    relevant: Tensor,
+    positive_u: Tensor,
+    positive_i: Tensor,
+    categories: Tensor,
+) -> Tensor:
+    r"""Share of the categories of the user's held-out items that the list's hits cover.
+
+    .. math:: \mathrm{SR@k}(u) = \frac{\big| \bigcup_{i \in \hat R_k(u) \cap R(u)} C_i \big|}
+        {\big| \bigcup_{i \in R(u)} C_i \big|}
+
+    At most :func:`category_recall`, in which any item of the list counts.
+
+    Args:
+        items: Recommended item ids. Shape: ``(users, k)``.
+        relevant: True where the item is held out for the user. Shape: ``(users, k)``.
+        positive_u: Row in ``items`` of each held-out item's user. Shape: ``(positives,)``.
+        positive_i: Item id of each held-out item. Shape: ``(positives,)``.
+        categories: True where the item has the category. Shape: ``(n_items, n_categories)``.
+
+    Returns:
+        Values in [0, 1], larger is better, float64; NaN for a user none of whose held-out items
+        has a category. Shape: ``(users,)``.
+
+    Raises:
+        ValueError: If there is no category at all.
+
+    Reference:
+        S-recall of Zhai, Cohen, Lafferty. "Beyond Independent Relevance." in SIGIR 2003: a
+        document covers the subtopics that it is relevant to. The user's subtopics are the
+        categories of the held-out items.
+
+    Example:
+        >>> categories = torch.tensor([[0, 0, 0], [1, 1, 0], [0, 1, 0]]).bool()
+        >>> items, rows, held_out = torch.tensor([[2, 1]]), torch.tensor([0]), torch.tensor([1])
+        >>> hit = torch.tensor([[False, True]])
+        >>> subtopic_recall(items, hit, rows, held_out, categories).tolist()
+        [1.0]
+        >>> subtopic_recall(items[:, :1], hit[:, :1], rows, held_out, categories).tolist()
+        [0.0]
+    """
+    return category_recall(items * relevant, positive_u, positive_i, categories)
 
 
 def embedding_distance(items: Tensor, embedding: Tensor) -> Tensor:

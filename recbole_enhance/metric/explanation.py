@@ -125,21 +125,28 @@ def coverage(ranking: Tensor) -> Tensor:
     return (ranking >= 0).any(1).double()
 
 
-def target_rank(scores: Tensor, target: Tensor) -> Tensor:
-    """Number of candidates that score higher than the target; a tie counts for the target.
+def target_rank(scores: Tensor, place: Tensor, target: Tensor) -> Tensor:
+    """Number of candidates that stand before the target.
 
     Args:
         scores: -inf where there is no candidate. Shape: ``(pairs, candidates)``.
+        place: Of equal scores, the one with the smallest stands first. Without features a model
+            may score all candidates alike, and then the target must not lead. Shape: as ``scores``.
         target: Column of the target. Shape: ``(pairs,)``.
 
     Returns:
         From 0. Shape: ``(pairs,)``.
 
     Example:
-        >>> target_rank(torch.tensor([[0.1, 0.9, 0.1]]), torch.tensor([2])).tolist()
+        >>> scores, place = torch.tensor([[0.1, 0.9, 0.1]]), torch.tensor([[1, 2, 0]])
+        >>> target_rank(scores, place, torch.tensor([0])).tolist()
+        [2]
+        >>> target_rank(scores, place, torch.tensor([2])).tolist()
         [1]
     """
-    return (scores > scores.gather(1, target.unsqueeze(1))).sum(1)
+    at = target.unsqueeze(1)
+    own, own_place = scores.gather(1, at), place.gather(1, at)
+    return ((scores > own) | (scores == own) & (place < own_place)).sum(1)
 
 
 def necessity(rank_without: Tensor, k: int) -> Tensor:

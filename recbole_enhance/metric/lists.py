@@ -34,6 +34,21 @@ class CategoryRecall(UserMetric):
         return diversity.category_recall(base.top(data, k), *positives, data["data.item_category"])
 
 
+class SubtopicRecall(UserMetric):
+    """:func:`~recbole_enhance.metric.diversity.subtopic_recall`."""
+
+    metric_need = (*POSITIVES, "data.item_category")
+    requires = _CATEGORIES
+
+    def per_user(self, data: Any, k: int) -> Tensor:
+        """Share of the held-out items' categories, by hits. Shape: ``(users,)``."""
+        positives = data["rec.positive_u"], data["rec.positive_i"]
+        hits = base.relevant(data, k)
+        return diversity.subtopic_recall(
+            base.top(data, k), hits, *positives, data["data.item_category"]
+        )
+
+
 class ILD(UserMetric):
     """:func:`~recbole_enhance.metric.diversity.intra_list_distance`."""
 
@@ -153,7 +168,7 @@ class ARP(UserMetric):
 
 
 class APLT(UserMetric):
-    """:func:`~recbole_enhance.metric.concentration.tail_share`, by ``item_tail_share``."""
+    """:func:`~recbole_enhance.metric.concentration.tail_share`, by ``item_head_share``."""
 
     metric_need = ("rec.items", "data.item_group")
 

@@ -8,6 +8,7 @@ from recbole_enhance.metric.base import ListMetric
 METRICS: tuple[type[ListMetric], ...] = (
     lists.CategoryCoverage,
     lists.CategoryRecall,
+    lists.SubtopicRecall,
     lists.ILD,
     lists.EmbeddingILD,
     lists.CategoryEntropy,

@@ -85,9 +85,9 @@ class GeneralOptions(Options):
             "interactions."
         )
     )
-    item_tail_share: _InnerShare = Field(
-        description="Share of the items that are long tail, the least popular ones; the rest is "
-        "head."
+    item_head_share: _InnerShare = Field(
+        description="Share of the training interactions that the head has, the fewest items that "
+        "reach it; the other items are long tail."
     )
     calibration_alpha: _InnerShare = Field(description="Smoothing of Calibration.")
     score_link: Annotated[Literal["sigmoid", "identity"], Rule("one of sigmoid, identity")] = Field(

@@ -5,14 +5,19 @@ from typing import Any
 
 from recbole_enhance.options.errors import UnknownOptionError
 
-# Method or model -> option -> the value that is left of it.
+# Method or model -> option -> the value that is left of it, or that nothing reads.
 GONE: dict[str, dict[str, Any]] = {
+    "any": {"item_tail_share": 0.8},
     "AOBPR": {"aobpr_pool": 200},
     "CER": {"cf_chunk": 2048, "cf_user_mask": True},
     "DVR": {"dvr_hidden_size": 64, "dvr_loss_feature": True},
     "IaCN": {"iacn_negatives": 100, "iacn_routing_std": 1.0},
     "RVRec": {"rvrec_contrast_rows": 256},
     "TIL": {"til_hidden_size": 64},
+}
+# What to say in place of that value.
+_INSTEAD = {
+    "item_tail_share": "item_head_share is the share of the interactions that the head has",
 }
 
 
@@ -24,9 +29,9 @@ def with_gone(options: Mapping[str, Any]) -> dict[str, Any]:
 
     Example:
         >>> with_gone({"model": "TIL", "backbone": "BPR"})
-        {'til_hidden_size': 64, 'model': 'TIL', 'backbone': 'BPR'}
+        {'item_tail_share': 0.8, 'til_hidden_size': 64, 'model': 'TIL', 'backbone': 'BPR'}
     """
-    gone: dict[str, Any] = {}
+    gone = dict(GONE["any"])
     for key in ("model", "backbone"):
         gone |= GONE.get(str(options.get(key)), {})
     return {**gone, **options}
@@ -46,5 +51,6 @@ def without_gone(options: Mapping[str, Any], origin: str) -> dict[str, Any]:
     for gone in GONE.values():
         for key in gone.keys() & left.keys():
             if left.pop(key) != gone[key]:
-                raise UnknownOptionError(key, "no option any more", origin, f"; it is {gone[key]}")
+                instead = _INSTEAD.get(key, f"it is {gone[key]}")
+                raise UnknownOptionError(key, "no option any more", origin, f"; {instead}")
     return left

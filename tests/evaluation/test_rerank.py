@@ -38,8 +38,7 @@ def bonus(how, item, chosen, categories, popularity, taste):
         alike = [len(own & b) / len(own | b) if own | b else 1.0 for b in before]
         return -max(alike, default=0.0)
     if how == "popularity":
-        rank = popularity.argsort().argsort()
-        return 1 - rank[item].item() / (len(popularity) - 1)
+        return (popularity[1:] > popularity[item]).double().mean().item()
     q = torch.zeros(len(taste), dtype=torch.float64)
     for categories_of in [*before, own]:
         for c in categories_of:

@@ -2,6 +2,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_enhance.enhancer.dvr import swap
+from recbole_enhance.evaluation import ties
 from recbole_enhance.evaluation.ties import drawn_order, ranked
 
 
@@ -14,7 +16,8 @@ def test_lists_are_what_a_full_sort_gives(data, rows, n_items):
         data.draw(st.lists(st.lists(value, min_size=n_items, max_size=n_items), min_size=rows))
     )
     place = drawn_order(n_items, data.draw(st.integers(0, 9)))
-    values, items = ranked(scores, k, place)
+    top = data.draw(st.sampled_from([ties._torch_top, swap.best]))
+    values, items = ranked(scores, k, place, top)
     for row, found, at in zip(scores.tolist(), items.tolist(), values.tolist()):
         expected = sorted(range(n_items), key=lambda item: (-row[item], place[item]))[:k]
         assert at == [row[item] for item in expected]

@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from iacn_backbones import options_of
 
 from recbole_enhance.cli.main import main
-from recbole_enhance.experiment.quick_start import run_recbole_enhance
+from recbole_enhance.data.loaders import join
+from recbole_enhance.evaluation.ties import drawn_order
+from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
+from recbole_enhance.explanation import capsules
 from recbole_enhance.testing.worlds import run_toy
 
 
@@ -97,3 +101,15 @@ def test_users_titles_and_other_runs(toy, titled, tmp_path):
         assert (status, out) == (2, "")
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_equal_scores_stand_as_in_evaluation(titled, tmp_path, monkeypatch):
+    run = load_run(a_run(titled, "DIN", tmp_path / "din"))
+    model, dataset = run.trainer.model, run.test_data._dataset
+    monkeypatch.setattr(model, "predict", lambda batch: torch.zeros(len(batch)))
+    rows = join(dataset, capsules._rows(dataset, [], 2))
+    listed = capsules._best(model, dataset, rows, 5)
+    history = rows[dataset.iid_field + run.config["LIST_SUFFIX"]]
+    order = drawn_order(dataset.item_num, run.config["seed"]).argsort().tolist()
+    for items, seen in zip(listed.tolist(), history.tolist()):
+        assert items == [item for item in order if item not in {0, *seen}][:5]

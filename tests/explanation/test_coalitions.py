@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recbole_enhance.cli import main as cli
+from recbole_enhance.evaluation.ties import drawn_order
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.explanation import attribution, coalitions
 from recbole_enhance.explanation.coalitions_page import page
@@ -335,3 +336,15 @@ def test_a_run_without_peo_has_no_uncertainty_but_reasons(toy, tmp_path):
     for line in map(json.loads, text.splitlines()):
         assert line["uncertainty"] is None
         assert line["check"]["gap"] < 1e-5
+
+
+def test_equal_scores_stand_as_in_evaluation(asked_by_item, monkeypatch):
+    run = load_run(asked_by_item)
+    dataset = run.test_data._dataset
+    zeros = torch.zeros(1, dataset.item_num)
+    zeros[:, 0] = -torch.inf
+    monkeypatch.setattr(coalitions, "_masked_scores", lambda run, ids: zeros)
+    lines = coalitions.explanations(run, ["u3"], 1, 4)
+    order = drawn_order(dataset.item_num, run.config["seed"]).argsort()
+    listed = dataset.id2token(dataset.iid_field, order[order > 0][:4].numpy())
+    assert [line["item"] for line in lines] == listed.tolist()

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_enhance.evaluation.ties import drawn_order
 from recbole_enhance.explanation import pairs
 from recbole_enhance.explanation.pairs import (
     choose_pairs,
@@ -11,6 +12,7 @@ from recbole_enhance.explanation.pairs import (
     score_candidates,
     top_k,
 )
+from recbole_enhance.metric.explanation import target_rank
 from recbole_enhance.testing.worlds import assemble, toy_options
 
 N_ITEMS = 12
@@ -50,15 +52,30 @@ def test_the_draw_does_not_depend_on_the_memory_it_takes(monkeypatch):
 
 @settings(max_examples=60, deadline=None)
 @given(scores_of, st.integers(1, 8), st.integers(0, 6))
-def test_lists_and_margins_equal_a_loop(scores, k, missing):
+def test_lists_margins_and_ranks_equal_a_loop(scores, k, missing):
+    place = drawn_order(35, k).view(5, 7)
     scores[0, 7 - missing :] = -torch.inf if missing < 7 else scores[0, 7 - missing :]
-    listed, margin = top_k(scores, k), margins(scores, k)
+    listed, margin = top_k(scores, place, k), margins(scores, k)
     for row in range(len(scores)):
         valid = [c for c in range(7) if scores[row, c] > -torch.inf]
-        order = sorted(valid, key=lambda c, row=row: (-scores[row, c].item(), c))
+        order = sorted(valid, key=lambda c, row=row: (-scores[row, c].item(), place[row, c]))
         want = order[:k] + [-1] * (min(k, 7) - len(order[:k]))
         assert listed[row].tolist() == want
         assert margin[row] == scores[row, order[min(k, len(order) - 1)]]
+        among, at = scores[row : row + 1], place[row : row + 1]
+        ranks = [int(target_rank(among, at, torch.tensor([column]))) for column in order]
+        assert ranks == list(range(len(order)))
+
+
+def test_a_model_that_knows_nothing_is_at_chance():
+    """Test items are the first columns: in the order of columns they would all be hits."""
+    test, hits = columns([(1, 3), (2, 5), (3, 7)]), 0
+    for seed in range(200):
+        drawn = draw_candidates(test, test, N_ITEMS, 9, seed)
+        hits += int((top_k(torch.zeros(3, 10), drawn.place, 2) == 0).sum())
+    assert 80 < hits < 160  # 120 at chance
+    again = drawn_order(N_ITEMS, seed)[drawn.item]
+    assert torch.equal(drawn.place, again)  # the order by which evaluation breaks ties
 
 
 def test_hits_are_test_items_of_the_list():

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -136,11 +137,43 @@ def test_tail_by_share_against_a_loop(case, share):
     least = sorted(range(1, n + 1), key=lambda item: (popularity[item].item(), item))
     expected = set(least[: max(int(n * share), 1)])
     assert set(tail_items(popularity, share).nonzero().flatten().tolist()) == expected
-    if share < 1:
-        groups = popularity_groups(popularity, share).tolist()
-        assert groups[0] == -1
-        assert {item for item, group in enumerate(groups) if group == 1} == expected
-        assert set(groups[1:]) <= {0, 1}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=8),
+    st.fractions(0, 1, max_denominator=20).filter(lambda share: 0 < share < 1),
+)
+def test_the_head_is_the_smallest_set_with_its_share_of_the_interactions(counts, share):
+    """Against all subsets, with the share as a fraction."""
+    groups = popularity_groups(torch.tensor([9, *counts]), float(share)).tolist()
+    assert groups[0] == -1
+    head = [item for item, group in enumerate(groups) if group == 0]
+    tail = [item for item, group in enumerate(groups) if group == 1]
+    assert sorted(head + tail) == list(range(1, len(counts) + 1))
+    enough = share * sum(counts)
+    smallest = next(
+        size
+        for size in range(len(counts) + 1)
+        if any(sum(chosen) >= enough for chosen in itertools.combinations(counts, size))
+    )
+    assert len(head) == smallest
+    assert sum(counts[item - 1] for item in head) >= enough
+    # The most popular ones, and of those equally popular the first.
+    of = lambda item: (-counts[item - 1], item)  # noqa: E731
+    assert not head or not tail or max(map(of, head)) < min(map(of, tail))
+
+
+def test_head_and_tail_where_the_share_can_be_told():
+    even = popularity_groups(torch.tensor([0] + [1] * 100), 0.55)
+    assert (even == 0).sum() == 55  # 0.55 * 100 is above 55 in float64
+    steep = popularity_groups(torch.tensor([0, 80, *[1] * 20]), 0.8)
+    assert steep.tolist() == [-1, 0, *[1] * 20]
+    unknown = popularity_groups(torch.tensor([0, 0, 0]), 0.8)
+    assert unknown.tolist() == [-1, 1, 1]
+    for share in (0, 1, math.nan):
+        with pytest.raises(ValueError, match=r"^head_share="):
+            popularity_groups(torch.tensor([0, 1]), share)
 
 
 @settings(deadline=None)

@@ -14,7 +14,9 @@ from recbole_enhance.metric.diversity import (
     category_recall,
     embedding_distance,
     intra_list_distance,
+    subtopic_recall,
 )
+from recbole_enhance.metric.ranking import hits
 
 
 @st.composite
@@ -81,6 +83,27 @@ def test_recall_against_a_loop(case, seed, share):
             continue
         covered = set().union(*held) & wanted
         assert result[user].item() == pytest.approx(len(covered) / len(wanted), abs=1e-12)
+
+
+@settings(deadline=None)
+@given(lists(), st.integers(0, 9), st.floats(0, 1))
+def test_subtopic_recall_against_a_loop(case, seed, share):
+    """A category counts through a hit only; through any item it is the recall of categories."""
+    items, categories = case
+    rows, held_out = pairs(items, len(categories), seed, share)
+    relevant = hits(items, rows, held_out, len(categories))
+    result = subtopic_recall(items, relevant, rows, held_out, categories)
+    of = [set(row.nonzero().flatten().tolist()) for row in categories]
+    for user, listed in enumerate(items.tolist()):
+        mine = {i for u, i in zip(rows.tolist(), held_out.tolist()) if u == user and i != 0}
+        wanted = set().union(*(of[i] for i in mine))
+        if not wanted:
+            assert result[user].isnan()
+            continue
+        covered = set().union(*(of[i] for i in set(listed) & mine))
+        assert result[user].item() == pytest.approx(len(covered) / len(wanted), abs=1e-12)
+    any_item = category_recall(items, rows, held_out, categories)
+    assert (result <= any_item)[~result.isnan()].all()
 
 
 def distribution(sets):
@@ -175,6 +198,7 @@ def every_metric(items, categories):
         category_coverage(items, categories),
         intra_list_distance(items, categories),
         category_recall(items, rows, ids, categories),
+        subtopic_recall(items, items % 2 == 0, rows, ids, categories),
         category_entropy(items, categories),
         calibration(items, rows, ids, categories, 0.1),
         embedding_distance(items, categories.double()),

@@ -88,8 +88,10 @@ def test_the_top_counts_most():
 
 def test_ranks_and_what_follows_from_them():
     scores = torch.tensor([[0.9, 0.5, 0.5, -torch.inf], [0.1, 0.2, 0.3, 0.4]])
-    ranks = metric.target_rank(scores, torch.tensor([2, 0]))
+    place = torch.tensor([[0, 2, 1, 3], [0, 1, 2, 3]])
+    ranks = metric.target_rank(scores, place, torch.tensor([2, 0]))
     assert ranks.tolist() == [1, 3]
+    assert metric.target_rank(scores, place, torch.tensor([1, 3])).tolist() == [2, 0]
     assert metric.necessity(ranks, 2).tolist() == [0.0, 1.0]
     assert metric.sufficiency(ranks, 2).tolist() == [1.0, 0.0]
     assert metric.f_ns(0.0, 0.0) == 0.0

@@ -103,6 +103,25 @@ def test_every_metric_is_recboles_at_every_k(batch):
 
 @settings(deadline=None)
 @given(batches())
+def test_average_precision_by_the_held_out_is_what_others_give(batch):
+    """ranx, irspack, RecTools and trec_eval divide by all held-out items, also beyond k."""
+    items, positive, n_items = batch
+    hits = ranking.hits(items, *pairs(positive), n_items)
+    n, k = positive.sum(1), items.shape[1]
+    ours = ranking.average_precision(hits, n)
+    for user, row in enumerate(hits.tolist()):
+        total = sum(sum(row[: r + 1]) / (r + 1) for r in range(k) if row[r])
+        if n[user] > 0:
+            theirs = total / n[user].item()
+            assert ours[user].item() * min(n[user].item(), k) / n[user].item() == pytest.approx(
+                theirs
+            )
+        if n[user] >= k and all(row):
+            assert ours[user] == 1  # a list that cannot be better
+
+
+@settings(deadline=None)
+@given(batches())
 def test_rounded_means_are_what_recbole_prints(batch):
     items, positive, n_items = batch
     hits = ranking.hits(items, *pairs(positive), n_items)

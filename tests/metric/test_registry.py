@@ -93,6 +93,7 @@ DIVERGENCE = 0.75 * math.log(0.75 / 0.0075) + 0.25 * math.log(0.25 / (0.99 + 0.0
 AT_2 = {
     "categorycoverage": (0.5 + 1 + 1) / 3,
     "categoryrecall": 1.0,  # the second user's held-out item has no category
+    "subtopicrecall": 1.0,
     "ild": (1 + 0.5 + 0) / 3,
     "embeddingild": (1 + 1 + 0) / 3,
     "categoryentropy": (0 + entropy(0.25, 0.75) + entropy(0.5, 0.5)) / 3,
@@ -329,8 +330,8 @@ def test_the_defaults_are_allowed():
         ("group_metric", None, "one of recall"),
         ("activity_groups", 1, "a whole number above 1"),
         ("activity_groups", 2.5, "a whole number above 1"),
-        ("item_tail_share", 1, "between 0 and 1"),
-        ("item_tail_share", "half", "between 0 and 1"),
+        ("item_head_share", 1, "between 0 and 1"),
+        ("item_head_share", "half", "between 0 and 1"),
         ("calibration_alpha", 0, "between 0 and 1"),
         ("score_link", "log", "one of sigmoid, identity"),
         ("tail_ratio", 0, "a number above 0"),
@@ -441,7 +442,7 @@ def test_every_option_is_on_the_page_with_its_default():
         "group_fields",
         "group_metric",
         "activity_groups",
-        "item_tail_share",
+        "item_head_share",
         "calibration_alpha",
         "score_link",
         "tail_ratio",

@@ -222,7 +222,7 @@ def test_words_that_stand_twice_agree():
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("dvr_units", 0), ("epochs", -1), ("item_tail_share", 1), ("eval_args.order", "XX")],
+    [("dvr_units", 0), ("epochs", -1), ("item_head_share", 1), ("eval_args.order", "XX")],
 )
 def test_a_refusal_tells_where_the_value_was_said(toy, tmp_path, key, value):
     (tmp_path / "mine.yaml").write_text(f"{key}: {value}\n")

@@ -16,6 +16,7 @@ from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.dvr import swap
 from recbole_enhance.enhancer.dvr.reward import Scores, _Settings, read_reward
 from recbole_enhance.evaluation.collector import EnhancedCollector
+from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.metric import base, concentration, groups, ranking
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.training.losses import WeightedLoss
@@ -111,6 +112,7 @@ class ListUtility:
         self.device = config["device"]
         self.ranking = FullRankingLoader(config, held_out, [training])
         self.users = self.ranking.positives.counts.nonzero().squeeze(1)
+        self.place = drawn_order(held_out.item_num, config["seed"])
         most = max(part.k for part in parts)
         self.n_candidates = min(max(_CANDIDATES, 4 * most), held_out.item_num - 1)
         if most >= self.n_candidates:
@@ -163,7 +165,7 @@ class ListUtility:
         scores, items, rows, positives, done = [], [], [], [], 0
         for chunk in users.split(self.ranking.step):
             _, all_scores, row, positive = self.score(self.ranking.users(chunk))
-            best, index = swap.best(all_scores, self.n_candidates)
+            best, index = ranked(all_scores, self.n_candidates, self.place, swap.best)
             scores.append(best)
             items.append(index.masked_fill(best == -torch.inf, 0))
             rows.append(row.cpu() + done)

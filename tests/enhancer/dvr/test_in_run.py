@@ -16,6 +16,7 @@ from recbole_enhance.enhancer.dvr.utility import (
     parts_of,
     steerable_metrics,
 )
+from recbole_enhance.evaluation.ties import drawn_order
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.metric.registry import register
 from recbole_enhance.options.errors import InputError, OptionError
@@ -330,6 +331,7 @@ METRICS = [
     "mrr@5",
     "cc@5",
     "categoryrecall@5",
+    "subtopicrecall@5",
     "ild@5",
     "embeddingild@5",
     "categoryentropy@5",
@@ -374,6 +376,21 @@ def test_a_step_along_the_gradient_raises_the_reward_and_one_against_it_lowers_i
             for name, g in gradient.items():
                 named[name].sub_(sign * scale * g)
     assert after[1] > now > after[-1] or (after[1] > after[-1] and now in after.values())
+
+
+def test_equal_scores_stand_as_in_evaluation(trained):
+    """A reward that has ties in the order of ids would pay for what is popular."""
+    trainer, training, held_out = trained
+
+    def score(batch):
+        found = trainer._full_sort_batch_eval(batch)
+        return found[0], torch.where(found[1] > -torch.inf, 0.0, found[1]), *found[2:]
+
+    utility = ListUtility(parts_of("ndcg@5"), trainer.config, training, held_out, score)
+    _, candidates, _ = utility._rank(trainer.model.eval(), utility.users)
+    place = drawn_order(held_out.item_num, trainer.config["seed"])
+    place[0] = len(place)  # the padding, behind the candidates that there are
+    assert (place[candidates].diff(dim=1) >= 0).all()
 
 
 def test_several_rewards_add_up(trained, generator):
