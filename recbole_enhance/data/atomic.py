@@ -213,12 +213,45 @@ def sha256(folder: Path, dataset: str, of: Sequence[str]) -> dict[str, str]:
         path = _file(folder, dataset, suffix)
         if not path.is_file():
             raise InputError(f"there is no file {path}")
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        digests[path.name] = digest.hexdigest()
+        digests[path.name] = file_sha256(path)
     return digests
+
+
+def data_hashes(
+    folder: Path,
+    dataset: str,
+    load_col: Mapping[str, Any] | None,
+    splits: Sequence[str] | None = None,
+    candidates: str | None = None,
+) -> dict[str, str]:
+    """Fingerprint all that decides the rows of a run.
+
+    Args:
+        folder: The dataset's folder.
+        dataset: Its name.
+        load_col: As in :func:`suffixes`.
+        splits: As in :func:`suffixes`.
+        candidates: The option ``eval_candidates_file``.
+
+    Returns:
+        File name -> SHA-256; the candidates by the option, since any file may hold them.
+
+    Raises:
+        ValueError: If a file is missing.
+    """
+    hashes = sha256(folder, dataset, suffixes(load_col, splits))
+    if candidates:
+        hashes["eval_candidates_file"] = file_sha256(Path(candidates))
+    return hashes
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> list[Path]:

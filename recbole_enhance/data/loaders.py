@@ -6,6 +6,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from recbole.sampler import KGSampler
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, InputType, ModelType
 from torch import Tensor
 
+from recbole_enhance.data.candidates import read_candidates
 from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.options.errors import InputError, OptionError
@@ -310,6 +312,7 @@ class CandidateLoader(AbstractDataLoader):
     once, by ``seed``, so that a model has one value, and two models stand before the same choice.
     The law is RecBole's: N independent draws for each held-out interaction, over the items that
     the user has in no part so far; with ``repeatable`` (sequential models) over all but the item.
+    ``eval_candidates_file`` takes the place of the draw.
 
     Args:
         config: The run's settings.
@@ -318,7 +321,7 @@ class CandidateLoader(AbstractDataLoader):
         phase: ``valid`` or ``test``: whose ``eval_args.mode`` counts.
 
     Attributes:
-        candidates: Drawn items of each row of :attr:`rows`. Shape: ``(N, rows)``.
+        candidates: Items beside the held-out one of each row of :attr:`rows`. Shape: ``(N, rows)``.
         rows: The held-out interactions, by user.
         uid_list: Their users, rising.
         n_repeated: Held-out interactions that are not ranked, as the user had the item before.
@@ -332,7 +335,7 @@ class CandidateLoader(AbstractDataLoader):
         dataset.set_field_property(
             self.label_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1
         )
-        users = dataset.inter_feat[self.uid_field]
+        users, number = dataset.inter_feat[self.uid_field], int(mode[3:])
         order = torch.argsort(users, stable=True)
         repeatable = bool(config["repeatable"])
         before = UserLists.of_datasets(known)
@@ -341,17 +344,22 @@ class CandidateLoader(AbstractDataLoader):
             order = order[~had[order]]
         self.n_repeated = len(users) - len(order)
         self.rows = take(dataset.inter_feat, order)
-        sampler = NegativeSampler(
-            known[0],
-            distribution,
-            repeatable=repeatable,
-            used=UserLists.of_datasets([*known, dataset]),
-            option=f"eval_args.mode={mode}",
-        )
-        # Streams of their own: neither training nor the other phase moves them.
-        generator = torch.Generator().manual_seed(2 * config["seed"] + (phase == "test"))
+        used = UserLists.of_datasets([*known, dataset])
         users, items = self.rows[self.uid_field], self.rows[self.iid_field]
-        self.candidates = sampler.draw(users, items, int(mode[3:]), generator)
+        if config["eval_candidates_file"]:
+            path, lists = Path(config["eval_candidates_file"]), None if repeatable else used
+            self.candidates = read_candidates(path, phase, number, self.rows, dataset, lists)
+        else:
+            sampler = NegativeSampler(
+                known[0],
+                distribution,
+                repeatable=repeatable,
+                used=used,
+                option=f"eval_args.mode={mode}",
+            )
+            # Streams of their own: neither training nor the other phase moves them.
+            generator = torch.Generator().manual_seed(2 * config["seed"] + (phase == "test"))
+            self.candidates = sampler.draw(users, items, number, generator)
         self.uid_list, self._sizes = torch.unique_consecutive(users, return_counts=True)
         self._tell_short_choices(config, mode)
         self._start = self._sizes.cumsum(0) - self._sizes

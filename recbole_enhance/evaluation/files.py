@@ -9,6 +9,8 @@ import pandas as pd
 import torch
 from recbole.evaluator.collector import DataStruct
 
+from recbole_enhance.data.candidates import PARTS, candidate_table
+from recbole_enhance.data.loaders import CandidateLoader
 from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.fairness import GroupRow, group_table
@@ -17,6 +19,7 @@ from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.run_folder import RunFolder
 
 PER_USER, RECOMMENDATIONS, GROUPS = "per_user.csv.gz", "recs.csv.gz", "groups.csv"
+CANDIDATES = "candidates.csv.gz"
 
 
 def write_evaluation(
@@ -41,6 +44,23 @@ def write_evaluation(
     if config["save_recs"]:
         lists = recommendations(data, dataset)
         folder.write_csv_gz(RECOMMENDATIONS, list(lists), list(lists.values()))
+
+
+def write_candidates(folder: RunFolder, valid_data: Any, test_data: Any) -> None:
+    """Write what held-out items are ranked among, to be read as ``eval_candidates_file``.
+
+    Args:
+        folder: The run's folder.
+        valid_data: Loader of the validation part.
+        test_data: Loader of the test part; one of the two has candidates.
+    """
+    drawn = {
+        part: loader
+        for part, loader in zip(PARTS, (valid_data, test_data))
+        if isinstance(loader, CandidateLoader)
+    }
+    lists = {part: (loader.rows, loader.candidates) for part, loader in drawn.items()}
+    folder.write_csv_gz(CANDIDATES, *candidate_table(lists, next(iter(drawn.values()))._dataset))
 
 
 def read_per_user(path: Path) -> pd.DataFrame:

@@ -343,6 +343,9 @@ class Config(RecBoleConfig):
         if self.dataset == "ml-100k" and not (folder / f"{self.dataset}.inter").is_file():
             data_path = bundled.parent
         self.options["data_path"] = str(data_path.resolve())
+        if values["eval_candidates_file"]:
+            file = str(Path(values["eval_candidates_file"]).resolve())
+            values["eval_candidates_file"] = self.options["eval_candidates_file"] = file
         # RecBole unpickles data that lie in the folder of checkpoints, unasked. Nothing lies here.
         nowhere = str(Path(os.devnull, "pickle"))
         values["dataset_save_path"] = values["dataloaders_save_path"] = nowhere

@@ -14,7 +14,7 @@ from recbole_enhance.data.dataset import create_dataset
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.enhancer import recorded_name
 from recbole_enhance.enhancer.base import Enhancer
-from recbole_enhance.evaluation.files import write_evaluation
+from recbole_enhance.evaluation.files import write_candidates, write_evaluation
 from recbole_enhance.experiment import validation
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.names import class_name
@@ -67,6 +67,26 @@ def run_recbole_enhance(
     with config.naming_origins():
         folder = RunFolder.create(config) if saved else None
     return _run(config, folder)
+
+
+def run_again(folder: RunFolder, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Run with the settings and the data of a finished run, in another folder.
+
+    Args:
+        folder: Of the finished run.
+        options: What differs: ``run_dir``, and where the data are now.
+
+    Returns:
+        The same as :func:`run_recbole_enhance`.
+
+    Raises:
+        ValueError: If the data are not those that the run was made from; nothing is trained then.
+    """
+    config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
+    folder.refuse_other_files(data_hashes(config))
+    with config.naming_origins():
+        target = RunFolder.create(config)
+    return _run(config, target, again=folder)
 
 
 def resume_run(
@@ -169,8 +189,8 @@ def load_run(
 
 def data_hashes(config: Config) -> dict[str, str]:
     """SHA-256 of the files that a run reads, by name."""
-    read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
-    return atomic.sha256(Path(config["data_path"]), config["dataset"], read)
+    options = ("dataset", "load_col", "benchmark_filename", "eval_candidates_file")
+    return atomic.data_hashes(Path(config["data_path"]), *(config[key] for key in options))
 
 
 def _saved_config(
@@ -275,8 +295,16 @@ def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float
     return Run(config, train_data, valid_data, test_data, trainer)
 
 
-def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
-    """Run, and leave either a complete run folder or none at all."""
+def _run(
+    config: Config, folder: RunFolder | None, again: RunFolder | None = None
+) -> dict[str, Any]:
+    """Run, and leave either a complete run folder or none at all.
+
+    Args:
+        config: The run's settings.
+        folder: Its folder.
+        again: The folder of the run that this one repeats, whose data it must have.
+    """
     logging = folder.logging() if folder else contextlib.nullcontext()
     with _clean_up(folder, config), logging, config.naming_origins():
         seconds: dict[str, float] = {}
@@ -291,10 +319,14 @@ def _run(config: Config, folder: RunFolder | None) -> dict[str, Any]:
         account = train_data._dataset.account
         for line in account.lines():
             logger.info("%s", line)
+        if again is not None:
+            again.refuse_other_rows(account.as_json())
         if folder:
             if stopped_before and (folder.path / DATA).is_file():
                 folder.refuse_other_rows(account.as_json(), "resume")
             folder.write_json(DATA, account.as_json())
+            if config["save_candidates"]:
+                write_candidates(folder, valid_data, test_data)
         logger.info(
             "%s on %s, seed %d%s",
             config["label"],

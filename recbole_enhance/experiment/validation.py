@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import recbole.evaluator.register as recbole_metrics
@@ -106,6 +107,7 @@ def refuse_bad_protocol(values: Mapping[str, Any]) -> None:
                 raise UnknownOptionError(f"{option}.{key}", "unknown option", hint=hint)
         validated(schema, values[option] or {}, f"{option}.")
     _refuse_bad_mode(values["eval_args"].get("mode", "full"))
+    _refuse_bad_candidates(values)
     _refuse_bad_negatives(values["train_neg_sample_args"] or {})
 
 
@@ -140,6 +142,19 @@ def _refuse_bad_mode(mode: Any) -> None:
             )
     if not modes:
         raise OptionError("eval_args.mode", mode, "valid and test are expected")
+
+
+def _refuse_bad_candidates(values: Mapping[str, Any]) -> None:
+    """Check that a file of candidates is there, and that there are candidates."""
+    mode = values["eval_args"].get("mode", "full")
+    modes = mode.values() if isinstance(mode, dict) else [mode]
+    file = values["eval_candidates_file"]
+    if file is not None and not Path(file).is_file():
+        raise OptionError("eval_candidates_file", file, "there is no such file")
+    for option in ("eval_candidates_file", "save_candidates"):
+        if values[option] and not any(text.startswith(("uni", "pop")) for text in modes):
+            why = f"eval_args.mode={mode} has no candidates; uniN and popN have"
+            raise OptionError(option, values[option], why)
 
 
 def refuse_computed(options: Mapping[str, Any], origin: str) -> None:

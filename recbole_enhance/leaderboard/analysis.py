@@ -42,6 +42,7 @@ _NOT_TRAINING = (
     "metrics",
     "load_col",
     "eval_args",
+    "eval_candidates_file",  # its content is in the protocol
     "model",
     "dataset",
     "variant",

@@ -41,6 +41,7 @@ _METRICS = (
     "metric_decimal_place",
 )
 _SAMPLED = ("uni", "pop")
+CANDIDATES = "eval_candidates_file"
 # Columns that only a model reads: EFM and CER have them loaded (data/mentions.py).
 _OF_A_MODEL = ("feature_field", "sentiment_field")
 
@@ -84,6 +85,8 @@ def protocol_of(run: FinishedRun) -> dict[str, Any]:
     protocol["split_seed"] = _split_seed(options, arguments)
     sampled = any(str(value).startswith(_SAMPLED) for value in modes.values())
     protocol["candidates_seed"] = "the run's seed" if sampled else "nothing is drawn"
+    if options.get(CANDIDATES):
+        protocol["candidates_seed"] = f"a file, SHA-256 {_known_hashes(run).get(CANDIDATES)}"
     protocol.update({key: options.get(key) for key in (*_EVALUATION, *_METRICS)})
     result: dict[str, Any] = json.loads(json.dumps(protocol, default=str))
     return result
@@ -146,10 +149,14 @@ def value_text(value: Any) -> str:
 
 def _hashes(run: FinishedRun) -> dict[str, str]:
     """Of the files that every model reads: interactions, and items where categories are read."""
-    known = run.environment.get("data_sha256")
-    known = known if isinstance(known, Mapping) else {}
+    known = _known_hashes(run)
     wanted = [".inter"] + [".item"] * (run.options.get("item_category_field") is not None)
     return {name: known[name] for name in sorted(known) if name.endswith(tuple(wanted))}
+
+
+def _known_hashes(run: FinishedRun) -> Mapping[str, str]:
+    known = run.environment.get("data_sha256")
+    return known if isinstance(known, Mapping) else {}
 
 
 def _columns(options: Mapping[str, Any]) -> Any:

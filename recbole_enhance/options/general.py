@@ -61,6 +61,14 @@ class GeneralOptions(Options):
     save_recs: bool = Field(
         description="Write recs.csv.gz: each test user's list with scores and hits."
     )
+    save_candidates: bool = Field(
+        description="Write candidates.csv.gz: the items that uniN and popN rank each held-out item "
+        "among."
+    )
+    eval_candidates_file: Text | None = Field(
+        description="File of candidates for uniN and popN, as save_candidates writes it; ~ draws "
+        "them by seed."
+    )
     fast: bool = Field(
         description="Train with vectorised loaders, fused optimisers and compressed graphs; False "
         "draws RecBole's own random numbers."

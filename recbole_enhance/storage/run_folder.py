@@ -51,7 +51,10 @@ VOLATILE = (
     "wandb_project",
     "checkpoint_dir",
     "save_recs",
+    "save_candidates",
 )
+# Options of later versions, which name nothing where they are not used: older runs keep their key.
+_LATER = ("eval_candidates_file",)
 _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
 logger = logging.getLogger("recbole_enhance")
 
@@ -373,6 +376,7 @@ def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str)
 def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
     options = {k: v for k, v in with_gone(plain(config.options)).items() if k not in VOLATILE}
+    options = {k: v for k, v in options.items() if k not in _LATER or v is not None}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
 

@@ -105,7 +105,10 @@ class SharedStudy:
             if old == new:
                 continue
             if isinstance(old, dict) and isinstance(new, dict):
-                key = next(k for k in sorted({*old, *new}) if old.get(k) != new.get(k))
+                differing = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+                if not differing:  # an option that the earlier version did not have, and is None
+                    continue
+                key = differing[0]
                 part, old, new = f"{part}: {key}", old.get(key), new.get(key)
             raise ValueError(
                 f"study={name}: {part} was {old} and is {new} now; name another --study or --out"

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from recbole.utils import ModelType
 from tqdm import tqdm
 
-from recbole_enhance.data import atomic
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.quick_start import data_hashes
 from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.options.read import split_files
 from recbole_enhance.storage.run_folder import VOLATILE, logger, missing_folders, plain
@@ -160,9 +160,12 @@ def _about(config: Config, space: spaces.Space, pruner: str) -> dict[str, Any]:
     """What two calls must agree on to share a study."""
     ignored = {*VOLATILE, *space} - {"seed"}
     options = {key: value for key, value in config.options.items() if key not in ignored}
-    read = atomic.suffixes(config["load_col"], config["benchmark_filename"])
-    hashes = atomic.sha256(Path(config["data_path"]), config["dataset"], read)
-    about = {"space": spaces.plain(space), "options": options, "data": hashes, "pruner": pruner}
+    about = {
+        "space": spaces.plain(space),
+        "options": options,
+        "data": data_hashes(config),
+        "pruner": pruner,
+    }
     return plain(about)
 
 
