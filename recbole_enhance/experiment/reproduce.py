@@ -13,7 +13,7 @@ from recbole_enhance.experiment.quick_start import (
     named_again,
     refuse_other_code,
     resume_run,
-    run_recbole_enhance,
+    run_again,
 )
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.read import load_yaml
@@ -82,10 +82,11 @@ def reproduce(
 
     Returns:
         What ``reproduce.json`` in the new folder holds: ``within``, ``tolerance``, ``changed``
-        (surroundings, data and options that differ) and ``lines`` (see :class:`Line`).
+        (surroundings and options that differ) and ``lines`` (see :class:`Line`).
 
     Raises:
-        InputError: If there is no finished run, or it cannot be run again.
+        InputError: If there is no finished run, it cannot be run again, or the data are not those
+            that it was made from.
     """
     folder = _finished(Path(run_dir))
     if tolerance is not None and not _is_tolerance(tolerance):
@@ -214,7 +215,7 @@ def _run_again(folder: RunFolder, target: Path, options: dict[str, Any], quiet: 
     options.update(refuse_other_code(folder, **code))
     options.update(run_dir=str(target), quiet=quiet)
     logger.info("running %s again, in %s", folder.path, target)
-    run_recbole_enhance(config_file_list=[folder.path / CONFIG], config_dict=options)
+    run_again(folder, options)
 
 
 # ---- what differs ------------------------------------------------------------------------------
@@ -228,9 +229,9 @@ def _environment(folder: RunFolder) -> dict[str, Any]:
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Versions, threads, commit and data that differ: name -> before and after."""
+    """Versions, threads and commit that differ: name -> before and after."""
     changed: dict[str, list[Any]] = {}
-    for key in (*_SURROUNDINGS, "platform", "git_commit", "data_sha256"):
+    for key in (*_SURROUNDINGS, "platform", "git_commit"):
         old, new = before.get(key), after.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             for name in sorted({*old, *new}):

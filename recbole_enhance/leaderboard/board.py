@@ -16,6 +16,7 @@ from recbole_enhance.leaderboard import (
     pages,
     plots,
     protocol,
+    same_data,
     texts,
 )
 from recbole_enhance.options.errors import OptionError, RunFolderError
@@ -45,8 +46,8 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
 
     Raises:
         ValueError: If there is no run, a folder is not a valid run folder, two runs of a dataset
-            have different protocols, the folder cannot be written, or a package of the extra
-            ``leaderboard`` is missing. The message is one line.
+            have different protocols, the data have changed since a run, the folder cannot be
+            written, or a package of the extra ``leaderboard`` is missing. The message is one line.
     """
     _refuse_missing_packages()
     folder = Path(folder)
@@ -54,6 +55,7 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
     plotly = collected.board.get("plotly") or EMBED if plotly is None else plotly
     if plotly not in PLOTLY:
         raise OptionError("plotly", plotly, f"one of {', '.join(PLOTLY)}")
+    same_data.refuse_other_data((run.folder, run.options) for run in collected.runs)
     tables = protocol.tables(collected.runs)
     analyses = [analysis.analyse(table, collected) for table in tables]
     drawn = [plots.plots(a, _file_name(texts.table_title(a))) for a in analyses]

@@ -17,6 +17,7 @@ from recbole_enhance.experiment.config import Config, anonymous_dict
 from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.leaderboard import CELLS, FAILED, FAILURE
 from recbole_enhance.leaderboard.process import worker_process
+from recbole_enhance.leaderboard.same_data import refuse_other_data
 from recbole_enhance.leaderboard.spec import Board, RowSpec, overlay
 from recbole_enhance.options.errors import UnknownOptionError
 from recbole_enhance.options.read import one_line
@@ -192,10 +193,10 @@ def row_folder(label: str, name: str | None) -> str:
 
 
 def refuse_changed(cells: Sequence[Cell]) -> None:
-    """Refuse folders of cells that hold runs with other options than are asked now.
+    """Refuse folders of cells that hold runs with other options than are asked now, or other data.
 
     Raises:
-        ValueError: Naming the folder, the option, and both values.
+        ValueError: Naming the folder, the option and both values, or the files that have changed.
     """
     for cell in cells:
         if (cell.path / FAILURE).is_file():
@@ -205,6 +206,7 @@ def refuse_changed(cells: Sequence[Cell]) -> None:
             cell.recorded,
             "choose another --out, give the row a name, or remove that folder",
         )
+    refuse_other_data((cell.path, cell.recorded) for cell in cells if cell.finished)
 
 
 # ---- one cell ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,7 @@ def test_numbers_that_are_not_those_of_the_run_are_told(run):
 def test_surroundings_that_differ_are_told_and_widen_the_default(run):
     environment = json.loads(Path("run/env.json").read_text())
     versions = {**environment["versions"], "torch": "1.0"}
-    hashes = dict.fromkeys(environment["data_sha256"], "0" * 64)
-    edit("env.json", versions=versions, data_sha256=hashes, git_commit="abc")
+    edit("env.json", versions=versions, git_commit="abc")
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     del config["calibration_alpha"]  # an older version did not have it
     Path("run/config.yaml").write_text(yaml.safe_dump(config))
@@ -86,8 +86,29 @@ def test_surroundings_that_differ_are_told_and_widen_the_default(run):
     assert "reproduced (tolerance 0.01)" in out
     told = [line.split(":")[1].strip() for line in out.splitlines() if line.startswith("changed")]
     assert told[:2] == ["versions.torch", "git_commit"]
-    assert "data_sha256.toy.inter" in told
     assert told[-1] == "option calibration_alpha"
+
+
+def test_other_data_are_refused_before_anything_is_trained(toy, tmp_path):
+    shutil.copytree(toy, tmp_path / "data")
+    run_toy(tmp_path / "data", "Pop", run_dir="run", epochs=1)
+    file = tmp_path / "data" / "toy" / "toy.inter"
+    rows = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([rows[0], *reversed(rows[1:])]))  # the same rows, other ids
+    status, out, err = call("run", "--quiet")
+    assert (status, out) == (2, "")
+    assert err == "recbole-enhance: error: run: toy.inter changed since the run\n"
+    assert not Path("run/reproduced").exists()
+
+
+def test_rows_that_are_not_those_of_the_run_are_refused(run):
+    """The files are the same; what is read of them is not, as in another version."""
+    account = json.loads(Path("run/data.json").read_text())
+    edit("data.json", kept={**account["kept"], "users": 59})
+    status, _, err = call("run", "--quiet")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "run: kept in data.json changed since the run" in err
+    assert not Path("run/reproduced").exists()
 
 
 def test_the_threads_are_those_of_the_run(run, monkeypatch):
@@ -101,11 +122,11 @@ def test_the_threads_are_those_of_the_run(run, monkeypatch):
 
 
 def test_a_stopped_reproduction_goes_on(run, monkeypatch):
-    def stop(**_):
+    def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(reproduce, "run_recbole_enhance", stop)
+        patch.setattr(reproduce, "run_again", stop)
         assert call("run")[0] == 130
     Path("run/reproduced").mkdir()
     config = yaml.safe_load(Path("run/config.yaml").read_text())

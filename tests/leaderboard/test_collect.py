@@ -309,6 +309,24 @@ def test_columns_that_only_a_model_reads_are_no_other_protocol(tmp_path):
     assert len(tables(tmp_path)) == 1
 
 
+def test_runs_over_other_candidates_stand_in_no_table(tmp_path):
+    for place, content in (("a", "1"), ("b", "2")):
+        make_run(
+            tmp_path,
+            results={"recall@10": 0.1},
+            place=f"cells/{place}",
+            options={"eval_args": {"mode": "uni9"}, "eval_candidates_file": f"/x/{place}.csv"},
+            hashes={**HASHES, "eval_candidates_file": content * 64},
+        )
+    with pytest.raises(ValueError, match=f"candidates_seed=a file, SHA-256 {'1' * 64} in "):
+        tables(tmp_path)
+    # Of one content, wherever it lies.
+    environment = json.loads((tmp_path / "cells/b/env.json").read_text())
+    environment["data_sha256"]["eval_candidates_file"] = "1" * 64
+    (tmp_path / "cells/b/env.json").write_text(json.dumps(environment))
+    assert len(tables(tmp_path)) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "split", "candidates"),
     [

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -258,6 +259,25 @@ def test_other_options_than_those_of_a_finished_cell_are_refused(spec):
     assert "BPR/2020: was run with learning_rate=0.001, and learning_rate=0.5 is asked" in err
     assert before == (stamps(), Path("board/board.yaml").read_text())
     assert call("run", spec(["BPR"], seeds=1), "--quiet", "--save_recs=true")[0] == 0  # no number
+
+
+def test_cells_of_other_data_are_refused(spec, toy, tmp_path):
+    """By a board that goes on, before a cell runs, and by its pages."""
+    shutil.copytree(toy, tmp_path / "data")
+    data = {"data_path": str(tmp_path / "data")}
+    assert call("run", spec(["Pop"], seeds=1, options=data), "--quiet")[0] == 0
+    assert call("build", "board", "--quiet")[0] == 0
+    file = tmp_path / "data" / "toy" / "toy.inter"
+    file.write_text(file.read_text() + "u0\ti0\t1\t9999\n")
+    pages = Path("board/board.md").read_bytes()
+    for words in (["run", spec(["Pop", "BPR"], seeds=1, options=data)], ["build", "board"]):
+        status, out, err = call(*words)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "board/cells/toy/Pop/2020: toy.inter changed since the run" in err
+    assert not Path("board/cells/toy/BPR").exists()
+    assert Path("board/board.md").read_bytes() == pages
+    shutil.rmtree(tmp_path / "data")  # a board that was made elsewhere has no data here
+    assert call("build", "board", "--quiet")[0] == 0
 
 
 @pytest.mark.parametrize(
