@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.dataset import Dataset
+from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
@@ -278,8 +278,16 @@ class AsWritten(Dataset):
         return converted
 
     def build(self) -> list[Any]:
-        """Order and split by the times as they are; models then get float32, as in RecBole."""
-        parts = super().build()
+        """Order and split by the times as they are; models then get float32, as in RecBole.
+
+        Ready-made parts are neither ordered nor split, so that any order may be said for them.
+        """
+        order = self.config["eval_args"]["order"]
+        refused = isinstance(self, SequentialDataset) and order != "TO"  # by RecBole
+        if refused and not self.benchmark_filename_list:
+            why = f"{self.config['model']} takes items in the order of time: it must be TO"
+            raise OptionError("eval_args.order", order, why)
+        parts = Dataset.build(self) if refused else super().build()
         for part in parts:
             columns = part.inter_feat.interaction
             if self.time_field in columns:

@@ -84,6 +84,8 @@ def order_a_split_by_time(values: Mapping[str, Any], said: bool) -> None:
     """
     protocol = values["eval_args"]
     split = protocol.get("split") if isinstance(protocol, dict) else None
+    if values["benchmark_filename"]:  # nothing is split
+        return
     if isinstance(split, dict) and "TS" in split and protocol.get("order") == "RO":
         if said:
             why = "eval_args.split=TS splits by time, for which rows must be in TO"

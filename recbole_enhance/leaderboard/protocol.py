@@ -78,9 +78,9 @@ def protocol_of(run: FinishedRun) -> dict[str, Any]:
     arguments = arguments if isinstance(arguments, Mapping) else {}
     mode = arguments.get("mode")
     modes = mode if isinstance(mode, Mapping) else {"valid": mode, "test": mode}
-    protocol["eval_args.split"] = arguments.get("split")
-    protocol["eval_args.order"] = arguments.get("order")
-    protocol["eval_args.group_by"] = arguments.get("group_by")
+    for key in ("split", "order", "group_by"):  # of which ready-made parts need none
+        said = "ready-made" if options.get("benchmark_filename") else arguments.get(key)
+        protocol[f"eval_args.{key}"] = said
     protocol["eval_args.mode"] = dict(modes)
     protocol["split_seed"] = _split_seed(options, arguments)
     sampled = any(str(value).startswith(_SAMPLED) for value in modes.values())

@@ -334,6 +334,22 @@ def test_ready_made_sequences_need_no_times_and_share_the_items_ids(data):
     assert 0 <= result["test_result"]["mrr@3"] <= 1
 
 
+@pytest.mark.parametrize("model", ["SASRec", "BPR"])
+@pytest.mark.parametrize("split", [{"RS": [8, 1, 1]}, {"TS": [8, 1, 1]}])
+def test_any_order_may_be_said_for_ready_made_parts(data, model, split):
+    options = ready_made(data)
+    usual = [pairs(part) for part in built(options, model)[1]]
+    protocol = {"order": "RO", "split": split}
+    assert [pairs(part) for part in built(options, model, eval_args=protocol)[1]] == usual
+    assert usual[2][:3] == [("u0", "i2"), ("u1", "i3"), ("u2", "i4")]  # as in the file
+
+
+def test_a_sequential_model_takes_rows_in_time(data):
+    options = data([("u", f"i{n}", 1, n) for n in range(9)])
+    with pytest.raises(OptionError, match=r"eval_args.order=RO: SASRec takes .*: it must be TO"):
+        built(options, "SASRec", eval_args={"order": "RO"})
+
+
 def test_ready_made_parts_without_sequences_are_told_what_is_missing(data):
     options = ready_made(data, header="user_id:token\tmore:token\titem_id:token\n")
     with pytest.raises(

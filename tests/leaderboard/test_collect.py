@@ -309,6 +309,13 @@ def test_columns_that_only_a_model_reads_are_no_other_protocol(tmp_path):
     assert len(tables(tmp_path)) == 1
 
 
+def test_the_order_of_ready_made_parts_is_no_protocol(tmp_path):
+    for place, order in (("a", "RO"), ("b", "TO")):
+        options = {"eval_args": {"order": order}, "benchmark_filename": ["x", "y", "z"]}
+        make_run(tmp_path, results={"recall@10": 0.1}, place=f"cells/{place}", options=options)
+    assert tables(tmp_path)[0].protocol["eval_args.order"] == "ready-made"
+
+
 def test_runs_over_other_candidates_stand_in_no_table(tmp_path):
     for place, content in (("a", "1"), ("b", "2")):
         make_run(
