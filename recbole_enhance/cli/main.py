@@ -12,6 +12,7 @@ from recbole_enhance import __version__
 from recbole_enhance.cli.attack import ATTACK
 from recbole_enhance.cli.command import Verb, Verbs
 from recbole_enhance.cli.config import CONFIG
+from recbole_enhance.cli.data import DATA
 from recbole_enhance.cli.doctor import DOCTOR
 from recbole_enhance.cli.explain import EXPLAIN
 from recbole_enhance.cli.leaderboard import LEADERBOARD
@@ -52,6 +53,7 @@ VERBS = Verbs(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     commands=[
         RUN,
+        DATA,
         CONFIG,
         TUNE,
         LEADERBOARD,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_enhance.data.dataset_folder import refuse_path
 from recbole_enhance.data.reading import read_header
 from recbole_enhance.options.errors import DataError, InputError, OptionError
 
@@ -96,8 +97,7 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
     Raises:
         ValueError: If the name is no plain folder name or an interaction file is missing.
     """
-    if not dataset or dataset == "." or ".." in dataset or set(dataset) & set(_NOT_IN_NAMES):
-        raise OptionError("dataset", repr(dataset), "must be the name of a folder, not a path")
+    refuse_path(dataset)
     data_path = Path(data_path)
     folder = data_path / dataset
     missing = [path for path in _inter_files(folder, dataset, splits) if not path.is_file()]

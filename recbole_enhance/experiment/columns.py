@@ -9,7 +9,7 @@ from recbole.utils import ModelType
 from recbole_enhance.data import atomic
 from recbole_enhance.data.groups import check_group_fields
 from recbole_enhance.data.reading import read_header
-from recbole_enhance.options.errors import DataError
+from recbole_enhance.options.errors import DataError, OptionError
 
 
 def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str]:
@@ -41,6 +41,7 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
         )
         first = f"{config.dataset}.{atomic.suffixes(None, splits)[0]}"
         config.origins["load_col"] = f"columns of {first}"
+    _load_categories(config, values, folder, named)
     if config.model_class.type == ModelType.KNOWLEDGE:
         graph = atomic.graph_columns(folder, config.dataset, values, config.model)
         if graph:
@@ -66,6 +67,26 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
     )
     check_group_fields(folder, config.dataset, values)
     return columns
+
+
+def _load_categories(config: Any, values: dict[str, Any], folder: Path, named: bool) -> None:
+    """Load the column of ``item_category_field``, unless columns were named after it.
+
+    Columns that are named in a layer above, or in the same, are meant as they are.
+    """
+    field, load = values["item_category_field"], values["load_col"]
+    above = not named or config.layer_of("item_category_field") > config.layer_of("load_col")
+    if field is None or load is None or not above:
+        return
+    path = folder / f"{config.dataset}.item"
+    if not path.is_file():
+        raise OptionError("item_category_field", field, f"there is no file {path}")
+    kinds = read_header(path, values["field_separator"], values.get("encoding"))
+    if field not in kinds:
+        raise OptionError("item_category_field", field, f"{path} has {', '.join(kinds)}")
+    columns = load.get("item") or [values["ITEM_ID_FIELD"]]
+    if columns != "*" and field not in columns:
+        values["load_col"] = {**load, "item": [*columns, field]}
 
 
 def _ready_made_sequences(config: Any, values: dict[str, Any], folder: Path) -> str:

@@ -20,6 +20,7 @@ from recbole.utils.argument_list import (
 )
 
 from recbole_enhance.compat import mends
+from recbole_enhance.data.dataset_folder import SECTIONS, is_plain, read_settings
 from recbole_enhance.enhancer import enhancer_names, load_enhancer
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment import validation
@@ -63,8 +64,8 @@ class Config(RecBoleConfig):
     ``config["model"]`` is the backbone's name, so that every look-up by name inside RecBole finds
     what it should; ``config["enhancer"]`` is the method's name or None; ``config["label"]`` names
     the pair. Priority, lowest first: RecBole's YAML, ``properties/overall.yaml``,
-    ``properties/model/``, ``dataset_configs/``, ``properties/enhancer/``, ``config_file_list``,
-    ``config_dict``, command line.
+    ``properties/model/``, ``dataset_configs/``, the dataset's own folder, ``properties/enhancer/``,
+    ``config_file_list``, ``config_dict``, command line.
 
     Args:
         model: Name of a method or of a RecBole model; or one of your own, a model's class or an
@@ -232,26 +233,40 @@ class Config(RecBoleConfig):
         self._internal_layers.append((f"{path.parent.name}/{path.name}", load_yaml(path)))
 
     def _add_dataset_layers(self, dataset: str, model_class: Any) -> None:
-        """Add the dataset's options, those of the model's type, and the variant's."""
+        """Add the dataset's options, those of the model's type, and the variant's.
+
+        Ours are from ``dataset_configs/``; those in the dataset's own folder are over them.
+        """
         variant = self.external_config_dict.get("variant")
         variant = None if variant is None else str(variant)
         path = resource_dir("dataset_configs") / f"{dataset}.yaml"
-        known = path.is_file() and path.parent == resource_dir("dataset_configs")
-        options = load_yaml(path) if known else {}
-        by_type = {name: options.pop(name, None) or {} for name in DATASET_SECTIONS.values()}
-        variants = options.pop("variants", None) or {}
-        if variant is not None and variant not in variants:
-            raise OptionError(
-                "variant", variant, f"{dataset} has {', '.join(variants) or 'no variants'}"
-            )
-        origin = f"dataset_configs/{path.name}"
+        ours = is_plain(dataset) and path.is_file()
+        named = self.external_config_dict.get("data_path")
+        data_path = Path(str(named or self.internal_config_dict["data_path"]))
+        own_path, own = read_settings(data_path, dataset)
+        files = [(f"dataset_configs/{path.name}", load_yaml(path) if ours else {})]
+        files += [(str(own_path), own)] if own else []
         section = DATASET_SECTIONS.get(model_class.type.name, "general")
-        self._internal_layers += [
-            (origin, options),
-            (f"{origin}: {section}", by_type[section]),
-            (f"{origin}: variants.{variant}", variants.get(variant, {})),
-        ]
-        self.has_dataset_config = known
+        variants: list[Layer] = []
+        known: dict[str, None] = {}
+        for origin, options in files:
+            by_type = {name: options.pop(name, None) or {} for name in SECTIONS}
+            of_file = options.pop("variants", None) or {}
+            known |= dict.fromkeys(of_file)
+            self._internal_layers += [(origin, options), (f"{origin}: {section}", by_type[section])]
+            variants.append((f"{origin}: variants.{variant}", of_file.get(variant) or {}))
+        if variant is not None and variant not in known:
+            raise OptionError(
+                "variant", variant, f"{dataset} has {', '.join(known) or 'no variants'}"
+            )
+        self._internal_layers += variants
+        self.has_dataset_config = ours or bool(own)
+
+    def layer_of(self, option: str) -> int:
+        """The number of the layer that says an option, from the lowest; -1 if none does."""
+        layers = [*self._internal_layers, *self._external_layers]
+        saying = (n for n, (_, options) in enumerate(layers) if option in options)
+        return max(saying, default=-1)
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         self._refuse_unknown()
@@ -392,12 +407,7 @@ def anonymous_dict() -> Iterator[None]:
         raise
 
 
-DATASET_SECTIONS = {
-    "GENERAL": "general",
-    "CONTEXT": "context",
-    "SEQUENTIAL": "sequential",
-    "KNOWLEDGE": "knowledge",
-}
+DATASET_SECTIONS = {name.upper(): name for name in SECTIONS}
 
 
 def _options_of(name: str) -> set[str]:

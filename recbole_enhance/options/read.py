@@ -155,6 +155,8 @@ def split_words(
 ) -> tuple[list[str], dict[str, str]]:
     """Part the words of a command line: ``--key=value``, ``--key value``, bare ``--key``, others.
 
+    A dash within a name is an underscore: ``--skip-bad`` is ``--skip_bad``.
+
     Args:
         argv: The words.
         flags: Options that say yes or no: only such a word after them is their value.
@@ -182,6 +184,7 @@ def split_words(
             raise InputError(f"{word!r} is no option: write --key=value or --key value")
         if not all(key.split(".")):
             raise InputError(f"{word!r} is no option: the name is missing")
+        key = key.replace("-", "_")
         if not equals:
             follows = bool(words) and not words[0].startswith("--")
             follows = follows and (key not in flags or words[0].lower() in _YES_NO)

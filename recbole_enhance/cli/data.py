@@ -1,0 +1,6 @@
+"""The verbs ``data``: what becomes a dataset."""
+
+from recbole_enhance.cli.command import Verbs
+from recbole_enhance.cli.data_import import IMPORT
+
+DATA = Verbs("data", help="Make datasets from your own tables.", commands=[IMPORT])
