@@ -66,6 +66,7 @@ class BadRows:
                 first = min(checks, key=lambda check: int(check.bad.argmax()))
                 row = int(first.bad.argmax())
                 value = first.cells[row].as_py()
+                value = None if value == "" else value  # which the problem says
                 raise self.table.bad(start + row, first.column, value, first.problem)
         if not checks:
             return None

@@ -1,5 +1,6 @@
 """A log of interactions, as people have it, becomes a dataset that runs read."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -308,10 +309,16 @@ class _Chosen:
             source = self.named[option]
             if source is not None:
                 columns.append(Column(require(option, source), name, "float"))
+        for one, other in itertools.combinations(columns, 2):
+            if one.source == other.source:
+                raise InputError(
+                    f"{self.table.name}: column {one.source!r} cannot be both {one.name} and "
+                    f"{other.name}"
+                )
         if (mentions["features"] is None) != (mentions["sentiments"] is None):
             raise InputError("features and sentiments: both columns are needed, or none")
-        kept = [require("keep", name) for name in keep]
-        wanted = [name for name in (*mentions.values(), *kept) if name]
+        kept = [require("keep", name) for name in dict.fromkeys(keep)]
+        wanted = list(dict.fromkeys(name for name in (*mentions.values(), *kept) if name))
         first = next(self.table.pieces(wanted), None) if wanted else None
         for option, name, kind in (
             ("features", FEATURE, "token_seq"),
@@ -350,7 +357,7 @@ class _Chosen:
         users, items = Ids(), Ids()
         writer.header(self.columns)
         times = Times(writer.form_of_times)
-        for piece in self.table.pieces([column.source for column in self.columns]):
+        for piece in self.table.pieces(list(dict.fromkeys(c.source for c in self.columns))):
             cells, checks = writer.convert(piece, self.columns, (USER, ITEM, RATING, TIME), times)
             checks += mentions_checks(piece, self.columns, (FEATURE, SENTIMENT))
             good = bad.judge(checks, len(piece))

@@ -397,11 +397,9 @@ def _of_frame(frame: Any) -> Table:
         raise InputError(
             "reading data frames needs narwhals; install the extra: pip install '.[data]'"
         ) from None
-    names = [str(name) for name in getattr(frame, "columns", ())]
-    if type(frame).__module__.startswith("pyarrow"):
-        names = list(frame.column_names)
-    table = Table("data", names, lambda wanted: iter(()))
-    table.refuse_twins()
+    if type(frame).__module__.startswith("pandas"):  # others have no twins
+        names = [str(name) for name in getattr(frame, "columns", ())]
+        Table("data", names, lambda wanted: iter(())).refuse_twins()
     try:
         whole = nw.from_native(frame)
     except TypeError:
