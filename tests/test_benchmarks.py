@@ -198,3 +198,10 @@ def test_rvrec_explanations_beat_random_runs(tmp_path):
     deletion, control, _, _ = map(float, re.fullmatch(pattern, lines[-1]).groups())
     assert deletion > control
     assert (tmp_path / "results" / "rvrec_explanations_ml-100k_curves.csv").is_file()
+
+
+def test_import_ends_with_ratios():
+    last = quick_lines("import_log")[-1]
+    pattern = rf"benchmark=import rows=200000 time_ratio={NUMBER} memory_ratio={NUMBER} .*"
+    ratios = map(float, re.fullmatch(pattern, last).groups())
+    assert min(ratios) > 0

@@ -79,7 +79,7 @@ def test_they_lie_over_ours_and_below_the_users(shop, tmp_path):
     assert Config(config_dict={**base, **said})["topk"] == [5]
     said = {"variant": "paper", "load_col": {"inter": ["user_id", "item_id"]}}
     assert Config(config_dict={**base, **said, "val_interval": None})["topk"] == [7]
-    with pytest.raises(InputError, match="variant=none: ml-100k has .*paper.*, mine"):
+    with pytest.raises(InputError, match=r"variant=none: ml-100k has .*paper.*, mine"):
         Config(config_dict={**base, "variant": "none"})
 
 
@@ -88,7 +88,7 @@ def test_a_typo_in_them_is_told(shop, tmp_path):
     folder.mkdir()
     (folder / "toy.inter").write_text("user_id:token\titem_id:token\na\tb\n")
     (folder / "toy.yaml").write_text("tokp: [7]\n")
-    with pytest.raises(InputError, match="tokp: .*toy.yaml.*did you mean topk"):
+    with pytest.raises(InputError, match=r"tokp: .*toy.yaml.*did you mean topk"):
         Config(config_dict={"model": "BPR", "dataset": "toy", "data_path": str(tmp_path)})
 
 
@@ -103,7 +103,7 @@ def test_a_run_has_groups_and_categories(shop, tmp_path, monkeypatch):
     }
     result = run_recbole_enhance("BPR", "shop", config_dict=options)
     assert 0 < result["test_result"]["categorycoverage@10"] <= 1
-    assert any("land" in name for name in result["test_result"])
+    assert "groupgap@10" in result["test_result"]
 
 
 # ---- the column of item_category_field -------------------------------------------------------
@@ -130,9 +130,9 @@ def test_columns_that_were_named_above_are_meant(shop):
 
 
 def test_a_category_field_that_is_no_column_is_refused(shop):
-    with pytest.raises(InputError, match="item_category_field=makr: .*shop.item has .*maker"):
+    with pytest.raises(InputError, match=r"item_category_field=makr: .*shop.item has .*maker"):
         config(shop, item_category_field="makr")
-    with pytest.raises(InputError, match="item_category_field=x: there is no file .*flat.item"):
-        (shop / "flat").mkdir()
-        (shop / "flat" / "flat.inter").write_text("user_id:token\titem_id:token\na\tb\n")
+    (shop / "flat").mkdir()
+    (shop / "flat" / "flat.inter").write_text("user_id:token\titem_id:token\na\tb\n")
+    with pytest.raises(InputError, match=r"item_category_field=x: there is no file .*flat.item"):
         config(shop, dataset="flat", item_category_field="x")
