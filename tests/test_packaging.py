@@ -51,6 +51,7 @@ def test_the_wheel_holds_the_whole_tree(wheel):
     assert yaml
     assert templates
     assert modules | yaml | templates <= inside
+    assert "recbole_enhance/data/public.yaml" in inside
     assert "recbole_enhance/py.typed" in inside  # else type checkers take every name for Any
 
 

@@ -1,6 +1,9 @@
 """The verbs ``data``: what becomes a dataset."""
 
 from recbole_enhance.cli.command import Verbs
+from recbole_enhance.cli.data_get import GET
 from recbole_enhance.cli.data_import import IMPORT
 
-DATA = Verbs("data", help="Make datasets from your own tables.", commands=[IMPORT])
+DATA = Verbs(
+    "data", help="Make datasets from your own tables, or from public ones.", commands=[IMPORT, GET]
+)

@@ -314,6 +314,21 @@ def guess_kind(column: Any, category: bool = False) -> tuple[str, str]:
     return "token", "|"
 
 
+def cut_of(column: Any) -> str:
+    """What parts lists in cells of text, where a user says that they are lists.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> cut_of(pa.array(["Bars, Cafes", "Bars"])), cut_of(pa.array(["bars cafes"]))
+        (',', ' ')
+    """
+    import pyarrow.compute as pc
+
+    cells = texts(column)
+    cuts = (cut for cut in f"{_CUTS}," if pc.any(pc.match_substring(cells, cut)).as_py())
+    return next(cuts, " ")
+
+
 def read_kinds(kinds: Any) -> dict[str, str]:
     """Read kinds that a user names, as ``genres:token_seq,year:float``.
 

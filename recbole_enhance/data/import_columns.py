@@ -11,6 +11,7 @@ from recbole_enhance.data.cells import (
     Column,
     Times,
     atomic_name,
+    cut_of,
     guess_kind,
     join_sequences,
     joined,
@@ -67,9 +68,11 @@ class Ids:
         self._codes += [place[chunk.indices.to_numpy()].astype(np.int32) for chunk in chunks]
 
     def codes(self) -> np.ndarray:
-        """Number of each row's id. Shape: ``(rows,)``."""
+        """Number of each row's id; they are then forgotten here. Shape: ``(rows,)``."""
         self._merge()
-        return np.concatenate(self._codes) if self._codes else np.zeros(0, dtype=np.int32)
+        codes = np.concatenate([np.zeros(0, dtype=np.int32), *self._codes])
+        self._codes = []
+        return codes
 
     def __len__(self) -> int:
         self._merge()
@@ -323,6 +326,8 @@ def read_side(
         told = source in tokens.values()
         kind, cut = guess_kind(whole[source], told)
         kind = "token" if told and source != category else kind
+        if kinds.get(source, "").endswith("seq") and not kind.endswith("seq"):
+            cut = cut_of(whole[source])
         called = title[1] if title and source == title[0] else atomic_name(source)
         columns.append(Column(source, called, kinds.get(source, kind), cut))
     refuse_clashes(table.name, columns)

@@ -372,6 +372,6 @@ class _Chosen:
         keys *= len(items)
         keys += items.codes()
         keys.sort()
-        repeated = rows - int((np.diff(keys) != 0).sum()) - 1
+        repeated = rows - np.count_nonzero(keys[1:] != keys[:-1]) - 1
         said = [f"{self.named['time']}: {times.said}"] if self.named["time"] else []
         return _Counted(rows, users, items, repeated, [*said, *writer.notes(), *left_out])

@@ -147,7 +147,7 @@ def open_table(
 
     Args:
         source: A path: ``.csv``, ``.tsv``, ``.txt``, ``.jsonl``, each also with ``.gz``, or
-            ``.parquet``; or a frame of pandas, polars or pyarrow.
+            ``.parquet``; a frame of pandas, polars or pyarrow; or a table that is open.
         separator: Of the cells of a text; None takes the one that its first line has most.
         header: Names of the columns of a text without a header.
         encoding: Of a text; None is UTF-8.
@@ -157,6 +157,8 @@ def open_table(
         InputError: If it cannot be read.
     """
     arrow()
+    if isinstance(source, Table):
+        return source
     if not isinstance(source, (str, Path)):
         return _of_frame(source)
     path = Path(source)

@@ -1,0 +1,201 @@
+"""Files from the network: fetched once, continued after a break, checked, unpacked with care."""
+
+import hashlib
+import logging
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from recbole_enhance.options.errors import DataError, InputError
+from recbole_enhance.options.read import one_line
+
+_BLOCK = 1 << 20
+_PIECE = 1 << 16  # bytes that are lost at most when a connection breaks
+_SECONDS = 30  # without a byte, then the connection is given up
+_RATIO = 150  # unpacked bytes for a packed one; tables of numbers have 5 to 20
+_LEAST = 1 << 26  # bytes that are unpacked whatever the ratio
+
+
+def fetch(address: str, known: str | None, cache: Path, quiet: bool = False) -> tuple[Path, str]:
+    """Get a file, or find it where it was put before.
+
+    What has come when a connection breaks is kept, and the next call goes on from there.
+
+    Args:
+        address: Where it is, ``http`` or ``https``.
+        known: Its hash, as ``md5:...`` or ``sha256:...``; None checks nothing.
+        cache: Folder of the files that were fetched.
+        quiet: Whether there is no progress bar.
+
+    Returns:
+        The file, and its SHA-256.
+
+    Raises:
+        InputError: If it cannot be fetched, or is another file than it should be; that one is
+            removed.
+    """
+    try:
+        import pooch
+        import requests
+    except ImportError:
+        raise InputError("data get needs pooch; install the extra: pip install '.[data]'") from None
+    name = PurePosixPath(address.partition("?")[0]).name
+    pooch.get_logger().setLevel(logging.ERROR)
+    try:
+        path = pooch.retrieve(
+            address, known, fname=name, path=cache, downloader=_Continued(cache / name, quiet)
+        )
+    except ValueError as error:
+        if "hash" not in str(error):
+            raise
+        problem = "is another file than it should be, and was removed"
+        raise InputError(f"{address}: {problem} ({one_line(error)})") from error
+    except (requests.RequestException, OSError) as error:
+        raise InputError(
+            f"{address}: cannot be fetched ({one_line(error)}); what has come is kept, and the "
+            "same command goes on from there; --archive=FILE takes a file of yours"
+        ) from error
+    return Path(path), sha256_of(Path(path))
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class _Continued:
+    """Downloads for pooch, from where the last try stopped, if the file is still the same."""
+
+    def __init__(self, target: Path, quiet: bool) -> None:
+        self.part = target.with_name(f"{target.name}.part")
+        self.mark = target.with_name(f"{target.name}.part.etag")
+        self.quiet = quiet
+
+    def __call__(self, url: str, output_file: Any, _pooch: Any, check_only: bool = False) -> None:
+        import requests
+        from tqdm import tqdm
+
+        have = self.part.stat().st_size if self.part.exists() and self.mark.exists() else 0
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers |= {"Range": f"bytes={have}-", "If-Range": self.mark.read_text()}
+        with requests.get(url, stream=True, timeout=_SECONDS, headers=headers) as answer:
+            if answer.status_code == 416:  # more than there is: another file
+                self._forget()
+                raise requests.RequestException("the file there has changed: try again")
+            answer.raise_for_status()
+            have = have if answer.status_code == 206 else 0
+            mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+            self._forget(keep_part=bool(have))
+            if mark and not mark.startswith("W/"):  # a weak one vouches for no bytes
+                self.mark.write_text(mark)
+            length = answer.headers.get("Content-Length")
+            total = have + int(length) if length else None
+            form = {"unit": "B", "unit_scale": True, "disable": self.quiet}
+            with (
+                self.part.open("ab") as file,
+                tqdm(total=total, initial=have, desc=self.part.stem, **form) as bar,
+            ):
+                for block in answer.iter_content(_PIECE):
+                    file.write(block)
+                    bar.update(len(block))
+        size = self.part.stat().st_size
+        if total is not None and size != total:
+            raise requests.RequestException(f"{size:,} of {total:,} bytes came")
+        shutil.move(self.part, output_file)
+        self._forget()
+
+    def _forget(self, keep_part: bool = False) -> None:
+        self.mark.unlink(missing_ok=True)
+        if not keep_part:
+            self.part.unlink(missing_ok=True)
+
+
+def unpack(archive: Path, members: dict[str, Path]) -> None:
+    """Take files out of an archive, or copy the one file that it is.
+
+    Args:
+        archive: A ``.zip``, ``.tar``, ``.tar.gz``, ``.tgz``, ``.gz``, a plain file, or a folder.
+        members: Name within the archive -> where it goes; of a single file the name is empty.
+
+    Raises:
+        DataError: If a name leads out of the archive, one is missing, or one is larger than what is
+            packed can be (a bomb); nothing is left then.
+    """
+    try:
+        _unpack(archive, members)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+        _remove(members)
+        raise DataError(archive, f"cannot be unpacked ({one_line(error)})") from error
+    except BaseException:
+        _remove(members)
+        raise
+
+
+def _remove(members: dict[str, Path]) -> None:
+    for path in members.values():
+        path.unlink(missing_ok=True)
+
+
+def _unpack(archive: Path, members: dict[str, Path]) -> None:
+    if archive.is_dir():
+        for member, target in members.items():
+            found = archive / PurePosixPath(member).name
+            if not found.is_file():
+                raise DataError(archive, f"there is no file {found.name} in it")
+            shutil.copyfile(found, target)
+        return
+    limit = max(_LEAST, _RATIO * archive.stat().st_size)
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            names = {name: name for name in packed.namelist()}
+            _take(archive, names, packed.open, members, limit)
+    elif archive.name.lower().endswith((".tar", ".tar.gz", ".tgz")):
+        with tarfile.open(archive) as tar:
+            entries = {entry.name: entry for entry in tar if entry.isfile()}
+            _take(archive, entries, tar.extractfile, members, limit)
+    else:
+        import gzip
+
+        opened: Any = gzip.open if archive.suffix == ".gz" else open
+        ((_, target),) = members.items()
+        with opened(archive, "rb") as file:
+            _copy(archive, file, target, limit)
+
+
+def _take(
+    archive: Path,
+    names: dict[str, Any],
+    opened: Callable[[Any], Any],
+    members: dict[str, Path],
+    limit: int,
+) -> None:
+    for name in names:
+        path = PurePosixPath(name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            raise DataError(archive, f"holds {name!r}, which leads out of it: not unpacked")
+    for member, target in members.items():
+        if member not in names:
+            there = ", ".join(list(names)[:10])
+            raise DataError(archive, f"there is no file {member} in it, but {there}")
+        with opened(names[member]) as file:
+            limit -= _copy(archive, file, target, limit)
+
+
+def _copy(archive: Path, file: Any, target: Path, limit: int) -> int:
+    done = 0
+    with target.open("wb") as out:
+        while block := file.read(_BLOCK):
+            done += len(block)
+            if done > limit:
+                problem = f"unpacks to more than {_RATIO} times its size: not unpacked"
+                raise DataError(archive, problem)
+            out.write(block)
+    return done
