@@ -18,14 +18,29 @@ _FACE = {
     "run": ("recbole_enhance.experiment.quick_start", "run_recbole_enhance"),
     "resume": ("recbole_enhance.experiment.quick_start", "resume_run"),
     "load_run": ("recbole_enhance.experiment.quick_start", "load_run"),
+    "import_data": ("recbole_enhance.data.importing", "import_data"),
+    "get_data": ("recbole_enhance.data.public_sets", "get_data"),
     "tune": ("recbole_enhance.tuning.tune", "tune"),
     "build_board": ("recbole_enhance.leaderboard.board", "build_board"),
     "values": ("recbole_enhance.explanation.values", "rank_values"),
     "Config": ("recbole_enhance.experiment.config", "Config"),
 }
-__all__ = ["Config", "__version__", "build_board", "load_run", "resume", "run", "tune", "values"]
+__all__ = [
+    "Config",
+    "__version__",
+    "build_board",
+    "get_data",
+    "import_data",
+    "load_run",
+    "resume",
+    "run",
+    "tune",
+    "values",
+]
 
 if TYPE_CHECKING:
+    from recbole_enhance.data.importing import import_data
+    from recbole_enhance.data.public_sets import get_data
     from recbole_enhance.experiment.config import Config
     from recbole_enhance.experiment.quick_start import load_run
     from recbole_enhance.experiment.quick_start import resume_run as resume

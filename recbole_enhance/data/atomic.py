@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_enhance.data.dataset_folder import refuse_path
+from recbole_enhance.data.dataset_folder import NOT_IN_NAMES, refuse_path
 from recbole_enhance.data.reading import read_header
 from recbole_enhance.options.errors import DataError, InputError, OptionError
 
@@ -18,7 +18,6 @@ _GRAPH = {
     "link": ("ITEM_ID_FIELD", "ENTITY_ID_FIELD"),
 }
 _MAX_LISTED = 10
-_NOT_IN_NAMES = "/\\:\0"  # in no name from the user, so that no path leaves its folder
 _BLOCK = 1 << 20  # bytes read at a time
 
 
@@ -208,13 +207,11 @@ def sha256(folder: Path, dataset: str, of: Sequence[str]) -> dict[str, str]:
     Raises:
         ValueError: If a file is missing.
     """
-    digests = {}
-    for suffix in of:
-        path = _file(folder, dataset, suffix)
+    paths = [_file(folder, dataset, suffix) for suffix in of]
+    for path in paths:
         if not path.is_file():
             raise InputError(f"there is no file {path}")
-        digests[path.name] = file_sha256(path)
-    return digests
+    return {path.name: file_sha256(path) for path in paths}
 
 
 def data_hashes(
@@ -259,7 +256,7 @@ def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> list[Path
 
 
 def _file(folder: Path, dataset: str, suffix: str) -> Path:
-    if ".." in suffix or set(suffix) & set(_NOT_IN_NAMES):
+    if ".." in suffix or set(suffix) & set(NOT_IN_NAMES):
         raise InputError(f"file suffix {suffix!r}: must be part of a file name, not a path")
     return Path(folder) / f"{dataset}.{suffix}"
 

@@ -67,7 +67,7 @@ SETTINGS = (
     "valid_metric",
     "MAX_ITEM_LIST_LENGTH",
 )
-_NOT_IN_NAMES = "/\\:\0"  # in no name from the user, so that no path leaves its folder
+NOT_IN_NAMES = "/\\:\0"  # in no name from the user, so that no path leaves its folder
 
 
 def refuse_path(dataset: str, option: str = "dataset") -> None:
@@ -95,7 +95,7 @@ def is_plain(dataset: str) -> bool:
 
 
 def _odd(name: str) -> bool:
-    return bool(set(name) & set(_NOT_IN_NAMES)) or not name.isprintable()
+    return bool(set(name) & set(NOT_IN_NAMES)) or not name.isprintable()
 
 
 def read_settings(data_path: Path, dataset: str) -> tuple[Path, dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Files from the network: fetched once, continued after a break, checked, unpacked with care."""
 
-import hashlib
 import logging
 import shutil
 import tarfile
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from recbole_enhance.data.atomic import file_sha256
 from recbole_enhance.options.errors import DataError, InputError
 from recbole_enhance.options.read import one_line
 
@@ -58,16 +58,7 @@ def fetch(address: str, known: str | None, cache: Path, quiet: bool = False) -> 
             f"{address}: cannot be fetched ({one_line(error)}); what has come is kept, and the "
             "same command goes on from there; --archive=FILE takes a file of yours"
         ) from error
-    return Path(path), sha256_of(Path(path))
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return Path(path), file_sha256(Path(path))
 
 
 class _Continued:

@@ -15,7 +15,7 @@ from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.enhancer import recorded_name
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.evaluation.files import write_candidates, write_evaluation
-from recbole_enhance.experiment import validation
+from recbole_enhance.experiment import frames, validation
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.names import class_name
 from recbole_enhance.options.errors import InputError, OptionError
@@ -43,6 +43,9 @@ def run_recbole_enhance(
     config_dict: Mapping[str, Any] | None = None,
     saved: bool = True,
     command_line: Mapping[str, str] | None = None,
+    *,
+    data: Any = None,
+    **columns: Any,
 ) -> dict[str, Any]:
     """Train a model, with or without a method on top, and report its test result.
 
@@ -54,6 +57,11 @@ def run_recbole_enhance(
         config_dict: Options.
         saved: Whether to write a run folder. Without one, the best parameters are kept in memory.
         command_line: Options as text, from :func:`~recbole_enhance.options.read.parse_argv`.
+        data: A log of interactions, as a frame of pandas, polars or pyarrow or as a path; the
+            dataset that is made of it is kept in the folder of the run, and ``dataset`` is what its
+            name begins with.
+        **columns: What the log holds, and other tables: ``user``, ``item``, ``time``, ``items`` and
+            other arguments of :func:`~recbole_enhance.data.importing.import_data`.
 
     Returns:
         RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and
@@ -63,10 +71,23 @@ def run_recbole_enhance(
         ValueError: If an option or the data are refused, or training fails; no folder is left
             behind.
     """
-    config = Config(model, dataset, config_file_list, config_dict, command_line)
-    with config.naming_origins():
-        folder = RunFolder.create(config) if saved else None
-    return _run(config, folder)
+    if data is None:
+        for name in columns:
+            raise InputError(
+                f"{name} is no argument of a run without data=FRAME; options are in config_dict"
+            )
+        config = Config(model, dataset, config_file_list, config_dict, command_line)
+        with config.naming_origins():
+            folder = RunFolder.create(config) if saved else None
+        return _run(config, folder)
+    with frames.as_dataset(data, dataset, columns) as (dataset, data_path):
+        options = {**(config_dict or {}), "data_path": str(data_path)}
+        config = Config(model, dataset, config_file_list, options, command_line)
+        with config.naming_origins():
+            folder = RunFolder.create(config) if saved else None
+        if folder:
+            frames.keep(folder, config)
+        return _run(config, folder)
 
 
 def run_again(folder: RunFolder, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,6 +222,7 @@ def _saved_config(
 ) -> Config:
     """Read the settings in a run folder. They are data: code that they name is not imported."""
     options.update(refuse_other_code(folder, model_class, method))
+    options.update(frames.own_data(folder))
     config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
     # Also if the named files have moved.
     config.options.update({"backbone": folder.named()["model"], **folder.named()})

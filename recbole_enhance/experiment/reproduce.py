@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_enhance.evaluation.files import PER_USER, read_per_user
+from recbole_enhance.experiment.frames import own_data
 from recbole_enhance.experiment.quick_start import (
     named_again,
     refuse_other_code,
@@ -212,7 +213,7 @@ def _run_again(folder: RunFolder, target: Path, options: dict[str, Any], quiet: 
     if (target / CONFIG).is_file():
         resume_run(target, quiet, **code)
         return
-    options.update(refuse_other_code(folder, **code))
+    options = {**own_data(folder), **options, **refuse_other_code(folder, **code)}
     options.update(run_dir=str(target), quiet=quiet)
     logger.info("running %s again, in %s", folder.path, target)
     run_again(folder, options)

@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import yaml
 
-from recbole_enhance.data.fetching import fetch, sha256_of, unpack
+from recbole_enhance.data.atomic import file_sha256
+from recbole_enhance.data.fetching import fetch, unpack
 from recbole_enhance.data.public_sets import get_data, listed, public_sets
 from recbole_enhance.data.reading import read_atomic
 from recbole_enhance.options.errors import InputError
@@ -83,7 +84,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
     server.files["log.csv"] = LOG
     path, digest = fetch(f"{server.address}/log.csv", md5(LOG), tmp_path, quiet=True)
     assert path.read_bytes() == LOG
-    assert digest == hashlib.sha256(LOG).hexdigest() == sha256_of(path)
+    assert digest == hashlib.sha256(LOG).hexdigest() == file_sha256(path)
     assert fetch(f"{server.address}/log.csv", md5(LOG), tmp_path, quiet=True) == (path, digest)
     assert server.asked == [None]
     assert [entry.name for entry in tmp_path.iterdir()] == ["log.csv"]
