@@ -63,7 +63,7 @@ IMPORT = Verb(
     "file of settings that runs read. Kinds of columns are guessed and printed.",
     example="""\
 recbole-enhance data import log.csv --user=customer --item=sku --time=ts --name=shop
-recbole-enhance data import log.csv --user=customer --item=sku --name=shop --skip-bad \\
-    --items=items.csv --title=name --category=genres --users=users.csv --groups=country
+recbole-enhance data import log.csv --user=customer --item=sku --name=shop --skip-bad
+recbole-enhance data import log.parquet --user=u --item=i --name=shop --items=items.csv --title=name
 recbole-enhance run --model=BPR --dataset=shop""",
 )
