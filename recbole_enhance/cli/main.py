@@ -55,6 +55,7 @@ VERBS = Verbs(
         RUN,
         DATA,
         CONFIG,
+        DATA,
         TUNE,
         LEADERBOARD,
         EXPLAIN,

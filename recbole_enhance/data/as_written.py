@@ -278,7 +278,16 @@ class AsWritten(Dataset):
         return converted
 
     def build(self) -> list[Any]:
-        """Order and split by the times as they are; models then get float32, as in RecBole.
+        """Order and split by the times as they are; models then get float32, as in RecBole."""
+        parts = self.exact_parts()
+        for part in parts:
+            columns = part.inter_feat.interaction
+            if self.time_field in columns:
+                columns[self.time_field] = columns[self.time_field].float()
+        return parts
+
+    def exact_parts(self) -> list[Any]:
+        """Order and split by the times as they are, which stay as they are.
 
         Ready-made parts are neither ordered nor split, so that any order may be said for them.
         """
@@ -288,10 +297,6 @@ class AsWritten(Dataset):
             why = f"{self.config['model']} takes items in the order of time: it must be TO"
             raise OptionError("eval_args.order", order, why)
         parts = Dataset.build(self) if refused else super().build()
-        for part in parts:
-            columns = part.inter_feat.interaction
-            if self.time_field in columns:
-                columns[self.time_field] = columns[self.time_field].float()
         self._count(parts)
         return parts
 

@@ -297,20 +297,20 @@ def assemble(
 
 
 def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float]) -> Run:
-    with _timed(seconds, "data"), _told_as_input_error(f"dataset={config['dataset']}"):
+    with _timed(seconds, "data"), told_as_input_error(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
         if config.method and config.method.prepare:
             config.method.prepare(config, dataset)
         validation.refuse_bad_k(config.final_config_dict, dataset.item_num - 1)
         loaders = prepare_data(config, dataset)
-    with _timed(seconds, "model"), _told_as_input_error(f"model={config['model']}"):
+    with _timed(seconds, "model"), told_as_input_error(f"model={config['model']}"):
         init_seed(config["seed"], config["reproducibility"])
         wrap = config.method.wrap if config.method else None
         model_class = wrap(config.model_class) if wrap else config.model_class
         model = model_class(config, loaders[0]._dataset).to(config["device"])
     train_data, valid_data, test_data = loaders
-    with _told_as_input_error(
+    with told_as_input_error(
         "log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"
     ):
         trainer = make_trainer(config, model, folder)
@@ -459,7 +459,7 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told_as_input_error(what: str) -> Iterator[None]:
+def told_as_input_error(what: str) -> Iterator[None]:
     """Turn the many errors that RecBole raises on unusual options or data into ours.
 
     Args:
