@@ -19,8 +19,8 @@ class Counts(NamedTuple):
 
     @classmethod
     def of(cls, users: Any, items: Any) -> "Counts":
-        """Count interactions by their users and items, as tokens or ids."""
-        return cls(len(users), len(pd.unique(users)), len(pd.unique(items)))
+        """Count interactions by their users and items, as tokens or ids; a missing one is none."""
+        return cls(len(users), pd.Series(users).nunique(), pd.Series(items).nunique())
 
     def __str__(self) -> str:
         return (

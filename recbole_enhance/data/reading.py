@@ -20,6 +20,7 @@ from recbole_enhance.options.errors import DataError, OptionError
 COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
 _BLOCK = 1 << 24  # bytes looked at together: their marks take some 16 times as much
 _LF, _CR = b"\n", b"\r"
+_MARK = "\r"  # is in no cell: rows that have one are refused
 
 
 def read_header(path: Path, separator: str = "\t", encoding: str | None = None) -> dict[str, str]:
@@ -91,7 +92,7 @@ def read_atomic(
 
     Raises:
         DataError: Naming the file, and the line, column and value where there is one.
-        OptionError: If ``field_separator`` or ``encoding`` cannot be used.
+        OptionError: If ``field_separator``, ``seq_separator`` or ``encoding`` cannot be used.
 
     Example:
         >>> import tempfile
@@ -103,6 +104,8 @@ def read_atomic(
     path = Path(path)
     if len(separator) != 1 or not separator.isascii() or separator in "\r\n\0":
         raise OptionError("field_separator", repr(separator), "one ASCII character is expected")
+    if not seq_separator or set(seq_separator) & set("\r\n\0"):
+        raise OptionError("seq_separator", repr(seq_separator), "characters within a line expected")
     if not path.is_file():
         raise DataError(path, "there is no such file")
     content = _utf8(path, path.read_bytes(), encoding)
@@ -240,18 +243,24 @@ def _numbers(cells: pd.Series, values: pd.Series, refuse: Any) -> pd.Series:
     if len(bad):
         row = int(bad[0])
         raise refuse(row, cells.name, "a number is expected", cells.iloc[row])
-    return values if values.dtype == np.float64 else cells.astype(float)
+    # Beside a missing cell, pandas takes -2**63 for one.
+    read = values.dtype == np.float64 and values.isna().equals(cells.isna())
+    return values if read else cells.astype(float)
 
 
 def _sequences(cells: pd.Series, kind: str, separator: str, refuse: Any) -> pd.Series:
-    parts = [list(filter(None, text.split(separator))) for text in cells.fillna("")]
-    if kind == "token_seq":
-        return pd.Series([np.array(part, dtype=object) for part in parts], dtype=object)
-    flat = pd.Series([word for part in parts for word in part], dtype=object)
-    lengths = np.fromiter(map(len, parts), dtype=np.int64, count=len(parts))
-    numbers = pd.to_numeric(flat, errors="coerce").to_numpy(dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    if len(bad):
-        row = int(np.searchsorted(lengths.cumsum(), bad[0], side="right"))
-        raise refuse(row, cells.name, "numbers are expected", flat[bad[0]])
-    return pd.Series(np.split(flat.to_numpy(dtype=np.float64), lengths.cumsum()[:-1]), dtype=object)
+    """Parts of each cell, by one split of all cells together, as no cell has a line feed."""
+    text = _MARK.join(cells.fillna("")).replace(separator, "\n")
+    words = np.array(text.replace(_MARK, f"\n{_MARK}\n").split("\n"), dtype=object)
+    ends = words == _MARK
+    keep = (words != "") & ~ends
+    flat, rows = words[keep], ends.cumsum()[keep]
+    if kind == "float_seq":
+        numbers = pd.to_numeric(pd.Series(flat), errors="coerce").to_numpy(dtype=np.float64)
+        bad = np.flatnonzero(~np.isfinite(numbers))
+        if len(bad):
+            raise refuse(int(rows[bad[0]]), cells.name, "numbers are expected", flat[bad[0]])
+        flat = flat.astype(np.float64)
+    stops = np.bincount(rows, minlength=len(cells)).cumsum()
+    pieces = map(slice, np.concatenate([[0], stops[:-1]]).tolist(), stops.tolist())
+    return pd.Series(list(map(flat.__getitem__, pieces)), dtype=object)

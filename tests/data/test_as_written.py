@@ -200,6 +200,66 @@ def test_the_account_adds_up(data):
     assert len(dataset.account.lines()) == 3
 
 
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["", "a", "b", "c"]),
+        st.sampled_from(["", *"123456"]),
+        st.integers(1, 5),
+        st.integers(10**9, 10**9 + 9),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=ROWS,
+    keep=st.sampled_from([None, "first", "last"]),
+    user=st.sampled_from([None, "[2,inf)"]),
+    item=st.sampled_from([None, "[2,9]"]),
+    ratings=st.sampled_from([None, "[2,inf)"]),
+    order=st.sampled_from(["RO", "TO"]),
+)
+def test_every_row_of_any_data_is_accounted_for(
+    tmp_path_factory, rows, keep, user, item, ratings, order
+):
+    """Each row that was read was dropped for one reason, or is in one part."""
+    rows = [*rows, *((u, str(n), 5, 10**9 + n) for u in "xy" for n in range(1, 7))]  # some stay
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "d").mkdir()
+    (folder / "d" / "d.inter").write_text(
+        HEADER + "".join("{}\t{}\t{}\t{}\n".format(*row) for row in rows)
+    )
+    dataset, parts = built(
+        {"dataset": "d", "data_path": str(folder), "quiet": True},
+        rm_dup_inter=keep,
+        user_inter_num_interval=user,
+        item_inter_num_interval=item,
+        val_interval=ratings and {"rating": ratings},
+        eval_args={"order": order},
+    )
+    account = dataset.account.as_json()
+    assert account["read"]["interactions"] == account["files"]["d.inter"] == len(rows)
+    assert account["read"]["users"] == len({user for user, *_ in rows if user})
+    assert account["read"]["items"] == len({item for _, item, *_ in rows if item})
+    for key in ("interactions", "users", "items"):
+        lost = [step[key] for step in account["dropped"]]
+        assert min(lost, default=0) >= 0
+        assert account["read"][key] - sum(lost) == account["kept"][key]
+    told = [pairs(part) for part in parts]
+    assert [len(part) for part in told] == [p["interactions"] for p in account["parts"].values()]
+    assert sum(map(len, told)) == account["kept"]["interactions"]
+    assert not {pair for part in told for pair in part} - {row[:2] for row in rows if all(row[:2])}
+    for n, name in enumerate(account["parts"]):
+        assert account["repeated"][f"within {name}"] == len(told[n]) - len(set(told[n]))
+        assert account["parts"][name]["users"] == len({u for u, _ in told[n]})
+    for (a, first), (b, second) in (
+        ((0, "training"), (2, "test")),
+        ((1, "validation"), (2, "test")),
+    ):
+        assert account["repeated"][f"{second} and {first}"] == len(set(told[a]) & set(told[b]))
+
+
 @pytest.mark.parametrize("user", [None, "[5,inf)", "'[2,6];[12,20]'", "[0,9]"])
 @pytest.mark.parametrize("item", [None, "(3,inf)", "[2,14)"])
 def test_filters_by_number_are_recboles(data, user, item):

@@ -77,6 +77,62 @@ def test_sequences(tmp_path):
     assert [x.tolist() for x in table["b"]] == [[1, 2.5], [], [-3]]
 
 
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    cells=st.lists(
+        st.tuples(st.lists(TOKENS, max_size=4), st.lists(FLOATS, max_size=4)), max_size=6
+    ),
+    separator=st.sampled_from([" ", "|", "::", "aa", "é", "\\n"]),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_sequences_are_what_a_split_of_each_cell_gives(tmp_path_factory, cells, separator, end):
+    """All cells are split at once: none may take from its neighbour."""
+    rows = [(separator.join(a), separator.join(map(repr, b)), "x") for a, b in cells]
+    lines = ["a:token_seq\tb:float_seq\tc:token", *("\t".join(row) for row in rows)]
+    path = write(tmp_path_factory.mktemp("x"), end.join(lines) + end)
+    table = read_atomic(path, seq_separator=separator)
+    expected = [list(filter(None, a.split(separator))) for a, *_ in rows]
+    assert [list(x) for x in table["a"]] == expected
+    assert [x.tolist() for x in table["b"]] == [b for _, b in cells]
+    assert all(x.dtype == object for x in table["a"])
+    assert all(x.dtype == np.float64 for x in table["b"])
+
+
+TABLES = st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=6)
+
+
+def lines_of(rows):
+    return ["a:token\tb:token", *("\t".join(row) for row in rows)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=TABLES, at=st.integers(0, 5), bad=st.sampled_from(["\0", "\t", "\rx"]), data=st.data())
+def test_a_bad_character_anywhere_is_refused_by_its_line(tmp_path_factory, rows, at, bad, data):
+    """A zero byte, one tab more, a carriage return that ends no line."""
+    lines = lines_of(rows)
+    row = at % len(rows) + 1
+    place = data.draw(st.integers(0, len(lines[row])))
+    lines[row] = lines[row][:place] + bad + lines[row][place:]
+    path = write(tmp_path_factory.mktemp("x"), "\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=rf"toy\.inter:{row + 1}: "):
+        read_atomic(path)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=TABLES)
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("x")
+    marked = write(folder, "\n".join(lines_of(rows)) + "\n", encoding="utf-8-sig")
+    with pytest.raises(DataError, match=r"toy\.inter:1: starts with a byte order mark"):
+        read_atomic(marked)
+    table = read_atomic(marked, encoding="utf-8-sig")
+    assert list(table) == ["a", "b"]
+    assert list(zip(*(table[name].fillna("") for name in "ab"))) == rows
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -118,6 +174,11 @@ def test_whole_numbers_beyond_64_bits_are_floats(tmp_path):
     assert read_atomic(path)["n"].tolist() == [2.0**70, 1.0]
 
 
+def test_the_smallest_whole_number_is_not_missing(tmp_path):
+    path = write(tmp_path, f"t:token\tn:float\na\t\nb\t{-(2**63)}\n")
+    assert read_atomic(path)["n"].fillna(0).tolist() == [0, -(2.0**63)]
+
+
 @pytest.mark.parametrize("encoding", ["gbk", "latin-1", "utf-16", "utf-8-sig"])
 def test_another_encoding(tmp_path, encoding):
     word = "é" if encoding == "latin-1" else "中文|"  # in gbk, | is a byte of other letters
@@ -136,6 +197,9 @@ def test_options_that_cannot_be_used(tmp_path):
     for separator in ("::", "\n", "·"):
         with pytest.raises(OptionError, match=r"field_separator=.*one ASCII"):
             read_atomic(path, separator=separator)
+    for separator in ("", "\n", "a\0"):
+        with pytest.raises(OptionError, match=r"seq_separator=.*within a line"):
+            read_atomic(path, seq_separator=separator)
 
 
 def test_blocks_do_not_change_what_is_read(tmp_path, monkeypatch):
