@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
@@ -298,11 +299,13 @@ class FullRankingLoader(FullSortEvalDataLoader):
         return batch, history, torch.arange(len(index)), batch[self.iid_field]
 
     @property
-    def uid2history_item(self) -> list[Tensor]:
-        """What is not ranked, for each user; RecBole's ``case_study`` asks for it."""
+    def uid2history_item(self) -> np.ndarray:
+        """What is not ranked, for each user; RecBole's ``case_study`` asks by a list of users."""
         users = torch.arange(self._dataset.user_num)
         lists = self.history or UserLists(users[:0], users[:0], len(users), self._dataset.item_num)
-        return list(lists.of(users)[1].split(lists.counts.tolist()))
+        own = np.empty(len(users), dtype=object)
+        own[:] = lists.of(users)[1].split(lists.counts.tolist())
+        return own
 
 
 class CandidateLoader(AbstractDataLoader):

@@ -68,7 +68,14 @@ def fill_histories(out: Tensor, values: Tensor, targets: Tensor, lengths: Tensor
 
 
 class FastSequences:
-    """Mixed in front of RecBole's ``SequentialDataset`` or ``DIENDataset``: the same columns."""
+    """Mixed in front of RecBole's ``SequentialDataset`` or ``DIENDataset``: the same columns.
+
+    Attributes:
+        interactions: All rows as they were read, by user and time; the parts of the split share
+            them. A user's first row is in no part, and a whole history is the input of no row.
+    """
+
+    interactions: Interaction
 
     def data_augmentation(self: Any) -> None:
         """Make one row of each prefix of a history, as RecBole's method of this name."""
@@ -77,7 +84,7 @@ class FastSequences:
         self._check_field("uid_field", "time_field")
         longest = self.config["MAX_ITEM_LIST_LENGTH"]
         self.sort(by=[self.uid_field, self.time_field], ascending=True)
-        features = self.inter_feat
+        self.interactions = features = self.inter_feat
         targets, lengths = prefixes(features[self.uid_field], longest)
         columns = {self.item_list_length_field: lengths}
         negatives = getattr(self, "neg_item_list", None)  # DIEN's
@@ -85,7 +92,7 @@ class FastSequences:
             if field == self.uid_field:
                 continue
             name = getattr(self, f"{field}_list_field")
-            out = self._empty(field, name, len(targets))
+            out = self.empty_histories(field, len(targets))
             columns[name] = fill_histories(out, features[field], targets, lengths)
             if negatives is not None and field == self.iid_field:
                 out = torch.empty_like(out)
@@ -94,13 +101,14 @@ class FastSequences:
         rows.update(Interaction(columns))
         self.inter_feat = rows
 
-    def _empty(self: Any, field: str, name: str, rows: int) -> Tensor:
-        """Memory of the shape and type that RecBole gives a list column."""
+    def empty_histories(self: Any, field: str, rows: int) -> Tensor:
+        """Memory of the shape and type that RecBole gives the list column of a field."""
+        name = getattr(self, f"{field}_list_field")
         length = self.field2seqlen[name]
         shape = (rows, *(length if isinstance(length, tuple) else (length,)))
         if self.field2type[field] in _FLOATS and field in self.config["numerical_features"]:
             shape += (2,)
-        dtype = self.inter_feat[field].dtype
+        dtype = self.interactions[field].dtype
         if self.field2type[field] in _FLOATS:
             dtype = torch.float32  # times are exact only until rows are in order
         if isinstance(self, DIENDataset):

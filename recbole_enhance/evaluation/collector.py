@@ -125,14 +125,8 @@ class EnhancedCollector(Collector):
         self._n_items = n_items
         keys = torch.unique(positive_u.to(scores.device) * n_items + positive_i.to(scores.device))
         positive_u, positive_i = keys // n_items, keys % n_items
-        if self._place is None or len(self._place) != n_items:
-            self._place = drawn_order(n_items, self.config["seed"])
-        users, k = self._users(interaction, len(scores)), max(self.topk)
-        if self.reranker is None:
-            values, items = ranked(scores, k, self._place)
-        else:
-            best = ranked(scores, min(max(CANDIDATES, k), n_items), self._place)
-            values, items = self.reranker.lists(*best, users, k)
+        users = self._users(interaction, len(scores))
+        values, items = self.lists(scores, users, max(self.topk))
         self._keep("rec.items", items.masked_fill(values == -torch.inf, 0))
         self._keep("rec.item_score", values)
         self._keep("rec.positive_u", positive_u + self._n_rows)
@@ -146,6 +140,25 @@ class EnhancedCollector(Collector):
             items = interaction[self.config["ITEM_ID_FIELD"]]
             self._collect_values(scores[self.rows, items], interaction)
         self._n_rows += len(scores)
+
+    def lists(self, scores: Tensor, users: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
+        """The lists that scores make: equal ones by lot, re-ranked where the run asks for it.
+
+        Args:
+            scores: -inf where an item is no candidate. Shape: ``(rows, n_items)``.
+            users: User of each row; None leaves the lists as they are scored. Shape: ``(rows,)``.
+            k: Length of the lists.
+
+        Returns:
+            Scores and items, in the order of the lists. Shape of both: ``(rows, k)``.
+        """
+        n_items = scores.shape[1]
+        if self._place is None or len(self._place) != n_items:
+            self._place = drawn_order(n_items, self.config["seed"])
+        if self.reranker is None or users is None:
+            return ranked(scores, k, self._place)
+        best = ranked(scores, min(max(CANDIDATES, k), n_items), self._place)
+        return self.reranker.lists(*best, users, k)
 
     def _users(self, interaction: Any, n_rows: int) -> Tensor:
         users = interaction[self.config["USER_ID_FIELD"]]

@@ -1,0 +1,1 @@
+"""Lists for anybody out of a finished run, and the vectors behind them."""

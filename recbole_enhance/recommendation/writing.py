@@ -1,0 +1,110 @@
+"""Tables that grow piece by piece, and are a file only when they are whole."""
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from recbole_enhance.options.errors import OptionError
+
+ENDINGS = (".csv", ".parquet", ".jsonl")
+VECTOR = "vector"  # the column of vectors
+Write = Callable[[pd.DataFrame], None]
+
+
+def refuse_name(out: str | Path, endings: tuple[str, ...] = ENDINGS, option: str = "out") -> Path:
+    """Refuse a file that cannot be written, before any work is done for it.
+
+    Args:
+        out: Its name.
+        endings: What it may end in.
+        option: What names it.
+
+    Raises:
+        OptionError: If the ending is another one, there is no such folder, or the package for it
+            is not installed.
+    """
+    path = Path(out)
+    if path.suffix not in endings:
+        raise OptionError(option, out, f"a name that ends in {', '.join(endings)} is expected")
+    if not path.parent.is_dir():
+        raise OptionError(option, out, "there is no such folder")
+    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise OptionError(option, out, 'needs pyarrow: pip install "recbole_enhance[data]"')
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name, which becomes the file only when the block has succeeded."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def growing_table(path: Path) -> Iterator[Write]:
+    """Open a table for pieces that all have the same columns.
+
+    Args:
+        path: Ends in one of :data:`ENDINGS`; appears when the block has succeeded.
+
+    Yields:
+        A function that adds a piece.
+    """
+    opened = _parquet if path.suffix == ".parquet" else _text
+    with replacing(path) as temporary, opened(temporary, path.suffix) as write:
+        yield write
+
+
+@contextlib.contextmanager
+def _text(path: Path, ending: str) -> Iterator[Write]:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        empty = True
+
+        def write(piece: pd.DataFrame) -> None:
+            nonlocal empty
+            if ending == ".csv":
+                piece.to_csv(file, index=False, header=empty, lineterminator="\n")
+            elif len(piece):
+                piece.to_json(file, orient="records", lines=True, force_ascii=False)
+            empty = False
+
+        yield write
+
+
+@contextlib.contextmanager
+def _parquet(path: Path, _: str) -> Iterator[Write]:
+    import pyarrow
+    from pyarrow import parquet
+
+    writer: Any = None
+
+    def write(piece: pd.DataFrame) -> None:
+        nonlocal writer
+        if writer is None:
+            writer = parquet.ParquetWriter(path, pyarrow.schema(list(map(_kind, piece.items()))))
+        writer.write_table(pyarrow.Table.from_pandas(piece, writer.schema, preserve_index=False))
+
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _kind(named: tuple[Any, pd.Series]) -> tuple[str, Any]:
+    """A column's name and type, which is that of the first piece even if it has no row."""
+    import pyarrow
+
+    name, column = named
+    if name == VECTOR:
+        return name, pyarrow.list_(pyarrow.float32())
+    return name, pyarrow.string() if column.dtype == object else pyarrow.from_numpy_dtype(column.dtype)
