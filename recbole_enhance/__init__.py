@@ -21,6 +21,7 @@ _FACE = {
     "import_data": ("recbole_enhance.data.importing", "import_data"),
     "get_data": ("recbole_enhance.data.public_sets", "get_data"),
     "tune": ("recbole_enhance.tuning.tune", "tune"),
+    "evaluate": ("recbole_enhance.experiment.judge", "evaluate_lists"),
     "build_board": ("recbole_enhance.leaderboard.board", "build_board"),
     "values": ("recbole_enhance.explanation.values", "rank_values"),
     "Config": ("recbole_enhance.experiment.config", "Config"),
@@ -29,6 +30,7 @@ __all__ = [
     "Config",
     "__version__",
     "build_board",
+    "evaluate",
     "get_data",
     "import_data",
     "load_run",
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from recbole_enhance.data.importing import import_data
     from recbole_enhance.data.public_sets import get_data
     from recbole_enhance.experiment.config import Config
+    from recbole_enhance.experiment.judge import evaluate_lists as evaluate
     from recbole_enhance.experiment.quick_start import load_run
     from recbole_enhance.experiment.quick_start import resume_run as resume
     from recbole_enhance.experiment.quick_start import run_recbole_enhance as run

@@ -14,6 +14,7 @@ from recbole_enhance.cli.command import Verb, Verbs
 from recbole_enhance.cli.config import CONFIG
 from recbole_enhance.cli.data import DATA
 from recbole_enhance.cli.doctor import DOCTOR
+from recbole_enhance.cli.evaluate import EVALUATE
 from recbole_enhance.cli.explain import EXPLAIN
 from recbole_enhance.cli.leaderboard import LEADERBOARD
 from recbole_enhance.cli.list import LIST
@@ -55,9 +56,9 @@ VERBS = Verbs(
         RUN,
         DATA,
         CONFIG,
-        DATA,
         TUNE,
         LEADERBOARD,
+        EVALUATE,
         EXPLAIN,
         ATTACK,
         VALUES,

@@ -298,6 +298,23 @@ class FullRankingLoader(FullSortEvalDataLoader):
         history = None if self.history is None else self.history.of(batch[self.uid_field])
         return batch, history, torch.arange(len(index)), batch[self.iid_field]
 
+    def held_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Everything that is ranked at once: users of the rows, and row and item of each positive.
+
+        Shape: ``(rows,)``, ``(positives,)``, ``(positives,)``.
+        """
+        if self.is_sequential:
+            features = self._dataset.inter_feat
+            users = features[self.uid_field]
+            return users, torch.arange(len(users)), features[self.iid_field]
+        return (self.uid_list, *self.positives.of(self.uid_list))
+
+    def never_ranked(self, users: Tensor, items: Tensor) -> Tensor:
+        """Which pairs are in no list of a model. Shape of all three: ``(pairs,)``."""
+        if self.history is None:
+            return torch.zeros(len(users), dtype=torch.bool)
+        return self.history.holds(users, items)
+
     @property
     def uid2history_item(self) -> np.ndarray:
         """What is not ranked, for each user; RecBole's ``case_study`` asks by a list of users."""
@@ -394,6 +411,19 @@ class CandidateLoader(AbstractDataLoader):
     def __iter__(self) -> Iterator[tuple[Interaction, Tensor, Tensor, Tensor]]:
         for index in torch.arange(self.sample_size).split(self.step):
             yield self._users(index)
+
+    def held_out(self) -> tuple[Tensor, Tensor, Tensor]:
+        """As of :class:`FullRankingLoader`."""
+        rows = torch.repeat_interleave(torch.arange(self.sample_size), self._sizes)
+        return self.uid_list, rows, self.rows[self.iid_field]
+
+    def never_ranked(self, users: Tensor, items: Tensor) -> Tensor:
+        """As of :class:`FullRankingLoader`: here, what is none of the user's candidates."""
+        own, n_items = self.rows[self.uid_field], self._dataset.item_num
+        ranked = torch.cat([self.rows[self.iid_field], self.candidates.flatten()])
+        of = own.repeat(1 + len(self.candidates))
+        candidates = UserLists(of, ranked, self._dataset.user_num, n_items)
+        return ~candidates.holds(users, items)
 
     def _users(self, index: Tensor) -> tuple[Interaction, Tensor, Tensor, Tensor]:
         """Some users' pairs, positives before candidates, and the row of each pair."""

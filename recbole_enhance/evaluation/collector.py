@@ -160,6 +160,26 @@ class EnhancedCollector(Collector):
         best = ranked(scores, min(max(CANDIDATES, k), n_items), self._place)
         return self.reranker.lists(*best, users, k)
 
+    def take_lists(
+        self, items: Tensor, scores: Tensor, users: Tensor, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
+        """Take lists as they are, in place of all batches: nothing is ranked, nor re-ranked.
+
+        Args:
+            items: Best first, 0 where a list is shorter. Shape: ``(rows, max(topk))``.
+            scores: Of the items. Shape: ``(rows, max(topk))``.
+            users: User of each row. Shape: ``(rows,)``.
+            positive_u: Row of each positive. Shape: ``(positives,)``.
+            positive_i: Item of each positive. Shape: ``(positives,)``.
+        """
+        self._n_items = self.data_struct["data.num_items"]
+        keys = torch.unique(positive_u * self._n_items + positive_i)
+        self._keep("rec.items", items)
+        self._keep("rec.item_score", scores)
+        self._keep("rec.positive_u", keys // self._n_items)
+        self._keep("rec.positive_i", keys % self._n_items)
+        self._keep("rec.users", users)
+
     def _users(self, interaction: Any, n_rows: int) -> Tensor:
         users = interaction[self.config["USER_ID_FIELD"]]
         if self.rows is None:

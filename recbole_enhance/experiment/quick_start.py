@@ -139,7 +139,7 @@ def resume_run(
     try:
         if folder.finished:  # by a process that has just let go
             return _finished_result(folder)
-        return _run(_saved_config(folder, model_class, method, quiet=quiet), folder)
+        return _run(saved_config(folder, model_class, method, quiet=quiet), folder)
     finally:
         folder.release()
 
@@ -199,7 +199,7 @@ def load_run(
             run, or the data are not those that the run was made from.
     """
     folder = RunFolder.open(run_dir)
-    config = _saved_config(folder, model_class, method)
+    config = saved_config(folder, model_class, method)
     folder.refuse_other_files(data_hashes(config))
     run = assemble(config)
     folder.refuse_other_rows(run.train_data._dataset.account.as_json())
@@ -214,13 +214,20 @@ def data_hashes(config: Config) -> dict[str, str]:
     return atomic.data_hashes(Path(config["data_path"]), *(config[key] for key in options))
 
 
-def _saved_config(
+def saved_config(
     folder: RunFolder,
     model_class: str | type | None = None,
     method: str | Enhancer | None = None,
     **options: Any,
 ) -> Config:
-    """Read the settings in a run folder. They are data: code that they name is not imported."""
+    """Read the settings in a run folder. They are data: code that they name is not imported.
+
+    Args:
+        folder: Folder of the run.
+        model_class: As in :func:`resume_run`.
+        method: As in :func:`resume_run`.
+        **options: Options over those of the run.
+    """
     options.update(refuse_other_code(folder, model_class, method))
     options.update(frames.own_data(folder))
     config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
@@ -296,14 +303,27 @@ def assemble(
         return _assemble(config, folder, {} if seconds is None else seconds)
 
 
-def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float]) -> Run:
-    with _timed(seconds, "data"), told_as_input_error(f"dataset={config['dataset']}"):
+def load_data(config: Config) -> tuple[Any, Any, Any]:
+    """Read and split the data of a run: its training, validation and test loader.
+
+    Args:
+        config: The run's settings.
+
+    Raises:
+        ValueError: If the data cannot be read or split with these options.
+    """
+    with told_as_input_error(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
         dataset = create_dataset(config)
         if config.method and config.method.prepare:
             config.method.prepare(config, dataset)
         validation.refuse_bad_k(config.final_config_dict, dataset.item_num - 1)
-        loaders = prepare_data(config, dataset)
+        return prepare_data(config, dataset)
+
+
+def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float]) -> Run:
+    with _timed(seconds, "data"):
+        loaders = load_data(config)
     with _timed(seconds, "model"), told_as_input_error(f"model={config['model']}"):
         init_seed(config["seed"], config["reproducibility"])
         wrap = config.method.wrap if config.method else None

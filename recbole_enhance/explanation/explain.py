@@ -7,7 +7,7 @@ from typing import Any
 
 from recbole_enhance.options.errors import RunFolderError, UnknownOptionError
 from recbole_enhance.options.read import load_yaml, nearest
-from recbole_enhance.storage.run_folder import CONFIG, MODEL, RunFolder
+from recbole_enhance.storage.run_folder import CONFIG, MODEL, RunFolder, refuse_external
 
 # Method of the run, or its model -> the module whose explain() explains it.
 EXPLAINERS: dict[str, str] = {
@@ -73,6 +73,7 @@ def finished_run(run_dir: str | Path) -> RunFolder:
     Raises:
         RunFolderError: If it has none.
     """
+    refuse_external(run_dir)
     for name in (CONFIG, MODEL):
         if not Path(run_dir, name).is_file():
             raise RunFolderError(

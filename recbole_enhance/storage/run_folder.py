@@ -33,6 +33,7 @@ from recbole_enhance.storage.tensor_files import dump_tensors
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
 LOCK = ".lock"
 DATA = "data.json"
+KIND, EXTERNAL = "kind", "external"  # in config.yaml and metrics.json of lists made elsewhere
 HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
 _TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
@@ -118,10 +119,12 @@ class RunFolder:
 
         Raises:
             OptionError: If there is no run in it.
+            RunFolderError: If it holds lists made elsewhere.
         """
         path = Path(path)
         if not (path / CONFIG).is_file():
             raise OptionError("resume", path, f"no run here ({CONFIG} is missing)")
+        refuse_external(path)
         return cls(path, fresh=False)
 
     @property
@@ -339,6 +342,21 @@ def recorded_options(config: Any) -> dict[str, Any]:
     """What reading ``config.yaml`` of a run gives."""
     options: dict[str, Any] = yaml.load(config_text(config), Loader)
     return options
+
+
+def refuse_external(path: str | Path) -> None:
+    """Refuse a folder of lists made elsewhere, in which there is no model.
+
+    Raises:
+        RunFolderError: Naming the folder, and what is in it.
+    """
+    file = Path(path, CONFIG)
+    if file.is_file() and load_yaml(file).get(KIND) == EXTERNAL:
+        raise RunFolderError(
+            path,
+            "lists made elsewhere, judged by `recbole-enhance evaluate`: there is no model to "
+            "resume, load, explain, attack or recommend with",
+        )
 
 
 def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
