@@ -171,3 +171,12 @@ def list_models() -> dict[str, list[str]]:
                 about = f"{entry.name} cannot be used: {error}"
             families.setdefault(f"[{entry.package}]", []).append(about)
     return families
+
+
+def model_families() -> dict[str, str]:
+    """Model, in lower case -> general, sequential, context, knowledge, or ours."""
+    families = {
+        name: module.split(".")[2].replace("_aware", "").replace("_recommender", "")
+        for name, (_, module) in recbole_models().items()
+    }
+    return {**families, **{name.lower(): "ours" for name in MODELS}}

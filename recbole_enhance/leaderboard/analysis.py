@@ -24,7 +24,7 @@ from recbole_enhance.leaderboard.protocol import Table, value_text
 from recbole_enhance.leaderboard.ranks import Ranking, best_rows, ranking
 from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
 from recbole_enhance.leaderboard.users import Users
-from recbole_enhance.storage.run_folder import VOLATILE
+from recbole_enhance.storage.run_folder import EXTERNAL, VOLATILE
 
 COST: dict[str, str] = {
     "train_seconds_per_epoch": "Seconds of training per epoch, without evaluation.",
@@ -57,6 +57,7 @@ _NOT_EXAMINED = {
     EXPLANATION: (EXPLAIN, "the run was not explained, or its model has no explanations"),
     ATTACKED: (ATTACK, "the run was not attacked so"),
 }
+_ELSEWHERE = "the lists were made elsewhere"
 _DECIMALS = 4  # RecBole's metric_decimal_place
 
 
@@ -79,6 +80,11 @@ class Row(NamedTuple):
     def title(self) -> str:
         """Label and name."""
         return f"{self.label} ({self.name})" if self.name else self.label
+
+    @property
+    def external(self) -> bool:
+        """Whether its lists were made elsewhere."""
+        return self.runs[0].external
 
     @property
     def seeds(self) -> list[int]:
@@ -217,13 +223,16 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
         setting = json.dumps(_training(run, table), sort_keys=True, default=str)
         seeds = settings.setdefault((run.label, run.name or ""), {}).setdefault(setting, {})
         if run.seed in seeds:
-            reason = f"same options and seed as {seeds[run.seed].place}, and only that run counts"
+            alike = "name" if run.external else "options"
+            reason = f"same {alike} and seed as {seeds[run.seed].place}, and only that run counts"
             repeated.append(
                 Left(run.place, run.label, table.dataset, table.variant, run.seed, reason)
             )
             continue
         seeds[run.seed] = run
-    families = _families()
+    from recbole_enhance.experiment.names import model_families  # slow
+
+    families = model_families()
     rows = []
     for (label, name), of_label in settings.items():
         differing = _differing([json.loads(text) for text in of_label])
@@ -234,7 +243,7 @@ def make_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Left]
             rows.append(
                 _row(
                     label,
-                    "; ".join(filter(None, (name, setting))),
+                    "; ".join(filter(None, (EXTERNAL * runs[0].external, name, setting))),
                     runs,
                     training,
                     collected,
@@ -265,7 +274,7 @@ def compare(
     """
     found, not_compared = [], {}
     for row in rows:
-        if row.enhancer is None and row.title not in against:
+        if row.enhancer is None and not row.external and row.title not in against:
             continue
         base, reason = base_of(row, rows, against.get(row.title))
         seeds = sorted(set(row.seeds) & set(base.seeds)) if base else []
@@ -298,6 +307,8 @@ def compare(
 def base_of(row: Row, rows: Sequence[Row], against: str | None) -> tuple[Row | None, str]:
     """Find the row to compare a method with: the plain backbone, of the same name if there is one.
 
+    Lists made elsewhere are compared with the row of the run that ``evaluate --like`` named.
+
     Args:
         row: Of a method.
         rows: All of the table.
@@ -306,6 +317,12 @@ def base_of(row: Row, rows: Sequence[Row], against: str | None) -> tuple[Row | N
     Returns:
         The row, or None and the reason.
     """
+    if row.external:
+        like = row.runs[0].report.get("against")
+        ours = [r for r in rows if r.label == like and not r.external]
+        if like is None:
+            return None, f"{_ELSEWHERE}, and judged without --like"
+        return (ours[0], "") if ours else (None, f"{like} has no finished run")
     over = [r for r in rows if r.backbone == row.backbone]
     if against is not None:
         named = [r for r in over if r.name == against and r is not row]
@@ -358,6 +375,7 @@ def _row(
     backbone = str(report.get("backbone") or label)
     enhancer = report.get("enhancer")
     family = "method" if enhancer else families.get(backbone.lower(), "other")
+    family = EXTERNAL if runs[0].external else family
     parts = runs[0].place.split("/")
     return Row(
         label,
@@ -396,7 +414,9 @@ def _filled(row: Row, measures: Sequence[Measure]) -> Row:
     for m in measures:
         values = results.setdefault(m.key, np.full(len(row.runs), np.nan))
         known = int(np.count_nonzero(~np.isnan(values)))
-        if known < len(values) and known:
+        if not known and row.external:
+            reasons[m.key] = f"{_ELSEWHERE}, and lists alone do not decide it"
+        elif known < len(values) and known:
             reasons[m.key] = f"{known} of {len(values)} seeds have a value"
         elif not known and m.family in _NOT_EXAMINED:
             kind, reason = _NOT_EXAMINED[m.family]
@@ -444,6 +464,8 @@ def _ranking(rows: Sequence[Row], main: Measure, users: Users) -> tuple[list[Row
 
 
 def _training(run: FinishedRun, table: Table) -> dict[str, Any]:
+    if run.external:
+        return {}
     left_out = {*_NOT_TRAINING, *table.protocol}
     return {key: value for key, value in run.options.items() if key not in left_out}
 
@@ -455,18 +477,6 @@ def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
         for key in keys
         if len({json.dumps(setting.get(key), default=str) for setting in settings}) > 1
     ]
-
-
-def _families() -> dict[str, str]:
-    """Model, in lower case -> general, sequential, context, knowledge, or ours."""
-    from recbole_enhance.experiment.names import recbole_models
-    from recbole_enhance.model import MODELS
-
-    families = {
-        name: module.split(".")[2].replace("_aware", "").replace("_recommender", "")
-        for name, (_, module) in recbole_models().items()
-    }
-    return {**families, **{name.lower(): "ours" for name in MODELS}}
 
 
 def _against(board: Mapping[str, Any]) -> dict[str, str]:

@@ -21,7 +21,15 @@ from recbole_enhance.leaderboard import (
     TUNING,
 )
 from recbole_enhance.options.read import one_line
-from recbole_enhance.storage.run_folder import CONFIG, ENVIRONMENT, HISTORY, METRICS, history_rows
+from recbole_enhance.storage.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    EXTERNAL,
+    HISTORY,
+    KIND,
+    METRICS,
+    history_rows,
+)
 
 EXPLANATIONS, ATTACKS = "explanations.json", "attack.json"
 # Why a run was not explained or attacked: in place of the result.
@@ -48,6 +56,11 @@ class FinishedRun(NamedTuple):
     def label(self) -> str:
         """Method and backbone, as ``DVR-BPR``."""
         return str(self.report["label"])
+
+    @property
+    def external(self) -> bool:
+        """Whether it is of lists made elsewhere, which nothing here has trained."""
+        return self.report.get(KIND) == EXTERNAL
 
     @property
     def seed(self) -> int:

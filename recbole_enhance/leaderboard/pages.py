@@ -77,6 +77,12 @@ _GLOSSARY = (
         "Smaller is better",
         "Wins, best places and colours are reversed; the sign of a difference is not.",
     ),
+    (
+        "External",
+        "Lists that another tool has made, judged by the same protocol; nothing here has trained "
+        "them. They are compared with the row of the run that `recbole-enhance evaluate --like` "
+        "named.",
+    ),
     (DASH, "There is no value; point at it for the reason."),
 )
 
@@ -332,6 +338,13 @@ def _verdict_line(a: Analysis) -> str:
     )
 
 
+def _made_elsewhere(row: Row) -> str:
+    if not row.external:
+        return ""
+    files = dict.fromkeys(str(run.report.get("lists")) for run in row.runs)
+    return f"not trained here: lists of {', '.join(files)}"
+
+
 def _training(a: Analysis, row: Row) -> dict[str, str]:
     base = next((c.base for c in a.comparisons if c.row is row), None)
     differs: dict[str, Any] = {}
@@ -340,7 +353,7 @@ def _training(a: Analysis, row: Row) -> dict[str, str]:
         differs = {k: v for k, v in row.training.items() if k not in same or same[k] != v}
     shown = {
         "title": row.title,
-        "tuning": "no tuning on record: options as given",
+        "tuning": _made_elsewhere(row) or "no tuning on record: options as given",
         "space": "",
         "best": "",
         "differs": _options(differs),
@@ -385,6 +398,7 @@ def _run(row: Row, run: Any) -> dict[str, Any]:
     dirty = " with changes" if commit.endswith("+") else ""
     has_score = isinstance(score, (int, float)) and math.isfinite(score)
     none = "the run was not validated: the last epoch counts"
+    none = _made_elsewhere(row) or none
     return {
         "title": row.title,
         "seed": run.seed,
@@ -403,7 +417,7 @@ def _run(row: Row, run: Any) -> dict[str, Any]:
             )
         )
         or DASH,
-        "command": f"recbole-enhance reproduce {run.place}",
+        "command": DASH if row.external else f"recbole-enhance reproduce {run.place}",
     }
 
 
