@@ -45,7 +45,9 @@ def test_the_wheel_holds_the_whole_tree(wheel):
         for p in (ROOT / folder).rglob("*.yaml")
     }
     templates = {
-        str(p.relative_to(ROOT)) for p in (ROOT / "recbole_enhance/leaderboard/templates").iterdir()
+        str(p.relative_to(ROOT))
+        for room in ("explanation", "leaderboard")
+        for p in (ROOT / "recbole_enhance" / room / "templates").iterdir()
     }
     assert modules
     assert yaml

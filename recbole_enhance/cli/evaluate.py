@@ -75,9 +75,10 @@ EVALUATE = Verb(
         Option("run_dir", Kind("FOLDER"), "folder for the result", of_run=True, typed=False),
         QUIET,
     ],
-    help="Judge lists that any tool has made, as the lists of a run are judged, and write a folder "
-    "that a board takes as a row. CSV, TSV or Parquet, gzipped or not, with a header or as user, "
-    "item and score. Without --like, the options of a run say the protocol.",
+    help="Judge lists of recommendations made by any tool. They get the metrics of a run under the "
+    "same protocol, and a folder that a board takes as a row. The file is CSV, TSV or Parquet, "
+    "gzipped or not, with a header or as user, item and score. Without --like, the options of a "
+    "run say the protocol.",
     example="""\
 recbole-enhance evaluate als.csv --like=runs/bpr --run_dir=runs/als
 recbole-enhance evaluate als.tsv.gz --dataset=ml-100k --metrics=NDCG,ILD --topk=10""",

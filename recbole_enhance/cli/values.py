@@ -17,6 +17,7 @@ def values(
     top: int | None,
     titles: str | None,
     out: str | None,
+    html: str | None,
 ) -> None:
     """Rank what a run valued, print both ends, and write all of it if asked."""
     with console(quiet):
@@ -25,6 +26,10 @@ def values(
         table = rank_values(folder, by or _BY[0], titles or "auto", backbone or model)
         if out is not None:
             write_table(table, Path(out))
+        if html is not None:
+            from recbole_enhance.explanation.values_page import write_values_page
+
+            write_values_page(folder, html, titles or "auto", top or 10, backbone or model)
         if quiet:
             return
         n = min(top or 10, len(table))
@@ -42,6 +47,11 @@ VALUES = Verb(
         Option("top", Count(), "how many of both ends are printed [10]"),
         Option("titles", Kind("COLUMN"), "of the .item file [title, movie_title, name]"),
         Option("out", Kind("FILE"), "write all of them, as .csv or .parquet"),
+        Option(
+            "html",
+            Kind("FILE"),
+            "write a page of both ends: of interactions, users, items and categories",
+        ),
         *OWN_CLASS,
         OWN_FILES,
         QUIET,
@@ -50,5 +60,5 @@ VALUES = Verb(
     "by the sums of theirs.",
     example="""\
 recbole-enhance values runs/dvr --by=item --top=20
-recbole-enhance values runs/dvr --out=values.csv""",
+recbole-enhance values runs/dvr --out=values.csv --html=values.html""",
 )

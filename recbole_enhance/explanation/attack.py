@@ -11,6 +11,7 @@ from tqdm import tqdm
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.explanation.explain import finished_run
+from recbole_enhance.explanation.html import share_plotly
 from recbole_enhance.explanation.plot import quality_against_budget
 from recbole_enhance.explanation.robustness import make_protocol, plan, run_attacks
 from recbole_enhance.explanation.words import (
@@ -90,7 +91,8 @@ def attack(
         attack_run(folder.path, options, **classes, quiet=quiet)
         for folder, classes in zip(folders, needed)
     ]
-    folders[0].write_text(PLOT, quality_against_budget(reports))
+    plotly = share_plotly(folders[0].path)
+    folders[0].write_text(PLOT, quality_against_budget(reports, plotly))
     return reports
 
 

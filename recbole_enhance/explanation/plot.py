@@ -1,89 +1,104 @@
 """Quality against the attacker's budget, as one HTML file that needs no network."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+from recbole_enhance.explanation.html import COLOURS, rendered
+
 _NAMES = {
     "f1": "F1 of explanations",
     "jaccard": "Jaccard with clean explanations",
     "ndcg": "NDCG of lists",
     "list_jaccard": "Jaccard with clean lists",
 }
+_UNITS = {"features": "budget, in units of Y"}
+_UNIT = "budget, in units of parameters"
+_ABOUT = (
+    "Quality under attack; the pairs are those of each run's clean model. Solid lines are attacks, "
+    "dotted ones random changes of the same size."
+)
 
 
-def quality_against_budget(reports: Sequence[dict[str, Any]]) -> str:
-    """Draw every run: one row of panels per target, one column per metric.
+def quality_against_budget(reports: Sequence[dict[str, Any]], plotly_src: str = "") -> str:
+    """Draw every run: a plot for each target and metric, and the numbers below.
 
     Args:
         reports: What ``attack.json`` holds, one per run.
-
-    Returns:
-        A page of HTML with plotly inside. Solid lines are attacks, dotted ones the random control.
+        plotly_src: Where plotly.js lies, seen from the page; empty puts it into the page.
     """
-    from plotly import graph_objects
-    from plotly.subplots import make_subplots
-
     rows = [row for report in reports for row in report["rows"]]
     targets = [t for t in ("features", "params", "own") if any(row["target"] == t for row in rows)]
     columns = [m for m in ("f1", "jaccard", "ndcg") if any(m in row for row in rows)]
     if "f1" not in columns:
         columns = ["ndcg", "list_jaccard"]
-    titles = [f"{_NAMES[m]}, attack on {t}" for t in targets for m in columns]
-    figure = make_subplots(
-        rows=len(targets),
-        cols=len(columns),
-        subplot_titles=titles,
-        vertical_spacing=0.16,
-        horizontal_spacing=0.06,
-    )
     names = _distinct_names(reports)
-    for number, (report, name) in enumerate(zip(reports, names)):
-        for i, target in enumerate(targets):
-            for j, metric in enumerate(columns):
-                for random in (False, True):
-                    points = _points(report["rows"], target, metric, random)
-                    if len(points) < 2:
-                        continue
-                    figure.add_trace(
-                        graph_objects.Scatter(
-                            x=[x for x, _ in points],
-                            y=[y for _, y in points],
-                            name=escape(f"{name}{' (random control)' if random else ''}"),
-                            legendgroup=f"{name}{random}",
-                            showlegend=(i, j) == (0, 0),
-                            mode="lines+markers",
-                            line={
-                                "color": _COLOURS[number % len(_COLOURS)],
-                                "dash": "dot" if random else "solid",
-                            },
-                        ),
-                        row=i + 1,
-                        col=j + 1,
-                    )
-    _label_axes(figure, targets, columns)
-    return figure.to_html(full_html=True, include_plotlyjs=True)
-
-
-def _label_axes(figure: Any, targets: list[str], columns: list[str]) -> None:
-    parameters = "budget, in units of parameters"
-    units = {"features": "budget, in units of Y", "params": parameters, "own": parameters}
-    for i, target in enumerate(targets):
-        for j in range(len(columns)):
-            figure.update_xaxes(title_text=units[target], rangemode="tozero", row=i + 1, col=j + 1)
-            figure.update_yaxes(rangemode="tozero", row=i + 1, col=j + 1)
-    figure.update_layout(
-        title="Quality under attack; the pairs are those of each run's clean model",
-        template="plotly_white",
-        width=430 * len(columns) + 60,
-        height=380 * len(targets) + 160,
-        legend={"orientation": "h", "yanchor": "top", "y": -0.22 / len(targets)},
-        margin={"l": 60, "r": 30, "t": 90, "b": 40},
+    plots = [
+        {
+            "title": f"{_NAMES[metric]}, attack on {target}",
+            "id": f"plot-{target}-{metric}",
+            "plotly": _plot(reports, names, target, metric),
+        }
+        for target in targets
+        for metric in columns
+    ]
+    labels = dict.fromkeys(report["label"] for report in reports)
+    return rendered(
+        "attack.html.j2",
+        plotly_src=plotly_src,
+        has_plots=True,
+        title=f"Under attack: {', '.join(labels)}",
+        about=_ABOUT,
+        plots=plots,
+        columns=[_NAMES[metric] for metric in columns],
+        rows=[
+            {
+                "run": name,
+                "target": row["target"],
+                "budget": row["budget"],
+                "values": [row.get(metric) for metric in columns],
+            }
+            for name, report in zip(names, reports)
+            for row in report["rows"]
+        ],
     )
 
 
-def _points(rows: list[dict[str, Any]], target: str, metric: str, random: bool) -> list:
+def _plot(
+    reports: Sequence[Mapping[str, Any]], names: Sequence[str], target: str, metric: str
+) -> dict[str, Any]:
+    traces = []
+    for number, (report, name) in enumerate(zip(reports, names)):
+        for random in (False, True):
+            points = _points(report["rows"], target, metric, random)
+            if len(points) < 2:
+                continue
+            line = {
+                "color": COLOURS[number % len(COLOURS)],
+                "dash": "dot" if random else "solid",
+            }
+            traces.append(
+                {
+                    "type": "scatter",
+                    "x": [x for x, _ in points],
+                    "y": [y for _, y in points],
+                    "name": escape(f"{name}{' (random control)' if random else ''}"),
+                    "mode": "lines+markers",
+                    "line": line,
+                }
+            )
+    axis = {"automargin": True, "zeroline": False, "rangemode": "tozero"}
+    layout = {
+        "height": 340,
+        "margin": {"l": 48, "r": 16, "t": 16, "b": 48},
+        "xaxis": {**axis, "title": {"text": _UNITS.get(target, _UNIT)}},
+        "yaxis": axis,
+        "legend": {"orientation": "h", "y": -0.3},
+    }
+    return {"data": traces, "layout": layout}
+
+
+def _points(rows: Sequence[Mapping[str, Any]], target: str, metric: str, random: bool) -> list:
     """Budget and value, the clean one at budget 0."""
     wanted = f"random {target}" if random else target
     found = [(row["budget"], row.get(metric)) for row in rows if row["target"] == wanted]

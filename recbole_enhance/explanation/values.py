@@ -1,7 +1,7 @@
 """What training interactions were worth, by interaction, user, item or category."""
 
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -65,22 +65,48 @@ def rank_values(
     if by not in GROUPS:
         raise OptionError("by", by, f"one of {', '.join(GROUPS)}")
     table = read_values(run_dir)
+    names = _names(run_dir, title, model_class) if by != "user" else None
+    if by == "category" and (names is None or names.categories is None):
+        raise OptionError("by", by, "the run has no item_category_field")
+    return _ranked(table, by, names)
+
+
+def rank_all(
+    run_dir: str | Path, title: str = "auto", model_class: str | type | None = None
+) -> dict[str, pd.DataFrame]:
+    """Rank interactions, users, items and, where the run has some, categories.
+
+    Args:
+        run_dir: As in :func:`read_values`.
+        title: As of :func:`rank_values`.
+        model_class: As of :func:`rank_values`.
+
+    Returns:
+        Of :data:`GROUPS` -> as of :func:`rank_values`.
+
+    Raises:
+        InputError: As of :func:`rank_values`.
+    """
+    table, names = read_values(run_dir), _names(run_dir, title, model_class)
+    groups = [by for by in GROUPS if by != "category" or names.categories is not None]
+    return {by: _ranked(table, by, names) for by in groups}
+
+
+def _ranked(table: pd.DataFrame, by: str, names: "_Names | None") -> pd.DataFrame:
     user, item = table.columns[:2]
+    table = table.copy()
     table["variance"] = table.pop("standard_error") ** 2
     table["interactions"] = 1
-    names: dict[str, Any] = {}
-    if by != "user":
-        names = _names(run_dir, title, by, model_class)
-    if by == "category":
-        table = table.assign(category=table[item].map(names["categories"])).explode("category")
+    if by == "category" and names is not None:
+        table = table.assign(category=table[item].map(names.categories)).explode("category")
         table = table.dropna(subset="category")
     if by != "interaction":
         key = {"user": user, "item": item, "category": "category"}[by]
         sums = ["value", "variance", "interactions"]
         # A sum of errors that are not known is not known.
         table = table.groupby(key, sort=False)[sums].sum(min_count=1).reset_index()
-    if by in ("interaction", "item") and names["titles"]:
-        table.insert(table.columns.get_loc(item) + 1, "title", table[item].map(names["titles"]))
+    if by in ("interaction", "item") and names is not None and names.titles:
+        table.insert(table.columns.get_loc(item) + 1, "title", table[item].map(names.titles))
     table["standard_error"] = table.pop("variance") ** 0.5
     table["mean_value"] = table["value"] / table["interactions"]
     columns = [c for c in table.columns if c not in ("interactions", "times_seen")]
@@ -104,10 +130,14 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(path, index=False)
 
 
-def _names(
-    run_dir: str | Path, title: str, by: str, model_class: str | type | None
-) -> dict[str, Any]:
-    """Titles by an item's token, and the names of its categories."""
+class _Names(NamedTuple):
+    """Titles by an item's token; names of its categories, None without a category field."""
+
+    titles: dict[str, str]
+    categories: dict[str, list[str]] | None
+
+
+def _names(run_dir: str | Path, title: str, model_class: str | type | None) -> _Names:
     from recbole_enhance.experiment.quick_start import load_run  # slow
 
     run = load_run(run_dir, model_class)
@@ -115,10 +145,8 @@ def _names(
     ids = dataset.inter_feat[dataset.iid_field]
     tokens, titles = names_of(run, title, ids)
     named = {tokens[i]: titles[i] for i in tokens if i and titles[i] != tokens[i]}
-    if by != "category":
-        return {"titles": named}
     if not field:
-        raise OptionError("by", by, "the run has no item_category_field")
+        return _Names(named, None)
     labels = dataset.field2id_token[field][1:]
     member = category_matrix(dataset, field).numpy()
-    return {"categories": {tokens[i]: list(labels[member[i]]) for i in tokens if i}}
+    return _Names(named, {tokens[i]: list(labels[member[i]]) for i in tokens if i})

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from recbole_enhance.explanation.html import SCRIPT, share_plotly
 from recbole_enhance.leaderboard import (
     EMBED,
     PLOTLY,
@@ -23,7 +24,6 @@ from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.storage.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")
-SCRIPT = "plotly.min.js"
 _PACKAGES = ("jinja2", "statsmodels", "matplotlib")
 _OURS = re.compile(r".+-(tradeoff|groups-\d+|ranks)\.(png|svg)")
 
@@ -123,14 +123,6 @@ def _file_name(title: str) -> str:
 
 
 def _share_plotly(folder: Path) -> str:
-    """Make sure that plotly.js is in the folder above the board; returns its address.
-
-    An existing file is kept: it may be a smaller build of plotly.js (``basic`` has the scatter
-    and bar plots that our pages draw).
-    """
-    from plotly.offline import get_plotlyjs
-
-    above = Path(os.path.abspath(folder)).parent  # without ".."
-    if not (above / SCRIPT).is_file():
-        RunFolder(above, fresh=False).write_text(SCRIPT, get_plotlyjs())
+    """Make sure that plotly.js is in the folder above the board; returns its address."""
+    share_plotly(Path(os.path.abspath(folder)).parent)  # without ".."
     return f"../{SCRIPT}"

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from recbole_enhance import __version__
+from recbole_enhance.explanation.html import rendered
 from recbole_enhance.leaderboard import texts, wording
 from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
 from recbole_enhance.leaderboard.collect import Collected
@@ -101,17 +101,6 @@ def html_page(
         collected: For what is not in a table.
         plotly_src: Where plotly.js lies, seen from the page; empty puts it into the page.
     """
-    import jinja2
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("recbole_enhance.leaderboard"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     tables = [_table(n, *both) for n, both in enumerate(zip(analyses, drawn), start=1)]
     cuts = sorted({m.k for a in analyses for m in a.measures if m.k})
     present = {m.family for a in analyses for m in a.measures}
@@ -119,8 +108,11 @@ def html_page(
     if any(table["without"] for table in tables):
         models["failed"] = None
     repeated = [cell for a in analyses for cell in a.repeated]
-    return environment.get_template("board.html.j2").render(
-        version=__version__,
+    return rendered(
+        "board.html.j2",
+        package="recbole_enhance.leaderboard",
+        plotly_src=plotly_src,
+        has_plots=True,
         tables=tables,
         summary=_summary(analyses, collected),
         models=list(models),
@@ -137,9 +129,6 @@ def html_page(
             for n, (title, first, text, tip) in enumerate(_COMPARISON)
         ],
         left=[*collected.failed, *collected.unfinished, *repeated],
-        plotly_src=plotly_src,
-        # The library itself, no data of ours.
-        plotly_js="" if plotly_src else Markup(get_plotlyjs()),
     )
 
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-# Okabe, Ito: told apart by colour-blind readers, on white and on black.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 _STYLE: Any = {
     "svg.hashsalt": "recbole_enhance",
     "svg.fonttype": "path",

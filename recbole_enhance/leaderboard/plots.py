@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from recbole_enhance.explanation.html import COLOURS
 from recbole_enhance.leaderboard import collect
 from recbole_enhance.leaderboard.analysis import Analysis, Row
 from recbole_enhance.leaderboard.measures import Measure, trade_off
 from recbole_enhance.leaderboard.pictures import (
-    COLOURS,
     escaped,
     files,
     label_places,

@@ -2,10 +2,11 @@
 
 import math
 
+from recbole_enhance.explanation.html import DASH, MINUS, number, signed
 from recbole_enhance.leaderboard.analysis import Comparison, Row
 from recbole_enhance.leaderboard.measures import Measure
 
-DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
+__all__ = ["DASH", "MINUS", "number", "signed"]
 MARKS: dict[str, str] = {
     "better": "▲",
     "worse": "▼",
@@ -19,44 +20,6 @@ LEGEND = (
     "interval over seeds contains 0, or there is only one seed. Metrics of all lists together have "
     "no value per user; they are tested over seeds."
 )
-
-
-def number(value: float, like: float | None = None, decimals: int = 4) -> str:
-    """Some decimals below 100, fewer above; a dash for none.
-
-    Args:
-        value: The number.
-        like: Takes as many decimals as this one.
-        decimals: Of numbers below 100.
-
-    Example:
-        >>> number(0.12345), number(199.63), number(168128.0), number(float("nan"))
-        ('0.1235', '199.63', '168,128', '–')
-    """
-    if math.isnan(value):
-        return DASH
-    if math.isinf(value):
-        return "∞" if value > 0 else f"{MINUS}∞"
-    size = abs(value if like is None or not math.isfinite(like) else like)
-    return f"{value:,.{0 if size >= 10_000 else 2 if size >= 100 else decimals}f}"
-
-
-def signed(value: float, like: float | None = None, decimals: int = 4) -> str:
-    """The same with a sign, a true minus.
-
-    Args:
-        value: The number.
-        like: Takes as many decimals as this one.
-        decimals: Of numbers below 100.
-
-    Example:
-        >>> signed(0.5), signed(-0.25), signed(0.0)
-        ('+0.5000', '−0.2500', '0.0000')
-    """
-    if not math.isfinite(value):
-        return number(value)
-    text = number(abs(value), like, decimals)
-    return ("+" if value > 0 else MINUS) + text if text.strip("0.") else text
 
 
 def percent(value: float) -> str:

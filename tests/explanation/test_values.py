@@ -1,11 +1,13 @@
 import gzip
+import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from recbole_enhance.cli.main import main
-from recbole_enhance.explanation.values import rank_values, read_values
+from recbole_enhance.explanation.values import rank_all, rank_values, read_values
+from recbole_enhance.explanation.values_page import values_page
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.testing.worlds import run_toy
 
@@ -101,3 +103,46 @@ def test_the_verb_prints_both_ends_and_writes_all(run_dir, capsys):
     pd.testing.assert_frame_equal(written, table)
     assert main(["values", str(run_dir), "--out=items.txt"]) == 2
     assert "out=items.txt: a name that ends in .csv or .parquet" in capsys.readouterr().err
+
+
+def test_the_page_shows_both_ends_of_everything(run_dir, tmp_path, capsys):
+    path = tmp_path / "values.html"
+    assert main(["values", str(run_dir), f"--html={path}", "--top=3", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    text = path.read_text(encoding="utf-8")
+    assert "<title>What training was worth: DVR-" in text
+    assert 'name="viewport"' in text
+    assert len(text) < 300_000
+    assert not re.search(r"[-\N{MINUS SIGN}]0\.?0*<", text)
+    tables = rank_all(run_dir)
+    assert list(tables) == ["interaction", "user", "item", "category"]
+    for by, table in tables.items():
+        section = text.split(f'<section class="board" id="{by}">')[1].split("</section>")[0]
+        most, least = section.split("Least valuable</h3>")
+        name = {"interaction": "item_id", "user": "user_id", "item": "item_id"}.get(by, by)
+        for part, rows in ((most, table.head(3)), (least, table.tail(3).iloc[::-1])):
+            shown = re.findall(r'<tr><td class="[a-z]+" data-value="([^"]*)"', part)
+            expected = rows[name] if by != "interaction" else rows["user_id"]
+            assert shown == expected.tolist()
+            values = re.findall(r'</div></td>\s*<td data-value="([^"]*)"', part)
+            assert [float(value) for value in values] == pytest.approx(rows["value"].tolist())
+
+
+def test_a_short_ranking_has_each_row_once():
+    frame = pd.DataFrame({"category": list("abc"), "value": [0.3, 0.0, -0.2]})
+    frame = frame.assign(standard_error=[0.1, float("nan"), 0.1], mean_value=0.1, interactions=2)
+    whole = pd.DataFrame({"user_id": ["u"], "item_id": ["<b>"], "value": [0.0]})
+    whole["standard_error"] = float("nan")
+    text = values_page("DVR-BPR", "<i>toy", {"interaction": whole, "category": frame}, 10)
+    assert re.findall(r'class="name" data-value="([abc])"', text) == ["a", "b", "c"]
+    assert "Seen once only" in text
+    assert "<b>" not in text
+    assert "<i>toy" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("values.txt", "ends in .html"), ("no/values.html", "no folder")]
+)
+def test_a_page_that_cannot_be_written_is_refused_in_one_line(run_dir, name, message, capsys):
+    assert main(["values", str(run_dir), f"--html={name}", "--quiet"]) == 2
+    assert message in capsys.readouterr().err

@@ -66,6 +66,9 @@ def test_attack_writes_a_table_json_csv_and_one_plot_of_all_runs(runs):
     assert not Path(runs["RER"], "attack.html").exists()
     assert "RER-CER (random control)" in page
     assert 'src="http' not in page  # works without a network
+    assert '<script src="plotly.min.js">' in page
+    assert Path(runs["CER"], "plotly.min.js").is_file()
+    assert len(page) < 300_000
 
 
 def test_attacks_of_other_models_and_quiet(runs):
