@@ -12,6 +12,7 @@ _NAMES = {
     "ndcg": "NDCG of lists",
     "list_jaccard": "Jaccard with clean lists",
 }
+_TARGETS = {"features": "features", "params": "parameters", "own": "parameters by the own loss"}
 _UNITS = {"features": "budget, in units of Y"}
 _UNIT = "budget, in units of parameters"
 _ABOUT = (
@@ -35,7 +36,7 @@ def quality_against_budget(reports: Sequence[dict[str, Any]], plotly_src: str = 
     names = _distinct_names(reports)
     plots = [
         {
-            "title": f"{_NAMES[metric]}, attack on {target}",
+            "title": f"{_NAMES[metric]}, attack on {_TARGETS[target]}",
             "id": f"plot-{target}-{metric}",
             "plotly": _plot(reports, names, target, metric),
         }

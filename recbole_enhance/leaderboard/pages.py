@@ -303,6 +303,7 @@ def _comparison(c: Comparison) -> dict[str, Any]:
     ]
     return {
         "row": c.row.title,
+        "model": c.row.family,
         "base": c.base.title,
         "metric": c.measure.heading,
         "family": c.measure.family,
