@@ -24,6 +24,8 @@ _FACE = {
     "evaluate": ("recbole_enhance.experiment.judge", "evaluate_lists"),
     "build_board": ("recbole_enhance.leaderboard.board", "build_board"),
     "values": ("recbole_enhance.explanation.values", "rank_values"),
+    "recommend": ("recbole_enhance.recommendation.recommend", "recommend"),
+    "similar_items": ("recbole_enhance.recommendation.similar", "similar_items"),
     "Config": ("recbole_enhance.experiment.config", "Config"),
 }
 __all__ = [
@@ -34,8 +36,10 @@ __all__ = [
     "get_data",
     "import_data",
     "load_run",
+    "recommend",
     "resume",
     "run",
+    "similar_items",
     "tune",
     "values",
 ]
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
     from recbole_enhance.experiment.quick_start import run_recbole_enhance as run
     from recbole_enhance.explanation.values import rank_values as values
     from recbole_enhance.leaderboard.board import build_board
+    from recbole_enhance.recommendation.recommend import recommend
+    from recbole_enhance.recommendation.similar import similar_items
     from recbole_enhance.tuning.tune import tune
 
 

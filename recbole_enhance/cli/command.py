@@ -124,6 +124,7 @@ class Verb(_Usage):
         options = {str(p.name): p for p in self.params if isinstance(p, Option)}
         flags = [name for name, option in options.items() if isinstance(option.type, YesNo)]
         flags += _flags_of_runs() if self.takes_run_options else []
+        args = [_underscored(word, options) for word in args]
         if ctx.resilient_parsing:  # of a shell that completes a line, which may not be whole
             with contextlib.suppress(InputError):
                 places, given = split_words([word for word in args if word != "="], flags)
@@ -268,6 +269,14 @@ def _flags_of_runs() -> list[str]:
         for key in schema.model_fields
         if describe(schema, key).kind == "bool"
     ]
+
+
+def _underscored(word: str, options: Mapping[str, Any]) -> str:
+    """An option of ours as it is called here, where dashes stand for its underscores."""
+    key, equals, value = word.partition("=")
+    name = key[2:].replace("-", "_")
+    known = key.startswith("--") and name in options
+    return f"--{name}{equals}{value}" if known else word
 
 
 def _in_order(options: Mapping[str, str], places: Sequence[str]) -> list[str]:

@@ -16,8 +16,10 @@ from recbole_enhance.cli.data import DATA
 from recbole_enhance.cli.doctor import DOCTOR
 from recbole_enhance.cli.evaluate import EVALUATE
 from recbole_enhance.cli.explain import EXPLAIN
+from recbole_enhance.cli.export import EXPORT
 from recbole_enhance.cli.leaderboard import LEADERBOARD
 from recbole_enhance.cli.list import LIST
+from recbole_enhance.cli.recommend import RECOMMEND
 from recbole_enhance.cli.reproduce import REPRODUCE
 from recbole_enhance.cli.run import RUN
 from recbole_enhance.cli.tune import TUNE
@@ -47,7 +49,7 @@ VERBS = Verbs(
             help="Show the version and exit.",
         )
     ],
-    help="Train, explain, attack and compare recommenders. The default verb is `run`.",
+    help="Train, recommend, explain, attack and compare. The default verb is `run`.",
     epilog="`recbole-enhance VERB --help` shows the options of a verb. Options are --key=value, "
     "--key value or, for yes, --key; lists are a,b or [a,b]. See docs/command_line.md.",
     default="run",
@@ -58,6 +60,8 @@ VERBS = Verbs(
         CONFIG,
         TUNE,
         LEADERBOARD,
+        RECOMMEND,
+        EXPORT,
         EVALUATE,
         EXPLAIN,
         ATTACK,

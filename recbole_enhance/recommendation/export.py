@@ -79,7 +79,7 @@ def _of_users(
     step = rows_in_memory(run.config, dataset_of(run).item_num)
     bar = tqdm(total=len(rows), disable=True if quiet else None, unit="user", desc="export")
     with bar:
-        for users in rows.split(step):
+        for users in rows.split(step) if len(rows) else ():
             product, _ = watched(run, known, users)
             assert product is not None
             yield product.users

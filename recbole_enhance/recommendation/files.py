@@ -1,5 +1,7 @@
 """What a user of the command line gives in files: tokens, and histories of new users."""
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +80,7 @@ def read_histories(path: str | Path) -> pd.DataFrame:
             users who are called by the numbers of the lines.
 
     Returns:
-        Columns user_id and item_id as text, timestamp where there is one, and ``line``.
+        Columns of text: user_id, item_id, timestamp where there is one; and ``line``.
 
     Raises:
         DataError: Naming the line and what is wrong.
@@ -91,31 +93,30 @@ def read_histories(path: str | Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    _text_of(path)
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except pd.errors.EmptyDataError:
-        raise DataError(path, "holds no history") from None
-    except pd.errors.ParserError as error:
-        raise DataError(path, f"is no table ({str(error).strip()})") from None
+    reader = csv.reader(io.StringIO(_text_of(path), newline=""))
+    header = next(reader, None)
+    if header is None:
+        raise DataError(path, "holds no history")
     for name in (USER, ITEM):
-        if name not in table:
-            columns = ", ".join(map(str, table.columns))
-            raise DataError(path, f"has no column {name}, but {columns}", 1)
-    table["line"] = np.arange(2, len(table) + 2)
+        if header.count(name) != 1:
+            raise DataError(path, f"one column {name} is expected, not {', '.join(header)}", 1)
+    rows, lines = [], []
+    for row in reader:
+        if not row:
+            continue
+        if len(row) != len(header):
+            problem = f"{len(row)} cells, and the header has {len(header)}"
+            raise DataError(path, problem, reader.line_num)
+        rows.append(row)
+        lines.append(reader.line_num)
+    table = pd.DataFrame(rows, columns=header, dtype=object).assign(line=lines)
     for name in (USER, ITEM):
-        empty = table[name] == ""
-        if empty.any():
-            raise DataError(path, "is empty", int(table["line"][empty.idxmax()]), name)
+        empty = np.flatnonzero(table[name] == "")
+        if len(empty):
+            raise DataError(path, "is empty", lines[empty[0]], name)
     if TIME not in table:
         return table[[USER, ITEM, "line"]]
-    times = pd.to_numeric(table[TIME], errors="coerce")
-    bad = ~np.isfinite(times.astype(float))
-    if bad.any():
-        row = int(bad.idxmax())
-        problem = "a number is expected"
-        raise DataError(path, problem, int(table["line"][row]), TIME, table[TIME][row])
-    return table.assign(**{TIME: times})[[USER, ITEM, TIME, "line"]]
+    return table[[USER, ITEM, TIME, "line"]]
 
 
 def _read_json_lines(path: Path) -> pd.DataFrame:
@@ -157,24 +158,35 @@ def sequences_from(
         Names of the users in the order of their first rows, and their interactions.
 
     Raises:
-        DataError: If an item is unknown.
+        DataError: If an item is unknown, or a time no number.
     """
     table = table.reset_index(drop=True)
+    missing = [name for name in (USER, ITEM) if name not in table]
+    if missing:
+        raise DataError(source, f"has no column {missing[0]}, but {', '.join(table.columns)}")
     items = table[ITEM].astype(str).map(dataset.field2token_id[dataset.iid_field])
     unknown = items.isna() | (items == 0)
     if unknown.any():
-        row = int(unknown.idxmax())
-        line = int(table["line"][row]) if "line" in table else None
         problem = f"no such item in {dataset.dataset_name}"
-        raise DataError(source, problem, line, ITEM, str(table[ITEM][row]))
+        raise _refused(table, int(unknown.idxmax()), ITEM, source, problem)
+    times = np.zeros(len(table))
+    if TIME in table:
+        times = pd.to_numeric(table[TIME], errors="coerce").to_numpy(np.float64)
+        bad = np.flatnonzero(~np.isfinite(times))
+        if len(bad):
+            raise _refused(table, int(bad[0]), TIME, source, "a number is expected")
     users, names = pd.factorize(table[USER].astype(str))
-    # By user, then time, then place in the file.
-    keys = [users] if TIME not in table else [table[TIME].to_numpy(), users]
-    order = np.lexsort(keys)
+    order = np.lexsort((times, users))  # by user, then time, then place in the table
     columns = {dataset.iid_field: torch.from_numpy(items.to_numpy(np.int64)[order])}
     if TIME in table and dataset.time_field:
-        times = table[TIME].to_numpy(np.float64)[order]
-        columns[dataset.time_field] = torch.from_numpy(times)
+        columns[dataset.time_field] = torch.from_numpy(times[order])
     return np.asarray(names, dtype=object), Sequences(
         torch.from_numpy(users[order].astype(np.int64)), columns, len(names)
     )
+
+
+def _refused(
+    table: pd.DataFrame, row: int, column: str, source: str | Path, problem: str
+) -> DataError:
+    line = int(table["line"][row]) if "line" in table else None
+    return DataError(source, problem, line, column, str(table[column][row]))

@@ -15,6 +15,7 @@ otherwise
 
 import contextlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_enhance.data.loaders import join
+from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.rvrec.histories import Histories
 from recbole_enhance.options.errors import InputError
 from recbole_enhance.recommendation.fold_in import fold_in
@@ -34,14 +36,13 @@ from recbole_enhance.recommendation.scoring import (
     is_sequential,
     scores_of,
 )
-from recbole_enhance.recommendation.vectors import item_vectors
+from recbole_enhance.recommendation.vectors import close, item_vectors
 
 EXACT, FOLD_IN = "exact", "fold-in"
 _CHECKED = 32  # users of the run whose scores must come out again
-_CLOSE = 1e-4  # of the largest score
 
 # Gives a model attributes made of histories: (model, histories as 0 and 1) -> name -> value.
-_Reader = Callable[[Any, scipy.sparse.csr_matrix], dict[str, Any]]
+_Reader = Callable[[Any, scipy.sparse.csr_matrix], "dict[str, Any] | None"]
 
 
 class NewUsers:
@@ -54,7 +55,6 @@ class NewUsers:
         filter_seen: Whether what they have is left out.
 
     Attributes:
-        can: Whether there is something to score a user by. Shape: ``(users,)``.
         how: :data:`EXACT` or :data:`FOLD_IN`.
 
     Raises:
@@ -64,12 +64,10 @@ class NewUsers:
     def __init__(
         self, run: Any, names: np.ndarray, sequences: Sequences, filter_seen: bool = True
     ) -> None:
-        self._run, self._names, self._sequences = run, names, sequences
         dataset = dataset_of(run)
-        self.can = sequences.lengths > 0
-        lists = sequences.seen(dataset.iid_field, dataset.item_num)
-        self._seen = lists if filter_seen else None
-        self.how, self._score = _way(run, sequences)
+        owned = sequences.seen(dataset.iid_field, dataset.item_num)
+        self._names, self._seen = names, owned if filter_seen else None
+        self.how, self._score = _way(run, sequences, owned)
 
     @torch.no_grad()
     def scores(self, users: Tensor) -> Tensor:
@@ -95,7 +93,7 @@ class NewUsers:
 _Score = Callable[[Tensor, "tuple[Tensor, Tensor] | None"], Tensor]
 
 
-def _way(run: Any, sequences: Sequences) -> tuple[str, _Score]:
+def _way(run: Any, sequences: Sequences, owned: UserLists) -> tuple[str, _Score]:
     """Whether histories are read or folded in, and the function that scores by them."""
     model = run.trainer.model
     own = KnownUsers(run, "train", filter_seen=False)
@@ -103,37 +101,32 @@ def _way(run: Any, sequences: Sequences) -> tuple[str, _Score]:
     known = known[torch.linspace(0, len(known) - 1, min(_CHECKED, len(known))).long()]
     if is_sequential(run):
         refuse_lists(run)
-        transform, dataset = run.test_data.transform, dataset_of(run)
-
-        def read(users: Tensor, seen: Any) -> Tensor:
-            rows = sequences.rows(dataset, users, torch.zeros_like(users), transform)
-            return scores_of(run, rows, seen)
-
-        if _same(
-            lambda: scores_of(run, own.rows(known, torch.zeros_like(known)), None),
-            lambda: own.scores(known),
-        ):
-            return EXACT, read
+        nobody = own.rows(known, torch.zeros_like(known))
+        if _same(partial(scores_of, run, nobody, None), partial(own.scores, known)):
+            return EXACT, partial(_of_sequences, run, sequences)
         raise _refused(model, "its score reads what training learnt of the user")
     matrix = run.train_data._dataset.inter_matrix(form="csr")
     for reader in _READERS:
         made = reader(model, _binary(matrix[known.numpy()]))
         if made is not None and _same(
-            lambda made=made: _scores_with(run, made, len(known), None),
-            lambda: own.scores(known),
+            partial(_scores_with, run, made, len(known), None), partial(own.scores, known)
         ):
-            return EXACT, lambda users, seen, reader=reader: _scores_with(
-                run, reader(model, _matrix_of(run, sequences, users)), len(users), seen
-            )
+            return EXACT, partial(_read, run, owned, reader)
     if _has_item_query(model):
-        return FOLD_IN, lambda users, seen: _rvrec_scores(run, sequences, users, seen)
+        return FOLD_IN, partial(_rvrec_scores, run, sequences, owned)
     with contextlib.suppress(InputError):
         vectors = item_vectors(run, own)
         if vectors.is_score:
-            return FOLD_IN, lambda users, seen: _folded(run, sequences, vectors, users, seen)
+            return FOLD_IN, partial(_folded, run, owned, vectors)
     raise _refused(
         model, "its score is neither read from a history nor a product of a user's vector"
     )
+
+
+def _of_sequences(run: Any, sequences: Sequences, users: Tensor, seen: Any) -> Tensor:
+    nobody = torch.zeros_like(users)
+    rows = sequences.rows(dataset_of(run), users, nobody, run.test_data.transform)
+    return scores_of(run, rows, seen)
 
 
 def _refused(model: Any, why: str) -> InputError:
@@ -149,12 +142,10 @@ def _same(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> bool:
             state = np.random.get_state()
             np.random.seed(0)
             try:
-                scores.append(way()[:, 1:].double())
+                scores.append(way()[:, 1:])
             finally:
                 np.random.set_state(state)
-    wanted, got = scores
-    close = _CLOSE * wanted.abs().max().clamp(min=1e-12)
-    return bool((wanted - got).abs().max() <= close)
+    return close(scores[1], scores[0])
 
 
 # ---- models that read a history --------------------------------------------------------------
@@ -213,6 +204,12 @@ _READERS: tuple[_Reader, ...] = (
 )
 
 
+def _read(run: Any, owned: UserLists, reader: _Reader, users: Tensor, seen: Any) -> Tensor:
+    made = reader(run.trainer.model, _matrix_of(run, owned, users))
+    assert made is not None
+    return _scores_with(run, made, len(users), seen)
+
+
 def _scores_with(run: Any, made: dict[str, Any], n_rows: int, seen: Any) -> Tensor:
     """Scores of rows 0, 1, ... of what the model is given for as long as this takes.
 
@@ -239,11 +236,10 @@ def _lent(thing: Any, attributes: dict[str, Any]) -> Iterator[None]:
         vars(thing).update(before)
 
 
-def _matrix_of(run: Any, sequences: Sequences, users: Tensor) -> scipy.sparse.csr_matrix:
+def _matrix_of(run: Any, owned: UserLists, users: Tensor) -> scipy.sparse.csr_matrix:
     """Histories as 0 and 1. Shape: ``(rows, n_items)``."""
-    dataset = dataset_of(run)
-    row, item = sequences.seen(dataset.iid_field, dataset.item_num).of(users)
-    shape = len(users), dataset.item_num
+    row, item = owned.of(users)
+    shape = len(users), dataset_of(run).item_num
     return _binary(scipy.sparse.csr_matrix((np.ones(len(row)), (row, item)), shape=shape))
 
 
@@ -257,8 +253,8 @@ def _binary(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
 # ---- models whose score is a product -----------------------------------------------------------
 
 
-def _folded(run: Any, sequences: Sequences, vectors: Any, users: Tensor, seen: Any) -> Tensor:
-    own = _fitted(run, sequences, vectors.items, users)
+def _folded(run: Any, owned: UserLists, vectors: Any, users: Tensor, seen: Any) -> Tensor:
+    own = _fitted(run, owned, vectors.items, users)
     scores = own @ vectors.items.to(own.dtype).T
     if vectors.bias is not None:
         scores = scores + vectors.bias
@@ -268,9 +264,8 @@ def _folded(run: Any, sequences: Sequences, vectors: Any, users: Tensor, seen: A
     return scores
 
 
-def _fitted(run: Any, sequences: Sequences, items: Tensor, users: Tensor) -> Tensor:
-    dataset = dataset_of(run)
-    row, item = sequences.seen(dataset.iid_field, dataset.item_num).of(users)
+def _fitted(run: Any, owned: UserLists, items: Tensor, users: Tensor) -> Tensor:
+    row, item = owned.of(users)
     device = items.device
     return fold_in(items, row.to(device), item.to(device), len(users), run.config["seed"])
 
@@ -279,11 +274,13 @@ def _has_item_query(model: Any) -> bool:
     return hasattr(model, "rvrec") and model.rvrec_on and model.rvrec.item_query
 
 
-def _rvrec_scores(run: Any, sequences: Sequences, users: Tensor, seen: Any) -> Tensor:
+def _rvrec_scores(
+    run: Any, sequences: Sequences, owned: UserLists, users: Tensor, seen: Any
+) -> Tensor:
     """RVRec by the item query: the user's vector is fitted, the history is read as it is."""
     model, dataset = run.trainer.model, dataset_of(run)
     items = model.scoring_tables()[1]
-    own = _fitted(run, sequences, items, users)
+    own = _fitted(run, owned, items, users)
     row, item = sequences.of(users, dataset.iid_field)
     histories = Histories(row, item, None, len(users)).to(items.device)
     with _lent(model, {"_scoring": (own, items)}), _lent_module(model.rvrec, histories):

@@ -141,13 +141,17 @@ class Lists:
         allowed = torch.ones(dataset.item_num, dtype=torch.bool)
         if only_items is not None:
             allowed[:] = False
-            allowed[ids_of(dataset, dataset.iid_field, given(only_items, "only_items"), ITEM)] = True
+            allowed[ids_of(dataset, dataset.iid_field, given(only_items, "only_items"), ITEM)] = (
+                True
+            )
         if exclude is not None:
             allowed[ids_of(dataset, dataset.iid_field, given(exclude, "exclude"), ITEM)] = False
         allowed[0] = False
         n_allowed = int(allowed.sum())
         if type(k) is not int or not 0 < k <= n_allowed:
-            raise OptionError("k", k, f"from 1 to {n_allowed}, the number of items that are allowed")
+            raise OptionError(
+                "k", k, f"from 1 to {n_allowed}, the number of items that are allowed"
+            )
         blocked = ~allowed
         blocked[0] = False
         self._blocked = blocked.to(run.config["device"]) if blocked.any() else None
@@ -248,5 +252,7 @@ def _people(
     without = rows[~people.can[rows]]
     if len(without):
         token = dataset.id2token(dataset.uid_field, int(without[0]))
-        raise OptionError(named.option, token, f"has no history in {history}, which the model reads")
+        raise OptionError(
+            named.option, token, f"has no history in {history}, which the model reads"
+        )
     return people, rows

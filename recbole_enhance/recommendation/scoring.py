@@ -38,7 +38,8 @@ def scores_of(run: Any, rows: Interaction, seen: tuple[Tensor, Tensor] | None) -
         InputError: If the model reads columns of an interaction, which nobody has before it.
     """
     trainer, dataset = run.trainer, dataset_of(run)
-    trainer.model.eval()
+    if trainer.model.training:  # only then: RVRec forgets its tables
+        trainer.model.eval()
     trainer.tot_item_num = dataset.item_num
     if trainer.item_tensor is None:
         trainer.item_tensor = dataset.get_item_feature().to(trainer.device)

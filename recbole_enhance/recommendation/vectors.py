@@ -16,7 +16,7 @@ from recbole_enhance.options.errors import InputError
 from recbole_enhance.recommendation.scoring import KnownUsers, dataset_of
 
 _CHECKED = 32  # users whose scores are compared
-_CLOSE = 1e-4  # of the largest score
+_CLOSE, _ROUNDING = 1e-4, 1e-6  # of the range of scores, and of the largest
 
 
 class Product(NamedTuple):
@@ -61,11 +61,10 @@ class _Watch(TorchDispatchMode):
 
     def __init__(self, shape: tuple[int, int]) -> None:
         super().__init__()
-        self.shape, self.found = shape, None
+        self.shape = shape
+        self.found: Product | None = None
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         operands = None
         if func in (torch.ops.aten.mm.default, torch.ops.aten.mm.out):
@@ -76,6 +75,13 @@ class _Watch(TorchDispatchMode):
             users, items = operands[0].detach().clone(), operands[1].detach()
             self.found = Product(users, items.T, bias)
         return result
+
+
+def close(one: Tensor, other: Tensor) -> bool:
+    """Whether scores are the same, up to rounding. Shape of both: ``(rows, items)``."""
+    one, other = one.double(), other.double()
+    allowed = max(_CLOSE * float(other.max() - other.min()), _ROUNDING * float(other.abs().max()))
+    return bool((one - other).abs().max() <= allowed)
 
 
 def watched(run: Any, known: KnownUsers, users: Tensor) -> tuple[Product | None, Tensor]:
@@ -93,7 +99,7 @@ def watched(run: Any, known: KnownUsers, users: Tensor) -> tuple[Product | None,
     with watch:
         scores = known.scores(users)
     product = watch.found
-    if product is not None and product.items.shape[1] >= len(product.items):
+    if product is not None and product.items.shape[1] == len(product.items):
         product = None  # a history times similarities of items: no vectors
     return product, scores
 
@@ -111,15 +117,28 @@ def item_vectors(run: Any, known: KnownUsers) -> ItemVectors:
     users = known.can.nonzero().squeeze(1)[:_CHECKED]
     product, scores = watched(run, known, users)
     if product is not None:
-        real, own = scores[:, 1:], product.scores()[:, 1:]
-        is_score = bool((real - own).abs().max() <= _CLOSE * real.abs().max().clamp(min=1e-12))
-        return ItemVectors(product.items, product.bias, is_score)
-    n_items = dataset_of(run).item_num
+        real, own = scores[:, 1:].double(), product.scores()[:, 1:].double()
+        if close(own, real):
+            return ItemVectors(product.items, product.bias, True)
+        bias = (real - own).mean(0)  # BERT4Rec adds one afterwards
+        if product.bias is None and close(own + bias, real):
+            bias = torch.cat([bias.new_zeros(1), bias]).to(product.items.dtype)
+            return ItemVectors(product.items, bias, True)
+        times = (real * own).sum() / own.square().sum()  # CORE divides by a temperature
+        if product.bias is None and close(own * times, real):
+            return ItemVectors(product.items * times.to(product.items.dtype), None, True)
+        in_order = real.gather(1, own.argsort(dim=1))  # DMF takes the logistic function of it
+        if close(in_order.cummax(1).values, in_order):
+            return ItemVectors(product.items, product.bias, False)
+    dataset = dataset_of(run)
+    n_items = dataset.item_num
     model = run.trainer.model
     tables = [
         table.weight.detach()
         for name, table in embedding_tables(model).items()
-        if "item" in name.lower() and table.num_embeddings >= n_items and table.embedding_dim > 1
+        if ("item" in name.lower() or table.num_embeddings == n_items != dataset.user_num)
+        and table.num_embeddings >= n_items
+        and table.embedding_dim > 1
     ]
     if not tables:
         tables = _of_fields(run)

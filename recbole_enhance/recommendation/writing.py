@@ -107,4 +107,6 @@ def _kind(named: tuple[Any, pd.Series]) -> tuple[str, Any]:
     name, column = named
     if name == VECTOR:
         return name, pyarrow.list_(pyarrow.float32())
-    return name, pyarrow.string() if column.dtype == object else pyarrow.from_numpy_dtype(column.dtype)
+    return name, pyarrow.string() if column.dtype == object else pyarrow.from_numpy_dtype(
+        column.dtype
+    )

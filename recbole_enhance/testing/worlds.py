@@ -93,6 +93,23 @@ def write_feature_toy(folder, name="reviews", seed=0, per_user=16):
     return folder
 
 
+def write_knowledge_toy(folder, name="kg", seed=0):
+    """Write items, their makers and their kinds, and users who like a maker."""
+    rng = np.random.default_rng(seed)
+    (folder / name).mkdir(parents=True)
+    rows = {(f"u{u}", f"i{(u * 5 + 3 * i * i) % 30}") for u in range(20) for i in range(10)}
+    facts = [(f"e{i}", "made_by", f"m{i % 5}") for i in range(30)]
+    facts += [(f"e{i}", "is_a", f"k{rng.integers(4)}") for i in range(30)]
+    for suffix, header, lines in (
+        ("inter", "user_id:token\titem_id:token", sorted(rows)),
+        ("kg", "head_id:token\trelation_id:token\ttail_id:token", facts),
+        ("link", "item_id:token\tentity_id:token", [(f"i{i}", f"e{i}") for i in range(30)]),
+    ):
+        text = "".join("\t".join(line) + "\n" for line in [[header], *lines])
+        (folder / name / f"{name}.{suffix}").write_text(text)
+    return folder
+
+
 def feature_toy_options(folder, model="CER", **options):
     """Options of a short run on the planted reviews."""
     return {

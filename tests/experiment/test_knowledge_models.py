@@ -1,11 +1,11 @@
 """The knowledge-aware models end to end: fit, checkpoint, resume, load, a missing graph."""
 
-import numpy as np
 import pytest
 
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, resume_run, run_recbole_enhance
 from recbole_enhance.options.errors import DataError
+from recbole_enhance.testing.worlds import write_knowledge_toy
 from recbole_enhance.training.trainer import EnhancedTrainer
 
 MODELS = ("CKE", "CFKG", "KTUP", "MKR", "KGCN", "KGNNLS", "RippleNet")
@@ -13,21 +13,7 @@ MODELS = ("CKE", "CFKG", "KTUP", "MKR", "KGCN", "KGNNLS", "RippleNet")
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory):
-    """Items, their makers and their kinds, and users who like a maker."""
-    folder = tmp_path_factory.mktemp("data") / "kg"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    rows = {(f"u{u}", f"i{(u * 5 + 3 * i * i) % 30}") for u in range(20) for i in range(10)}
-    facts = [(f"e{i}", "made_by", f"m{i % 5}") for i in range(30)]
-    facts += [(f"e{i}", "is_a", f"k{rng.integers(4)}") for i in range(30)]
-    for suffix, header, lines in (
-        ("inter", "user_id:token\titem_id:token", sorted(rows)),
-        ("kg", "head_id:token\trelation_id:token\ttail_id:token", facts),
-        ("link", "item_id:token\tentity_id:token", [(f"i{i}", f"e{i}") for i in range(30)]),
-    ):
-        text = "".join("\t".join(line) + "\n" for line in [[header], *lines])
-        (folder / f"kg.{suffix}").write_text(text)
-    return folder.parent
+    return write_knowledge_toy(tmp_path_factory.mktemp("data"))
 
 
 def options(graph, model, **more):

@@ -1,0 +1,131 @@
+"""The verb ``recommend``: lists for users, known or new, and items that are near others."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_enhance.cli.command import OWN_CLASS, OWN_FILES, QUIET, Option, Place, Verb, console
+from recbole_enhance.cli.kinds import Count, Kind, List, OneOf, YesNo
+from recbole_enhance.options.errors import InputError, OptionError
+
+_HISTORY = ("all", "train+valid", "train")
+_WHO = ("users", "all", "users_file", "histories", "similar_to")
+_OF_USERS = ("exclude", "only_items", "filter_seen", "history")
+
+
+def recommend(
+    folder: str,
+    quiet: bool,
+    model: str | None,
+    backbone: str | None,
+    k: int | None,
+    titles: str | None,
+    out: str | None,
+    **options: Any,
+) -> None:
+    """Write or print what was asked for."""
+    said = {name: value for name, value in options.items() if value not in (None, False)}
+    if options["filter_seen"] is False:
+        said["filter_seen"] = False
+    _refuse_mixture(said, out)
+    with console(quiet):
+        from recbole_enhance.explanation.explain import finished_run
+
+        finished_run(folder)
+        common = {"k": k or 10, "titles": titles, **own_classes(folder, model, backbone)}
+        if "similar_to" in said:
+            table = _near(folder, said["similar_to"], common, out)
+        else:
+            table = _lists(folder, said, common, out, quiet)
+        if not quiet:
+            print(f"lists: {out}" if table is None else table.to_string(index=False))
+
+
+def _refuse_mixture(said: Mapping[str, Any], out: str | None) -> None:
+    who = [f"--{name}" for name in _WHO if name in said]
+    if len(who) != 1:
+        known = ", ".join(f"--{name}" for name in _WHO)
+        got = " and ".join(who) or "none"
+        raise InputError(f"recommend: one of {known} is expected, not {got}")
+    if "all" in said and out is None:
+        raise OptionError("all", True, "the lists of all users go into a file: --out=FILE")
+    useless = _OF_USERS if "similar_to" in said else ("history",) if "histories" in said else ()
+    for name in useless:
+        if name in said:
+            raise OptionError(name, said[name], f"is of no use with {who[0]}")
+
+
+def _lists(
+    folder: str, said: Mapping[str, Any], common: Mapping[str, Any], out: str | None, quiet: bool
+) -> Any:
+    from recbole_enhance.recommendation.recommend import recommend as lists_of
+
+    files: dict[str, Any] = {
+        name: Path(said[name]) for name in ("exclude", "only_items") if name in said
+    }
+    plain = {n: said[n] for n in ("filter_seen", "history", "histories") if n in said}
+    users = Path(said["users_file"]) if "users_file" in said else said.get("users")
+    return lists_of(folder, users, out=out, quiet=quiet, **files, **plain, **common)
+
+
+def _near(folder: str, items: Any, common: Mapping[str, Any], out: str | None) -> Any:
+    from recbole_enhance.recommendation.similar import similar_items
+    from recbole_enhance.recommendation.writing import growing_table, refuse_name
+
+    path = None if out is None else refuse_name(out)
+    table = similar_items(folder, items, **common)
+    if path is None:
+        return table
+    with growing_table(path) as write:
+        write(table)
+    return None
+
+
+def own_classes(folder: str, model: str | None, backbone: str | None) -> dict[str, Any]:
+    """Classes of the user's, as arguments of what loads a run."""
+    from recbole_enhance.experiment.quick_start import named_again
+
+    words = {"model": model, "backbone": backbone}
+    given = {name: word for name, word in words.items() if word is not None}
+    return named_again(folder, given) if given else {}
+
+
+RECOMMEND = Verb(
+    "recommend",
+    callback=recommend,
+    params=[
+        Place("folder", "RUN_DIR", "the folder of a run"),
+        Option("users", List("LIST"), "ids of users, as in the data"),
+        Option("all", YesNo(), "all users of the data; with --out", default=False),
+        Option("users_file", Kind("FILE"), "ids of users, one on each line"),
+        Option(
+            "histories",
+            Kind("FILE"),
+            "new users: CSV with user_id, item_id and perhaps timestamp, or .jsonl with a list of "
+            "items on each line",
+        ),
+        Option("similar_to", List("LIST"), "ids of items: those that are near them"),
+        Option("k", Count(), "length of the lists [10]"),
+        Option("titles", Kind("COLUMN"), "column of the .item file beside the ids, or auto"),
+        Option("exclude", Kind("FILE"), "items that are in no list, one on each line"),
+        Option("only_items", Kind("FILE"), "the only items in lists, one on each line"),
+        Option("filter_seen", YesNo(), "leave out what a user has [yes]"),
+        Option(
+            "history",
+            OneOf(_HISTORY),
+            "what a user has; train+valid makes the lists of the run's own test [all]",
+        ),
+        Option("out", Kind("FILE"), "write the lists, as .csv, .parquet or .jsonl"),
+        *OWN_CLASS,
+        OWN_FILES,
+        QUIET,
+    ],
+    help="Recommend items to users by a finished run: users of the data, or new users who bring a "
+    "history; or find the items that are near others. A run that was stopped lists by its best "
+    "epoch so far.",
+    example="""\
+recbole-enhance recommend runs/bpr --users=1,7 --titles=movie_title
+recbole-enhance recommend runs/bpr --all --k=100 --out=recs.parquet
+recbole-enhance recommend runs/bpr --histories=new.csv
+recbole-enhance recommend runs/bpr --similar-to=50""",
+)
