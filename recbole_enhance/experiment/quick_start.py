@@ -18,7 +18,7 @@ from recbole_enhance.evaluation.files import write_candidates, write_evaluation
 from recbole_enhance.experiment import frames, validation
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.names import class_name
-from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.options.errors import InputError, OptionError, RunFolderError
 from recbole_enhance.options.model_class import class_path, same_code
 from recbole_enhance.storage import resources
 from recbole_enhance.storage.run_folder import (
@@ -30,6 +30,7 @@ from recbole_enhance.storage.run_folder import (
     MODEL,
     RunFolder,
     logger,
+    refuse_external,
     run_key,
 )
 from recbole_enhance.storage.tensor_files import out_of_memory
@@ -208,6 +209,23 @@ def load_run(
     return run
 
 
+def finished_run(run_dir: str | Path) -> RunFolder:
+    """Open the folder of a run that has a model.
+
+    Raises:
+        RunFolderError: If it has none.
+    """
+    refuse_external(run_dir)
+    for name in (CONFIG, MODEL):
+        if not Path(run_dir, name).is_file():
+            raise RunFolderError(
+                run_dir,
+                f"no finished run here ({name} is missing); the folder of a finished run is "
+                "expected",
+            )
+    return RunFolder.open(run_dir)
+
+
 def data_hashes(config: Config) -> dict[str, str]:
     """SHA-256 of the files that a run reads, by name."""
     options = ("dataset", "load_col", "benchmark_filename", "eval_candidates_file")
@@ -220,13 +238,9 @@ def saved_config(
     method: str | Enhancer | None = None,
     **options: Any,
 ) -> Config:
-    """Read the settings in a run folder. They are data: code that they name is not imported.
+    """Read the settings in a run folder, and put options over them.
 
-    Args:
-        folder: Folder of the run.
-        model_class: As in :func:`resume_run`.
-        method: As in :func:`resume_run`.
-        **options: Options over those of the run.
+    They are data: code that they name is not imported.
     """
     options.update(refuse_other_code(folder, model_class, method))
     options.update(frames.own_data(folder))

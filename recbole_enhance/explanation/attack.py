@@ -9,8 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from recbole_enhance.enhancer.base import Enhancer
-from recbole_enhance.experiment.quick_start import load_run
-from recbole_enhance.explanation.explain import finished_run
+from recbole_enhance.experiment.quick_start import finished_run, load_run
 from recbole_enhance.explanation.html import share_plotly
 from recbole_enhance.explanation.plot import quality_against_budget
 from recbole_enhance.explanation.robustness import make_protocol, plan, run_attacks

@@ -11,7 +11,7 @@ from torch import Tensor
 from recbole_enhance.data.loaders import join, take
 from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.experiment.quick_start import load_run
-from recbole_enhance.explanation.titles import names_of
+from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.run_folder import RunFolder
 
@@ -34,7 +34,7 @@ def explain(
         users: Their tokens; empty for the first rows.
         rows: How many rows, where no users are named.
         topk: Length of the list that is explained.
-        title: Column of the ``.item`` file, see :func:`~.titles.names_of`.
+        title: Column of the ``.item`` file, see :func:`~.experiment.titles.names_of`.
         model_class: As of :func:`.explain.explain`.
         quiet: Print nothing.
 
@@ -65,7 +65,7 @@ def explanations(
         users: Their tokens; empty for the first rows.
         n_rows: How many rows, where no users are named.
         topk: Length of the list that is explained.
-        title: Column of the ``.item`` file, see :func:`~.titles.names_of`.
+        title: Column of the ``.item`` file, see :func:`~.experiment.titles.names_of`.
 
     Returns:
         ``user``; ``history``, oldest first, each with ``capsule`` (the one that got most of it)

@@ -11,6 +11,7 @@ from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.rvrec.gaussian import wasserstein2_squared
 from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.experiment.quick_start import load_run
+from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.explanation.attribution import (
     Attribution,
     Histories,
@@ -20,7 +21,6 @@ from recbole_enhance.explanation.attribution import (
     tables_of,
 )
 from recbole_enhance.explanation.coalitions_page import page
-from recbole_enhance.explanation.titles import names_of
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.run_folder import RunFolder
 
@@ -45,7 +45,7 @@ def explain(
         users: Their tokens; empty for the first users of the test data.
         rows: How many users, where none are named.
         k: Length of the lists.
-        title: Column of the ``.item`` file, see :func:`~.titles.names_of`.
+        title: Column of the ``.item`` file, see :func:`~.experiment.titles.names_of`.
         model_class: As of :func:`.explain.explain`.
         quiet: Print nothing.
 
@@ -77,7 +77,7 @@ def explanations(
         users: Their tokens; empty for the first users of the test data.
         n_users: How many users, where none are named.
         k: Length of the lists.
-        title: Column of the ``.item`` file, see :func:`~.titles.names_of`.
+        title: Column of the ``.item`` file, see :func:`~.experiment.titles.names_of`.
 
     Returns:
         See docs/papers/rvrec.md.

@@ -5,9 +5,10 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from recbole_enhance.experiment.quick_start import finished_run
 from recbole_enhance.options.errors import RunFolderError, UnknownOptionError
 from recbole_enhance.options.read import load_yaml, nearest
-from recbole_enhance.storage.run_folder import CONFIG, MODEL, RunFolder, refuse_external
+from recbole_enhance.storage.run_folder import CONFIG
 
 # Method of the run, or its model -> the module whose explain() explains it.
 EXPLAINERS: dict[str, str] = {
@@ -65,20 +66,3 @@ def explain(
             problem = f"unknown option of an explanation of {names[0]}{hint}"
             raise UnknownOptionError(f"--{key}", problem)
     return explainer(folder.path, model_class=model_class, quiet=quiet, **options)
-
-
-def finished_run(run_dir: str | Path) -> RunFolder:
-    """Open the folder of a run that has a model.
-
-    Raises:
-        RunFolderError: If it has none.
-    """
-    refuse_external(run_dir)
-    for name in (CONFIG, MODEL):
-        if not Path(run_dir, name).is_file():
-            raise RunFolderError(
-                run_dir,
-                f"no finished run here ({name} is missing); the folder of a finished run is "
-                "expected",
-            )
-    return RunFolder.open(run_dir)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from recbole_enhance.data.categories import category_matrix
-from recbole_enhance.explanation.titles import names_of
+from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.storage.run_folder import RunFolder
 

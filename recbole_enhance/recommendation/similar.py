@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from recbole_enhance.experiment.quick_start import Run
-from recbole_enhance.explanation.titles import names_of
+from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.recommendation.files import ITEM, ids_of
 from recbole_enhance.recommendation.recommend import Tokens, given, open_run

@@ -36,6 +36,7 @@ EVERY = dict(verbs_of(VERBS))
 QUIET = [path for path, verb in EVERY.items() if any(p.name == "quiet" for p in verb.params)]
 FILES = [path for path in QUIET if path != ("leaderboard", "build")]
 OF_RUN = [path for path, verb in EVERY.items() if verb.takes_run_options]
+PLACES = ("folder", "folders", "lists", "spec")
 OWN_FILES = [path for path in FILES if path not in OF_RUN]
 NAMES = "-".join
 ROOT = Path(__file__).parents[2]
@@ -204,8 +205,7 @@ def test_quiet_is_said_alike_to_every_verb(path, words, quiet, parsed):
     for line in ([*path, *words, *place, *other], [*path, *place, *other, *words]):
         given = parsed(*line)
         assert given["quiet"] is quiet
-        places = {param.name for param in EVERY[path].params if isinstance(param, Place)}
-        named = [value for key, value in given.items() if key in places]
+        named = [value for key, value in given.items() if key in PLACES]
         assert named in ([], ["a"], [("a",)])
         assert bool(named) == bool(place)
 
@@ -221,8 +221,7 @@ def test_quiet_is_yes_or_no(path):
 def test_options_of_a_run_are_said_alike_to_every_verb(path, parsed):
     expected = {"model": "BPR", "eval_args.mode": "uni100", "neg": "-1", "x": "a=b", "fast": "true"}
     words = ["--model", "BPR", "--eval_args.mode=uni100", "--neg", "-1", "--x=a=b", "--fast"]
-    place = ["a"] if any(getattr(p, "needed", False) for p in EVERY[path].params) else []
-    assert parsed(*path, *place, *words)["options"] == expected
+    assert parsed(*path, *a_place(path), *words)["options"] == expected
     if path == ("run",):
         assert parsed(*words)["options"] == expected
         assert parsed(*words, "--quiet")["options"] == {**expected, "quiet": "true"}
