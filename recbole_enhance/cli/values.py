@@ -1,9 +1,11 @@
 """The verb ``values``: what the training interactions of a run were worth."""
 
 from pathlib import Path
+from typing import Any
 
 from recbole_enhance.cli.command import OWN_CLASS, OWN_FILES, QUIET, Option, Place, Verb, console
-from recbole_enhance.cli.kinds import Count, Kind, OneOf
+from recbole_enhance.cli.kinds import Count, Kind, OneOf, Value, YesNo
+from recbole_enhance.options.errors import OptionError
 
 _BY = ("interaction", "user", "item", "category")
 
@@ -18,9 +20,22 @@ def values(
     titles: str | None,
     out: str | None,
     html: str | None,
+    write_clean: str | None,
+    drop: float | None,
+    soft: bool,
 ) -> None:
     """Rank what a run valued, print both ends, and write all of it if asked."""
+    if write_clean is None and (soft or drop is not None):
+        option, value = ("soft", True) if soft else ("drop", drop)
+        raise OptionError(option, value, "says how --write_clean=FOLDER cleans")
     with console(quiet):
+        if write_clean is not None:
+            from recbole_enhance.explanation import cleaned
+
+            done = cleaned.write_clean(folder, write_clean, drop, soft, backbone or model)
+            if not quiet:
+                print(_told(done, soft))
+            return
         from recbole_enhance.explanation.values import rank_values, write_table
 
         table = rank_values(folder, by or _BY[0], titles or "auto", backbone or model)
@@ -38,6 +53,16 @@ def values(
             print(part.to_string(index=False, float_format="{:.4g}".format))
 
 
+def _told(done: Any, soft: bool) -> str:
+    """What was written, and how to train on it."""
+    how = "all of them, with weights" if soft else f"dropped are {done.dropped}"
+    return (
+        f"{done.folder}: training has {done.kept}; {how}\n"
+        "validation and test are those of the run\n"
+        f"train on it: recbole-enhance --model=BPR --config_files={done.options}"
+    )
+
+
 VALUES = Verb(
     "values",
     callback=values,
@@ -52,13 +77,17 @@ VALUES = Verb(
             Kind("FILE"),
             "write a page of both ends: of interactions, users, items and categories",
         ),
+        Option("write_clean", Kind("FOLDER"), "write the dataset without what has least value"),
+        Option("drop", Value(), "share of training that is dropped [0.1], or weighed less [0.3]"),
+        Option("soft", YesNo(), "drop nothing, write a column of weights", default=False),
         *OWN_CLASS,
         OWN_FILES,
         QUIET,
     ],
     help="Rank what a run of DVR valued. Training interactions, or users, items and categories "
-    "by the sums of theirs.",
+    "by the sums of theirs; or write the data without the least valuable interactions.",
     example="""\
 recbole-enhance values runs/dvr --by=item --top=20
-recbole-enhance values runs/dvr --out=values.csv --html=values.html""",
+recbole-enhance values runs/dvr --out=values.csv --html=values.html
+recbole-enhance values runs/dvr --write_clean=clean --drop=0.1""",
 )

@@ -1,11 +1,16 @@
 """What became of the rows of the files: read, dropped and why, and where the rest went."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from recbole_enhance.options.errors import DataError
+
+CLEANED = ".cleaned.json"  # after the dataset's name: what was dropped before it was written
 PARTS = ("training", "validation", "test")
 _MOST_WORDS = 60  # characters of an option's value in a line
 
@@ -33,6 +38,8 @@ class Account:
 
     Attributes:
         files: Name of each file -> its rows.
+        cleaned: What was dropped from the training interactions, or weighed, before the files were
+            written, by the values of which run; empty for files that were not.
         read: Of the interaction files.
         kept: After all filters.
         dropped: Reason -> what it took, in the order in which the filters were applied.
@@ -45,6 +52,7 @@ class Account:
 
     def __init__(self) -> None:
         self.files: dict[str, int] = {}
+        self.cleaned: dict[str, Any] = {}
         self.read = self.kept = Counts(0, 0, 0)
         self.dropped: dict[str, Counts] = {}
         self.filled: dict[str, int] = {}
@@ -52,6 +60,25 @@ class Account:
         self.repeated: dict[str, int] = {}
         self.split: dict[str, Any] = {}
         self.catalogue: dict[str, int] = {}
+
+    def read_cleaning(self, path: Path) -> None:
+        """Note what a file tells that was written with cleaned data; there need be none.
+
+        Raises:
+            DataError: If it tells something else.
+        """
+        if not path.is_file():
+            return
+        try:
+            told = json.loads(path.read_bytes())
+            self.cleaned = {
+                "run": str(told["run"]),
+                "share": float(told["share"]),
+                "soft": bool(told["soft"]),
+                "dropped": {name: int(told["dropped"][name]) for name in Counts._fields},
+            }
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(path, "is not what values --write_clean writes") from error
 
     def drop(self, reason: str, after: Counts) -> None:
         """Note that a filter has left so much of what was kept before it."""
@@ -87,6 +114,7 @@ class Account:
         """What ``data.json`` of a run holds."""
         return {
             "files": self.files,
+            **({"cleaned": self.cleaned} if self.cleaned else {}),
             "read": self.read._asdict(),
             "dropped": [
                 {"reason": reason, **lost._asdict()} for reason, lost in self.dropped.items()
@@ -119,11 +147,24 @@ class Account:
         ]
         how = ", ".join(f"{name} {value}" for name, value in self.split.items())
         return [
-            f"data: {self.read} read ({files})",
+            f"data: {self.read} read ({files}){self._cleaning()}",
             f"kept: {self.kept}; dropped: {', '.join(drops) or 'nothing'}"
             + (f"; filled: {', '.join(filled)}" if filled else ""),
             f"split: {', '.join(parts)}; {how}" + (f"; {', '.join(repeated)}" if repeated else ""),
         ]
+
+    def _cleaning(self) -> str:
+        if not self.cleaned:
+            return ""
+        share, run = f"{self.cleaned['share']:.3g}", _short(self.cleaned["run"])
+        if self.cleaned["soft"]:
+            return f"; the {share} of training of least value in {run} has lower weights"
+        dropped = Counts(**self.cleaned["dropped"])
+        return (
+            f"; before that, {dropped.interactions:,} training interactions were dropped, the "
+            f"{share} of least value in {run} ({dropped.users:,} users and {dropped.items:,} items "
+            "have none left)"
+        )
 
 
 def _short(text: str) -> str:

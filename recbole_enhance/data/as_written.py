@@ -14,9 +14,10 @@ from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
-from recbole_enhance.data.account import Account, Counts
+from recbole_enhance.data.account import CLEANED, Account, Counts
 from recbole_enhance.data.loaders import take
 from recbole_enhance.data.reading import read_atomic, read_header
+from recbole_enhance.data.rows import FILE_ROW, train_on_validation, weigh_rows
 from recbole_enhance.options.errors import DataError, OptionError
 
 logger = logging.getLogger("recbole_enhance")
@@ -43,9 +44,14 @@ class AsWritten(Dataset):
 
     Attributes:
         account: What became of the rows; the parts of the split share it.
+        file_rows: Row of each interaction in the interaction files, from 0, before the split
+            orders them. Shape: ``(interactions,)``.
+        keeps_file_rows: Whether the parts have them as column :data:`FILE_ROW`.
     """
 
     account: Account
+    file_rows: np.ndarray
+    keeps_file_rows = False
 
     # ---- reading ---------------------------------------------------------------------------
 
@@ -55,10 +61,12 @@ class AsWritten(Dataset):
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         super()._load_data(token, dataset_path)
+        self.account.read_cleaning(Path(dataset_path, f"{token}{CLEANED}"))
         ids = self.inter_feat[self.uid_field], self.inter_feat[self.iid_field]
         self.account.read = self.account.kept = Counts.of(*ids)
         if not len(self.inter_feat):
             raise DataError(Path(dataset_path, f"{token}.inter"), "has no interactions")
+        self.file_rows = np.arange(len(self.inter_feat))
         self._refuse_bad_columns()
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
@@ -89,7 +97,7 @@ class AsWritten(Dataset):
             separator=config["field_separator"],
             seq_separator=config["seq_separator"],
             encoding=config["encoding"],
-            required=[self.time_field] if interactions and self._needs_times() else (),
+            required=self._filled_columns(names) if interactions else (),
         )
         self.account.files[path.name] = len(table)
         for name in names:
@@ -102,6 +110,12 @@ class AsWritten(Dataset):
                     table[name] = [sequence[:at_most] for sequence in table[name]]
                 self.field2seqlen[name] = min(at_most, longest)
         return table
+
+    def _filled_columns(self, names: list[str]) -> list[str]:
+        """Columns of interactions in which no cell can be empty, beside the ids."""
+        weight = self.config["interaction_weight_field"]
+        needed = [weight] if weight in names else []
+        return [*needed, self.time_field] if self._needs_times() else needed
 
     def _needs_times(self) -> bool:
         """Whether rows are ordered by time, so that none can be without."""
@@ -251,6 +265,7 @@ class AsWritten(Dataset):
                     Path(self.dataset_path),
                     f"no row of .{name.removesuffix('_feat')} is left by the filters",
                 )
+        self.file_rows = self.inter_feat.index.to_numpy()
         super()._reset_index()
 
     def _fill_nan(self) -> None:
@@ -266,6 +281,24 @@ class AsWritten(Dataset):
                         self.account.filled[f"{name.removesuffix('_feat')}.{field}"] = missing
         super()._fill_nan()
 
+    def _normalize(self) -> None:
+        """Normalise what models read; weights stay as they are written."""
+        field = self.config["interaction_weight_field"]
+        if field is None:
+            super()._normalize()
+            return
+        if field in (self.config["threshold"] or ()):  # RecBole takes the column away
+            raise OptionError("interaction_weight_field", field, "threshold makes labels of it")
+        of_items = field not in self.inter_feat
+        column = (self.item_feat if of_items else self.inter_feat)[field].copy()
+        super()._normalize()
+        if of_items:
+            lists = self.field2type[field].value.endswith("seq")
+            weights = column.map(len) if lists else column
+            self._item_weights = torch.from_numpy(weights.to_numpy(dtype=np.float64))
+        else:
+            self.inter_feat[field] = column
+
     # ---- order and split ---------------------------------------------------------------------
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Any:
@@ -275,11 +308,15 @@ class AsWritten(Dataset):
             if times.dtype == object:  # pairs, of numerical_features
                 times = np.array(times.tolist(), dtype=np.float64)
             converted.interaction[self.time_field] = torch.from_numpy(times.copy())
+        if data is self.inter_feat and self.keeps_file_rows:
+            converted.interaction[FILE_ROW] = torch.from_numpy(self.file_rows)
         return converted
 
     def build(self) -> list[Any]:
         """Order and split by the times as they are; models then get float32, as in RecBole."""
         parts = self.exact_parts()
+        if self.config["interaction_weight_field"]:
+            self._weigh(parts)
         for part in parts:
             columns = part.inter_feat.interaction
             if self.time_field in columns:
@@ -297,8 +334,23 @@ class AsWritten(Dataset):
             why = f"{self.config['model']} takes items in the order of time: it must be TO"
             raise OptionError("eval_args.order", order, why)
         parts = Dataset.build(self) if refused else super().build()
+        if self.config["train_on_validation"]:
+            share, seed = self.config["train_on_validation"], self.config["seed"]
+            parts = train_on_validation(parts, share, seed)
         self._count(parts)
         return parts
+
+    def _weigh(self, parts: list[Any]) -> None:
+        """Give the training interactions their weights, and take the column from the models."""
+        field, training = self.config["interaction_weight_field"], parts[0]
+        if hasattr(self, "_item_weights"):
+            weigh_rows(training, self._item_weights[training.inter_feat[self.iid_field]])
+            return
+        weigh_rows(training, training.inter_feat[field])
+        for name in (field, f"{field}{self.config['LIST_SUFFIX']}"):  # of a sequential model
+            for part in parts:
+                if name in part.inter_feat:
+                    part._del_col(part.inter_feat, name)
 
     def _count(self, parts: list[Any]) -> None:
         protocol = self.config["eval_args"]
@@ -309,6 +361,8 @@ class AsWritten(Dataset):
             "group_by": None if ready else protocol["group_by"],
             "mode": protocol["mode"],
         }
+        if self.config["train_on_validation"]:
+            split["train_on_validation"] = self.config["train_on_validation"]
         rows = [part.inter_feat for part in parts]
         pairs = [(row[self.uid_field].numpy(), row[self.iid_field].numpy()) for row in rows]
         self.account.catalogue = {"users": self.user_num - 1, "items": self.item_num - 1}

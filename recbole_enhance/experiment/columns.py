@@ -42,6 +42,7 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
         first = f"{config.dataset}.{atomic.suffixes(None, splits)[0]}"
         config.origins["load_col"] = f"columns of {first}"
     _load_categories(config, values, folder, named)
+    _load_weights(config, values, folder)
     if config.model_class.type == ModelType.KNOWLEDGE:
         graph = atomic.graph_columns(folder, config.dataset, values, config.model)
         if graph:
@@ -87,6 +88,35 @@ def _load_categories(config: Any, values: dict[str, Any], folder: Path, named: b
     columns = load.get("item") or [values["ITEM_ID_FIELD"]]
     if columns != "*" and field not in columns:
         values["load_col"] = {**load, "item": [*columns, field]}
+
+def _load_weights(config: Any, values: dict[str, Any], folder: Path) -> None:
+    """Add the column of option ``interaction_weight_field`` to those that are loaded."""
+    option = "interaction_weight_field"
+    field = values[option]
+    if field is None:
+        return
+    inter, *_ = atomic.suffixes(None, values["benchmark_filename"] or ())
+    allowed = {"inter": ("float",), "item": ("float", "token_seq", "float_seq")}
+    there = []
+    for suffix, kinds in allowed.items():
+        path = folder / f"{config.dataset}.{inter if suffix == 'inter' else suffix}"
+        if not path.is_file():
+            continue
+        header = read_header(path, values["field_separator"], values.get("encoding"))
+        if header.get(field) in kinds:
+            columns = values["load_col"]
+            loaded = None if columns is None else columns.get(suffix, [])
+            if loaded is not None and loaded != "*" and field not in loaded:
+                ids = [values["ITEM_ID_FIELD"]] if suffix == "item" and not loaded else []
+                values["load_col"] = {**columns, suffix: [*loaded, *ids, field]}
+            return
+        there += [f"{path.name}: {name}" for name, kind in header.items() if kind in kinds]
+    raise OptionError(
+        option,
+        field,
+        "a column of numbers of the interactions, or of numbers or lists of the items, is wanted: "
+        + (", ".join(there) or "the files have none"),
+    )
 
 
 def _ready_made_sequences(config: Any, values: dict[str, Any], folder: Path) -> str:

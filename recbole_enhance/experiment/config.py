@@ -20,6 +20,7 @@ from recbole.utils.argument_list import (
 )
 
 from recbole_enhance.compat import mends
+from recbole_enhance.data import atomic
 from recbole_enhance.data.dataset_folder import SECTIONS, is_plain, read_settings
 from recbole_enhance.enhancer import enhancer_names, load_enhancer
 from recbole_enhance.enhancer.base import Enhancer
@@ -105,6 +106,7 @@ class Config(RecBoleConfig):
             if self.method is not None:
                 self.method.check(self)
             validation.refuse_missing_labels(self, self._inter_columns)
+            validation.refuse_unweighable(self)
 
     def _begin(self, command_line: Mapping[str, str] | None) -> None:
         self._command_line = dict(command_line or {})
@@ -355,7 +357,8 @@ class Config(RecBoleConfig):
         self._set_parameters_of_two_metric_types(values)
         bundled = Path(values["data_path"]).resolve()  # ml-100k comes with RecBole
         folder = data_path / self.dataset
-        if self.dataset == "ml-100k" and not (folder / f"{self.dataset}.inter").is_file():
+        first = atomic.suffixes(None, values["benchmark_filename"])[0]
+        if self.dataset == "ml-100k" and not (folder / f"{self.dataset}.{first}").is_file():
             data_path = bundled.parent
         self.options["data_path"] = str(data_path.resolve())
         if values["eval_candidates_file"]:

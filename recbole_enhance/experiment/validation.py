@@ -238,6 +238,29 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
         )
 
 
+def refuse_unweighable(config: Any) -> None:
+    """Check that a model has samples whose losses can be weighed one by one.
+
+    Args:
+        config: The run's settings, all of them resolved.
+
+    Raises:
+        OptionError: Naming ``interaction_weight_field`` and the model.
+    """
+    option = "interaction_weight_field"
+    if config[option] is None:
+        return
+    name, why = config["label"], None
+    if config.method is not None:
+        why = f"{name} gives samples weights of its own, or makes its own; take {config['model']}"
+    elif config["MODEL_TYPE"] in (ModelType.TRADITIONAL, ModelType.DECISIONTREE):
+        why = f"{name} is not trained by the losses of samples"
+    elif config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:
+        why = f"the samples of {name} are users"
+    if why is not None:
+        raise OptionError(option, config[option], why)
+
+
 def refuse_bad_k(options: Mapping[str, Any], n_items: int) -> None:
     """Check that there are items enough for every list, once the data are read.
 

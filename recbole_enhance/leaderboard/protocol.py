@@ -42,8 +42,8 @@ _METRICS = (
 )
 _SAMPLED = ("uni", "pop")
 CANDIDATES = "eval_candidates_file"
-# Columns that only a model reads: EFM and CER have them loaded (data/mentions.py).
-_OF_A_MODEL = ("feature_field", "sentiment_field")
+# Columns that only training reads: EFM and CER have them loaded (data/mentions.py).
+_OF_A_MODEL = ("feature_field", "sentiment_field", "interaction_weight_field")
 
 
 class Table(NamedTuple):

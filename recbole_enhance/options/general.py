@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from recbole_enhance.options.recbole import WHOLE_EXPECTED
-from recbole_enhance.options.schema import Name, Options, Rule, Share, Text, refusal, word
+from recbole_enhance.options.schema import Name, Options, Rate, Rule, Share, Text, refusal, word
 
 ACTIVITY = "activity"  # the field of option group_fields that is no column of .user
 _BETWEEN = "a number between 0 and 1 is expected"
@@ -30,6 +30,14 @@ class GeneralOptions(Options):
     )
     item_category_field: Text | None = Field(
         description="Item column that holds categories; diversity metrics need it."
+    )
+    interaction_weight_field: Text | None = Field(
+        description="Column of the interactions that holds each one's weight in the training loss, "
+        "or of the items: a number, or a list whose length is the weight; divided by their mean."
+    )
+    train_on_validation: Rate = Field(
+        description="Share of the validation interactions, drawn by chance, that is added to "
+        "training; the others select the epoch."
     )
     run_dir: Text | None = Field(
         description="Folder of the run; ~ makes runs/<dataset>/<label>/<seed>-<hash>."

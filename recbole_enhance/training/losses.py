@@ -1,6 +1,7 @@
 """Per-sample losses for backbones whose loss module returns a mean, too late to weigh."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from recbole.model.loss import BPRLoss
@@ -76,12 +77,18 @@ class WeightedLoss(nn.Module):
         return reduce_losses(self.module, losses if weights is None else weights * losses)
 
 
-def weighable_losses(model: nn.Module) -> list[str]:
-    """Names of the model's attributes that hold a loss :class:`WeightedLoss` can replace."""
+def weighable_losses(model: nn.Module, over_items: bool = False) -> list[str]:
+    """Names of the model's attributes that hold a loss :class:`WeightedLoss` can replace.
+
+    Args:
+        model: A backbone.
+        over_items: Whether a cross-entropy over all items is one.
+    """
+    kinds = (*_POINTWISE, nn.CrossEntropyLoss) if over_items else _POINTWISE
     return [
         name
         for name, module in model.named_children()
-        if isinstance(module, _POINTWISE) or type(module) is BPRLoss
+        if isinstance(module, kinds) or type(module) is BPRLoss
     ]
 
 
@@ -101,6 +108,58 @@ def make_weighable(model: nn.Module) -> WeightedLoss:
             type(model).__name__,
             f"{len(names)} loss modules with one loss per sample, 1 is needed",
         )
-    twin = WeightedLoss(getattr(model, names[0]))
-    setattr(model, names[0], twin)
+    return _replace(model, names[0])
+
+
+def _replace(model: nn.Module, name: str) -> WeightedLoss:
+    twin = WeightedLoss(getattr(model, name))
+    setattr(model, name, twin)
     return twin
+
+
+def weigh_by_column(model: nn.Module, column: str, field: str) -> None:
+    """Let a model weigh each sample's loss by a column of the batch, from now on.
+
+    The sum over the samples is divided as the model does, and a batch whose weights are 1 is the
+    model's own, bit for bit. Penalties and other terms of its loss stay as they are.
+
+    Args:
+        model: A model with exactly one loss module that gives one loss per sample.
+        column: Of the training batches, weights of mean 1. Shape: ``(batch,)``.
+        field: What the user calls it, for messages.
+
+    Raises:
+        OptionError: If the model has no such loss; also later, if its loss does not pass through
+            the module or is not one per sample.
+    """
+    name, option = type(model).__name__, "interaction_weight_field"
+    found = weighable_losses(model, over_items=True)
+    if len(found) != 1:
+        why = f"{name} has {len(found)} loss modules with one loss per sample, 1 is needed"
+        raise OptionError(option, field, why)
+    criterion = _replace(model, found[0])
+    own: Callable[[Any], Any] = model.calculate_loss  # type: ignore[assignment]
+
+    def calculate_loss(batch: Any) -> Any:
+        if bool((batch[column] == 1).all()):  # a mean of cross-entropies is not torch's to the bit
+            return own(batch)
+        weighed = []
+
+        def weigh(losses: Tensor) -> Tensor:
+            weights = batch[column]
+            if losses.shape != weights.shape:
+                why = f"{name} has {tuple(losses.shape)} losses for {len(weights)} samples"
+                raise OptionError(option, field, why)
+            weighed.append(True)
+            return weights
+
+        criterion.weigh = weigh
+        try:
+            loss = own(batch)
+        finally:
+            criterion.weigh = None
+        if not weighed:
+            raise OptionError(option, field, f"{name} does not call its loss module {found[0]}")
+        return loss
+
+    model.calculate_loss = calculate_loss  # type: ignore[assignment]

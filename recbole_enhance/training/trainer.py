@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from recbole_enhance.compat import mends
+from recbole_enhance.data.rows import WEIGHT
 from recbole_enhance.evaluation.collector import EnhancedCollector
 from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
 from recbole_enhance.options.errors import InputError, OptionError
@@ -20,6 +21,7 @@ from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
 from recbole_enhance.storage.tensor_files import load_tensors, refused_misfit
 from recbole_enhance.training import acceleration
+from recbole_enhance.training.losses import weigh_by_column
 
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
 
@@ -58,6 +60,8 @@ class EnhancedTrainer(Trainer):
         self.evaluator = EnhancedEvaluator(config)
         if config["fast"]:
             acceleration.compress_graphs(model)
+        if config["interaction_weight_field"]:
+            weigh_by_column(model, WEIGHT, config["interaction_weight_field"])
         self.folder = folder
         self.history: list[dict[str, Any]] = []
         self.best_epoch = -1

@@ -7,7 +7,7 @@ from recbole.utils import InputType
 from torch import Tensor
 
 from recbole_enhance.data.loaders import CandidateLoader, FullRankingLoader
-from recbole_enhance.data.rows import ROW_ID, number_rows
+from recbole_enhance.data.rows import ROW_ID, number_rows, random_part
 from recbole_enhance.enhancer.dvr.record import ValueSums
 from recbole_enhance.enhancer.dvr.utility import (
     Gradient,
@@ -26,6 +26,7 @@ from recbole_enhance.training.losses import make_weighable
 from recbole_enhance.training.perturbation import random_signs
 from recbole_enhance.training.trainer import EnhancedTrainer
 
+_JUDGES = 0.5  # of the validation interactions
 _PLAIN_EPOCHS = 2  # in which tables of small random numbers say nothing of what a sample is worth
 
 # Where the option is not given, by (whether the gradient is added, whether accuracy is rewarded).
@@ -79,7 +80,9 @@ class InRunTrainer(EnhancedTrainer):
             self.utility = LossUtility(self.config, self.loss.criterion, training, [training])
         else:
             judges, valid_data = self._part(training, valid_data)
-            self.utility = self._utility_of_validation(training, judges)
+            # Judges that are trained on are no known items of their own lists.
+            known = training.moved.training if hasattr(training, "moved") else training
+            self.utility = self._utility_of_validation(known, judges)
         hook = self.optimizer.register_step_pre_hook(lambda *_: self._add_gradient())
         try:
             return super().fit(train_data, valid_data, *args, **kwargs)
@@ -87,10 +90,15 @@ class InRunTrainer(EnhancedTrainer):
             hook.remove()
 
     def _part(self, training: Any, valid_data: Any) -> tuple[Any, Any]:
-        """Half of the validation interactions as judges, and a loader of those that select.
+        """The judges, and a loader of the interactions that select.
 
-        With strength 0 the values move nothing, and all of them select.
+        Judges that are trained on (``train_on_validation``) are parted already. With strength 0 the
+        values move nothing, and all interactions select, unless ``dvr_judges`` is given.
         """
+        if hasattr(training, "moved"):
+            judging = training.moved.added
+            self.validation["judges"] = len(judging)
+            return judging, valid_data
         if not valid_data or len(valid_data._dataset) < 2:
             raise OptionError(
                 "dvr_utility",
@@ -99,22 +107,25 @@ class InRunTrainer(EnhancedTrainer):
                 f"{self.config['eval_args']['split']} leaves less; leave_one_out needs none",
             )
         held_out = valid_data._dataset
-        rows = held_out.inter_feat
-        generator = torch.Generator().manual_seed(self.config["seed"])
-        judges = torch.randperm(len(rows), generator=generator) < len(rows) // 2
+        rows, share = held_out.inter_feat, self.config["dvr_judges"]
+        judges = random_part(len(rows), _JUDGES if share is None else share, self.config["seed"])
+        if not judges.any():
+            why = f"is less than one of {len(rows)} validation interactions"
+            raise OptionError("dvr_judges", share, why)
         judging = held_out.copy(rows[judges])
         self.validation["judges"] = len(judging)
-        if self.strength == 0:
+        if self.strength == 0 and share is None:
             return judging, valid_data
         selecting = held_out.copy(rows[~judges])
         self.validation["selects"] = len(selecting)
         if isinstance(valid_data, FullRankingLoader):
-            return judging, FullRankingLoader(self.config, selecting, [training, judging])
-        if isinstance(valid_data, CandidateLoader):
-            known = [training, judging]
-            return judging, CandidateLoader(self.config, selecting, known, "valid")
-        sampler = valid_data._sampler
-        return judging, type(valid_data)(self.config, selecting, sampler, shuffle=False)
+            loader = FullRankingLoader(self.config, selecting, [training, judging])
+        elif isinstance(valid_data, CandidateLoader):
+            loader = CandidateLoader(self.config, selecting, [training, judging], "valid")
+        else:
+            sampler = valid_data._sampler
+            loader = type(valid_data)(self.config, selecting, sampler, shuffle=False)
+        return judging, loader
 
     def _utility_of_validation(self, training: Any, judges: Any) -> Utility:
         parts = parts_of(self.config["dvr_reward"])

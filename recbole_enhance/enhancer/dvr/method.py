@@ -24,7 +24,16 @@ from recbole_enhance.enhancer.dvr.trainer import HarsanyiTrainer
 from recbole_enhance.enhancer.dvr.utility import parts_of, refuse_unsteerable
 from recbole_enhance.metric.registry import requirements_of
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.schema import Count, Name, NotNegative, Options, Positive, Rate, Rule
+from recbole_enhance.options.schema import (
+    Count,
+    InnerShare,
+    Name,
+    NotNegative,
+    Options,
+    Positive,
+    Rate,
+    Rule,
+)
 
 # General recommenders with one loss per sample and tables of users and items; tests run them all.
 BACKBONES = (
@@ -74,6 +83,11 @@ class DVROptions(Options):
         "2 sigmoid(strength * value / rms), or the share of the loss's gradient that the reward's "
         "has with 'direct'; ~ takes one by the reward: 0.2 for accuracy, 0.05 for others, 0.04 "
         "and 0.02 with 'direct'."
+    )
+    dvr_judges: InnerShare | None = Field(
+        description="With 'inrun' and 'validation', the share of the validation interactions that "
+        "judges, drawn by chance; the others select the epoch. ~ is 0.5, and leaves all to select "
+        "with dvr_strength 0. With train_on_validation those judge that are added to training."
     )
     dvr_reward_samples: Count = Field(
         description="With 'inrun', swaps drawn at the border of each user's list, to estimate "
@@ -147,6 +161,10 @@ def check(config: Any) -> None:
         allowed = ", ".join(_WEIGHTINGS[kind])
         raise OptionError("dvr_weighting", weighting, f"with dvr_values={kind} one of {allowed}")
     utility, reward = config["dvr_utility"], config["dvr_reward"]
+    judges, added = config["dvr_judges"], config["train_on_validation"]
+    if judges is not None and added:
+        why = f"those judge that train_on_validation={added} adds to training; leave it out"
+        raise OptionError("dvr_judges", judges, why)
     if kind == "harsanyi" and utility != "validation":
         raise OptionError("dvr_utility", utility, "with dvr_values=harsanyi validation only")
     if utility == "leave_one_out":
