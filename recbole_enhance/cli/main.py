@@ -17,6 +17,7 @@ from recbole_enhance.cli.doctor import DOCTOR
 from recbole_enhance.cli.evaluate import EVALUATE
 from recbole_enhance.cli.explain import EXPLAIN
 from recbole_enhance.cli.export import EXPORT
+from recbole_enhance.cli.frontier import FRONTIER
 from recbole_enhance.cli.leaderboard import LEADERBOARD
 from recbole_enhance.cli.list import LIST
 from recbole_enhance.cli.recommend import RECOMMEND
@@ -63,6 +64,7 @@ VERBS = Verbs(
         RECOMMEND,
         EXPORT,
         EVALUATE,
+        FRONTIER,
         EXPLAIN,
         ATTACK,
         VALUES,
