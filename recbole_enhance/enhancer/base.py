@@ -34,6 +34,8 @@ class Enhancer:
         choose: Called as ``choose(config)`` for the trainer where options decide which; or None.
         prepare: Called as ``prepare(config, dataset)`` with RecBole's dataset before it is split;
             or None.
+        in_search: Called as ``in_search(config)`` for options that all trials of a search have, so
+            that their validation scores can be compared; or None.
         defaults: Default of each option, and of ``backbone``: a YAML file
             (``Path(__file__).with_suffix(".yaml")``) or a mapping. An option that is missing there
             has the default of its field in ``options``. None takes
@@ -49,6 +51,7 @@ class Enhancer:
     adapt: Callable[[type], type] | None = None
     prepare: Callable[[Any, Any], None] | None = None
     choose: Callable[[Any], type] | None = None
+    in_search: Callable[[Any], Mapping[str, Any]] | None = None
     defaults: Mapping[str, Any] | str | Path | None = None
 
     def __post_init__(self) -> None:

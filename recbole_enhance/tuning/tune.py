@@ -72,6 +72,10 @@ def tune(
     if "?" in str(out.resolve()):  # ends the path in a database's address
         raise OptionError("out", out, "a folder whose path has no ? is expected")
     searched = _space(config, options, space)
+    if config.method is not None and config.method.in_search is not None:
+        of_method = config.method.in_search(config)
+        options = {**options, **{k: v for k, v in of_method.items() if k not in searched}}
+        config = make_config(options)
     made = missing_folders(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -396,3 +396,13 @@ def test_without_optuna_the_extra_is_named(toy, monkeypatch):
 def test_no_validation_data_is_each_trials_failure(toy):
     with pytest.raises(ValueError, match="no validation data"):
         search(toy, 1, eval_args={"split": {"LS": "test_only"}, "order": "TO"})
+
+
+def test_trials_of_strength_0_select_on_the_same_interactions_as_the_others(toy, fake):
+    calls = fake(lambda options, _: options["dvr_strength"] + 0.1)
+    space = {"dvr_strength": [0, 0.1]}
+    assert search(toy, trials=2, model="DVR", space=space) == {"dvr_strength": 0.1}
+    assert sorted(call["dvr_strength"] for call in calls) == [0, 0.1]
+    assert {call["dvr_judges"] for call in calls} == {0.5}
+    search(toy, trials=2, model="DVR", space=space, dvr_judges=0.3, out="own")
+    assert {call["dvr_judges"] for call in calls[2:]} == {0.3}

@@ -26,7 +26,7 @@ from recbole_enhance.training.losses import make_weighable
 from recbole_enhance.training.perturbation import random_signs
 from recbole_enhance.training.trainer import EnhancedTrainer
 
-_JUDGES = 0.5  # of the validation interactions
+JUDGES = 0.5  # of the validation interactions
 _PLAIN_EPOCHS = 2  # in which tables of small random numbers say nothing of what a sample is worth
 
 # Where the option is not given, by (whether the gradient is added, whether accuracy is rewarded).
@@ -108,7 +108,7 @@ class InRunTrainer(EnhancedTrainer):
             )
         held_out = valid_data._dataset
         rows, share = held_out.inter_feat, self.config["dvr_judges"]
-        judges = random_part(len(rows), _JUDGES if share is None else share, self.config["seed"])
+        judges = random_part(len(rows), JUDGES if share is None else share, self.config["seed"])
         if not judges.any():
             why = f"is less than one of {len(rows)} validation interactions"
             raise OptionError("dvr_judges", share, why)

@@ -12,13 +12,14 @@ form (``inrun``), or as in the paper (``harsanyi``): a network predicts the team
 REINFORCE trains it on the metric. docs/papers/dvr.md lists what differs from the paper, and why.
 """
 
+import logging
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from recbole.utils import InputType, ModelType
 
 from recbole_enhance.enhancer.base import Enhancer
-from recbole_enhance.enhancer.dvr.in_run import InRunTrainer
+from recbole_enhance.enhancer.dvr.in_run import JUDGES, InRunTrainer
 from recbole_enhance.enhancer.dvr.reward import read_rewards
 from recbole_enhance.enhancer.dvr.trainer import HarsanyiTrainer
 from recbole_enhance.enhancer.dvr.utility import parts_of, refuse_unsteerable
@@ -35,6 +36,7 @@ from recbole_enhance.options.schema import (
     Rule,
 )
 
+logger = logging.getLogger("recbole_enhance")
 # General recommenders with one loss per sample and tables of users and items; tests run them all.
 BACKBONES = (
     "BPR",
@@ -51,6 +53,26 @@ BACKBONES = (
 )
 
 
+# Options that one kind of values reads, and the other does not.
+_ONLY = {
+    "inrun": ("dvr_strength", "dvr_judges", "dvr_reward_samples", "dvr_refresh_steps"),
+    "harsanyi": (
+        "dvr_network",
+        "dvr_normalization",
+        "dvr_exploration",
+        "dvr_sample_dim",
+        "dvr_units",
+        "dvr_blocks",
+        "dvr_act_ratio",
+        "dvr_gamma",
+        "dvr_eps",
+        "dvr_learning_rate",
+        "dvr_policy_learning_rate",
+        "dvr_update_interval",
+        "dvr_baseline_momentum",
+        "dvr_warmup_epochs",
+    ),
+}
 # Which weightings each kind of values knows.
 _WEIGHTINGS = {"inrun": ("soft", "direct"), "harsanyi": ("soft", "sample")}
 
@@ -143,8 +165,24 @@ class DVROptions(Options):
     )
 
 
+def _of_the_other_kind(config: Any) -> list[str]:
+    """Options that are given and that the chosen kind of values does not read."""
+    other = _ONLY["harsanyi" if config["dvr_values"] == "inrun" else "inrun"]
+    defaults = DVR.default_options()[1]
+    return [option for option in other if config[option] != defaults[option]]
+
+
+def _in_search(config: Any) -> dict[str, Any]:
+    """Trials of strength 0 select on the same validation interactions as the others."""
+    given = config["dvr_judges"] is not None or config["train_on_validation"]
+    return {} if given or config["dvr_values"] != "inrun" else {"dvr_judges": JUDGES}
+
+
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
+    unread = _of_the_other_kind(config)
+    if unread:
+        logger.warning("%s: not read with dvr_values=%s", ", ".join(unread), config["dvr_values"])
     model_class = config.model_class
     # A user's own model is tried at the first batch.
     own = not model_class.__module__.startswith("recbole.")
@@ -190,5 +228,6 @@ DVR = Enhancer(
     paper="Explainable Data Valuation and Metric Adaption for Recommendation (arXiv 2502.08685)",
     options=DVROptions,
     check=check,
+    in_search=_in_search,
     choose=lambda config: InRunTrainer if config["dvr_values"] == "inrun" else HarsanyiTrainer,
 )

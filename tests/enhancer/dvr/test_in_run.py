@@ -182,6 +182,30 @@ def test_metrics_json_says_how_validation_was_parted(toy):
         assert metrics["dvr_validation"] == expected
 
 
+def test_strength_0_parts_validation_where_it_is_compared_with_others(toy):
+    """In a search, and with dvr_judges; it trains as the backbone, bit for bit."""
+    run = run_toy(toy, "DVR", dvr_strength=0, dvr_judges=0.5, run_dir="parted")
+    metrics = json.loads(Path(run["run_dir"], "metrics.json").read_text())
+    assert metrics["dvr_validation"] == {"judges": 30, "selects": 30}
+    plain = run_toy(toy, "BPR", run_dir="plain")
+    losses = [[r["train_loss"] for r in history_rows(Path(x["run_dir"]))] for x in (run, plain)]
+    assert losses[0] == losses[1]
+    config = Config(config_dict=toy_options(toy, "DVR"))
+    assert config.method.in_search(config) == {"dvr_judges": 0.5}
+    for own in ({"dvr_judges": 0.3}, {"train_on_validation": 0.5}, {"dvr_values": "harsanyi"}):
+        config = Config(config_dict=toy_options(toy, "DVR", **own))
+        assert config.method.in_search(config) == {}
+
+
+def test_options_that_nobody_reads_are_told(toy, caplog):
+    options = toy_options(toy, "DVR", dvr_units=7)
+    Config(config_dict=options)
+    assert "dvr_units, dvr_update_interval: not read with dvr_values=inrun" in caplog.text
+    caplog.clear()
+    Config(config_dict={**options, "dvr_values": "harsanyi", "dvr_strength": 0.1})
+    assert "dvr_strength: not read with dvr_values=harsanyi" in caplog.text
+
+
 def test_leave_one_out_needs_no_validation(toy):
     trainer, (train, _, _) = put_together(toy, dvr_utility="leave_one_out", eval_step=0)
     trainer.fit(train, None)
