@@ -6,6 +6,8 @@ stopping on the untouched validation split. Detectors, each scoring every traini
 
 * dvr: minus its value, as the trainer keeps it at the end of training;
 * dvr_loo: minus its value by the other training interactions, in a run whose weights are all 1;
+* dvr_amortised, dvr_loo_amortised: minus the value that ``dvr_amortise`` gives it in these runs,
+  which is predicted of its loss in the run and of popularity and activity;
 * loss: its loss under plain BPR, averaged over the last epochs (the criterion of TCE);
 * loss_run: the same, averaged over all epochs;
 * popularity: minus the number of training interactions of its item, without any model.
@@ -33,7 +35,8 @@ from recbole_enhance.options.read import parse_argv
 from recbole_enhance.training.losses import per_sample
 from recbole_enhance.training.trainer import make_trainer
 
-DETECTORS = ("dvr", "dvr_loo", "loss", "loss_run", "popularity")
+VALUED = ("dvr", "dvr_loo", "dvr_amortised", "dvr_loo_amortised")
+DETECTORS = (*VALUED, "loss", "loss_run", "popularity")
 PLANTED = ("uniform", "popular")
 LEAVE_ONE_OUT = {"dvr_utility": "leave_one_out", "dvr_strength": 0}
 BUDGET = {
@@ -168,8 +171,10 @@ def train(
         "test": test["ndcg@20"],
     }
     if model == "DVR":
-        record = trainer.record
-        result["value"] = record.total if config["dvr_values"] == "inrun" else record.values
+        record, in_run = trainer.record, config["dvr_values"] == "inrun"
+        result["value"] = record.total if in_run else record.values
+        # The paper's network keeps no losses.
+        result["amortised"] = record.amortised(train_data._dataset) if in_run else record.values
     return result
 
 
@@ -182,6 +187,8 @@ def detect(dataset: str, seed: int, args: argparse.Namespace) -> dict[str, float
     scores = {
         "dvr": -dvr["value"],
         "dvr_loo": -others["value"],
+        "dvr_amortised": -dvr["amortised"],
+        "dvr_loo_amortised": -others["amortised"],
         "loss": plain["loss"],
         "loss_run": plain["loss_run"],
         "popularity": -plain["popularity"],
@@ -288,7 +295,7 @@ def main() -> None:
             for m in ("auc", "ap")
             for name in ("dvr", "loss")
         }
-        for name in ("loss_run", "popularity", "dvr_loo"):
+        for name in ("loss_run", "popularity", "dvr_loo", "dvr_amortised", "dvr_loo_amortised"):
             numbers[f"auc_{name}"] = summary(rows, f"auc_{name}").mean
         print(
             f"benchmark=noise_detection dataset={dataset} "

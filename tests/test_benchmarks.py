@@ -131,6 +131,8 @@ def test_noise_detection_ends_with_one_line_per_dataset(tmp_path):
         "auc_loss_run",
         "auc_popularity",
         "auc_dvr_loo",
+        "auc_dvr_amortised",
+        "auc_dvr_loo_amortised",
     )
     pattern = "benchmark=noise_detection dataset=ml-100k " + " ".join(f"{k}={NUMBER}" for k in keys)
     pattern += " planted=uniform"

@@ -104,7 +104,8 @@ def write_clean(
     Args:
         run_dir: Folder of a finished run of DVR with ``dvr_values=inrun``.
         folder: Where ``NAME/NAME.train.inter`` and so on go, and the options file ``NAME.yaml``.
-        drop: Share of the training interactions that is left out, or with ``soft`` that gets less
+        drop: Share of the training interactions of least value (of least ``amortised`` value, where
+            the run has these) that is left out, or with ``soft`` that gets less
             weight than 1; None takes 0.1, or 0.3 with ``soft``.
         soft: Whether all interactions stay, with a column of weights.
         model_class: As in :func:`~recbole_enhance.experiment.quick_start.load_run`.
@@ -125,7 +126,7 @@ def write_clean(
         raise OptionError("write_clean", folder, f"{name} is there already; name another folder")
     dataset, parts = _parts_with_file_rows(config)
     _refuse_other_rows(run_dir, parts[0], table)
-    values = table["value"].to_numpy()
+    values = table["amortised" if "amortised" in table else "value"].to_numpy()
     gone = lowest(values, share if not soft else 0.0)
     weights = soft_weights(values, share) if soft else None
     files = _interactions(config, len(dataset.file_rows), parts, ~gone, weights)

@@ -22,7 +22,7 @@ def read_values(run_dir: str | Path) -> pd.DataFrame:
 
     Returns:
         Columns of users and items (tokens), ``value``, ``standard_error`` (NaN below two visits)
-        and ``times_seen``.
+        and ``times_seen``; ``amortised`` where the run has it.
 
     Raises:
         RunFolderError: If the run has no such values.

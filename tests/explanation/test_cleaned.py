@@ -125,6 +125,17 @@ def test_ready_made_parts_and_rows_trained_on_are_written_as_they_were(run_dir):
     assert done.kept.interactions == len(read_values(run["run_dir"])) - done.dropped.interactions
 
 
+def test_amortised_values_decide_where_the_run_has_them(toy):
+    run = run_toy(toy, "DVR", epochs=3, run_dir="amortised", dvr_amortise=True)["run_dir"]
+    table = read_values(run)
+    assert list(table.columns)[2:] == ["value", "standard_error", "amortised", "times_seen"]
+    assert table["amortised"].between(-0.5, 1.5).all()
+    done = write_clean(run, "clean", 0.25)
+    lows = table.sort_values("amortised", kind="stable")[: done.dropped.interactions]
+    kept = set(pairs_of(on(done.options).train_data._dataset))
+    assert not kept & set(zip(lows["user_id"], lows["item_id"]))
+
+
 def test_the_verb_says_what_it_wrote_and_refuses_the_rest(run_dir, capsys):
     assert main(["values", str(run_dir), "--write_clean=clean", "--drop=0.2"]) == 0
     assert "train on it: recbole-enhance --model=BPR --config_files=clean/toy.yaml" in (

@@ -211,9 +211,9 @@ class InRunTrainer(EnhancedTrainer):
         if self.config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE:
             # A negative shares the row of its positive.
             positive = batch[self.config["LABEL_FIELD"]].cpu() > 0.5
-            self.record.add(rows[positive], values.cpu()[positive])
+            self.record.add(rows[positive], values.cpu()[positive], losses.cpu()[positive])
         else:
-            self.record.add(rows, values.cpu())
+            self.record.add(rows, values.cpu(), losses.cpu())
         if not self._weighs or self.adds_gradient:
             return None
         weights = odd_weights(values, self.strength)
@@ -250,4 +250,4 @@ class InRunTrainer(EnhancedTrainer):
 
     def write_results(self, folder: RunFolder) -> None:
         """Write ``values.csv.gz``."""
-        self.record.write(folder, self._train_data._dataset)
+        self.record.write(folder, self._train_data._dataset, self.config["dvr_amortise"])

@@ -55,7 +55,13 @@ BACKBONES = (
 
 # Options that one kind of values reads, and the other does not.
 _ONLY = {
-    "inrun": ("dvr_strength", "dvr_judges", "dvr_reward_samples", "dvr_refresh_steps"),
+    "inrun": (
+        "dvr_strength",
+        "dvr_judges",
+        "dvr_amortise",
+        "dvr_reward_samples",
+        "dvr_refresh_steps",
+    ),
     "harsanyi": (
         "dvr_network",
         "dvr_normalization",
@@ -110,6 +116,11 @@ class DVROptions(Options):
         description="With 'inrun' and 'validation', the share of the validation interactions that "
         "judges, drawn by chance; the others select the epoch. ~ is 0.5, and leaves all to select "
         "with dvr_strength 0. With train_on_validation those judge that are added to training."
+    )
+    dvr_amortise: bool = Field(
+        description="With 'inrun', whether values.csv.gz has a column amortised: the rank of the "
+        "value as a model fitted to all values predicts it of the run-long loss, the item's "
+        "popularity and the user's activity."
     )
     dvr_reward_samples: Count = Field(
         description="With 'inrun', swaps drawn at the border of each user's list, to estimate "

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_enhance.shapley.amortise import amortised
 from recbole_enhance.storage.run_folder import RunFolder
 
 # A value's running mean forgets: the network that gave the early ones is long gone.
@@ -72,26 +73,31 @@ class ValueSums:
     Attributes:
         total: Sum of the values. Shape: ``(n,)``, float64 as are the squares.
         squares: Sum of their squares. Shape: ``(n,)``.
+        losses: Sum of the losses. Shape: ``(n,)``, float64.
         visits: How often the interaction was valued. Shape: ``(n,)``.
     """
 
     def __init__(self, n: int) -> None:
         self.total = torch.zeros(n, dtype=torch.float64)
         self.squares = torch.zeros(n, dtype=torch.float64)
+        self.losses = torch.zeros(n, dtype=torch.float64)
         self.visits = torch.zeros(n, dtype=torch.long)
 
-    def add(self, rows: Tensor, values: Tensor) -> None:
+    def add(self, rows: Tensor, values: Tensor, losses: Tensor | None = None) -> None:
         """Count a batch in.
 
         Args:
             rows: Interaction of each sample, more than once with several negatives. Shape:
                 ``(batch,)``.
             values: Shape: ``(batch,)``.
+            losses: Shape: ``(batch,)``.
         """
         values = values.double()
         self.total.index_add_(0, rows, values)
         self.squares.index_add_(0, rows, values.square())
         self.visits.index_add_(0, rows, torch.ones_like(rows))
+        if losses is not None:
+            self.losses.index_add_(0, rows, losses.double())
 
     def standard_error(self) -> Tensor:
         r"""Of the sum: :math:`\sqrt{n} s` over n visits; NaN below two. Shape: ``(n,)``.
@@ -106,24 +112,49 @@ class ValueSums:
         spread = (self.squares - self.total.square() / n).clamp(min=0)
         return torch.where(n > 1, (n / (n - 1) * spread).sqrt(), torch.nan)
 
-    def write(self, folder: RunFolder, dataset: Any) -> None:
+    def amortised(self, dataset: Any) -> Tensor:
+        """Ranks of the values, as the run-long loss, the item's and the user's activity tell them.
+
+        Args:
+            dataset: The training part.
+
+        Returns:
+            Shape: ``(n,)``.
+        """
+        rows = dataset.inter_feat
+        users, items = rows[dataset.uid_field], rows[dataset.iid_field]
+        features = [
+            self.losses / self.visits.clamp(min=1),
+            *(torch.bincount(ids)[ids].double() for ids in (items, users)),
+        ]
+        return amortised(self.total, torch.stack(features, 1))
+
+    def write(self, folder: RunFolder, dataset: Any, amortise: bool = False) -> None:
         """Write ``values.csv.gz``: one row per training interaction, in the training file's order.
 
         Args:
             folder: The run's folder.
             dataset: The training part.
+            amortise: Whether there is a column of :meth:`amortised` values.
         """
         columns = {"value": self.total, "standard_error": self.standard_error()}
+        if amortise:
+            columns["amortised"] = self.amortised(dataset)
         _write(folder, dataset, columns, self.visits)
 
     def state(self) -> dict[str, Tensor]:
         """What a continued run needs."""
-        return {"total": self.total, "squares": self.squares, "visits": self.visits}
+        return {
+            "total": self.total,
+            "squares": self.squares,
+            "losses": self.losses,
+            "visits": self.visits,
+        }
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore what :meth:`state` gave."""
         self.total, self.squares = state["total"].cpu(), state["squares"].cpu()
-        self.visits = state["visits"].cpu()
+        self.losses, self.visits = state["losses"].cpu(), state["visits"].cpu()
 
 
 def _write(folder: RunFolder, dataset: Any, columns: dict[str, Tensor], times_seen: Tensor) -> None:
