@@ -15,7 +15,7 @@ from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.concentration import popularity_groups
 from recbole_enhance.model.embeddings import table_called
-from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.errors import NotFiniteError, OptionError
 
 _MAX_CELLS = 1 << 22  # of the comparisons that rank a batch's positives
 
@@ -59,6 +59,7 @@ class EnhancedCollector(Collector):
         self.rows: Tensor | None = None
         self.labelled = labelled
         self._parts: dict[str, list[Tensor]] = {}
+        self._sound: list[Tensor] = []
         self._n_rows = self._n_items = 0
 
     def check_model(self, model: Any) -> None:
@@ -155,10 +156,22 @@ class EnhancedCollector(Collector):
         n_items = scores.shape[1]
         if self._place is None or len(self._place) != n_items:
             self._place = drawn_order(n_items, self.config["seed"])
-        if self.reranker is None or users is None:
-            return ranked(scores, k, self._place)
-        best = ranked(scores, min(max(CANDIDATES, k), n_items), self._place)
-        return self.reranker.lists(*best, users, k)
+        reranker = None if users is None else self.reranker
+        n_best = min(max(CANDIDATES, k), n_items) if reranker else k
+        values, items = ranked(scores, n_best, self._place)
+        # The first of a row tells of all: topk takes NaN for the largest.
+        self._sound.append((values[:, 0] < torch.inf).all())
+        return reranker.lists(values, items, users, k) if reranker else (values, items)
+
+    def refuse_not_finite(self) -> None:
+        """Refuse what was ranked since the last call, if a score in it is NaN or infinite.
+
+        Raises:
+            NotFiniteError: If so.
+        """
+        sound, self._sound = self._sound, []
+        if sound and not torch.stack(sound).all():  # the one wait for the device
+            raise NotFiniteError("scores are NaN or infinite")
 
     def take_lists(
         self, items: Tensor, scores: Tensor, users: Tensor, positive_u: Tensor, positive_i: Tensor
@@ -187,6 +200,7 @@ class EnhancedCollector(Collector):
         return users[torch.searchsorted(self.rows, torch.arange(n_rows)).to(users.device)]
 
     def _collect_values(self, scores: Tensor, interaction: Any) -> None:
+        self._sound.append(scores.isfinite().all())
         self._keep("rec.score", scores)
         self._keep("data.label", interaction[self.config["LABEL_FIELD"]])
 
@@ -203,7 +217,12 @@ class EnhancedCollector(Collector):
             self._parts["data.item_embedding"] = [model.item_embedding.weight]
 
     def get_data_struct(self) -> DataStruct:
-        """Hand over what was collected, on the CPU, and forget what belongs to one evaluation."""
+        """Hand over what was collected, on the CPU, and forget what belongs to one evaluation.
+
+        Raises:
+            NotFiniteError: If a score is NaN or infinite, other than the -inf of no candidate.
+        """
+        self.refuse_not_finite()
         collected = DataStruct()
         for key, value in self.data_struct._data_dict.items():
             collected.set(key, value)

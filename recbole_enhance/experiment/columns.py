@@ -89,6 +89,7 @@ def _load_categories(config: Any, values: dict[str, Any], folder: Path, named: b
     if columns != "*" and field not in columns:
         values["load_col"] = {**load, "item": [*columns, field]}
 
+
 def _load_weights(config: Any, values: dict[str, Any], folder: Path) -> None:
     """Add the column of option ``interaction_weight_field`` to those that are loaded."""
     option = "interaction_weight_field"

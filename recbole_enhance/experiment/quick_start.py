@@ -18,7 +18,12 @@ from recbole_enhance.evaluation.files import write_candidates, write_evaluation
 from recbole_enhance.experiment import frames, validation
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.names import class_name
-from recbole_enhance.options.errors import InputError, OptionError, RunFolderError
+from recbole_enhance.options.errors import (
+    InputError,
+    NotFiniteError,
+    OptionError,
+    RunFolderError,
+)
 from recbole_enhance.options.model_class import class_path, same_code
 from recbole_enhance.storage import resources
 from recbole_enhance.storage.run_folder import (
@@ -481,7 +486,9 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
             logger.warning("stopped; continue with: recbole-enhance %s", resume)
         raise
     except BaseException as error:
-        if folder and (folder.path / CHECKPOINT).is_file() and not isinstance(error, ValueError):
+        if isinstance(error, NotFiniteError) and error.last_good:
+            pass  # what it names stays; resuming would end the same
+        elif folder and (folder.path / CHECKPOINT).is_file() and not isinstance(error, ValueError):
             # After a full disk or memory, the epochs that are done are still good.
             logger.warning("failed; continue with: recbole-enhance %s", resume)
         elif folder:

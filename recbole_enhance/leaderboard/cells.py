@@ -19,7 +19,7 @@ from recbole_enhance.leaderboard import CELLS, FAILED, FAILURE
 from recbole_enhance.leaderboard.process import worker_process
 from recbole_enhance.leaderboard.same_data import refuse_other_data
 from recbole_enhance.leaderboard.spec import Board, RowSpec, overlay
-from recbole_enhance.options.errors import UnknownOptionError
+from recbole_enhance.options.errors import NotFiniteError, UnknownOptionError
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.file_lock import LockedError
 from recbole_enhance.storage.run_folder import (
@@ -228,7 +228,8 @@ def run_cell(cell: Cell, threads: int, driver: int | None = None) -> Outcome:
             wait_for(functools.partial(_finish, cell))
         except Exception as error:
             reason = reason_of(error)
-            record_failure(cell, reason, keep=not isinstance(error, ValueError))
+            good = isinstance(error, NotFiniteError) and error.last_good
+            record_failure(cell, reason, keep=bool(good) or not isinstance(error, ValueError))
             return Outcome(FAILED, reason, time.perf_counter() - start)
         return Outcome(FINISHED, seconds=time.perf_counter() - start)
 

@@ -11,6 +11,22 @@ class InputError(ValueError):
     """What the user gave cannot be used; the text says what it is, and what is allowed."""
 
 
+class NotFiniteError(InputError):
+    """A loss or scores are NaN or infinite: training has diverged.
+
+    Args:
+        problem: What is wrong.
+        last_good: The file that holds earlier parameters of the run, whose scores were finite.
+    """
+
+    def __init__(self, problem: str, last_good: Any = None) -> None:
+        super().__init__(problem, last_good)
+        self.problem, self.last_good = problem, last_good
+
+    def __str__(self) -> str:
+        return self.problem
+
+
 class OptionError(InputError):
     """An option has a value that it cannot have.
 

@@ -1,8 +1,9 @@
 """A mix-in over any RecBole trainer: safe checkpoints, exact resume, history and progress."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from recbole_enhance.compat import mends
 from recbole_enhance.data.rows import WEIGHT
 from recbole_enhance.evaluation.collector import EnhancedCollector
 from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
-from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.options.errors import InputError, NotFiniteError, OptionError
 from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
 from recbole_enhance.storage.tensor_files import load_tensors, refused_misfit
@@ -67,6 +68,8 @@ class EnhancedTrainer(Trainer):
         self.best_epoch = -1
         self.generator = torch.Generator(device="cpu").manual_seed(config["seed"])
         self._best: dict[str, Any] | None = None
+        self._epoch = -1
+        self._validates = False
         self._bar: tqdm | None = None
         self._train_data: Any = None
         self._logged: dict[str, list[Any]] = {}
@@ -163,7 +166,8 @@ class EnhancedTrainer(Trainer):
         ) as self._bar:
             hook = self.optimizer.register_step_post_hook(lambda *_: self._bar.update())
             try:
-                return super().fit(train_data, valid_data, verbose, True, False, end_of_epoch)
+                with self._naming_the_last_good():
+                    return super().fit(train_data, valid_data, verbose, True, False, end_of_epoch)
             finally:
                 hook.remove()
 
@@ -204,6 +208,7 @@ class EnhancedTrainer(Trainer):
         """Keep the best parameters (RecBole calls this on each improvement)."""
         self.best_epoch = epoch
         self._best = {
+            "epoch": epoch,
             "state_dict": {k: v.detach().clone() for k, v in self.model.state_dict().items()},
             "other_parameter": _other_parameter(self.model),
         }
@@ -213,7 +218,6 @@ class EnhancedTrainer(Trainer):
                 {
                     "label": self.config["label"],
                     "run": run_key(self.config),
-                    "epoch": epoch,
                     **self._best,
                 },
             )
@@ -241,10 +245,29 @@ class EnhancedTrainer(Trainer):
 
     def _check_nan(self, loss: torch.Tensor) -> None:
         if not torch.isfinite(loss):
-            raise InputError(
-                f"training loss is {loss.item()} in epoch {self._epoch}: "
-                f"learning_rate={self.learning_rate} may be too high for {self.config['label']}"
+            raise NotFiniteError(f"training loss is {loss.item()}")
+
+    @contextlib.contextmanager
+    def _naming_the_last_good(self) -> Iterator[None]:
+        """Say when training diverged, what may have done it, and what there is to go back to."""
+        try:
+            with _overflow_told():
+                yield
+        except NotFiniteError as error:
+            if error.__cause__ is not None:  # said already
+                raise
+            options = ["learning_rate", *(["weight_decay"] if self.weight_decay else [])]
+            named = " or ".join(f"{key}={self.config[key]}" for key in options)
+            good = self._validates and self._best and self._best["epoch"] < self._epoch
+            file = self.folder.path / MODEL if good and self.folder else None
+            kept = (
+                f"{file or 'memory'} holds epoch {self._best['epoch']}" if good else "none before"
             )
+            raise NotFiniteError(
+                f"{error} in epoch {self._epoch}: {named} may be too high for "
+                f"{self.config['label']}; last good parameters: {kept}",
+                file,
+            ) from error
 
     def evaluate(
         self,
@@ -256,15 +279,18 @@ class EnhancedTrainer(Trainer):
         """Evaluate; arguments and result are those of RecBole's ``Trainer.evaluate``.
 
         Raises:
-            ValueError: If ``model_file`` is unreadable or belongs to another model.
+            ValueError: If ``model_file`` is unreadable or belongs to another model, or scores are
+                not finite.
         """
         if load_best_model and eval_data:
             if model_file is not None:
                 self.load_best(model_file)
             elif self._best is not None:
                 self._load(self._best)
+            self._epoch = self._best["epoch"] if self._best else self._epoch
         self.eval_collector.start(getattr(eval_data, "labelled", None))
-        return super().evaluate(eval_data, False, None, show_progress)
+        with self._naming_the_last_good():
+            return super().evaluate(eval_data, False, None, show_progress)
 
     def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
         self.eval_collector.rows = batched_data[1]
@@ -370,6 +396,17 @@ class EnhancedTrainer(Trainer):
         self.load_method_state(state["method"])
         RandomState.from_plain(state["random"]).restore(**self._generators())
         logger.info("resumed after epoch %d", state["epoch"])
+
+
+@contextlib.contextmanager
+def _overflow_told() -> Iterator[None]:
+    """Say as of any other divergence that a number is beyond what torch's float32 holds."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "without overflow" not in str(error):
+            raise
+        raise NotFiniteError("a step is infinite") from None
 
 
 def _mean(values: list[Any]) -> float:
