@@ -130,7 +130,8 @@ class CompressedGraph:
         if func in _PRODUCTS and len(args) == 2 and not kwargs:
             graph, dense = args
             if isinstance(graph, cls) and dense.layout == torch.strided and dense.dim() == 2:
-                return _Product.apply(graph.rows, graph.columns, dense)
+                # Under mixed precision the graph's own, which is float32, is kept.
+                return _Product.apply(graph.rows, graph.columns, dense.to(graph.dtype))
         return func(*map(_plain, args), **{k: _plain(v) for k, v in (kwargs or {}).items()})
 
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import math
+import re
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,12 +20,14 @@ from recbole_enhance.data.rows import WEIGHT
 from recbole_enhance.evaluation.collector import EnhancedCollector
 from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
 from recbole_enhance.options.errors import InputError, NotFiniteError, OptionError
+from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
-from recbole_enhance.storage.tensor_files import load_tensors, refused_misfit
+from recbole_enhance.storage.tensor_files import load_tensors, out_of_memory, refused_misfit
 from recbole_enhance.training import acceleration
 from recbole_enhance.training.losses import weigh_by_column
 
+_PRECISION = re.compile(r"dtype|scalar type|BFloat16|HalfTensor|Half\b|same type", re.I)
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
 
 
@@ -166,7 +170,7 @@ class EnhancedTrainer(Trainer):
         ) as self._bar:
             hook = self.optimizer.register_step_post_hook(lambda *_: self._bar.update())
             try:
-                with self._naming_the_last_good():
+                with _told_as_refusal(self.config), self._naming_the_last_good():
                     return super().fit(train_data, valid_data, verbose, True, False, end_of_epoch)
             finally:
                 hook.remove()
@@ -258,11 +262,10 @@ class EnhancedTrainer(Trainer):
                 raise
             options = ["learning_rate", *(["weight_decay"] if self.weight_decay else [])]
             named = " or ".join(f"{key}={self.config[key]}" for key in options)
-            good = self._validates and self._best and self._best["epoch"] < self._epoch
+            before = self._best["epoch"] if self._validates and self._best else self._epoch
+            good = before < self._epoch
             file = self.folder.path / MODEL if good and self.folder else None
-            kept = (
-                f"{file or 'memory'} holds epoch {self._best['epoch']}" if good else "none before"
-            )
+            kept = f"{file or 'memory'} holds epoch {before}" if good else "none before"
             raise NotFiniteError(
                 f"{error} in epoch {self._epoch}: {named} may be too high for "
                 f"{self.config['label']}; last good parameters: {kept}",
@@ -396,6 +399,31 @@ class EnhancedTrainer(Trainer):
         self.load_method_state(state["method"])
         RandomState.from_plain(state["random"]).restore(**self._generators())
         logger.info("resumed after epoch %d", state["epoch"])
+
+
+@contextlib.contextmanager
+def _told_as_refusal(config: Any) -> Iterator[None]:
+    """Name the options where a model of RecBole's falls over them in a batch."""
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        reason = one_line(f"{type(error).__name__}: {error}")
+        if config["enable_amp"] and _PRECISION.search(reason):
+            why = f"{config['label']} has an operation without mixed precision ({reason})"
+            raise OptionError("enable_amp", True, f"must be False: {why}") from error
+        names = [
+            frame.f_globals.get("__name__", "")
+            for frame, _ in traceback.walk_tb(error.__traceback__)
+        ]
+        ours = [name for name in names if name.startswith(("recbole.", "recbole_enhance."))]
+        if not ours[-1].startswith("recbole.model."):  # a fault of the program, or a user's class
+            raise
+        what = f"model={config['model']} cannot be trained with these options"
+        raise InputError(f"{what}: {reason}") from error
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ class ValueRecord:
         self.seen[rows] += times
         rate = (times / self.seen[rows]).clamp(min=_SLOWEST_FORGETTING)
         for mean, new in ((self.values, values), (self.probabilities, probabilities)):
-            now = torch.zeros(len(rows)).index_add_(0, place, new) / times
+            now = torch.zeros(len(rows)).index_add_(0, place, new.float()) / times
             mean[rows] += rate * (now - mean[rows])
 
     def write(self, folder: RunFolder, dataset: Any) -> None:
