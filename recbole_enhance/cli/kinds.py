@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 
 from recbole_enhance.options import packages
 from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.limits import MOST, checked_count
 from recbole_enhance.options.paths import resource_dir
 from recbole_enhance.options.read import parse_flag, parse_value, split_list
 
@@ -74,10 +75,7 @@ class Count(Value):
 
     def read(self, option: str, value: Any) -> int:
         """Read a whole number above 0."""
-        number = super().read(option, value)
-        if type(number) is not int or number < 1:
-            raise OptionError(option, value, "a whole number above 0 is expected")
-        return number
+        return checked_count(option, super().read(option, value), MOST)
 
 
 class OneOf(Kind):

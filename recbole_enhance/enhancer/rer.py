@@ -25,7 +25,15 @@ from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.embeddings import embedding_tables, names_of_weights
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.schema import Count, Name, NotNegative, Number0, Options, Rule, refusal
+from recbole_enhance.options.schema import (
+    Few,
+    Name,
+    NotNegative,
+    Number0,
+    Options,
+    Rule,
+    refusal,
+)
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.training.perturbation import ascend, step_size
 from recbole_enhance.training.trainer import EnhancedTrainer
@@ -311,7 +319,7 @@ class REROptions(Options):
         description="Norm of the perturbation: 'linf' (eps times the gradient's sign) or 'l2' "
         "(each row has length eps, as in APR)."
     )
-    rer_steps: Count = Field(description="Gradient steps per perturbation: 1 is FGSM, more is PGD.")
+    rer_steps: Few = Field(description="Gradient steps per perturbation: 1 is FGSM, more is PGD.")
     rer_combine: Literal["convex", "additive"] = Field(
         description="How the two losses are combined: 'convex' is (1 - lambda) L + lambda L_adv; "
         "'additive' is L + lambda L_adv, as in APR."

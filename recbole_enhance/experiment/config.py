@@ -33,6 +33,7 @@ from recbole_enhance.experiment.names import (
 from recbole_enhance.experiment.pair import find_pair
 from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS
+from recbole_enhance.options import recbole_models
 from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
 from recbole_enhance.options.general import GeneralOptions
 from recbole_enhance.options.gone import without_gone
@@ -299,6 +300,8 @@ class Config(RecBoleConfig):
         schema = getattr(self.model_class, "options", None)
         if isinstance(schema, type) and issubclass(schema, Options):
             found.append(schema)
+        if made := recbole_models.schema_of(self.model_class):
+            found.append(made)
         return [*found, GeneralOptions, RecBoleOptions]
 
     # ---- refusing --------------------------------------------------------------------------

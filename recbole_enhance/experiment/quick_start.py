@@ -347,13 +347,26 @@ def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float
         init_seed(config["seed"], config["reproducibility"])
         wrap = config.method.wrap if config.method else None
         model_class = wrap(config.model_class) if wrap else config.model_class
-        model = model_class(config, loaders[0]._dataset).to(config["device"])
+        model = _within_memory(model_class, config, loaders[0]._dataset).to(config["device"])
     train_data, valid_data, test_data = loaders
     with told_as_input_error(
         "log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"
     ):
         trainer = make_trainer(config, model, folder)
     return Run(config, train_data, valid_data, test_data, trainer)
+
+
+def _within_memory(model_class: Any, config: Config, dataset: Any) -> Any:
+    """Build a model, unless it or its training cannot fit."""
+    try:
+        with resources.WithinMemory():
+            model = model_class(config, dataset)
+        if config["device"].type == "cpu":
+            size = sum(p.numel() * p.element_size() for p in model.parameters())
+            resources.refuse_beyond_memory(2 * size)  # gradients, and the best epoch's copy
+    except MemoryError as error:
+        raise InputError(f"{error}; lower the sizes of its rows and layers") from error
+    return model
 
 
 def _run(
@@ -508,7 +521,11 @@ def told_as_input_error(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except (InputError, OSError):
+    except InputError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise InputError(f"{what}: {error}") from error
+        raise
+    except OSError:
         raise
     except ValueError as error:
         raise InputError(f"{what}: {error}") from error

@@ -17,6 +17,7 @@ from recbole_enhance.experiment.quick_start import (
     run_again,
 )
 from recbole_enhance.options.errors import OptionError, RunFolderError
+from recbole_enhance.options.limits import MOST_THREADS, checked_count
 from recbole_enhance.options.read import load_yaml
 from recbole_enhance.storage.resources import limited_threads
 from recbole_enhance.storage.run_folder import (
@@ -92,8 +93,8 @@ def reproduce(
     folder = _finished(Path(run_dir))
     if tolerance is not None and not _is_tolerance(tolerance):
         raise OptionError("tolerance", tolerance, "a number not below 0 is expected")
-    if threads is not None and not (type(threads) is int and threads > 0):
-        raise OptionError("threads", threads, "a whole number above 0 is expected")
+    if threads is not None:
+        checked_count("threads", threads, MOST_THREADS)
     target = Path(into) if into is not None else folder.path / FOLDER
     if (target / METRICS).is_file():
         raise OptionError("run_dir", target, "there is a finished run; remove it, or name another")
@@ -226,7 +227,14 @@ def _environment(folder: RunFolder) -> dict[str, Any]:
     if not (folder.path / ENVIRONMENT).is_file():
         return {}
     content = folder.read_json(ENVIRONMENT)
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    if content.get("cpu_threads") is not None:
+        try:
+            checked_count("cpu_threads", content["cpu_threads"], MOST_THREADS)
+        except OptionError as error:
+            raise RunFolderError(folder.path / ENVIRONMENT, str(error)) from None
+    return content
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:

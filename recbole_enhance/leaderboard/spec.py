@@ -21,6 +21,7 @@ from recbole_enhance.leaderboard.measures import (
     split_history_column,
 )
 from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.options.limits import MOST, MOST_PROCESSES, MOST_THREADS, checked_count
 from recbole_enhance.options.read import (
     MERGED,
     load_yaml,
@@ -192,7 +193,7 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
             for key in options
             if key not in line
         },
-        jobs=_count("jobs", of_board.get("jobs", spec.get("jobs", 1))),
+        jobs=_count("jobs", of_board.get("jobs", spec.get("jobs", 1)), MOST_PROCESSES),
         threads=_threads(of_board.get("threads", spec.get("threads"))),
         tune=tune,
         cluster=_cluster(of_board.get("cluster", spec.get("cluster"))),
@@ -384,15 +385,13 @@ def _whole(value: Any) -> int | None:
     return value if type(value) is int else None
 
 
-def _count(key: str, value: Any) -> int:
+def _count(key: str, value: Any, most: int = MOST) -> int:
     number = _whole(value)
-    if number is None or number < 1:
-        raise ValueError(f"{key}={value}: a whole number above 0 is expected")
-    return number
+    return checked_count(key, value if number is None else number, most)
 
 
 def _threads(value: Any) -> int | None:
-    return None if value is None else _count("threads", value)
+    return None if value is None else _count("threads", value, MOST_THREADS)
 
 
 def _cluster(value: Any) -> str | None:

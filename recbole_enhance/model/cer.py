@@ -25,16 +25,16 @@ from recbole_enhance.model.feature_aware import (
     ranked,
 )
 from recbole_enhance.options.recbole import Above0, LearningRate, Mapped, NotBelow0
-from recbole_enhance.options.schema import Count, NotNegative, Positive, Rule
+from recbole_enhance.options.schema import Few, NotNegative, Positive, Rule, Width
 
 
 class CEROptions(FeatureOptions):
     """Options of CER; defaults are in its YAML."""
 
     mlp_hidden_size: Annotated[
-        list[Count], Field(min_length=1), Rule(*["a list of whole numbers above 0"] * 2)
+        list[Width], Field(min_length=1), Rule(*["a list of whole numbers above 0"] * 2)
     ] = Field(description="Hidden layers of the MLP over [X_u; Y_i]; the authors' are [1024, 256].")
-    cf_steps: Count = Field(description="Steps of the counterfactual search.")
+    cf_steps: Few = Field(description="Steps of the counterfactual search.")
     cf_learning_rate: Positive = Field(
         description="Step size of that search; 150 steps of 0.05 can go nearly as far as the "
         "authors' 1000 steps of 0.01."

@@ -26,7 +26,7 @@ from recbole_enhance.model.feature_aware import (
 )
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.recbole import Above0, LearningRate, Mapped, NotBelow0
-from recbole_enhance.options.schema import Count, NotNegative, Share
+from recbole_enhance.options.schema import Count, NotNegative, Share, Width
 
 
 def masked_mean_square(error: Tensor, mask: Tensor) -> Tensor:
@@ -43,8 +43,8 @@ def masked_mean_square(error: Tensor, mask: Tensor) -> Tensor:
 class EFMOptions(FeatureOptions):
     """Options of EFM; defaults are in its YAML."""
 
-    efm_explicit: Count = Field(description="r, number of factors that explain features too.")
-    efm_latent: Count = Field(description="r', number of factors of the ratings only.")
+    efm_explicit: Width = Field(description="r, number of factors that explain features too.")
+    efm_latent: Width = Field(description="r', number of factors of the ratings only.")
     efm_cared: Count = Field(
         description="k, number of features that a user is assumed to care for."
     )

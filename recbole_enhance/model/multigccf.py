@@ -26,8 +26,7 @@ from recbole_enhance.model.tables import (
     refuse_too_many,
     triplet,
 )
-from recbole_enhance.options.recbole import Above0
-from recbole_enhance.options.schema import Count, NotNegative, Options, Rate
+from recbole_enhance.options.schema import Count, Few, NotNegative, Options, Rate, Width
 
 
 class Side(nn.Module):
@@ -85,8 +84,8 @@ class Side(nn.Module):
 class MultiGCCFOptions(Options):
     """Options of MultiGCCF; defaults are in its YAML."""
 
-    embedding_size: Above0 = Field(description="Length of a row.")
-    multigccf_layers: Count = Field(
+    embedding_size: Width = Field(description="Length of a row.")
+    multigccf_layers: Few = Field(
         description="Layers of the convolution over the graph of users and items."
     )
     multigccf_neighbours: Count = Field(

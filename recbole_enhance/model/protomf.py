@@ -20,9 +20,9 @@ from torch.nn.functional import embedding, normalize, softplus
 
 from recbole_enhance.data.negatives import NegativeSampler
 from recbole_enhance.model.tables import Added, TableRecommender, Tables, triplet
-from recbole_enhance.options.recbole import Above0, LearningRate
+from recbole_enhance.options.recbole import LearningRate
 from recbole_enhance.options.recbole import NotNegative as WeightDecay
-from recbole_enhance.options.schema import Count, NotNegative, Options
+from recbole_enhance.options.schema import Count, NotNegative, Options, Width
 
 _POPULARITY_EXPONENT = 0.75  # the authors'
 
@@ -110,7 +110,7 @@ def sampled_softmax(positive: Tensor, negatives: Tensor) -> Tensor:
 class ProtoMFOptions(Options):
     """Options of ProtoMF; defaults are in its YAML."""
 
-    embedding_size: Above0 = Field(description="d, length of the base rows of users and items.")
+    embedding_size: Width = Field(description="d, length of the base rows of users and items.")
     protomf_variant: Literal["ui", "u", "i"] = Field(
         description="'ui' (prototypes of users and of items), 'u' or 'i' (of one side only; the "
         "rows of the other side are free)."

@@ -30,8 +30,7 @@ from recbole_enhance.model.tables import (
     triplet,
 )
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.recbole import Above0
-from recbole_enhance.options.schema import Count, NotNegative, Options, Rate
+from recbole_enhance.options.schema import Count, Few, NotNegative, Options, Rate, Width
 
 _CELLS = 2**24  # similarities at once: 64 MB
 _GAMMA = 1e-6  # inside the logarithm of the authors' loss
@@ -132,13 +131,13 @@ class EncoderLayer(nn.Module):
 class TransGNNOptions(Options):
     """Options of TransGNN; defaults are in its YAML."""
 
-    embedding_size: Above0 = Field(description="Length of a row; 32 in the authors' code.")
+    embedding_size: Width = Field(description="Length of a row; 32 in the authors' code.")
     transgnn_variant: Literal["released", "sampled"] = Field(
         description="'released' (as in the authors' code, where attention sees only one node) or "
         "'sampled' (attention over the most similar nodes of the same kind)."
     )
-    transgnn_blocks: Count = Field(description="Convolutions, each followed by an encoder layer.")
-    transgnn_heads: Count = Field(description="Attention heads; must divide embedding_size.")
+    transgnn_blocks: Few = Field(description="Convolutions, each followed by an encoder layer.")
+    transgnn_heads: Few = Field(description="Attention heads; must divide embedding_size.")
     transgnn_neighbours: Count = Field(
         description="Under 'sampled', number of nodes that a node attends to, itself included; "
         "chosen again before each epoch."

@@ -5,10 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from recbole_enhance.options.limits import MOST_PROCESSES
 from recbole_enhance.options.schema import (
     Options,
     Rule,
     Text,
+    Width,
+    is_finite,
     is_number,
     refusal,
     word,
@@ -17,6 +20,14 @@ from recbole_enhance.options.schema import (
 WHOLE_EXPECTED = "a whole number is expected"
 Above0 = Annotated[int, Field(gt=0), Rule("must be above 0", whole=WHOLE_EXPECTED)]
 NotBelow0 = Annotated[int, Field(ge=0), Rule("must not be below 0", whole=WHOLE_EXPECTED)]
+Decimals = Annotated[  # a float has no more
+    int, Field(ge=0, le=15), Rule("must not be below 0 or above 15", whole=WHOLE_EXPECTED)
+]
+Workers = Annotated[
+    int,
+    Field(ge=0, le=MOST_PROCESSES),
+    Rule(f"must not be below 0 or above {MOST_PROCESSES}", whole=WHOLE_EXPECTED),
+]
 LearningRate = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0), Rule("must not be below 0")]
 Dropout = Annotated[float, Field(ge=0, le=1)]
@@ -82,9 +93,13 @@ def _clipping(clip: Any) -> Any:
     if clip is None:
         return None
     known = isinstance(clip, dict) and set(clip) <= set(_CLIPPING)
-    known = known and is_number(clip.get("norm_type", 2))
-    if not known or not is_number(clip.get("max_norm")) or clip["max_norm"] <= 0:
-        raise refusal(f"a mapping such as {{max_norm: 5}} is expected, with {', '.join(_CLIPPING)}")
+    known = known and is_number(clip.get("norm_type", 2)) and clip.get("norm_type", 2) > 0
+    if not known or not is_finite(clip.get("max_norm")) or clip["max_norm"] <= 0:
+        listed = ", ".join(_CLIPPING)
+        raise refusal(
+            f"a mapping such as {{max_norm: 5}} is expected, with {listed}; max_norm and norm_type "
+            "are above 0"
+        )
     return clip
 
 
@@ -204,7 +219,7 @@ class RecBoleOptions(Options):
         Field(description="The GPUs that can be used, as 0 or 0,1.")
     )
     use_gpu: bool = Field(description="Whether a GPU is used if there is one.")
-    worker: NotBelow0 = Field(description="Processes that load data.")
+    worker: Workers = Field(description="Processes that load data.")
     seed: Annotated[
         int,
         Field(ge=0, lt=2**32),
@@ -258,7 +273,7 @@ class RecBoleOptions(Options):
         Any, Rule(type="dict or None", check=_clipping, shape={"type": ["object", "null"]})
     ] = Field(description="Largest norm of the gradient, as {max_norm: 5}; ~ for none.")
     weight_decay: NotNegative = Field(description="L2 of the optimiser.")
-    loss_decimal_place: NotBelow0 = Field(description="Decimals of the loss in the log.")
+    loss_decimal_place: Decimals = Field(description="Decimals of the loss in the log.")
     require_pow: bool = Field(
         description="Whether the L2 regularisation of embeddings uses squared norms."
     )
@@ -288,7 +303,7 @@ class RecBoleOptions(Options):
     valid_metric_bigger: bool = Field(
         description="RecBole's option; the metric itself says whether larger is better."
     )
-    metric_decimal_place: NotBelow0 = Field(description="Decimals of a metric.")
+    metric_decimal_place: Decimals = Field(description="Decimals of a metric.")
 
     field_separator: Annotated[
         str, Rule(type="str", check=_separator, shape={"type": "string", "minLength": 1})
@@ -345,7 +360,7 @@ class RecBoleOptions(Options):
     encoding: _AnyText = Field(description="Encoding of the atomic files.")
     ITEM_LIST_LENGTH_FIELD: _AnyText = Field(description="Column of the lengths of histories.")
     LIST_SUFFIX: _AnyText = Field(description="Suffix of the names of columns of histories.")
-    MAX_ITEM_LIST_LENGTH: Above0 = Field(description="Longest history of a sequential model.")
+    MAX_ITEM_LIST_LENGTH: Width = Field(description="Longest history of a sequential model.")
     POSITION_FIELD: _AnyText = Field(description="Column of the positions in a history.")
     HEAD_ENTITY_ID_FIELD: _AnyText = Field(description="Column of the triplets' heads.")
     TAIL_ENTITY_ID_FIELD: _AnyText = Field(description="Column of the triplets' tails.")
@@ -364,7 +379,7 @@ class RecBoleOptions(Options):
 class RecBoleModelOptions(Options):
     """Options of RecBole's models whose range is known; each has the default of its model."""
 
-    embedding_size: Above0 = Field(description="Length of an embedding.")
+    embedding_size: Width = Field(description="Length of an embedding.")
     reg_weight: NotNegative = Field(description="Weight of the model's L2.")
     k: Above0 = Field(description="Number of neighbours.")
     shrink: NotNegative = Field(description="Shrinkage of the similarities.")

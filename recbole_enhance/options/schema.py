@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError, core_schema
 
 from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.limits import MOST, MOST_WIDE
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
@@ -277,8 +278,10 @@ def option_json_schema(schema: type[Options], key: str) -> dict[str, Any]:
 
 # ---- types that several classes use -------------------------------------------------------------
 
-Count = Annotated[int, Field(gt=0)]
-Number0 = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(gt=0, le=MOST)]
+Few = Annotated[int, Field(gt=0, le=1000)]  # of what is repeated within a step: layers, iterations
+Width = Annotated[int, Field(gt=0, le=MOST_WIDE)]
+Number0 = Annotated[int, Field(ge=0, le=MOST)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -2,13 +2,16 @@
 
 import contextlib
 import gc
+import math
 import re
 import resource
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _SELF = Path("/proc/self")
 
@@ -49,3 +52,71 @@ def peak_mb() -> float:
             return int(found[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes, on macOS bytes
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def free_bytes() -> int:
+    """Memory that a process can still have, here and within its control group."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text())
+        free = min(free, limit - int((group / "memory.current").read_text()))
+    return max(free, 0)
+
+
+def refuse_beyond_memory(needed: int, free: int | None = None) -> None:
+    """Refuse what does not fit into memory.
+
+    Args:
+        needed: In bytes.
+        free: In bytes; by default what the machine says.
+
+    Raises:
+        MemoryError: Telling how much is needed, and how much there is.
+    """
+    free = free_bytes() if free is None else free
+    if needed > free:
+        raise MemoryError(f"needs {needed / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free")
+
+
+class WithinMemory(TorchDispatchMode):
+    """Refuses what is allocated on the CPU in the block and cannot be, before the kernel kills it.
+
+    Linux promises memory that it does not have, and ends the process that then writes to it.
+
+    Args:
+        free: What is left, in bytes; by default what the machine says.
+
+    Raises:
+        MemoryError: Telling how much is needed, and how much there is.
+    """
+
+    def __init__(self, free: int | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._given, self._free = free, free_bytes() if free is None else free
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Look at the sizes of new tensors, which are made as they would be."""
+        kwargs = kwargs or {}
+        if func in _MAKE_TENSORS and torch.device(kwargs.get("device") or "cpu").type == "cpu":
+            item = (kwargs.get("dtype") or torch.get_default_dtype()).itemsize
+            needed = math.prod(args[0]) * item
+            if needed > min(self._free, _LARGE) and self._given is None:
+                self._free = free_bytes()  # what came before has taken some
+            if needed > self._free:
+                raise MemoryError(
+                    f"needs {needed / 1e9:.3g} GB for one tensor {tuple(args[0])}, and "
+                    f"{self._free / 1e9:.3g} GB are free"
+                )
+        return func(*args, **kwargs)
+
+
+_LARGE = 2**26  # bytes
+_MAKE_TENSORS = {
+    getattr(torch.ops.aten, name).default if name != "empty" else torch.ops.aten.empty.memory_format
+    for name in ("empty", "zeros", "ones", "full", "rand", "randn")
+}

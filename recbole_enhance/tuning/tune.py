@@ -12,6 +12,7 @@ from tqdm import tqdm
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import data_hashes
 from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.options.limits import MOST, MOST_PROCESSES, checked_count
 from recbole_enhance.options.read import split_files
 from recbole_enhance.storage.run_folder import VOLATILE, logger, missing_folders, plain
 from recbole_enhance.tuning import space as spaces
@@ -105,9 +106,8 @@ def tune(
 
 
 def _refuse_bad_arguments(options: Mapping[str, Any], trials: int, jobs: int, pruner: str) -> None:
-    for key, value in (("trials", trials), ("jobs", jobs)):
-        if type(value) is not int or value < 1:
-            raise OptionError(key, value, "a whole number above 0 is expected")
+    checked_count("trials", trials, MOST)
+    checked_count("jobs", jobs, MOST_PROCESSES)
     if pruner not in PRUNERS:
         raise OptionError("pruner", pruner, f"one of {', '.join(PRUNERS)}")
     for key, why in _FORBIDDEN.items():

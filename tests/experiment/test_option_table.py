@@ -29,7 +29,8 @@ def test_a_table_of_a_method_holds_all_its_options_and_those_of_the_backbone():
     rows = {row.name: row for row in option_rows("DVR", "LightGCN")}
     assert rows["dvr_act_ratio"][1:4] == ("float", "(0, 1]", 0.01)
     assert rows["dvr_act_ratio"].source == "enhancer/DVR.yaml"
-    assert rows["n_layers"] == ("n_layers", "int", "", 2, "", "recbole: LightGCN.yaml")
+    about = "[1, 1000]", 2, "The number of layers in LightGCN.", "recbole: LightGCN.yaml"
+    assert rows["n_layers"] == ("n_layers", "int", *about)
     assert rows["reg_weight"].range == "[0, inf)"
     assert rows["eval_args.mode"].default == "full"
     assert rows["quiet"].source == "properties/overall.yaml"

@@ -46,10 +46,7 @@ def test_it_runs_under(toy, model, options):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize(("model", "options"), RUNS, ids=str)
 def test_it_runs_on_a_gpu_under(toy, model, options):
-    try:
-        test_it_runs_under(toy, model, {**options, "use_gpu": True})
-    except OptionError as error:
-        assert str(error).startswith("enable_amp=True: must be False: ")
+    test_it_runs_under(toy, model, {**options, "use_gpu": True})
 
 
 @pytest.mark.parametrize("model", ["SGL", "GCMC"])
@@ -69,5 +66,5 @@ def test_a_fault_of_a_class_of_ones_own_stays_a_traceback(toy):
         def calculate_loss(self, interaction):
             raise RuntimeError("mine")
 
-    with pytest.raises(RuntimeError, match="^mine$"):
+    with pytest.raises(RuntimeError, match="mine"):
         run_toy(toy, Broken)

@@ -27,6 +27,7 @@ from recbole_enhance.metric.registry import requirements_of
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import (
     Count,
+    Few,
     InnerShare,
     Name,
     NotNegative,
@@ -34,6 +35,7 @@ from recbole_enhance.options.schema import (
     Positive,
     Rate,
     Rule,
+    Width,
 )
 
 logger = logging.getLogger("recbole_enhance")
@@ -147,11 +149,11 @@ class DVROptions(Options):
         description="Standard deviation of the policy's noise on the standardised value under "
         "'soft'; 0 switches the policy off."
     )
-    dvr_sample_dim: Count = Field(
+    dvr_sample_dim: Width = Field(
         description="Numbers per sample, k; 1 in the paper's text, 10 in its code."
     )
     dvr_units: Count = Field(description="Units per Harsanyi block.")
-    dvr_blocks: Count = Field(description="Harsanyi blocks, L.")
+    dvr_blocks: Few = Field(description="Harsanyi blocks, L.")
     dvr_act_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Share of a unit's possible children that are on at the start."
     )

@@ -36,7 +36,7 @@ from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
 from recbole_enhance.enhancer.iacn.user_profile import UserProfile
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import (
-    Count,
+    Few,
     InnerShare,
     Name,
     NotNegative,
@@ -415,8 +415,8 @@ class IaCNOptions(Options):
         description="How a history becomes interests: 'capsules' (dynamic routing) or 'attention' "
         "(the same number of learned queries; an ablation)."
     )
-    iacn_capsules: Count = Field(description="Largest number of interests per user, K.")
-    iacn_iterations: Count = Field(description="Routing iterations, r.")
+    iacn_capsules: Few = Field(description="Largest number of interests per user, K.")
+    iacn_iterations: Few = Field(description="Routing iterations, r.")
     iacn_adaptive_k: bool = Field(
         description="Whether a history of n items has at most log2(n) interests."
     )

@@ -41,7 +41,15 @@ from recbole_enhance.enhancer.rvrec.ranking import candidates, put_first
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.schema import Count, Name, NotNegative, Number0, Options, Positive
+from recbole_enhance.options.schema import (
+    Count,
+    Name,
+    NotNegative,
+    Number0,
+    Options,
+    Positive,
+    Width,
+)
 from recbole_enhance.storage.random_state import seeded
 
 if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
@@ -312,7 +320,7 @@ class RVRecOptions(Options):
         description="Whether PEO moves the means by a network too, as the paper's Eq. 2; it "
         "slows training down and costs accuracy (docs/papers/rvrec.md)."
     )
-    rvrec_hidden: Count = Field(description="Width of the layers of PEO's heads.")
+    rvrec_hidden: Width = Field(description="Width of the layers of PEO's heads.")
     rvrec_sigma_floor: Positive = Field(description="Smallest standard deviation of an embedding.")
     rvrec_contrast_weight: NotNegative = Field(
         description="Weight of the contrastive loss on negative Wasserstein distances; 0 with "
