@@ -16,7 +16,9 @@ from recbole_enhance.metric import ranking
 from recbole_enhance.metric.fairness import GroupRow, group_table
 from recbole_enhance.options.errors import RunFolderError
 from recbole_enhance.options.read import one_line
+from recbole_enhance.storage.files import read_gzip
 from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.storage.tables import as_written
 
 PER_USER, RECOMMENDATIONS, GROUPS = "per_user.csv.gz", "recs.csv.gz", "groups.csv"
 CANDIDATES = "candidates.csv.gz"
@@ -72,17 +74,21 @@ def read_per_user(path: Path) -> pd.DataFrame:
     Raises:
         ValueError: If the file is no such table.
     """
+    content = read_gzip(path)
     try:
-        header = pd.read_csv(path, nrows=0).columns
+        header = pd.read_csv(content, nrows=0).columns
+        content.seek(0)
         table = pd.read_csv(
-            path,
+            content,
             index_col=0,
             dtype={name: str if n == 0 else np.float64 for n, name in enumerate(header)},
             keep_default_na=False,
             na_values={name: [""] for name in header[1:]},
         )
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, LookupError) as error:
         raise RunFolderError(path, f"not a table of users ({one_line(error)})") from error
+    table.index = table.index.map(as_written)
+    table = table.rename_axis(as_written(table.index.name)).rename(columns=as_written)
     if table.index.has_duplicates:
         raise RunFolderError(path, "it contains a user twice")
     return table

@@ -26,6 +26,7 @@ from recbole_enhance.options.errors import (
 )
 from recbole_enhance.options.model_class import class_path, same_code
 from recbole_enhance.storage import resources
+from recbole_enhance.storage.files import is_file
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -222,7 +223,7 @@ def finished_run(run_dir: str | Path) -> RunFolder:
     """
     refuse_external(run_dir)
     for name in (CONFIG, MODEL):
-        if not Path(run_dir, name).is_file():
+        if not is_file(Path(run_dir, name)):
             raise RunFolderError(
                 run_dir,
                 f"no finished run here ({name} is missing); the folder of a finished run is "
@@ -382,7 +383,7 @@ def _run(
     logging = folder.logging() if folder else contextlib.nullcontext()
     with _clean_up(folder, config), logging, config.naming_origins():
         seconds: dict[str, float] = {}
-        stopped_before = folder is not None and (folder.path / ENVIRONMENT).is_file()
+        stopped_before = folder is not None and folder.has(ENVIRONMENT)
         if folder:
             hashes = data_hashes(config)
             if stopped_before:
@@ -396,7 +397,7 @@ def _run(
         if again is not None:
             again.refuse_other_rows(account.as_json())
         if folder:
-            if stopped_before and (folder.path / DATA).is_file():
+            if stopped_before and folder.has(DATA):
                 folder.refuse_other_rows(account.as_json(), "resume")
             folder.write_json(DATA, account.as_json())
             if config["save_candidates"]:

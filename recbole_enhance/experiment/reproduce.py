@@ -18,7 +18,7 @@ from recbole_enhance.experiment.quick_start import (
 )
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.limits import MOST_THREADS, checked_count
-from recbole_enhance.options.read import load_yaml
+from recbole_enhance.storage.files import is_file, read_settings
 from recbole_enhance.storage.resources import limited_threads
 from recbole_enhance.storage.run_folder import (
     CONFIG,
@@ -95,8 +95,8 @@ def reproduce(
         raise OptionError("tolerance", tolerance, "a number not below 0 is expected")
     if threads is not None:
         checked_count("threads", threads, MOST_THREADS)
-    target = Path(into) if into is not None else folder.path / FOLDER
-    if (target / METRICS).is_file():
+    target = folder.folder(FOLDER) if into is None else Path(into)
+    if is_file(target / METRICS):
         raise OptionError("run_dir", target, "there is a finished run; remove it, or name another")
     environment = _environment(folder)
     # Sums of floats depend on how they are split.
@@ -139,9 +139,13 @@ def compare(before: RunFolder, after: RunFolder) -> list[Line]:
 
 
 def _compare_users(before: Path, after: Path) -> list[Line]:
-    if not before.is_file() and not after.is_file():
+    there = [is_file(path) for path in (before, after)]
+    if not any(there):
         return []
-    tables = [read_per_user(path) if path.is_file() else pd.DataFrame() for path in (before, after)]
+    tables = [
+        read_per_user(path) if known else pd.DataFrame()
+        for path, known in zip((before, after), there)
+    ]
     users = tables[0].index.union(tables[1].index)
     lines = []
     for metric in dict.fromkeys([*tables[0].columns, *tables[1].columns]):
@@ -194,9 +198,9 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def _finished(path: Path) -> RunFolder:
-    if not (path / CONFIG).is_file():
+    if not is_file(path / CONFIG):
         raise RunFolderError(f"reproduce {path}", f"no run here ({CONFIG} is missing)")
-    if not (path / METRICS).is_file():
+    if not is_file(path / METRICS):
         problem = f"not finished; continue it first: --resume={path}"
         raise RunFolderError(f"reproduce {path}", problem)
     folder = RunFolder.open(path)
@@ -211,7 +215,7 @@ def _finished(path: Path) -> RunFolder:
 def _run_again(folder: RunFolder, target: Path, options: dict[str, Any], quiet: bool) -> None:
     keys = [key for key in ("model", "backbone") if key in options]
     code = named_again(folder.path, {key: options.pop(key) for key in keys})
-    if (target / CONFIG).is_file():
+    if is_file(target / CONFIG):
         resume_run(target, quiet, **code)
         return
     options = {**own_data(folder), **options, **refuse_other_code(folder, **code)}
@@ -224,7 +228,7 @@ def _run_again(folder: RunFolder, target: Path, options: dict[str, Any], quiet: 
 
 
 def _environment(folder: RunFolder) -> dict[str, Any]:
-    if not (folder.path / ENVIRONMENT).is_file():
+    if not folder.has(ENVIRONMENT):
         return {}
     content = folder.read_json(ENVIRONMENT)
     if not isinstance(content, dict):
@@ -253,7 +257,7 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, l
 
 def _changed_options(before: RunFolder, after: RunFolder) -> dict[str, list[Any]]:
     """Options that decide numbers and differ, such as those a newer version has."""
-    changes = changed_options(before.path, load_yaml(after.path / CONFIG))
+    changes = changed_options(before.path, read_settings(after.path / CONFIG))
     return {f"option {key}": [old, new] for key, old, new in changes}
 
 

@@ -1,7 +1,5 @@
 """Attack finished runs: tables, files and the plot of :mod:`~.robustness`."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -159,17 +157,9 @@ def attack_run(
         "rows": rows,
     }
     folder.write_json(JSON, report)
-    folder.write_text(CSV, _csv(rows))
-    return report
-
-
-def _csv(rows: list[dict[str, Any]]) -> str:
     header = list(dict.fromkeys(key for row in rows for key in row))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, header, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
+    folder.write_csv(CSV, header, ([row.get(key, "") for key in header] for row in rows))
+    return report
 
 
 def text(report: dict[str, Any]) -> str:

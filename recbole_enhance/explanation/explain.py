@@ -7,7 +7,8 @@ from typing import Any
 
 from recbole_enhance.experiment.quick_start import finished_run
 from recbole_enhance.options.errors import RunFolderError, UnknownOptionError
-from recbole_enhance.options.read import load_yaml, nearest
+from recbole_enhance.options.read import nearest
+from recbole_enhance.storage.files import read_settings
 from recbole_enhance.storage.run_folder import CONFIG
 
 # Method of the run, or its model -> the module whose explain() explains it.
@@ -46,7 +47,7 @@ def explain(
             unknown.
     """
     folder = finished_run(run_dir)
-    options_of_run = load_yaml(folder.path / CONFIG)
+    options_of_run = read_settings(folder.path / CONFIG)
     names = [str(options_of_run.get(key)) for key in ("model", "backbone")]
     known = [EXPLAINERS[name] for name in names if name in EXPLAINERS]
     if names[0] != names[1] and ":" in names[0]:  # a method of the user

@@ -8,7 +8,10 @@ import pandas as pd
 from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.options.errors import OptionError, RunFolderError
+from recbole_enhance.options.read import one_line
+from recbole_enhance.storage.files import read_gzip
 from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.storage.tables import csv_text_of_columns, written_texts
 
 VALUES = "values.csv.gz"
 GROUPS = ("interaction", "user", "item", "category")
@@ -27,10 +30,20 @@ def read_values(run_dir: str | Path) -> pd.DataFrame:
     Raises:
         RunFolderError: If the run has no such values.
     """
-    path = RunFolder.open(run_dir).path / VALUES
-    if not path.is_file():
+    folder = RunFolder.open(run_dir)
+    path = folder.path / VALUES
+    if not folder.has(VALUES):
         raise RunFolderError(run_dir, f"no {VALUES}: only runs of DVR value interactions")
-    table = pd.read_csv(path, dtype={0: str, 1: str}, keep_default_na=False, na_values={3: [""]})
+    try:
+        table = pd.read_csv(
+            read_gzip(path), dtype={0: str, 1: str}, keep_default_na=False, na_values={3: [""]}
+        )
+        table = written_texts(table, table.columns[:2])
+        table = table.astype(dict.fromkeys(table.columns[2:4], float))
+    except (ValueError, LookupError) as error:
+        if isinstance(error, RunFolderError):
+            raise
+        raise RunFolderError(path, f"not a table of values ({one_line(error)})") from error
     if "standard_error" not in table:
         raise RunFolderError(
             run_dir, "its values are those of dvr_values=harsanyi, which add to no sum"
@@ -125,7 +138,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise OptionError("out", path, "a name that ends in .csv or .parquet is expected")
     if path.suffix == ".csv":
-        table.to_csv(path, index=False)
+        columns = [table[name].tolist() for name in table]
+        path.write_text(csv_text_of_columns(list(table), columns), encoding="utf-8")
     else:
         table.to_parquet(path, index=False)
 

@@ -22,6 +22,7 @@ from recbole_enhance.leaderboard.spec import Board, RowSpec, overlay
 from recbole_enhance.options.errors import NotFiniteError, UnknownOptionError
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.file_lock import LockedError
+from recbole_enhance.storage.files import is_file, refuse_links
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -79,7 +80,7 @@ class Cell:
     @property
     def finished(self) -> bool:
         """Whether the run has reported its test result."""
-        return (self.path / METRICS).is_file()
+        return is_file(self.path / METRICS)
 
 
 class Outcome(NamedTuple):
@@ -166,6 +167,8 @@ def _cells_of_row(
     row, label = board.rows[number], config["label"]
     recorded = recorded_options(config)
     folder = board.out.absolute() / CELLS / dataset / row_folder(label, row.name)
+    for seed in board.seeds:
+        refuse_links(board.out.absolute(), folder / str(seed))
     return [
         Cell(
             path=folder / str(seed),
@@ -199,7 +202,7 @@ def refuse_changed(cells: Sequence[Cell]) -> None:
         ValueError: Naming the folder, the option and both values, or the files that have changed.
     """
     for cell in cells:
-        if (cell.path / FAILURE).is_file():
+        if is_file(cell.path / FAILURE):
             continue  # what failed is run again
         refuse_changed_options(
             cell.path,
@@ -260,10 +263,10 @@ def wait_for(action: Callable[[], None]) -> None:
 def _finish(cell: Cell) -> None:
     if cell.finished:
         return
-    failed = (cell.path / FAILURE).is_file()
-    begun = (cell.path / CHECKPOINT).is_file()
+    failed = is_file(cell.path / FAILURE)
+    begun = is_file(cell.path / CHECKPOINT)
     goes_on = not failed or (begun and not any(changed_options(cell.path, cell.recorded)))
-    if goes_on and (cell.path / CONFIG).is_file():
+    if goes_on and is_file(cell.path / CONFIG):
         (cell.path / FAILURE).unlink(missing_ok=True)
         model_class = cell.own_class[1] if cell.own_class else None
         with contextlib.suppress(NotResumableError):
@@ -291,7 +294,7 @@ def record_failure(cell: Cell, reason: str, keep: bool = False) -> None:
 
     def write() -> None:
         with locked(cell.path) as folder:
-            if not (keep and (cell.path / CHECKPOINT).is_file()):
+            if not (keep and is_file(cell.path / CHECKPOINT)):
                 _clear(cell.path)
             about = {key: getattr(cell, key) for key in _IN_FAILURE}
             folder.write_json(FAILURE, {**about, "reason": reason, "options": cell.recorded})

@@ -1,13 +1,12 @@
 """Read the run folders below a folder; nothing outside it, and no link, is followed."""
 
-import json
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import yaml
 
 from recbole_enhance.evaluation.files import GROUPS, PER_USER, read_per_user
 from recbole_enhance.leaderboard import (
@@ -20,7 +19,9 @@ from recbole_enhance.leaderboard import (
     PLOTS,
     TUNING,
 )
+from recbole_enhance.options.errors import RunFolderError
 from recbole_enhance.options.read import one_line
+from recbole_enhance.storage.files import read_bytes, read_json, read_settings
 from recbole_enhance.storage.run_folder import (
     CONFIG,
     ENVIRONMENT,
@@ -30,13 +31,12 @@ from recbole_enhance.storage.run_folder import (
     METRICS,
     history_rows,
 )
+from recbole_enhance.storage.tables import written_texts
 
 EXPLANATIONS, ATTACKS = "explanations.json", "attack.json"
 # Why a run was not explained or attacked: in place of the result.
 NOT_EXAMINED = {EXPLAIN: "explanations.failure.json", ATTACK: "attack.failure.json"}
 _REPORT = {"test_result": dict, "label": str, "dataset": str, "seed": int}
-# safe_dump wrote the file, so the C loader reads it alike, ten times faster than options.Loader.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class FinishedRun(NamedTuple):
@@ -119,7 +119,7 @@ def collect(folder: Path) -> Collected:
             unfinished.append(_unfinished(folder, place))
     if not (runs or failed or unfinished):
         raise ValueError(f"{folder}: no run folder below it ({CONFIG} and {METRICS} are expected)")
-    board = _read_yaml(folder / BOARD) if _is_file(folder / BOARD) else {}
+    board = read_settings(folder / BOARD) if _is_file(folder / BOARD) else {}
     return Collected(runs, failed, unfinished, _tuning(folder / TUNING), board)
 
 
@@ -148,13 +148,18 @@ def groups(run: FinishedRun) -> pd.DataFrame | None:
     numbers = ("mean", "ci_low", "ci_high")
     try:
         table = pd.read_csv(
-            path,
+            io.BytesIO(read_bytes(path)),
             dtype={"field": str, "group": str, "metric": str},
             keep_default_na=False,
             na_values={name: ["", "nan"] for name in numbers},
         )
-        return table[["field", "group", "users", "metric", *numbers]].astype({"mean": float})
-    except (ValueError, KeyError, OSError) as error:
+        table = table[["field", "group", "users", "metric", *numbers]].astype(
+            dict.fromkeys(("users", *numbers), float)
+        )
+        return written_texts(table, ("field", "group", "metric")).astype({"users": int})
+    except RunFolderError:
+        raise
+    except (ValueError, KeyError) as error:
         raise ValueError(f"{path}: not a table of groups ({one_line(error)})") from error
 
 
@@ -202,7 +207,7 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> FinishedRun:
         path,
         place,
         _name(place, report["label"]),
-        _read_yaml(path / CONFIG),
+        read_settings(path / CONFIG),
         report,
         environment,
         explained,
@@ -256,7 +261,7 @@ def _failure(folder: Path, place: str) -> Left:
 
 
 def _unfinished(folder: Path, place: str) -> Left:
-    options = _read_yaml(folder / place / CONFIG)
+    options = read_settings(folder / place / CONFIG)
     if not {"model", "dataset"} <= set(options):
         raise ValueError(f"{folder / place}: not a run folder ({CONFIG} names no model)")
     # Of what is the user's own, module:Name, the name.
@@ -291,7 +296,7 @@ def _tuning(folder: Path) -> dict[str, dict[str, Any]]:
             best = Path(path, "best.yaml")
             found[place] = {
                 **_read_json(Path(path, "tuning.json")),
-                "chosen": _read_yaml(best) if _is_file(best) else {},
+                "chosen": read_settings(best) if _is_file(best) else {},
             }
     return found
 
@@ -301,21 +306,7 @@ def _is_file(path: Path) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except (ValueError, RecursionError, OSError) as error:
-        raise ValueError(f"{path}: not JSON ({one_line(error)})") from error
-    return _mapping(path, content)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, _Loader)
-        json.dumps(content, default=str, skipkeys=True)  # no value may hold itself
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
-        raise ValueError(f"{path}: not YAML ({one_line(error)})") from error
-    return _mapping(path, content)
+    return _mapping(path, read_json(path))
 
 
 def _mapping(path: Path, content: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from recbole_enhance.leaderboard.cells import (
 )
 from recbole_enhance.leaderboard.collect import ATTACKS, EXPLANATIONS, NOT_EXAMINED
 from recbole_enhance.leaderboard.process import worker_process
+from recbole_enhance.storage.files import is_file
 from recbole_enhance.storage.run_folder import RunFolder
 
 IMPOSSIBLE = "impossible"  # for the model of the cell, which is nobody's fault
@@ -53,7 +54,7 @@ def examine_cell(
 def is_examined(cell: Cell, kind: str, options: Mapping[str, Any]) -> bool:
     """Whether these options have a result, or were found impossible."""
     for name in (_RESULTS[kind], NOT_EXAMINED[kind]):
-        if (cell.path / name).is_file():
+        if is_file(cell.path / name):
             try:
                 content = RunFolder.open(cell.path).read_json(name)
                 made_with = {k: v for part in _OPTIONS for k, v in content.get(part, {}).items()}

@@ -29,6 +29,7 @@ from recbole_enhance.leaderboard.local import CRASHED, run_here
 from recbole_enhance.leaderboard.process import worker_process
 from recbole_enhance.leaderboard.spec import Board, describe
 from recbole_enhance.options.read import one_line
+from recbole_enhance.storage.files import refuse_links
 from recbole_enhance.storage.run_folder import METRICS, RunFolder, logger
 
 _NOT_OF_TUNING = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
@@ -306,6 +307,7 @@ def _tune_rows(
     tasks = []
     for cell in first:
         folder = board.out.absolute() / TUNING / cell.dataset / row_folder(cell.label, cell.name)
+        refuse_links(board.out.absolute(), folder)
         # A database that boards share must not mix up their rows.
         study = "/".join((board.name, *folder.parts[-2:]))
         arguments = {**(board.tune or {}), "study": study}

@@ -1,8 +1,10 @@
 """Options as data: read from argv and YAML, merged layer by layer. Nothing is ever evaluated."""
 
 import difflib
-import json
+import os
 import re
+import stat
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -28,13 +30,20 @@ _TEXT = (
 )
 _COLUMNS = ("load_col", "unload_col")  # suffix of a file -> list of columns
 _YES_NO = ("true", "false", "yes", "no", "on", "off")
+# Control and format characters (of these some turn the order of a line), line separators.
+_CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _INTERVAL = re.compile(r"^[\[(][^,\[\]()]*,[^,\[\]()]*[\])]$")  # RecBole's "[5,inf)"
 
 
-class Loader(yaml.SafeLoader):
-    """Safe YAML that also reads ``1e-3`` as a number, as RecBole's loader does.
+# Far above what options need; a file of 350 bytes can stand for 10 ** 10 values.
+MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_VALUES, MAX_YAML_REPEATED = 2**22, 50, 500_000, 10_000
 
-    What the standard forbids and PyYAML passes is refused: a key that stands twice.
+
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The one reader of YAML: safe, and numbers are what YAML 1.2 and RecBole take for such.
+
+    ``1e-3`` is a number. ``1:30`` and ``010`` are text: YAML 1.1 has 90 and 8 for them. What the
+    standard forbids and PyYAML passes is refused: a key that stands twice.
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -51,11 +60,17 @@ class Loader(yaml.SafeLoader):
         return mapping
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+_NUMBERS = {
+    "tag:yaml.org,2002:int": r"[-+]?(0|[1-9][\d_]*|0b[01_]+|0x[\da-fA-F_]+)",
+    "tag:yaml.org,2002:float": r"[-+]?(\d[\d_]*\.[\d_]*|\.\d[\d_]*|\d[\d_]*(?=[eE]))"
+    r"([eE][-+]?\d+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+}
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in _NUMBERS.items():
+    Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), list("-+0123456789."))
 
 
 def parse_value(key: str, text: str) -> Any:
@@ -101,10 +116,52 @@ def read_option(key: str, text: str) -> Any:
     return text if name else parse_value(key, text)
 
 
-def _load(stream: Any) -> Any:
-    content = yaml.load(stream, Loader)
-    json.dumps(content, default=str, skipkeys=True)  # no value may hold itself
-    return content
+def _load(text: str) -> Any:
+    _refuse_large(text)
+    return yaml.load(text, Loader)
+
+
+def _refuse_large(text: str) -> None:
+    """Refuse YAML that is or stands for more than options need, before it is built.
+
+    The events of the parser are enough: C code that builds a deep text overflows its stack, and
+    what aliases stand for is counted without being there.
+
+    Raises:
+        ValueError: Saying what there is too much of.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise ValueError(f"has {len(text):,} characters, and {MAX_YAML_BYTES:,} are the limit")
+    total = repeated = 0
+    begun: list[tuple[str | None, int]] = []  # anchor, and how many values came before
+    sizes: dict[str, int] = {}  # of an anchor -> values that its alias stands for
+    for event in yaml.parse(text, Loader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                if any(anchor == event.anchor for anchor, _ in begun):
+                    raise ValueError(f"*{event.anchor} holds itself")
+                continue  # the loader says that there is none
+            total += sizes[event.anchor]
+            repeated += sizes[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            total += 1
+            if event.anchor is not None:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            begun.append((event.anchor, total))
+            total += 1
+            sizes.pop(event.anchor, None)  # an anchor's name may stand for another value now
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = begun.pop()
+            if anchor is not None:
+                sizes[anchor] = total - before
+        for what, number, limit in (
+            ("values by aliases", repeated, MAX_YAML_REPEATED),
+            ("values", total, MAX_YAML_VALUES),
+            ("levels", len(begun), MAX_YAML_DEPTH),
+        ):
+            if number > limit:
+                raise ValueError(f"more than {limit:,} {what}")
 
 
 def parse_flag(key: str, text: str) -> bool:
@@ -134,15 +191,37 @@ def load_yaml(path: Any) -> dict[str, Any]:
         path: The file.
 
     Raises:
-        ValueError: If it is missing, no YAML, or no mapping.
+        ValueError: If it is missing, no regular file, no YAML, or no mapping.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            content = _load(file)
+        # O_NONBLOCK: opening a FIFO that nobody writes would wait for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"config file {path}: is no regular file")
+            text = file.read(MAX_YAML_BYTES + 1).decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"config file {path} does not exist") from None
-    except (yaml.YAMLError, RecursionError, ValueError, OSError) as error:
-        raise InputError(f"config file {path}: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"config file {path}: {one_line(error)}") from error
+    except OSError as error:
+        raise InputError(f"config file {path}: {error.strerror}") from error
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, path: Any) -> dict[str, Any]:
+    """Read a mapping of options from the text of a YAML file.
+
+    Args:
+        text: All of it.
+        path: The file, for messages.
+
+    Raises:
+        InputError: If it is no YAML, no mapping, or larger than any options are.
+    """
+    try:
+        content = _load(text)
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        raise InputError(f"config file {path}: {one_line(error)}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
@@ -372,10 +451,24 @@ def with_lists(
 
 
 def one_line(text: Any) -> str:
-    """Text, or an error's, on one line.
+    r"""Text, or an error's, on one line; what a terminal would obey is escaped.
 
     Example:
         >>> one_line("no such   file ")
         'no such file'
+        >>> one_line("a name \x1b[2J")
+        'a name \\x1b[2J'
     """
-    return " ".join(str(text).split())
+    return printable(" ".join(str(text).split()))
+
+
+def printable(text: str) -> str:
+    r"""Text in which control characters, line ends among them, are escaped as Python does.
+
+    Example:
+        >>> printable("one\ntwo"), printable("naïve ✓")
+        ('one\\ntwo', 'naïve ✓')
+    """
+    if text.isprintable():
+        return text
+    return "".join(repr(c)[1:-1] if unicodedata.category(c) in _CONTROL else c for c in text)

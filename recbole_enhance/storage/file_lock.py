@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_enhance.options.errors import InputError
+from recbole_enhance.storage.files import open_file
 
 logger = logging.getLogger("recbole_enhance")
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 
 
 class LockedError(InputError):
@@ -27,11 +29,11 @@ def lock_file(path: Path, what: str) -> Any:
 
     Raises:
         LockedError: If another process holds it.
-        InputError: If it cannot be written.
+        InputError: If it cannot be written, or is a link or no regular file.
     """
     while True:
         try:
-            file = open(path, "ab")  # noqa: SIM115  it stays open
+            file = open(open_file(path, _APPEND), "ab")  # noqa: SIM115  it stays open
         except OSError as error:
             raise InputError(f"{what}: cannot be written ({error.strerror})") from error
         try:

@@ -1,10 +1,8 @@
 """Everything that one run leaves behind, each file whole or not there."""
 
 import contextlib
-import csv
 import gzip
 import hashlib
-import io
 import json
 import logging
 import math
@@ -26,8 +24,18 @@ import yaml
 
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.gone import with_gone
-from recbole_enhance.options.read import Loader, load_yaml
+from recbole_enhance.options.read import Loader, printable
 from recbole_enhance.storage.file_lock import lock_file
+from recbole_enhance.storage.files import (
+    is_file,
+    is_left_over,
+    open_file,
+    read_json,
+    read_settings,
+    refuse_links,
+    write_whole,
+)
+from recbole_enhance.storage.tables import csv_text, csv_text_of_columns, read_rows
 from recbole_enhance.storage.tensor_files import dump_tensors
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
@@ -35,7 +43,6 @@ LOCK = ".lock"
 DATA = "data.json"
 KIND, EXTERNAL = "kind", "external"  # in config.yaml and metrics.json of lists made elsewhere
 HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
-_TEMPORARY = ".*.tmp"  # what RunFolder._replacing writes first
 # What may differ between two runs that must give the same numbers.
 VOLATILE = (
     "seed",
@@ -56,6 +63,7 @@ VOLATILE = (
 )
 # Options of later versions, which name nothing where they are not used: older runs keep their key.
 _LATER = ("eval_candidates_file",)
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
 logger = logging.getLogger("recbole_enhance")
 
@@ -87,6 +95,8 @@ class RunFolder:
         """
         folder = None
         path = Path(config["run_dir"] or "runs")
+        if printable(str(path)) != str(path):
+            raise OptionError("run_dir", path, "a name without control characters is expected")
         try:
             if config["run_dir"]:
                 made = missing_folders(path)
@@ -122,7 +132,7 @@ class RunFolder:
             RunFolderError: If it holds lists made elsewhere.
         """
         path = Path(path)
-        if not (path / CONFIG).is_file():
+        if not is_file(path / CONFIG):
             raise OptionError("resume", path, f"no run here ({CONFIG} is missing)")
         refuse_external(path)
         return cls(path, fresh=False)
@@ -130,7 +140,25 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         """Whether the run has reported its test result."""
-        return (self.path / METRICS).is_file()
+        return self.has(METRICS)
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file.
+
+        Raises:
+            RunFolderError: If it is a link or no regular file.
+        """
+        return is_file(self.path / name)
+
+    def folder(self, *names: str) -> Path:
+        """The path of a folder within this one.
+
+        Raises:
+            RunFolderError: If a link leads there.
+        """
+        path = self.path.joinpath(*names)
+        refuse_links(self.path, path)
+        return path
 
     def named(self) -> dict[str, str]:
         """What was run: ``model``, and under a method ``backbone``, each a name or ``module:Name``.
@@ -138,7 +166,7 @@ class RunFolder:
         Raises:
             RunFolderError: If the settings name none.
         """
-        options = load_yaml(self.path / CONFIG)
+        options = read_settings(self.path / CONFIG)
         model, backbone = options.get("model"), options.get("backbone")
         if not isinstance(model, str) or not isinstance(backbone, str):
             raise RunFolderError(self.path / CONFIG, "model and backbone are expected")
@@ -157,7 +185,7 @@ class RunFolder:
             LockedError: If another process runs in this folder.
         """
         self._lock = lock_file(self.path / LOCK, f"{option}={self.path}")
-        for stale in self.path.glob(_TEMPORARY):
+        for stale in filter(is_left_over, self.path.iterdir()):
             stale.unlink(missing_ok=True)
 
     def release(self) -> None:
@@ -173,7 +201,7 @@ class RunFolder:
         if not self.fresh:
             return
         for entry in self.path.iterdir():
-            if entry.is_dir():
+            if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
             else:
                 entry.unlink()
@@ -183,27 +211,13 @@ class RunFolder:
 
     # ---- files -----------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _replacing(self, name: str) -> Iterator[Path]:
-        """Give a temporary name, which becomes ``name`` only when the block has succeeded."""
-        temporary = self.path / f".{name}.{os.getpid()}.tmp"
-        try:
-            yield temporary
-            os.replace(temporary, self.path / name)
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self.path / name)) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-
     def write_bytes(self, name: str, content: bytes | memoryview) -> None:
         """Write a file whole."""
-        with self._replacing(name) as temporary:
-            temporary.write_bytes(content)
+        write_whole(self.path / name, content)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole."""
-        with self._replacing(name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        self.write_bytes(name, text.encode("utf-8"))
 
     def write_jsonl(self, name: str, lines: Iterable[Any]) -> None:
         """Write one JSON value a line."""
@@ -214,31 +228,24 @@ class RunFolder:
         self.write_text(name, json.dumps(plain(content), indent=2, sort_keys=False) + "\n")
 
     def read_json(self, name: str) -> Any:
-        """Read a JSON file of this run."""
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise RunFolderError(self.path / name, f"not JSON ({error})") from error
+        """Read a JSON file of this run; see :func:`~recbole_enhance.storage.files.read_json`."""
+        return read_json(self.path / name)
 
     def write_csv_gz(
         self, name: str, header: Sequence[str], columns: Sequence[Iterable[Any]]
     ) -> None:
         """Write columns as a gzipped CSV file with a stable byte content."""
-        text = _csv_text(header, zip(*columns))
+        text = csv_text_of_columns(header, columns)
         self.write_bytes(name, gzip.compress(text.encode("utf-8"), mtime=0))
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Write rows as a CSV file."""
-        self.write_text(name, _csv_text(header, rows))
+        self.write_text(name, csv_text(header, rows))
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one row per epoch; the columns are all keys in order of appearance."""
         header = list(dict.fromkeys(key for row in rows for key in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, header, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        self.write_text(HISTORY, text.getvalue())
+        self.write_csv(HISTORY, header, ([row.get(key, "") for key in header] for row in rows))
 
     def save_tensors(self, name: str, content: Mapping[str, Any]) -> None:
         """Write tensors and plain values, to be read by :func:`~.tensor_files.load_tensors`."""
@@ -273,7 +280,7 @@ class RunFolder:
         Raises:
             InputError: Naming the folder, and the files that have changed since.
         """
-        if not (self.path / ENVIRONMENT).is_file():
+        if not self.has(ENVIRONMENT):
             return
         before = self.read_json(ENVIRONMENT)
         before = before.get("data_sha256") if isinstance(before, dict) else None
@@ -294,7 +301,7 @@ class RunFolder:
         Raises:
             InputError: Naming the folder, and the part of the account that differs.
         """
-        if not (self.path / DATA).is_file():
+        if not self.has(DATA):
             logger.warning(
                 "%s: has no %s; data may be read and split otherwise now", self.path, DATA
             )
@@ -317,8 +324,9 @@ class RunFolder:
     @contextlib.contextmanager
     def logging(self) -> Iterator[None]:
         """Send every logger to ``run.log`` while the block runs."""
-        handler = logging.FileHandler(self.path / LOG, encoding="utf-8")
-        handler.setFormatter(_NoColour("%(asctime)s %(levelname)s %(message)s"))
+        file = open(open_file(self.path / LOG, _APPEND), "a", encoding="utf-8")  # noqa: SIM115
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s"))
         root = logging.getLogger()
         level = root.level
         root.addHandler(handler)
@@ -329,6 +337,7 @@ class RunFolder:
             root.removeHandler(handler)
             root.setLevel(level)
             handler.close()
+            file.close()
 
 
 def config_text(config: Any) -> str:
@@ -351,7 +360,7 @@ def refuse_external(path: str | Path) -> None:
         RunFolderError: Naming the folder, and what is in it.
     """
     file = Path(path, CONFIG)
-    if file.is_file() and load_yaml(file).get(KIND) == EXTERNAL:
+    if is_file(file) and read_settings(file).get(KIND) == EXTERNAL:
         raise RunFolderError(
             path,
             "lists made elsewhere, judged by `recbole-enhance evaluate`: there is no model to "
@@ -369,8 +378,8 @@ def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[s
     Yields:
         Option, the folder's value, and the other.
     """
-    if (path / CONFIG).is_file():
-        saved, recorded = with_gone(load_yaml(path / CONFIG)), with_gone(recorded)
+    if is_file(path / CONFIG):
+        saved, recorded = with_gone(read_settings(path / CONFIG)), with_gone(recorded)
         for key in sorted((set(saved) | set(recorded)) - set(VOLATILE) | {"seed"}):
             if saved.get(key) != recorded.get(key):
                 yield key, saved.get(key), recorded.get(key)
@@ -437,7 +446,8 @@ def missing_folders(path: Path) -> list[Path]:
 
 
 def _refuse_taken(path: Path) -> None:
-    if any(entry.name != LOCK for entry in path.iterdir()):
+    # What a killed process was writing is nobody's data.
+    if any(entry.name != LOCK and not is_left_over(entry) for entry in path.iterdir()):
         raise OptionError(
             "run_dir", path, f"not empty; name another, or continue it: --resume={path}"
         )
@@ -473,27 +483,22 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-class _NoColour(logging.Formatter):
-    """RecBole colours its messages; a file wants none. Some of them have no place for a value."""
+class OneLine(logging.Formatter):
+    """One line for a message, so that nobody's name can forge a second one.
+
+    RecBole colours its messages; a file wants none. Some of them have no place for a value.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
+        """Write a record as one line."""
         try:
             record.getMessage()
         except TypeError:  # ract.py:76
             record.msg = " ".join(map(str, (record.msg, *(record.args or ()))))
             record.args = None
-        return re.sub(r"\x1b\[[0-9;]*m", "", super().format(record))
-
-
-def _csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
+        return printable(re.sub(r"\x1b\[[0-9;]*m", "", super().format(record)))
 
 
 def history_rows(path: Path) -> list[dict[str, str]]:
     """Read ``history.csv`` of a run."""
-    with open(path / HISTORY, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(path / HISTORY)

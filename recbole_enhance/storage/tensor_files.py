@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from recbole_enhance.options.errors import RunFolderError
+from recbole_enhance.options.errors import InputError, RunFolderError
+from recbole_enhance.storage.files import open_reading
 
 _FORMAT = 1
+# What code raises that is handed other values than it takes.
+_MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def dump_tensors(content: Mapping[str, Any]) -> memoryview:
@@ -47,10 +51,10 @@ def load_tensors(path: Path, label: str, device: Any, run: str | None = None) ->
         OSError: If it cannot be read.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise RunFolderError(path, "no such file") from None
-    except OSError:
+        with open_reading(path) as file:
+            _refuse_packed(path, file)
+            content = torch.load(file, map_location=device, weights_only=True)
+    except (InputError, OSError):
         raise
     except Exception as error:  # torch raises many types on what is not its own
         if out_of_memory(error):
@@ -62,8 +66,17 @@ def load_tensors(path: Path, label: str, device: Any, run: str | None = None) ->
         raise RunFolderError(path, f"belongs to {content['label']}, this run is {label}")
     if run is not None and content.get("run") != run:
         raise RunFolderError(path, "belongs to a run with other options or another seed")
-    decoded: dict[str, Any] = _decode(content)
+    with refused_misfit(path):
+        decoded: dict[str, Any] = _decode(content)
     return decoded
+
+
+def _refuse_packed(path: Path, file: Any) -> None:
+    """Refuse an archive whose files unpack to more than it has: torch stores them as they are."""
+    with zipfile.ZipFile(file) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise RunFolderError(path, "is compressed, and no file of ours is")
+    file.seek(0)
 
 
 @contextlib.contextmanager
@@ -71,7 +84,9 @@ def refused_misfit(path: Any) -> Iterator[None]:
     """Say in one line that what a file holds is not what the block expects of it."""
     try:
         yield
-    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+    except InputError:
+        raise
+    except _MISFITS as error:
         if out_of_memory(error):
             raise
         raise RunFolderError(path, "does not fit this model or these data") from error
@@ -94,11 +109,18 @@ def _encode(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor of a file as an array; one that shows few stored numbers many times is none."""
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError("a tensor is larger than what is stored of it")
+    return tensor.cpu().numpy()
+
+
 def _decode(value: Any) -> Any:
     if isinstance(value, dict) and "__array__" in value:
-        return value["__array__"].cpu().numpy().astype(value["dtype"])
+        return _array(value["__array__"]).astype(value["dtype"])
     if isinstance(value, dict) and "__sparse__" in value:
-        parts = tuple(part.cpu().numpy() for part in value["__sparse__"])
+        parts = tuple(_array(part) for part in value["__sparse__"])
         return scipy.sparse.csr_matrix(parts, shape=value["shape"]).asformat(value["layout"])
     if isinstance(value, dict):
         return {key: _decode(inner) for key, inner in value.items()}

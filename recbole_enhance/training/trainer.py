@@ -129,7 +129,7 @@ class EnhancedTrainer(Trainer):
         run folder is continued.
         """
         self._train_data, self._validates = train_data, bool(valid_data) and self.eval_step > 0
-        if self.folder is not None and (self.folder.path / CHECKPOINT).is_file():
+        if self.folder is not None and self.folder.has(CHECKPOINT):
             path = self.folder.path / CHECKPOINT
             with refused_misfit(path):
                 self.resume_checkpoint(path)
@@ -384,11 +384,12 @@ class EnhancedTrainer(Trainer):
         run = run_key(self.config)
         state = load_tensors(resume_file, self.config["label"], self.device, run)
         self.load_best(resume_file.with_name(MODEL), run)
-        self.start_epoch = state["epoch"] + 1
-        for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result", "history"):
-            setattr(self, name, state[name])
+        self._restore_progress(state)
         self._load(state)
+        counters = self._counters()
         for name, value in state["counters"].items():
+            if type(value) is not type(counters[name]):
+                raise TypeError(f"{name} is {value}")
             setattr(self.model, name, value)
         for name, optimizer in self._optimizers().items():
             saved = state["optimizers"][name]
@@ -399,6 +400,16 @@ class EnhancedTrainer(Trainer):
         self.load_method_state(state["method"])
         RandomState.from_plain(state["random"]).restore(**self._generators())
         logger.info("resumed after epoch %d", state["epoch"])
+
+    def _restore_progress(self, state: dict[str, Any]) -> None:
+        kinds = {"epoch": int, "cur_step": int, "best_epoch": int, "best_valid_score": float}
+        wrong = [name for name, kind in kinds.items() if type(state[name]) is not kind]
+        rows, epoch = state["history"], state["epoch"]
+        if wrong or epoch < 0 or len(rows) != epoch + 1 or not all(type(r) is dict for r in rows):
+            raise ValueError("no progress of a run")
+        self.start_epoch = epoch + 1
+        for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result", "history"):
+            setattr(self, name, state[name])
 
 
 @contextlib.contextmanager
@@ -471,4 +482,4 @@ def _tensorboard_writer(config: Any, folder: RunFolder | None) -> Any:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(folder.path / "tensorboard"))
+    return SummaryWriter(str(folder.folder("tensorboard")))

@@ -26,11 +26,13 @@ from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from recbole_enhance.storage.files import open_file
 from recbole_enhance.storage.run_folder import logger
 from recbole_enhance.tuning.space import Space, number_of, setting_at, size
 
 HEARTBEAT, GRACE = 30, 300  # seconds; a machine that is gone is noticed after GRACE
 _POLL = 0.5
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _ATTEMPTS = 5
 _CONNECT = {
     "sqlite": {"timeout": 120},
@@ -282,7 +284,7 @@ class SharedStudy:
         if self._lock is None:
             yield
             return
-        with open(self._lock, "ab") as file:
+        with open(open_file(self._lock, _APPEND), "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

@@ -14,6 +14,7 @@ from recbole_enhance.experiment.quick_start import data_hashes
 from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.options.limits import MOST, MOST_PROCESSES, checked_count
 from recbole_enhance.options.read import split_files
+from recbole_enhance.storage.files import is_file
 from recbole_enhance.storage.run_folder import VOLATILE, logger, missing_folders, plain
 from recbole_enhance.tuning import space as spaces
 from recbole_enhance.tuning.settings import PRUNERS, make_config
@@ -117,6 +118,7 @@ def _refuse_bad_arguments(options: Mapping[str, Any], trials: int, jobs: int, pr
 
 def _beside(out: Path) -> str:
     """Address of the study in a folder; an address is percent-decoded when it is opened."""
+    is_file(out / STUDY)  # SQLite would follow a link
     return f"sqlite:///{quote(str(out.resolve() / STUDY))}"
 
 

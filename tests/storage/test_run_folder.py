@@ -140,10 +140,10 @@ def test_loading_a_run_waits_for_nobody(toy):
 
 
 def test_a_disk_full_at_the_first_file_leaves_nothing(toy, monkeypatch):
-    def full(self, text, encoding=None):
-        raise OSError(28, "No space left on device", str(self))
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ValueError, match=r"run_dir=.*cannot be written \(No space left"):
         run_toy(toy, "BPR")
     assert list(Path(".").iterdir()) == []
