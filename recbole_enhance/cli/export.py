@@ -18,7 +18,7 @@ def export(
     if embeddings is None:
         raise InputError("export: --embeddings=FILE is expected")
     with console(quiet):
-        from recbole_enhance.explanation.explain import finished_run
+        from recbole_enhance.experiment.quick_start import finished_run
         from recbole_enhance.recommendation.export import export as write
 
         finished_run(folder)

@@ -29,7 +29,7 @@ def recommend(
         said["filter_seen"] = False
     _refuse_mixture(said, out)
     with console(quiet):
-        from recbole_enhance.explanation.explain import finished_run
+        from recbole_enhance.experiment.quick_start import finished_run
 
         finished_run(folder)
         common = {"k": k or 10, "titles": titles, **own_classes(folder, model, backbone)}

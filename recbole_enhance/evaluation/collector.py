@@ -161,7 +161,9 @@ class EnhancedCollector(Collector):
         values, items = ranked(scores, n_best, self._place)
         # The first of a row tells of all: topk takes NaN for the largest.
         self._sound.append((values[:, 0] < torch.inf).all())
-        return reranker.lists(values, items, users, k) if reranker else (values, items)
+        if reranker is None or users is None:
+            return values, items
+        return reranker.lists(values, items, users, k)
 
     def refuse_not_finite(self) -> None:
         """Refuse what was ranked since the last call, if a score in it is NaN or infinite.

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from recbole_enhance import __version__
+from recbole_enhance.explanation.html import COLOURS
 from recbole_enhance.leaderboard.frontier import (
     BACKBONE,
     CONTROL,
@@ -18,7 +19,7 @@ from recbole_enhance.leaderboard.frontier import (
     recommended,
     table,
 )
-from recbole_enhance.leaderboard.pictures import COLOURS, files, matplotlib_text
+from recbole_enhance.leaderboard.pictures import files, matplotlib_text
 from recbole_enhance.storage.run_folder import RunFolder
 
 NAME = "frontier"

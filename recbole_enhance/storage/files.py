@@ -103,7 +103,8 @@ def read_bytes(path: str | Path, limit: int = MAX_TEXT) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise RunFolderError(path, f"has {size:,} bytes, and {limit:,} are the limit")
-        return file.read()
+        content: bytes = file.read()
+        return content
 
 
 @contextlib.contextmanager

@@ -186,10 +186,13 @@ def test_attributes_that_are_lent_come_back():
         def __init__(self):
             self.a = 1
 
-    thing = Thing()
-    with pytest.raises(KeyError), new_users._lent(thing, {"a": 2, "kind": "own"}):
+    def fails():
         assert (thing.a, thing.kind) == (2, "own")
         raise KeyError
+
+    thing = Thing()
+    with pytest.raises(KeyError), new_users._lent(thing, {"a": 2, "kind": "own"}):
+        fails()
     assert (thing.a, thing.kind, vars(thing)) == (1, "class", {"a": 1})
 
 
