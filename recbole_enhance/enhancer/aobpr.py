@@ -363,6 +363,7 @@ AOBPR = Enhancer(
     name="AOBPR",
     paper="Improving Pairwise Learning for Item Recommendation from Implicit Feedback (WSDM 2014)",
     options=AOBPROptions,
+    begins="aobpr_warmup_epochs",
     check=check,
     trainer=AOBPRTrainer,
     adapt=pairwise,

@@ -40,6 +40,8 @@ class Enhancer:
             (``Path(__file__).with_suffix(".yaml")``) or a mapping. An option that is missing there
             has the default of its field in ``options``. None takes
             ``properties/enhancer/NAME.yaml``, which the methods of this package use.
+        begins: The option that says after how many epochs the method begins to act, or None if it
+            acts from the first step on. A run of no more epochs than that is refused.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Enhancer:
     choose: Callable[[Any], type] | None = None
     in_search: Callable[[Any], Mapping[str, Any]] | None = None
     defaults: Mapping[str, Any] | str | Path | None = None
+    begins: str | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", self.name):  # it becomes part of folders' names

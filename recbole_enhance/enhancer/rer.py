@@ -342,6 +342,7 @@ RER = Enhancer(
     name="RER",
     paper="Robust Explainable Recommendation (arXiv 2405.01855, withdrawn)",
     options=REROptions,
+    begins="rer_start_epoch",
     check=check,
     trainer=RERTrainer,
 )

@@ -21,7 +21,7 @@ from recbole_enhance.enhancer.triplets import (
     pairwise,
 )
 from recbole_enhance.options.schema import Name, NotNegative, Options, Rate
-from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.storage.run_folder import RunFolder, logger
 
 
 def drop_rate(step: int, most: float, gradual_steps: float) -> float:
@@ -77,7 +77,15 @@ class TCETrainer(WeighingTrainer):
         """Train, with the arguments and the result of RecBole's ``fit``."""
         if self.unit == "epochs":
             self.gradual_steps = self.gradual * len(train_data)
-        return super().fit(train_data, *args, **kwargs)
+        result = super().fit(train_data, *args, **kwargs)
+        if self.most and self.history and not any(row.get("tce_dropped") for row in self.history):
+            logger.warning(
+                "tce_gradual=%s: TCE dropped nothing in %d epochs: its result is that of %s",
+                self.gradual,
+                len(self.history),
+                self.config["model"],
+            )
+        return result
 
     def combine(self, losses: Tensor, positive: Tensor, negative: Tensor) -> Tensor | None:
         """Truncate the mean over positives of the mean over their negatives."""

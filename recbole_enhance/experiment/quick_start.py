@@ -17,6 +17,7 @@ from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.evaluation.files import write_candidates, write_evaluation
 from recbole_enhance.experiment import frames, validation
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.idle import refuse_idle, tell_idle
 from recbole_enhance.experiment.names import class_name
 from recbole_enhance.options.errors import (
     InputError,
@@ -85,12 +86,14 @@ def run_recbole_enhance(
             )
         config = Config(model, dataset, config_file_list, config_dict, command_line)
         with config.naming_origins():
+            refuse_idle(config)
             folder = RunFolder.create(config) if saved else None
         return _run(config, folder)
     with frames.as_dataset(data, dataset, columns) as (dataset, data_path):
         options = {**(config_dict or {}), "data_path": str(data_path)}
         config = Config(model, dataset, config_file_list, options, command_line)
         with config.naming_origins():
+            refuse_idle(config)
             folder = RunFolder.create(config) if saved else None
         if folder:
             frames.keep(folder, config)
@@ -365,7 +368,7 @@ def _within_memory(model_class: Any, config: Config, dataset: Any) -> Any:
         if config["device"].type == "cpu":
             size = sum(p.numel() * p.element_size() for p in model.parameters())
             resources.refuse_beyond_memory(2 * size)  # gradients, and the best epoch's copy
-    except MemoryError as error:
+    except resources.BeyondMemory as error:
         raise InputError(f"{error}; lower the sizes of its rows and layers") from error
     return model
 
@@ -412,6 +415,7 @@ def _run(
         show_progress = config["show_progress"] and not config["quiet"]
         with _timed(seconds, "fit"):
             score, valid_result = trainer.fit(train_data, valid_data, show_progress=show_progress)
+        tell_idle(config, trainer.best_epoch)
         with _timed(seconds, "test"):
             test_result = trainer.evaluate(test_data, show_progress=False)
         result = {
@@ -443,6 +447,8 @@ def validate(
     Raises:
         ValueError: If an option or the data are refused, or training fails.
     """
+    with config.naming_origins():
+        refuse_idle(config)
     _, train_data, valid_data, _, trainer = assemble(config)
     with config.naming_origins():
         if not valid_data:

@@ -23,6 +23,7 @@ from recbole_enhance.leaderboard.measures import (
 from recbole_enhance.leaderboard.protocol import Table, value_text
 from recbole_enhance.leaderboard.ranks import Ranking, best_rows, ranking
 from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
+from recbole_enhance.leaderboard.twins import TWIN, same_bits
 from recbole_enhance.leaderboard.users import Users
 from recbole_enhance.storage.run_folder import EXTERNAL, VOLATILE
 
@@ -284,6 +285,9 @@ def compare(
             )
             continue
         places = [[r.seeds.index(seed) for seed in seeds] for r in (row, base)]
+        if all(same_bits(row.runs[a], base.runs[b]) for a, b in zip(*places)):
+            not_compared[row.title] = TWIN.format(base.title)
+            continue
         pairs = users.pair(row, base, seeds)
         for m in measures:
             if not m.direction:

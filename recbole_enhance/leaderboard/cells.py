@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from recbole_enhance.experiment.config import Config, anonymous_dict
+from recbole_enhance.experiment.idle import refuse_idle
 from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.leaderboard import CELLS, FAILED, FAILURE
 from recbole_enhance.leaderboard.process import worker_process
@@ -146,6 +147,7 @@ def _resolve_row(
         try:
             with anonymous_dict():
                 config = Config(config_file_list=files, config_dict=options)
+                refuse_idle(config)
         except UnknownOptionError as error:
             shared = [key for key in options if key.partition(".")[0] == error.option]
             of_row = {key.partition(".")[0] for key in (*row.options, *best)}

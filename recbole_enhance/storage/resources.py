@@ -66,6 +66,10 @@ def free_bytes() -> int:
     return max(free, 0)
 
 
+class BeyondMemory(MemoryError):
+    """What was refused before any memory was taken, unlike other errors of memory."""
+
+
 def refuse_beyond_memory(needed: int, free: int | None = None) -> None:
     """Refuse what does not fit into memory.
 
@@ -74,11 +78,11 @@ def refuse_beyond_memory(needed: int, free: int | None = None) -> None:
         free: In bytes; by default what the machine says.
 
     Raises:
-        MemoryError: Telling how much is needed, and how much there is.
+        BeyondMemory: Telling how much is needed, and how much there is.
     """
     free = free_bytes() if free is None else free
     if needed > free:
-        raise MemoryError(f"needs {needed / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free")
+        raise BeyondMemory(f"needs {needed / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free")
 
 
 class WithinMemory(TorchDispatchMode):
@@ -90,7 +94,7 @@ class WithinMemory(TorchDispatchMode):
         free: What is left, in bytes; by default what the machine says.
 
     Raises:
-        MemoryError: Telling how much is needed, and how much there is.
+        BeyondMemory: Telling how much is needed, and how much there is.
     """
 
     def __init__(self, free: int | None = None) -> None:
@@ -108,7 +112,7 @@ class WithinMemory(TorchDispatchMode):
             if needed > min(self._free, _LARGE) and self._given is None:
                 self._free = free_bytes()  # what came before has taken some
             if needed > self._free:
-                raise MemoryError(
+                raise BeyondMemory(
                     f"needs {needed / 1e9:.3g} GB for one tensor {tuple(args[0])}, and "
                     f"{self._free / 1e9:.3g} GB are free"
                 )

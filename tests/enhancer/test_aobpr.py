@@ -41,8 +41,11 @@ class TestContract(Contract):
     bad_options = (
         ({"aobpr_lambda": 0}, "aobpr_lambda=0: must be above 0"),
         ({"aobpr_mode": "svd"}, "aobpr_mode=svd: must be one of factor, exact, pool"),
-        ({"aobpr_refresh": 0}, "aobpr_refresh=0: must be a whole number above 0, or ~"),
-        ({"aobpr_warmup_epochs": -1}, "aobpr_warmup_epochs=-1: must be a whole number, at least 0"),
+        ({"aobpr_refresh": 0}, "aobpr_refresh=0: must be a whole number above 0"),
+        (
+            {"aobpr_warmup_epochs": -1},
+            "aobpr_warmup_epochs=-1: must be a whole number",
+        ),
         ({"fast": False}, "fast=False: AOBPR draws its negatives in the fast"),
         (
             {"aobpr_mode": "exact", "backbone": "NeuMF"},

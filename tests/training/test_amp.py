@@ -21,13 +21,13 @@ RUNS = [
     ("RVRec", {"backbone": "LightGCN"}),
     ("RER", {"backbone": "BPR", "rer_target": "params"}),
     ("IaCN", {"backbone": "SASRec", **SEQUENTIAL}),
-    ("AOBPR", {}),
+    ("AOBPR", {"aobpr_warmup_epochs": 0}),
     ("WBPR", {}),
     ("PRIS", {}),
     ("TCE", {}),
     ("RCE", {}),
-    ("TIL", {}),
-    ("TIL", {"til_hypergradient": "double"}),
+    ("TIL", {"til_warmup_epochs": 0}),
+    ("TIL", {"til_hypergradient": "double", "til_warmup_epochs": 0}),
     ("MultiGCCF", {}),
 ]
 

@@ -66,6 +66,13 @@ class HarsanyiTrainer(EnhancedTrainer):
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train; needs validation data, which the reward is measured on."""
+        steps = self.epochs * len(train_data)
+        if 0 < steps <= self.update_interval:
+            raise OptionError(
+                "dvr_update_interval",
+                self.update_interval,
+                f"must be below the {steps} steps of the run, or the values are never learnt",
+            )
         self.record = ValueRecord(number_rows(train_data))
         self.item_tensor = train_data._dataset.get_item_feature().to(self.device)
         self.tot_item_num = train_data._dataset.item_num

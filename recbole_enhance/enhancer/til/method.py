@@ -335,6 +335,7 @@ TIL = Enhancer(
     paper="Adapting Triplet Importance of Implicit Feedback for Personalized Recommendation "
     "(arXiv 2208.01709)",
     options=TILOptions,
+    begins="til_warmup_epochs",
     check=check,
     trainer=TILTrainer,
     adapt=pairwise,

@@ -57,7 +57,7 @@ class TestContract(Contract):
         ({"til_alpha": -0.1}, "til_alpha=-0.1: must be at least 0"),
         ({"til_clusters": 0}, "til_clusters=0: must be a whole number above 0"),
         ({"til_refit_epochs": 0}, "til_refit_epochs=0: must be a whole number above 0"),
-        ({"til_warmup_epochs": -1}, "til_warmup_epochs=-1: must be a whole number, at least 0"),
+        ({"til_warmup_epochs": -1}, "til_warmup_epochs=-1: must be a whole number between 0 and"),
         ({"til_learning_rate": 0}, "til_learning_rate=0: must be above 0"),
         ({"til_weight_decay": -1}, "til_weight_decay=-1: must be at least 0"),
         ({"til_released": 2}, "til_released=2: true or false is expected"),
