@@ -137,7 +137,7 @@ def _rows(dataset: Any, users: Sequence[str], n_rows: int) -> Interaction:
         return take(features, torch.arange(min(n_rows, len(features))))
     known = dataset.field2token_id[dataset.uid_field]
     index = []
-    for user in users:
+    for user in dict.fromkeys(users):
         of_user = features[dataset.uid_field] == known.get(user, -1)
         if not of_user.any():
             raise OptionError("users", user, "no test row of this user")

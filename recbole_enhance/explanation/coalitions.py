@@ -129,7 +129,7 @@ def _user_ids(run: Any, users: Sequence[str], n_users: int) -> Tensor:
     if unknown:
         raise OptionError("users", unknown[0], f"no such user in {run.config['dataset']}")
     if users:
-        return torch.tensor([known[user] for user in users], device=device)
+        return torch.tensor([known[user] for user in dict.fromkeys(users)], device=device)
     return dataset.inter_feat[dataset.uid_field].unique()[:n_users].to(device)
 
 

@@ -1,5 +1,6 @@
 """Options as data: read from argv and YAML, merged layer by layer. Nothing is ever evaluated."""
 
+import contextlib
 import difflib
 import os
 import re
@@ -291,14 +292,21 @@ def parse_argv(argv: Sequence[str]) -> dict[str, str]:
 
 
 def split_list(text: str) -> list[str]:
-    """Read a list given as text, in brackets or not.
+    """Read a list given as text, in brackets or not; quotes as in YAML keep a comma.
 
     Example:
         >>> split_list("a, b"), split_list("[a,b]"), split_list("a")
         (['a', 'b'], ['a', 'b'], ['a'])
+        >>> split_list('["a,b", c]')
+        ['a,b', 'c']
     """
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
+    if '"' in text or "'" in text:
+        with contextlib.suppress(yaml.YAMLError):
+            entries = yaml.load(f"[{text}]", yaml.BaseLoader)  # text alone: 007 stays
+            if isinstance(entries, list) and all(isinstance(entry, str) for entry in entries):
+                return entries
     return [part.strip() for part in text.split(",") if part.strip()]
 
 

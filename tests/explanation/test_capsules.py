@@ -81,9 +81,11 @@ def test_explain_says_in_titles_what_goes_where(titled, tmp_path, backbone, opti
 
 def test_users_titles_and_other_runs(toy, titled, tmp_path):
     folder = a_run(titled, "WideDeep", tmp_path / "one")
-    status, out, _ = call("explain", folder, "--users=u7,u3", "--title=genres")
+    status, out, _ = call("explain", folder, "--users=u7,u3,u7", "--title=genres")
     assert status == 0
     assert out.index("user u7") < out.index("user u3")
+    explained = (folder / "capsules.jsonl").read_text().splitlines()
+    assert len(explained) == len(set(explained))  # who is named twice is explained once
     assert "old" in out
     plain = a_run(toy, "WideDeep", tmp_path / "two")
     assert "recommended: i" in call("explain", plain)[1]  # no titles: tokens

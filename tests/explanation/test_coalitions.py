@@ -52,7 +52,7 @@ def folder(request):
 @pytest.fixture(scope="module")
 def explained(folder):
     """The lines and the page, which later calls write anew."""
-    assert cli.main(["explain", str(folder), "--users=u3,u7", "--k=4", "--quiet"]) == 0
+    assert cli.main(["explain", str(folder), "--users=u3,u7,u3", "--k=4", "--quiet"]) == 0
     text = (folder / "coalitions.jsonl").read_text(encoding="utf-8")
     written = (folder / "coalitions.html").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()], written
