@@ -166,7 +166,7 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
     of_board = {key: given.pop(key) for key in list(given) if key in _KEYS}
     dotted = {key: given.pop(key) for key in list(given) if key.startswith(_DOTTED)}
     out = of_board.get("out") or spec.get("out")
-    if not isinstance(out, str):
+    if type(out) not in (str, int):  # a folder 2024 is a number to YAML
         raise ValueError("out: the board's folder is missing: --out=DIR")
     models = split_list(of_board["models"]) if "models" in of_board else spec.get("models")
     tune, explain, attack = (
@@ -176,8 +176,8 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
         tune["trials"] = _count("tune.trials", tune.get("trials"))
     line = _options("the command line", {k: read_option(k, v) for k, v in given.items()})
     return Board(
-        out=Path(out),
-        name=str(of_board.get("name") or spec.get("name") or Path(out).name),
+        out=Path(str(out)),
+        name=str(of_board.get("name") or spec.get("name") or Path(str(out)).name),
         datasets=_datasets(
             split_list(of_board["datasets"]) if "datasets" in of_board else spec.get("datasets")
         ),
@@ -319,7 +319,8 @@ def _row(entry: Any, from_file: bool) -> RowSpec:
         raise ValueError(
             f"models={title}: code of yours, and files do not import code; say --models={title}"
         )
-    name = entry.get("name")
+    named = entry.get("name"), entry.get("against")
+    name, against = (str(value) if type(value) is int else value for value in named)
     if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise ValueError(f"models: {title}: name={name}: letters, digits and . _ + = - are allowed")
     files = entry.get("config_files") or []
@@ -337,7 +338,7 @@ def _row(entry: Any, from_file: bool) -> RowSpec:
         tuple(files),
         entry.get("tune", True),
         entry.get("space"),
-        entry.get("against"),
+        against,
     )
 
 

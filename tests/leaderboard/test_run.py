@@ -97,6 +97,7 @@ def test_every_cell_is_a_run_folder_and_is_kept(spec):
     assert "BPR on toy, seed 2020: finished in" in err
     assert "(4 of 4)" in err
     assert "epoch 0" not in err
+    assert out.split()[:4] == ["dataset", "model", "seeds", "failed"]  # over names as short as toy
     assert [line.split()[:4] for line in out.splitlines()[1:]] == [
         ["toy", "BPR", "2", "0"],
         ["toy", "DVR-BPR", "2", "0"],

@@ -70,6 +70,13 @@ def test_a_board_of_a_file_and_words_over_it():
     assert written["seeds"] == [7, 5]
 
 
+def test_names_that_are_numbers_to_yaml_are_names():
+    rows = [{"model": "BPR", "name": 1}, {"model": "Pop", "name": 2, "against": 1}]
+    board = read_board(spec(models=rows, out=2024, datasets=[7]), {})
+    assert [(row.name, row.against) for row in board.rows] == [("1", None), ("2", "1")]
+    assert (board.out, board.name, board.datasets) == (Path("2024"), "2024", (("7", {}),))
+
+
 @pytest.mark.parametrize(
     ("text", "seeds"),
     [("2", (2020, 2021)), ("[5]", (5,)), ("3,4", (3, 4)), ("[0, 4294967295]", (0, 2**32 - 1))],
@@ -96,6 +103,8 @@ def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
         ({"models": [{"model": "DVR:BPR", "backbone": "X"}]}, "backbone=X is given too"),
         ({"models": [{"model": "BPR", "nmae": "x"}]}, "BPR: nmae: unknown key; did you mean name?"),
         ({"models": [{"model": "BPR", "name": "../x"}]}, "name=../x: letters, digits"),
+        ({"models": [{"model": "BPR", "name": True}]}, "name=True: letters, digits"),
+        ({"out": [3]}, "out: the board's folder is missing: --out=DIR"),
         ({"models": [{"model": "BPR", "tune": 3}]}, "tune=3: true or false"),
         ({"models": [{"model": "BPR", "config_files": 3}]}, "config_files=3: a list of files"),
         ({"models": [{"model": "BPR", "against": "x"}]}, "BPR: against=x: no row has this name"),
