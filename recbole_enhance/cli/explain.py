@@ -12,10 +12,14 @@ def explain(
 ) -> None:
     """Explain a run, with the options that were given."""
     with console(quiet):
+        from recbole_enhance.experiment.quick_start import finished_run, named_again
         from recbole_enhance.explanation.explain import explain as explain_run
 
         given = {key: value for key, value in options.items() if value is not None}
-        explain_run(folder, model_class=backbone or model, quiet=quiet, **given)
+        words = {"model": model, "backbone": backbone}
+        own = {key: word for key, word in words.items() if word is not None}
+        code = named_again(finished_run(folder).path, own) if own else {}
+        explain_run(folder, quiet=quiet, **code, **given)
 
 
 EXPLAIN = Verb(
@@ -39,14 +43,17 @@ EXPLAIN = Verb(
         Option("show", Count(), "CER, EFM: number of sentences to print [5]"),
         Option("topk", Count(), "CER, EFM, IaCN: length of the list [5; IaCN: 3]"),
         Option(
-            "users", List("LIST"), "IaCN, RVRec: ids of users, as in the data [the first users]"
+            "users",
+            List("LIST"),
+            "not CER, EFM: ids of users, as in the data [the first users]",
         ),
-        Option("rows", Count(), "IaCN, RVRec: number of test rows or users, without --users [5]"),
-        Option("k", Count(), "RVRec: length of the lists [5]"),
+        Option("rows", Count(), "not CER, EFM: number of users, or test rows, without --users [5]"),
+        Option("k", Count(), "RVRec and all others: length of the lists [5]"),
+        Option("nearest", Count(), "all others: items of the history with each recommendation [5]"),
         Option(
             "title",
             Kind("COLUMN"),
-            "IaCN, RVRec: column of titles in the .item file [title, movie_title, name]",
+            "column of titles in the .item file [title, movie_title, name]",
         ),
         *OWN_CLASS,
         OWN_FILES,
@@ -55,8 +62,11 @@ EXPLAIN = Verb(
     help="Explain a run. CER, EFM and methods over them: the features that explain each "
     "recommendation, and how well they do. IaCN: which capsule each item of a history goes to, and "
     "which capsule matches each recommendation. RVRec: which part of the history each "
-    "recommendation rests on.",
+    "recommendation rests on. All others: the items of the history that are most similar by the "
+    "model's own vectors, what the score loses without each where the model reads a history, and "
+    "for DVR the interactions that training gained most from.",
     example="""\
 recbole-enhance explain runs/defended --pairs=test --features=3
-recbole-enhance explain runs/iacn --users=1,7 --topk=3""",
+recbole-enhance explain runs/iacn --users=1,7 --topk=3
+recbole-enhance explain runs/bpr --users=1,7 --k=10""",
 )

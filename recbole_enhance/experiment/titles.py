@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from recbole_enhance.data.reading import read_atomic, read_header
+from recbole_enhance.options.errors import OptionError
 
 TITLES = ("title", "movie_title", "name")
 
@@ -19,7 +20,7 @@ def names_of(run: Any, title: str, items: Tensor) -> tuple[dict[int, str], dict[
         items: Ids; 0 has an empty name. Shape: any.
 
     Raises:
-        ValueError: If the file has no such column.
+        OptionError: If the file has no such column.
     """
     dataset, config = run.test_data._dataset, run.config
     ids = [i for i in items.unique().tolist() if i > 0]
@@ -35,7 +36,7 @@ def _read_titles(path: Path, key: str, column: str, config: Any) -> dict[str, st
     form = {"separator": config["field_separator"], "encoding": config["encoding"]}
     header = read_header(path, **form)
     if column != "auto" and column not in header:
-        raise ValueError(f"title={column}: {path.name} has the columns {', '.join(header)}")
+        raise OptionError("title", column, f"{path.name} has the columns {', '.join(header)}")
     wanted = [name for name in (TITLES if column == "auto" else (column,)) if name in header]
     if not wanted:
         return {}

@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from recbole_enhance.experiment.quick_start import load_run
+from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.explanation.quality import (
     Measured,
     Protocol,
@@ -39,10 +40,10 @@ _SHOWN = (
     "f_ns",
 )
 _SENTENCES = {
-    "CER": "{item} would not be in the list of {user} if it did worse on {features}",
-    "EFM": "{user} might like {item}, which does well on {features}",
+    "CER": "{item} would not be in the list of user {user} if it did worse on {features}",
+    "EFM": "User {user} might like {item}, which does well on {features}",
 }
-_SENTENCE = "{item} was recommended to {user} for {features}"  # of a model of the user's own
+_SENTENCE = "{item} was recommended to user {user} for {features}"  # of a model of the user's own
 
 
 def explain(
@@ -53,6 +54,7 @@ def explain(
     features: int = 5,
     negatives: int = 100,
     show: int = 5,
+    title: str = "auto",
     model_class: str | type | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
@@ -66,6 +68,7 @@ def explain(
         features: Features per explanation.
         negatives: Sampled candidates per user.
         show: How many sentences are printed.
+        title: Column of the ``.item`` file, see :func:`~.experiment.titles.names_of`.
         model_class: As of :func:`.explain.explain`.
         quiet: Print nothing.
 
@@ -83,7 +86,7 @@ def explain(
         "features": features,
         "negatives": negatives,
     }
-    run, rows, lines = explain_run(run_dir, options, model_class, quiet)
+    run, rows, lines = explain_run(run_dir, options, model_class, quiet, title)
     if not quiet:
         _print(run, rows, lines, show)
         print(f"explanations: {Path(run_dir) / JSONL}")
@@ -95,6 +98,7 @@ def explain_run(
     options: Mapping[str, Any],
     model_class: str | type | None = None,
     quiet: bool = False,
+    title: str = "auto",
 ) -> tuple[Any, dict[str, Any], list[dict[str, Any]]]:
     """Explain one run and write the files, as :func:`explain` does, but print nothing.
 
@@ -103,6 +107,7 @@ def explain_run(
         options: Of :class:`~.words.ExplainOptions`.
         model_class: As of :func:`explain`.
         quiet: Show no progress.
+        title: As of :func:`explain`.
 
     Returns:
         The run, the quality of its explanations and of those that need no model, and the
@@ -133,23 +138,26 @@ def explain_run(
     ) as bar:
         measured = assess(model, judged, bar.update)
     rows = {run.config["label"]: summary(measured), **baselines(run, judged)}
-    lines = explanations(run, judged, measured)
+    lines = explanations(run, judged, measured, title)
     folder = RunFolder.open(run_dir)
     folder.write_jsonl(JSONL, lines)
     folder.write_json(JSON, {"pairs": len(lines), "protocol": protocol, "quality": rows})
     return run, rows, lines
 
 
-def explanations(run: Any, protocol: Protocol, measured: Measured) -> list[dict[str, Any]]:
+def explanations(
+    run: Any, protocol: Protocol, measured: Measured, title: str = "auto"
+) -> list[dict[str, Any]]:
     """One entry per pair, in the user's own tokens.
 
     Args:
         run: A run of a feature-aware model.
         protocol: What was explained.
         measured: The explanations.
+        title: Column of the ``.item`` file, see :func:`~.experiment.titles.names_of`.
 
     Returns:
-        ``user``, ``item``, ``features`` (name and weight, best first; empty where there is no
+        ``user``, ``item``, ``title``, ``features`` (name and weight, best first; empty where there is no
         explanation), ``mentioned`` (the truth), and ``sentence`` (None without explanation).
     """
     dataset, pairs = run.test_data._dataset, protocol.pairs
@@ -160,6 +168,7 @@ def explanations(run: Any, protocol: Protocol, measured: Measured) -> list[dict[
     names = run.train_data._dataset.feature_names
     users = dataset.id2token(dataset.uid_field, pairs.user.numpy())
     items = dataset.id2token(dataset.iid_field, pairs.item.numpy())
+    _, titles = names_of(run, title, pairs.item)
     lines = []
     # Written one by one: a file for people is a list of sentences.
     for number, (user, item) in enumerate(zip(users, items)):
@@ -167,11 +176,13 @@ def explanations(run: Any, protocol: Protocol, measured: Measured) -> list[dict[
         weights = measured.weight[number]
         top = ", ".join(names[c] for c in columns[: protocol.n_features])
         form = _SENTENCES.get(run.config["model"], _SENTENCE)
-        sentence = form.format(user=user, item=item, features=top)
+        name = titles[int(pairs.item[number])]
+        sentence = form.format(user=user, item=name, features=top)
         lines.append(
             {
                 "user": str(user),
                 "item": str(item),
+                "title": name,
                 "features": [
                     {"feature": names[c], "weight": round(float(weights[c]), 6)} for c in columns
                 ],

@@ -115,7 +115,7 @@ def test_a_metric_without_a_value_is_a_dash_then_and_later(toy):
         (["--model=BPR", "--dataset=ml-100k", "--topk=[5"], "topk=[5: not a YAML value"),
         (
             ["--model=NeuMF", "--dataset=ml-100k", "--mlp_hidden_size=5"],
-            "model=NeuMF cannot be built",
+            "mlp_hidden_size=5: must be a list of whole numbers",
         ),
         (
             ["--model=BPR", "--dataset=ml-100k", "--user_inter_num_interval=[9999,inf)"],

@@ -118,10 +118,7 @@ def test_explain_writes_sentences_and_shows_the_baselines(runs, name):
         (["attack", "CER", "--truth=some"], "truth=some: one of positive, all"),
         (["attack", "CER", "--budget=1"], "--budget: unknown option; did you mean budgets?"),
         (["attack", "BPR", "--targets=features"], "BPR: has no item features to attack"),
-        (
-            ["explain", "BPR"],
-            "a run of BPR, and what can be explained are runs of IaCN, RVRec, CER, EFM",
-        ),
+        (["explain", "BPR", "--truth=all"], "--truth: unknown option of an explanation of BPR"),
         (["explain", "CER", "EFM"], "explain takes one RUN_DIR, not 2"),
         (["explain", "CER", "--truth=some"], "truth=some: one of positive, all"),
         (["explian", "CER"], "did you mean explain?"),
