@@ -16,6 +16,7 @@ from recbole_enhance.explanation.words import (
     ExplainOptions,
     attack_options,
     table,
+    tell_few,
 )
 from recbole_enhance.storage.run_folder import RunFolder
 
@@ -145,6 +146,7 @@ def attack_run(
         dynamic_ncols=True,
     ) as bar:
         rows = run_attacks(run, attacks, judged, bar.update)
+    tell_few(run.config["label"], n_pairs, rows[0].get("coverage", 1.0))
     report = {
         "run": folder.path.name,
         "label": run.config["label"],

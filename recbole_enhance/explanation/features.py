@@ -21,7 +21,7 @@ from recbole_enhance.explanation.quality import (
     summary,
 )
 from recbole_enhance.explanation.robustness import make_protocol
-from recbole_enhance.explanation.words import ExplainOptions, filled, table
+from recbole_enhance.explanation.words import ExplainOptions, filled, table, tell_few
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
 from recbole_enhance.storage.run_folder import RunFolder
@@ -139,6 +139,7 @@ def explain_run(
         measured = assess(model, judged, bar.update)
     rows = {run.config["label"]: summary(measured), **baselines(run, judged)}
     lines = explanations(run, judged, measured, title)
+    tell_few(run.config["label"], len(lines), rows[run.config["label"]]["coverage"])
     folder = RunFolder.open(run_dir)
     folder.write_jsonl(JSONL, lines)
     folder.write_json(JSON, {"pairs": len(lines), "protocol": protocol, "quality": rows})

@@ -1,5 +1,6 @@
 """What the verbs ``attack`` and ``explain`` share: their words, and tables for the terminal."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
@@ -10,6 +11,8 @@ from recbole_enhance.options.errors import OptionError, UnknownOptionError
 from recbole_enhance.options.read import nearest
 from recbole_enhance.options.schema import Count, NotNegative, Options, Rule, validated
 
+logger = logging.getLogger("recbole_enhance")
+_FEW = 0.5  # of the pairs
 Target = Literal["features", "params", "own", "random"]  # of attacks
 TARGETS: tuple[Target, ...] = get_args(Target)
 DEFAULT_TARGETS: tuple[Target, ...] = ("features", "params", "random")
@@ -112,3 +115,24 @@ def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def tell_few(label: str, pairs: int, coverage: float) -> None:
+    """Say that most of the pairs have no explanation, so that means over them say little.
+
+    Args:
+        label: Of the run.
+        pairs: Number of pairs.
+        coverage: Share of them that have an explanation.
+
+    Example:
+        >>> tell_few("CER", 100, 0.5)
+    """
+    if pairs and coverage < _FEW:
+        logger.warning(
+            "%s: %d of %d pairs have an explanation; those without one count 0, so the means say "
+            "little: train longer, or with other options",
+            label,
+            round(coverage * pairs),
+            pairs,
+        )
