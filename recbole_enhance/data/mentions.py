@@ -170,7 +170,14 @@ class FeatureDataset(Dataset):
         name = f"{dataset}.{splits[0]}.inter" if splits else f"{dataset}.inter"
         there = read_header(folder / name, values["field_separator"], values.get("encoding"))
         wanted = {values["feature_field"]: "token_seq", values["sentiment_field"]: "float_seq"}
-        attribute = values["item_feature_field"] or values["item_category_field"]
+        said, items = values["item_feature_field"], folder / f"{dataset}.item"
+        if said is not None:  # also where reviews come first, and it is not read
+            has = (values["field_separator"], values.get("encoding"))
+            columns = read_header(items, *has) if items.is_file() else {}
+            if said not in columns:
+                usable = f"{items} has {', '.join(columns) or 'no columns'}"
+                raise OptionError("item_feature_field", said, f"no item column: {usable}")
+        attribute = said or values["item_category_field"]
         if source == "auto":
             source = "interaction" if set(wanted) <= set(there) else "item_attribute"
             if source == "item_attribute" and attribute is None:

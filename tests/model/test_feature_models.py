@@ -11,6 +11,7 @@ from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.names import get_model_class
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.model import MODELS, feature_aware, load_model
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.paths import resource_dir
 from recbole_enhance.options.read import load_yaml
 from recbole_enhance.testing.worlds import assemble, feature_toy_options, toy_options
@@ -270,3 +271,12 @@ def test_models_with_features_train_on_item_attributes_too(toy):
             config_dict=toy_options(toy, model, show_progress=False, epochs=1), saved=False
         )
         assert 0 <= result["test_result"]["recall@10"] <= 1
+
+
+@pytest.mark.parametrize("source", ["auto", "interaction", "item_attribute"])
+def test_an_item_column_that_is_not_there_is_refused_even_if_reviews_come_first(reviews, source):
+    options = {"item_feature_field": "bogus", "feature_source": source}
+    with pytest.raises(
+        OptionError, match=r"^item_feature_field=bogus: no item column: .*reviews.i"
+    ):
+        Config(config_dict=feature_toy_options(reviews, "CER", **options))
