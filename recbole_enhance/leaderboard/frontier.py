@@ -219,7 +219,8 @@ def read_points(frontier: Frontier) -> list[Point]:
         if not mine:
             continue
         means = [
-            float(np.mean([report[part][measure.key] for report in mine]))
+            # A metric that nobody has a value of is null in metrics.json.
+            float(np.mean([report[part][measure.key] for report in mine], dtype=float))
             for part in ("best_valid_result", "test_result")
             for measure in (frontier.accuracy, frontier.metric)
         ]
@@ -246,13 +247,13 @@ def recommended(points: Sequence[Point], direction: int) -> int:
         ...              point("direct", 0.29, 0.9), point("control", 0.4, 0.8)], 1)
         1
     """
-    floor = points[0].valid_accuracy
-    choices = [
-        place
-        for place, point in enumerate(points)
-        if point.dial != CONTROL and point.valid_accuracy >= floor
-    ]
-    return max(choices, key=lambda place: direction * points[place].valid_metric)
+    plain = points[0]
+    best, place = direction * plain.valid_metric, 0
+    for number, point in enumerate(points):
+        keeps = point.dial != CONTROL and point.valid_accuracy >= plain.valid_accuracy
+        if keeps and direction * point.valid_metric > best:
+            best, place = direction * point.valid_metric, number
+    return place
 
 
 def table(points: Sequence[Point], best: int) -> pd.DataFrame:

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from recbole_enhance.enhancer.dvr.record import ValueRecord, ValueSums
+from recbole_enhance.shapley.amortise import amortised
 
 
 def add(record, rows, values, w=0.5):
@@ -60,3 +63,24 @@ def test_the_standard_error_is_that_of_a_sum(generator):
     torch.testing.assert_close(sums.total, visits.sum(0))
     torch.testing.assert_close(sums.standard_error(), visits.std(0) * 40**0.5)
     assert (sums.visits == 40).all()
+
+
+def test_amortised_values_know_the_loss_the_item_and_the_user():
+    generator = torch.Generator().manual_seed(0)
+    users, items = torch.randint(1, 9, (2, 40), generator=generator)
+    rows = torch.randint(40, (200,), generator=generator)
+    values, losses = torch.randn(2, 200, generator=generator)
+    sums = ValueSums(40)
+    sums.add(rows, values, losses)
+    part = SimpleNamespace(
+        uid_field="user", iid_field="item", inter_feat={"user": users, "item": items}
+    )
+    visits = torch.bincount(rows, minlength=40).clamp(min=1)
+    mean = torch.zeros(40).double().index_add_(0, rows, losses.double()) / visits
+    popularity = [(items == item).sum() for item in items]
+    activity = [(users == user).sum() for user in users]
+    features = torch.stack([mean, torch.tensor(popularity), torch.tensor(activity)], 1)
+    torch.testing.assert_close(sums.amortised(part), amortised(sums.total, features))
+    again = ValueSums(40)
+    again.load_state(sums.state())
+    torch.testing.assert_close(again.amortised(part), sums.amortised(part))
