@@ -10,7 +10,7 @@ from recbole_enhance.data.tables import Table
 from recbole_enhance.options.errors import DataError
 
 _SHOWN = 5  # lines named for each problem
-_WIDTH = "another number of cells than the header"
+_WIDTH = "cells and columns do not match"
 
 
 class Check(NamedTuple):
@@ -82,9 +82,7 @@ class BadRows:
 
     def _refuse_widths(self) -> None:
         if self.table.ragged:
-            line, cells = next(self.table.odd_lines())
-            width = len(self.table.columns)
-            problem = f"{cells} cells, and the header has {width}"
+            line, problem = next(self.table.odd_lines())
             raise DataError(self.table.name, problem, line)
 
     def finish(self) -> list[str]:

@@ -19,7 +19,9 @@ _RATIO = 150  # unpacked bytes for a packed one; tables of numbers have 5 to 20
 _LEAST = 1 << 26  # bytes that are unpacked whatever the ratio
 
 
-def fetch(address: str, known: str | None, cache: Path, quiet: bool = False) -> tuple[Path, str]:
+def fetch(
+    address: str, known: str | None, cache: Path | None, quiet: bool = False
+) -> tuple[Path, str]:
     """Get a file, or find it where it was put before.
 
     What has come when a connection breaks is kept, and the next call goes on from there.
@@ -27,7 +29,7 @@ def fetch(address: str, known: str | None, cache: Path, quiet: bool = False) -> 
     Args:
         address: Where it is, ``http`` or ``https``.
         known: Its hash, as ``md5:...`` or ``sha256:...``; None checks nothing.
-        cache: Folder of the files that were fetched.
+        cache: Folder of the files that were fetched; None is the user's cache.
         quiet: Whether there is no progress bar.
 
     Returns:
@@ -42,6 +44,7 @@ def fetch(address: str, known: str | None, cache: Path, quiet: bool = False) -> 
         import requests
     except ImportError:
         raise InputError("data get needs pooch; install the extra: pip install '.[data]'") from None
+    cache = cache or Path(pooch.os_cache("recbole_enhance"))
     name = PurePosixPath(address.partition("?")[0]).name
     pooch.get_logger().setLevel(logging.ERROR)
     try:

@@ -127,15 +127,11 @@ def get_data(
         raise OptionError(
             "name", name, f"get it by hand from {found.by_hand}, then say --archive=FILE_OR_FOLDER"
         )
-    if cache is None:
-        import pooch
-
-        cache = pooch.os_cache("recbole_enhance")
-    cache, notes = Path(cache), []
+    kept, notes = Path(cache) if cache else None, []
     tables, columns = dict(found.tables), dict(found.columns)
     if archive is None:
         assert found.address is not None
-        packed, digest = fetch(found.address, found.hash, cache, quiet)
+        packed, digest = fetch(found.address, found.hash, kept, quiet)
         checked = f"{found.hash} as it should be" if found.hash else "not checked, none is known"
         notes.append(f"{found.address}: sha256:{digest} ({checked})")
     else:
@@ -148,7 +144,7 @@ def get_data(
         unpack(packed, places)
         if with_items and found.more_items is not None:
             address = found.more_items["address"]
-            more, digest = fetch(address, None, cache, quiet)
+            more, digest = fetch(address, None, kept, quiet)
             notes.append(f"{address}: sha256:{digest} (not checked, none is known)")
             tables["items"] = found.more_items["table"]
             columns |= found.more_items["columns"]

@@ -8,6 +8,7 @@ import contextlib
 import csv
 import io
 import itertools
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ _LINES = (".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
 _DATA = re.compile(r"[-+]?\d+([.,]\d+)?|\d{4}-\d\d-\d\d.*|")  # no name of a column
 _MOST_NAMED = 20
+_NO_OBJECT = "one JSON object is expected"
 Piece = Any  # a pyarrow.Table
 
 
@@ -51,8 +53,7 @@ class Table:
         pieces: Given names of columns, yields tables of them, in order.
         lines: Yields the line of each row that ``pieces`` yields; None where rows have no lines.
         header: First cells of the file, to say if they look like data.
-        odd_lines: Yields the line and the number of cells of each row that is not as wide as the
-            header.
+        odd_lines: Yields the line of each row that has no cells for the columns, and what is wrong.
 
     Attributes:
         ragged: Numbers of cells of such rows, as far as ``pieces`` has come.
@@ -65,7 +66,7 @@ class Table:
         pieces: Callable[[list[str]], Iterator[Piece]],
         lines: Callable[[], Iterator[int]] | None = None,
         header: Sequence[str] = (),
-        odd_lines: Callable[[], Iterator[tuple[int, int]]] = lambda: iter(()),
+        odd_lines: Callable[[], Iterator[tuple[int, str]]] = lambda: iter(()),
     ) -> None:
         self.name, self.columns = name, list(columns)
         self.pieces, self._lines, self._header = pieces, lines, header
@@ -283,8 +284,13 @@ def _of_text(
             for batch in reader:
                 yield pa.Table.from_batches([batch])
 
-    def odd_lines() -> Iterator[tuple[int, int]]:
-        return ((line, len(cells)) for line, cells in rows() if len(cells) != width)
+    def odd_lines() -> Iterator[tuple[int, str]]:
+        for line, cells in rows():
+            if len(cells) != width:
+                open_quote = any("\n" in cell for cell in cells)
+                hint = "; a quote opens here: --quoting=no takes quotes as text"
+                problem = f"{len(cells)} cells, and the header has {width}"
+                yield line, problem + (hint if open_quote else "")
 
     table = Table(str(path), names, pieces, lines, cells if header is None else (), odd_lines)
     return table
@@ -316,6 +322,9 @@ def _told_encoding(path: Path, codec: str) -> Iterator[None]:
 
 def _of_lines(path: Path) -> Table:
     """JSON lines: one object a line."""
+    import pyarrow as pa
+
+    odd: list[int] = []  # lines that hold no object, as far as they were read
 
     def blocks() -> Iterator[tuple[int, bytes]]:
         """Whole lines, and the number of the first."""
@@ -326,55 +335,95 @@ def _of_lines(path: Path) -> Table:
                 if not end:
                     rest += block
                     continue
-                whole = rest + block[:end]
-                yield line, whole
-                line, rest = line + whole.count(b"\n"), block[end:]
+                yield line, rest + block[:end]
+                line, rest = line + (rest + block[:end]).count(b"\n"), block[end:]
         if rest.strip():
             yield line, rest
 
     def pieces(wanted: list[str]) -> Iterator[Piece]:
+        odd.clear()
+        table.ragged.clear()
+        known = pa.schema([f for f in kinds if f.name in wanted and not pa.types.is_null(f.type)])
         with _told(path):
             for line, block in blocks():
-                if block.strip():
-                    read = _json_of(path, line, block)
-                    yield read.select([n for n in wanted if n in read.column_names])
+                if not block.strip():
+                    continue
+                try:
+                    read = _json_of(block, known if len(known) == len(wanted) else None)
+                except pa.ArrowInvalid:  # a line that is no object, or words among numbers
+                    read = _json_by_line(line, block, wanted, odd)
+                    table.ragged += [0] * (len(odd) - len(table.ragged))
+                yield read.select([n for n in wanted if n in read.column_names])
 
     def lines() -> Iterator[int]:
         for line, block in blocks():
-            rows = enumerate(block.split(b"\n"), line)
-            yield from (number for number, text in rows if text.strip())
+            rows, none = enumerate(block.split(b"\n"), line), set(odd)
+            yield from (n for n, text in rows if text.strip() and n not in none)
 
     with _told(path):
-        first = next(blocks(), (1, b""))
-    if first[1].lstrip()[:1] == b"[":
-        raise DataError(path, "is one JSON list: one object a line is expected (JSON lines)", 1)
-    if not first[1].strip():
+        line, first = next(blocks(), (1, b""))
+    if not first.strip():
         raise DataError(path, "is empty")
-    return Table(str(path), _json_of(path, *first).column_names, pieces, lines)
+    if first.lstrip()[:1] == b"[":
+        raise DataError(path, "is one JSON list: one object a line is expected (JSON lines)", 1)
+    try:
+        kinds = _json_of(first).schema
+    except pa.ArrowInvalid:
+        kinds = _json_by_line(line, first, None, []).schema
+    table = Table(str(path), kinds.names, pieces, lines, (), lambda: ((n, _NO_OBJECT) for n in odd))
+    return table
 
 
-def _json_of(path: Path, line: int, block: bytes) -> Piece:
-    """Objects as columns; what looks like a time stays text."""
+def _json_of(block: bytes, known: Any = None) -> Piece:
+    """Objects as columns; what looks like a time stays text.
+
+    Args:
+        block: Whole lines.
+        known: Columns and their types, others are passed over; None finds out.
+    """
     import pyarrow as pa
     from pyarrow import json as reading
 
-    try:
-        options = reading.ReadOptions(use_threads=False, block_size=max(len(block) + 1, 1 << 16))
-        table = reading.read_json(io.BytesIO(block), read_options=options)
+    options = reading.ReadOptions(use_threads=False, block_size=max(len(block) + 1, 1 << 16))
+    how, schema = "ignore", known
+    if known is None:
+        table = reading.read_json(io.BytesIO(block), options)
         dated = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
-        if dated:
-            texts = pa.schema([(name, pa.string()) for name in dated])
-            parse = reading.ParseOptions(explicit_schema=texts, unexpected_field_behavior="infer")
-            table = reading.read_json(io.BytesIO(block), options, parse)
-        return table
-    except pa.ArrowInvalid as error:
-        found = re.search(r" in row (\d+)", str(error))
-        rows = [n for n, text in enumerate(block.split(b"\n"), line) if text.strip()]
-        at = rows[min(int(found[1]), len(rows) - 1)] if found else None
-        problem = one_line(error).removeprefix("JSON parse error: ")
-        raise DataError(
-            path, f"is no JSON lines ({problem.partition(' in row ')[0]})", at
-        ) from None
+        if not dated:
+            return table
+        how, schema = "infer", pa.schema([(name, pa.string()) for name in dated])
+    parse = reading.ParseOptions(explicit_schema=schema, unexpected_field_behavior=how)
+    return reading.read_json(io.BytesIO(block), options, parse)
+
+
+def _json_by_line(line: int, block: bytes, wanted: Sequence[str] | None, odd: list[int]) -> Piece:
+    """The slow way, for a block with a fault: all values as text, lines without object noted."""
+    import pyarrow as pa
+
+    rows = []
+    for number, text in enumerate(block.split(b"\n"), line):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            odd.append(number)
+    names = list(dict.fromkeys(name for row in rows for name in row)) if wanted is None else wanted
+    columns = {name: [_text_of(row.get(name)) for row in rows] for name in names}
+    return pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
+
+
+def _text_of(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "|".join(_text_of(part) or "" for part in value)
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else json.dumps(value)
 
 
 def _of_parquet(path: Path) -> Table:
@@ -399,9 +448,9 @@ def _of_frame(frame: Any) -> Table:
         raise InputError(
             "reading data frames needs narwhals; install the extra: pip install '.[data]'"
         ) from None
-    if type(frame).__module__.startswith("pandas"):  # others have no twins
-        names = [str(name) for name in getattr(frame, "columns", ())]
-        Table("data", names, lambda wanted: iter(())).refuse_twins()
+    if type(frame).__module__.startswith("pandas") and hasattr(frame, "columns"):
+        frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
+        Table("data", list(frame.columns), lambda wanted: iter(())).refuse_twins()
     try:
         whole = nw.from_native(frame)
     except TypeError:

@@ -380,6 +380,46 @@ def test_lines_are_counted_over_pieces(tmp_path, monkeypatch):
     assert refused(tmp_path, jsonl) == "log.jsonl:322: column sku: is missing"
 
 
+def test_json_lines_of_any_kinds_are_text_and_odd_lines_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_BLOCK", 40)
+    log = put(
+        tmp_path,
+        "log.jsonl",
+        '{"customer": 1, "sku": "2021-03-04", "more": {"a": 1}}\n\n{"customer": "b", "sku": 2.0}\n'
+        '{"customer": \n[1]\n{"sku": "x"}\n{"sku": true, "customer": 1.5, "more": "text"}\n',
+    )
+    assert refused(tmp_path, log) == "log.jsonl:4: one JSON object is expected"
+    result = made(tmp_path, log, skip_bad=True)
+    assert interactions(result).to_numpy().tolist() == [
+        ["1", "2021-03-04"],
+        ["b", "2"],
+        ["1.5", "true"],
+    ]
+    assert any("2 rows left out: " in note and "(lines 4, 5)" in note for note in result.notes)
+    assert any("customer: is missing (lines 6)" in note for note in result.notes)
+
+
+def test_columns_of_pandas_may_be_numbers(tmp_path):
+    table = interactions(made(tmp_path, pd.DataFrame([["a", "x"]]), user="0", item="1"))
+    assert table.to_numpy().tolist() == [["a", "x"]]
+
+
+def test_other_columns_of_one_name_are_not_in_the_way(tmp_path):
+    log = put(tmp_path, "log.csv", "customer,x,sku,x\na,1,b,2\n")
+    assert interactions(made(tmp_path, log)).to_numpy().tolist() == [["a", "b"]]
+    items = put(tmp_path, "items.csv", "sku,x,x\nb,1,2\n")
+    with pytest.raises(InputError, match=r"items.csv:1: column 'x' is in the header twice"):
+        made(tmp_path, log, items=items, overwrite=True)
+
+
+def test_a_quote_that_does_not_end_is_one_line(tmp_path):
+    log = put(tmp_path, "log.csv", 'customer,sku\n"a,b\nc,d\n')
+    told = "log.csv:2: 1 cells, and the header has 2; a quote opens here: --quoting=no"
+    assert refused(tmp_path, log).startswith(told)
+    table = interactions(made(tmp_path, log, quoting=False))
+    assert table.to_numpy().tolist() == [['"a', "b"], ["c", "d"]]
+
+
 def test_rows_of_a_frame_are_named_by_number(tmp_path):
     frame = pd.DataFrame({"customer": ["a", None], "sku": ["x", "y"]})
     assert refused(tmp_path, frame) == "data, row 2: column customer: is missing"
@@ -447,7 +487,9 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path):
     assert "the ending says no format" in refused(tmp_path, word)
     assert refused(tmp_path, tmp_path / "no.csv") == "no.csv: there is no such file"
     lines = put(tmp_path, "log.jsonl", '{"customer": "a", "sku": "b"}\n{"customer": \n')
-    assert refused(tmp_path, lines).startswith("log.jsonl:2: is no JSON lines (")
+    assert refused(tmp_path, lines) == "log.jsonl:2: one JSON object is expected"
+    listed = put(tmp_path, "all.json", '[{"customer": "a", "sku": "b"}]')
+    assert "is one JSON list" in refused(tmp_path, listed)
     mixed = pd.DataFrame({"customer": ["a", 1], "sku": ["x", "y"]})
     assert refused(tmp_path, mixed).startswith("data: cannot be read (")
 
