@@ -368,7 +368,7 @@ def _within_memory(model_class: Any, config: Config, dataset: Any) -> Any:
         if config["device"].type == "cpu":
             size = sum(p.numel() * p.element_size() for p in model.parameters())
             resources.refuse_beyond_memory(2 * size)  # gradients, and the best epoch's copy
-    except resources.BeyondMemory as error:
+    except resources.BeyondMemoryError as error:
         raise InputError(f"{error}; lower the sizes of its rows and layers") from error
     return model
 

@@ -66,7 +66,7 @@ def free_bytes() -> int:
     return max(free, 0)
 
 
-class BeyondMemory(MemoryError):
+class BeyondMemoryError(MemoryError):
     """What was refused before any memory was taken, unlike other errors of memory."""
 
 
@@ -78,11 +78,11 @@ def refuse_beyond_memory(needed: int, free: int | None = None) -> None:
         free: In bytes; by default what the machine says.
 
     Raises:
-        BeyondMemory: Telling how much is needed, and how much there is.
+        BeyondMemoryError: Telling how much is needed, and how much there is.
     """
     free = free_bytes() if free is None else free
     if needed > free:
-        raise BeyondMemory(f"needs {needed / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free")
+        raise BeyondMemoryError(f"needs {needed / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free")
 
 
 class WithinMemory(TorchDispatchMode):
@@ -94,7 +94,7 @@ class WithinMemory(TorchDispatchMode):
         free: What is left, in bytes; by default what the machine says.
 
     Raises:
-        BeyondMemory: Telling how much is needed, and how much there is.
+        BeyondMemoryError: Telling how much is needed, and how much there is.
     """
 
     def __init__(self, free: int | None = None) -> None:
@@ -112,7 +112,7 @@ class WithinMemory(TorchDispatchMode):
             if needed > min(self._free, _LARGE) and self._given is None:
                 self._free = free_bytes()  # what came before has taken some
             if needed > self._free:
-                raise BeyondMemory(
+                raise BeyondMemoryError(
                     f"needs {needed / 1e9:.3g} GB for one tensor {tuple(args[0])}, and "
                     f"{self._free / 1e9:.3g} GB are free"
                 )
