@@ -35,8 +35,8 @@ def squash(z: Tensor) -> Tensor:
     return z * (square / ((1 + square) * torch.sqrt(square + _EPS)))  # Eq. (4)
 
 
-def number_of_capsules(n: Tensor, most: int) -> Tensor:
-    r"""How many interests a history of n items may have.
+def capsules_of(n: Tensor, most: int) -> Tensor:
+    r"""Say which capsules a history of n items may have: the first K_u.
 
     .. math:: K_u = \max(1, \min(K, \lfloor \log_2 n \rfloor))
 
@@ -45,15 +45,16 @@ def number_of_capsules(n: Tensor, most: int) -> Tensor:
         most: K.
 
     Returns:
-        Shape: ``(batch,)``.
+        True for these. Shape: ``(batch, K)``.
 
     Example:
-        >>> number_of_capsules(torch.tensor([0, 1, 3, 4, 8, 50]), 4).tolist()
+        >>> capsules_of(torch.tensor([0, 1, 3, 4, 8, 50]), 4).sum(1).tolist()
         [1, 1, 1, 2, 3, 4]
     """
     # No logarithm: 8 must give 3, not 2.99.
-    powers = 2 ** torch.arange(1, most + 1, device=n.device)
-    return (n.unsqueeze(1) >= powers).sum(1).clamp(min=1)  # Eq. (6)
+    least = 2 ** torch.arange(1, most + 1, device=n.device)
+    least[0] = 0
+    return n.unsqueeze(1) >= least  # Eq. (6)
 
 
 class Routed(NamedTuple):
@@ -72,7 +73,8 @@ class Routed(NamedTuple):
 
 
 def route(
-    u: Tensor,
+    a: Tensor,
+    maps: Tensor,
     mask: Tensor,
     logits: Tensor,
     iterations: int,
@@ -83,65 +85,69 @@ def route(
 
     .. math::
         w_{lj} = m_l \, \mathrm{softmax}_j(b_{lj}), \quad
-        v_j = \mathrm{squash}\big(\textstyle\sum_l w_{lj} u_{lj}\big), \quad
-        b_{lj} \leftarrow b_{lj} + v_j \cdot u_{lj}
+        v_j = \mathrm{squash}\big(\textstyle\sum_l w_{lj} S_j a_l\big), \quad
+        b_{lj} \leftarrow b_{lj} + v_j \cdot S_j a_l
+
+    Maps are linear, so they act on the K sums and not on the L items.
 
     Args:
-        u: Mapped items, one row for all capsules or one for each. Shape: ``(batch, L, 1 or K, d)``.
+        a: Items. Shape: ``(batch, L, d)``.
+        maps: S, one for all capsules or one for each. Shape: ``(1 or K, d, d)``.
         mask: True where there is an item. Shape: ``(batch, L)``.
         logits: b at the start. Shape: ``(batch, L, K)``.
         iterations: r, at least 1.
-        adaptive: Whether short histories get fewer capsules, by :func:`number_of_capsules`.
+        adaptive: Whether short histories get fewer capsules, by :func:`capsules_of`.
         stop_gradient: Whether only the last weighted sum has a gradient, as in MIND and ComiRec.
 
     Returns:
         Capsules and the last weights.
     """
     K = logits.shape[-1]
-    used = torch.ones(len(u), K, dtype=torch.bool, device=u.device)
+    used = torch.ones(len(a), K, dtype=torch.bool, device=a.device)
     if adaptive:
-        n = number_of_capsules(mask.sum(1), K)
-        used = torch.arange(K, device=u.device) < n.unsqueeze(1)
+        used = capsules_of(mask.sum(1), K)
     # Capsules before items: torch's softmax is vectorised over what comes after its dimension.
     b = logits.transpose(1, 2).masked_fill(~used.unsqueeze(-1), float("-inf")).contiguous()
-    u = u.squeeze(2) if u.shape[2] == 1 else u.transpose(1, 2)  # (batch, L, d) or (batch, K, L, d)
-    fixed = u.detach() if stop_gradient else u
-    present = mask.unsqueeze(1).to(u.dtype)
-    for step in range(iterations):
-        last = step == iterations - 1
-        w = torch.softmax(b, dim=1) * present  # Eq. (2): over capsules, and masked after
-        v = squash(_sum_of_items(w, u if last else fixed))  # Eqs. (3), (4)
-        if not last:
-            b = b + _agreement(v, fixed)  # Eq. (5)
-    return Routed(v, w.transpose(1, 2), used)
+    a = a * mask.unsqueeze(2)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not stop_gradient):
+        if K > 1 and iterations > 1:
+            rows = used[:, 1].nonzero().squeeze(1)  # a lone capsule gets every item, whatever b is
+            items, logits = a[rows], b[rows]
+            for _ in range(iterations - 1):
+                w = torch.softmax(logits, dim=1)  # Eq. (2): over capsules; padding's a is 0
+                v = squash(_mapped(w @ items, maps))  # Eqs. (3), (4)
+                asked = _mapped(v, maps.transpose(1, 2))
+                logits = torch.baddbmm(logits, asked, items.transpose(1, 2))  # Eq. (5)
+            b = b.index_copy(0, rows, logits)
+        w = torch.softmax(b, dim=1)
+    weights = w.transpose(1, 2) * mask.unsqueeze(2)
+    return Routed(squash(_mapped(w @ a, maps)), weights, used)
 
 
-def _sum_of_items(w: Tensor, u: Tensor) -> Tensor:
-    """Weighted sums of the mapped items. Shape: ``(batch, K, d)``."""
-    return w @ u if u.dim() == 3 else (w.unsqueeze(2) @ u).squeeze(2)
+def _mapped(x: Tensor, maps: Tensor) -> Tensor:
+    """Each capsule's vector times its map. Shape: ``(batch, K, d)``."""
+    if len(maps) == 1:
+        return x @ maps[0].T
+    return (maps @ x.unsqueeze(-1)).squeeze(-1)
 
 
-def _agreement(v: Tensor, u: Tensor) -> Tensor:
-    """Products of capsules and mapped items. Shape: ``(batch, K, L)``."""
-    return v @ u.transpose(1, 2) if u.dim() == 3 else (u @ v.unsqueeze(-1)).squeeze(-1)
-
-
-def attend_to_items(u: Tensor, mask: Tensor, queries: Tensor) -> Routed:
+def attend_to_items(a: Tensor, map: Tensor, mask: Tensor, queries: Tensor) -> Routed:
     """Plain attention in place of routing: each of K learned queries reads the whole history.
 
     Args:
-        u: Mapped items. Shape: ``(batch, L, 1, d)``.
+        a: Items. Shape: ``(batch, L, d)``.
+        map: S, which maps them. Shape: ``(d, d)``.
         mask: True where there is an item. Shape: ``(batch, L)``.
         queries: Shape: ``(K, d)``.
 
     Returns:
         Heads as capsules; all of them are used, and a query's weights sum to 1 over items.
     """
-    items = u.squeeze(2)
+    items = a @ map.T
     scores = items @ queries.T / queries.shape[1] ** 0.5
     scores = scores.masked_fill(~mask.unsqueeze(-1), torch.finfo(scores.dtype).min)
-    w = torch.softmax(scores, dim=1) * mask.unsqueeze(-1).to(u.dtype)
-    used = torch.ones(len(u), len(queries), dtype=torch.bool, device=u.device)
+    w = torch.softmax(scores, dim=1) * mask.unsqueeze(-1).to(a.dtype)
+    used = torch.ones(len(a), len(queries), dtype=torch.bool, device=a.device)
     return Routed(w.transpose(1, 2) @ items, w, used)
 
 
@@ -171,17 +177,50 @@ def label_aware(
         >>> label_aware(v, used, q, hard=True)[1].tolist(), label_aware(v, used, q, 0)[1].tolist()
         ([[1.0, 0.0]], [[0.5, 0.5]])
     """
-    s = (capsules @ query.unsqueeze(-1)).squeeze(-1) / query.shape[-1] ** 0.5  # Eq. (7)
+    _, alpha = _attention(capsules, used, query.unsqueeze(1), power, hard)
+    return (alpha.transpose(1, 2) @ capsules).squeeze(1), alpha.squeeze(-1)  # Eq. (9)
+
+
+def label_aware_score(
+    capsules: Tensor, used: Tensor, query: Tensor, power: float = 1.0, hard: bool = False
+) -> Tensor:
+    r"""What items that ask get: :math:`v_u \cdot q = \sum_j \alpha_j \, v_j \cdot q`.
+
+    Args:
+        capsules: v. Shape: ``(batch, K, d)``.
+        used: True for the user's capsules. Shape: ``(batch, K)``.
+        query: Vectors of T items for each. Shape: ``(batch, T, d)``.
+        power: As of :func:`label_aware`.
+        hard: As of :func:`label_aware`.
+
+    Returns:
+        Shape: ``(batch, T)``.
+
+    Example:
+        >>> v = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
+        >>> used, q = torch.ones(1, 2, dtype=torch.bool), torch.tensor([[[2.0, 0.0], [0.0, 3.0]]])
+        >>> label_aware_score(v, used, q, hard=True).tolist()
+        [[2.0, 3.0]]
+    """
+    products, alpha = _attention(capsules, used, query, power, hard)
+    return (alpha * products).sum(1)
+
+
+def _attention(
+    capsules: Tensor, used: Tensor, query: Tensor, power: float, hard: bool
+) -> tuple[Tensor, Tensor]:
+    """Products of capsules and items, and the items' attention. Shape: ``(batch, K, T)`` both."""
+    products = capsules @ query.transpose(1, 2)
+    s = products / query.shape[-1] ** 0.5  # Eq. (7)
+    unused = ~used.unsqueeze(-1)
     if hard:
-        best = s.masked_fill(~used, float("-inf")).argmax(-1, keepdim=True)
-        alpha = torch.zeros_like(s).scatter(1, best, 1.0)
-    else:
-        if power == 0:
-            s = s * 0  # sgn(s)|s|^p tends to sgn(s), which is not uniform
-        elif power != 1:
-            s = torch.sign(s) * s.abs().clamp(min=torch.finfo(s.dtype).tiny) ** power
-        alpha = torch.softmax(s.masked_fill(~used, float("-inf")), dim=-1)  # Eq. (8)
-    return (alpha.unsqueeze(1) @ capsules).squeeze(1), alpha  # Eq. (9)
+        best = s.masked_fill(unused, float("-inf")).argmax(1, keepdim=True)
+        return products, torch.zeros_like(s).scatter(1, best, 1.0)
+    if power == 0:
+        s = s * 0  # sgn(s)|s|^p tends to sgn(s), which is not uniform
+    elif power != 1:
+        s = torch.sign(s) * s.abs().clamp(min=torch.finfo(s.dtype).tiny) ** power
+    return products, torch.softmax(s.masked_fill(unused, float("-inf")), dim=1)  # Eq. (8)
 
 
 def sampled_cross_entropy(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field
-from recbole.utils import FeatureType, ModelType
+from recbole.utils import ModelType
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,17 +23,17 @@ from recbole_enhance.enhancer.iacn.capsules import (
     Routed,
     attend_to_items,
     label_aware,
+    label_aware_score,
     route,
     sampled_cross_entropy,
 )
 from recbole_enhance.enhancer.iacn.fused import (
-    FusedItemEmbedding,
     SharedRows,
     find_item_table,
     fuse,
 )
 from recbole_enhance.enhancer.iacn.over_sequences import over_sequences
-from recbole_enhance.enhancer.iacn.user_profile import UserProfile
+from recbole_enhance.enhancer.iacn.user_profile import UserProfile, user_profile
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.schema import (
     Few,
@@ -145,29 +145,26 @@ class InterestNetwork(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "generator": None}  # older torch cannot copy one
 
-    def forward(self, table: FusedItemEmbedding, history: Tensor, users: Tensor) -> Routed:
+    def forward(self, a: Tensor, history: Tensor, users: Tensor) -> Routed:
         """Route histories.
 
         Args:
-            table: The backbone's fused item table.
+            a: Interest vectors of the items. Shape: ``(batch, L, d)``.
             history: Item ids, 0 for padding. Shape: ``(batch, L)``.
             users: Shape: ``(batch,)``.
         """
-        a, mask = table.interests(history).float(), history > 0
+        a, mask = a.float(), history > 0
         profile = self.profile(users) if self.profile is not None else None
         if profile is not None and not self.concatenates:
             a = torch.cat([a, profile], dim=1)
             present = torch.ones(profile.shape[:2], dtype=torch.bool, device=mask.device)
             mask = torch.cat([mask, present], dim=1)
-        if len(self.map) == 1:
-            u = (a @ self.map[0].T).unsqueeze(2)  # S a
-        else:
-            u = torch.einsum("bld,ked->blke", a, self.map)
         if hasattr(self, "queries"):
-            routed = attend_to_items(u, mask, self.queries)
+            routed = attend_to_items(a, self.map[0], mask, self.queries)
         else:
             routed = route(
-                u,
+                a,
+                self.map,
                 mask,
                 self._logits(history, mask),
                 self.iterations,
@@ -190,7 +187,7 @@ class InterestNetwork(nn.Module):
                 self.generator = torch.Generator().manual_seed(self.seed)
             drawn = torch.randn(shape, generator=self.generator)
             return drawn.to(history.device)
-        logits = self.item_logits[history]
+        logits = functional.embedding(history, self.item_logits)
         extra = mask.shape[1] - history.shape[1]
         if extra:
             own = self.item_logits[-extra:].expand(len(history), -1, -1)
@@ -200,6 +197,21 @@ class InterestNetwork(nn.Module):
     def ask(self, routed: Routed, query: Tensor) -> tuple[Tensor, Tensor]:
         """Let items ask the capsules: the user's vector for each, and who answered."""
         return label_aware(routed.capsules, routed.used, query, self.power, self.hard)
+
+    def score(self, routed: Routed, query: Tensor) -> Tensor:
+        """What items get that ask the capsules of histories, the histories in turn again and again.
+
+        Args:
+            routed: Of some histories.
+            query: Shape: ``(times * histories, d)``.
+
+        Returns:
+            Shape: ``(times * histories,)``.
+        """
+        n = len(routed.capsules)
+        by_history = query.view(-1, n, self.size).transpose(0, 1)
+        y = label_aware_score(routed.capsules, routed.used, by_history, self.power, self.hard)
+        return y.T.flatten()
 
 
 class InterestAware(_Backbone):
@@ -238,7 +250,7 @@ class InterestAware(_Backbone):
         if scale > 0:
             self.iacn_table[0].draw_interests(scale * size**-0.5, generator)
         with seeded(config["seed"]):
-            profile = _user_profile(config, dataset, size)
+            profile = user_profile(config, dataset, size)
             self.iacn = InterestNetwork(config, n_items, size, profile)
         self.to(config["device"])
 
@@ -259,40 +271,44 @@ class InterestAware(_Backbone):
 
     def interests(self, interaction: Any) -> Routed:
         """Capsules of the batch's histories."""
+        history, users = self._histories(interaction)
+        routed = self.iacn(self.iacn_table[0].interests(history), history, users)
+        return _again(routed, len(interaction[self._iacn_fields["item"]]) // len(history))
+
+    def _histories(self, interaction: Any) -> tuple[Tensor, Tensor]:
+        """Histories and their users; negatives after all positives have those of the positives."""
         history = interaction[self._iacn_fields["history"]]
         users = interaction[self._iacn_fields["user"]]
         times, n = self._iacn_times, len(history)
         labelled = self._iacn_fields["label"] in interaction
         if self.training and labelled and times > 1 and n % times == 0:
-            # Positives, then blocks of negatives with the same histories.
-            first = self.iacn(self.iacn_table[0], history[: n // times], users[: n // times])
-            return Routed(
-                first.capsules.repeat(times, 1, 1),
-                first.weights.repeat(times, 1, 1),
-                first.used.repeat(times, 1),
-            )
-        return self.iacn(self.iacn_table[0], history, users)
+            return history[: n // times], users[: n // times]
+        return history, users
 
     def interest_loss(self, interaction: Any) -> Tensor:
         """The auxiliary loss that fits what the batch holds (Eqs. 11-13)."""
         fields, table = self._iacn_fields, self.iacn_table[0]
-        items, routed = interaction[fields["item"]], self.interests(interaction)
-        query = table.interests(items).float()
+        items, (history, users) = interaction[fields["item"]], self._histories(interaction)
+        wanted = [history, items]
+        pairwise = fields["negative"] in interaction and self.iacn_loss != "sampled_softmax"
+        if pairwise:
+            wanted.append(interaction[fields["negative"]])
+        a, *queries = table.interests_of(*wanted)
+        routed, query = self.iacn(a, history, users), queries[0].float()
+        labelled = fields["label"] is not None and fields["label"] in interaction
         if self.iacn_loss == "sampled_softmax":
-            rows = None
-            if fields["label"] is not None and fields["label"] in interaction:
-                rows = interaction[fields["label"]] > 0
+            rows = interaction[fields["label"]] > 0 if labelled else None
+            routed = _again(routed, len(items) // len(history))
             return self._sampled_softmax(routed, items, query, rows)
-        user, _ = self.iacn.ask(routed, query)
-        y = (user * query).sum(-1)
-        if fields["negative"] in interaction:
-            other = table.interests(interaction[fields["negative"]]).float()
-            y_other = (self.iacn.ask(routed, other)[0] * other).sum(-1)
-            return functional.softplus(y_other - y).mean()  # Eq. (12)
-        if fields["label"] is not None and fields["label"] in interaction:
+        if pairwise:
+            other = queries[1].float()
+            difference = self.iacn.score(routed, other) - self.iacn.score(routed, query)
+            return functional.softplus(difference).mean()  # Eq. (12)
+        if labelled:
             return functional.binary_cross_entropy_with_logits(
-                y, interaction[fields["label"]].float()
+                self.iacn.score(routed, query), interaction[fields["label"]].float()
             )  # Eq. (11)
+        user, _ = self.iacn.ask(routed, query)
         return functional.cross_entropy(user @ table.all_interests().float().T, items)  # Eq. (13)
 
     def _sampled_softmax(
@@ -311,25 +327,11 @@ class InterestAware(_Backbone):
         return sampled_cross_entropy(user, query, table.interests(drawn).float(), hits)
 
 
-def _user_profile(config: Any, dataset: Any, size: int) -> UserProfile | None:
-    """Tables for the users' columns of tokens; None where there is none, or none is wanted."""
-    if config["iacn_profile"] == "none":
-        return None
-    kinds = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
-    columns = {}
-    features = dataset.get_user_feature()
-    for name in features.interaction:
-        wanted = name != dataset.uid_field or config["iacn_use_user_id"]
-        if wanted and dataset.field2type[name] in kinds:
-            columns[name] = (features[name], dataset.num(name))
-    if not columns and config["iacn_profile"] == "concat":
-        raise OptionError(
-            "iacn_profile",
-            "concat",
-            "no user columns of tokens are loaded; load_col.user names them, or "
-            "iacn_use_user_id=True takes the user's id",
-        )
-    return UserProfile(columns, size) if columns else None
+def _again(routed: Routed, times: int) -> Routed:
+    """The same histories so many times, one after all others."""
+    if times == 1:
+        return routed
+    return Routed(*(part.repeat(times, *[1] * (part.dim() - 1)) for part in routed))
 
 
 class IaCNTrainer(EnhancedTrainer):

@@ -1,7 +1,12 @@
 """Vectors of users' columns."""
 
+from typing import Any
+
 import torch
+from recbole.utils import FeatureType
 from torch import Tensor, nn
+
+from recbole_enhance.options.errors import OptionError
 
 
 class UserProfile(nn.Module):
@@ -33,3 +38,24 @@ class UserProfile(nn.Module):
                 vector = (vector * present).sum(1) / present.sum(1).clamp(min=1)
             vectors.append(vector)
         return torch.stack(vectors, dim=1)
+
+
+def user_profile(config: Any, dataset: Any, size: int) -> UserProfile | None:
+    """Tables for the users' columns of tokens; None where there is none, or none is wanted."""
+    if config["iacn_profile"] == "none":
+        return None
+    kinds = (FeatureType.TOKEN, FeatureType.TOKEN_SEQ)
+    columns = {}
+    features = dataset.get_user_feature()
+    for name in features.interaction:
+        wanted = name != dataset.uid_field or config["iacn_use_user_id"]
+        if wanted and dataset.field2type[name] in kinds:
+            columns[name] = (features[name], dataset.num(name))
+    if not columns and config["iacn_profile"] == "concat":
+        raise OptionError(
+            "iacn_profile",
+            "concat",
+            "no user columns of tokens are loaded; load_col.user names them, or "
+            "iacn_use_user_id=True takes the user's id",
+        )
+    return UserProfile(columns, size) if columns else None

@@ -42,6 +42,12 @@ def test_the_auxiliary_read_has_the_other_share_and_the_items_numbers():
     expected[3, 3:], expected[5, 3:] = 0.75, 1.5
     assert torch.equal(table.raw.grad, expected)
     table.raw.grad = None
+    one, other = table.interests_of(items, torch.tensor([[3, 0]]))
+    assert torch.equal(other, table.interests(torch.tensor([[3, 0]])))
+    (one.sum() + 2 * other.sum()).backward()
+    expected[5, 3:], expected[2, 3:] = 3.0, 1.5
+    assert torch.equal(table.raw.grad, expected)
+    table.raw.grad = None
     table.all_interests().sum().backward()
     assert torch.equal(table.raw.grad[2:6, 3:], torch.full((4, 2), 0.75))
 

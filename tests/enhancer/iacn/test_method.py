@@ -126,7 +126,8 @@ def test_positives_and_their_negatives_share_capsules_as_if_routed_alone(toy):
     run = built(options_of(toy, "DIN"))
     model, batch = run.trainer.model, next(iter(run.train_data))
     shared = model.interests(batch)
-    alone = model.iacn(model.iacn_table[0], batch["item_id_list"], batch["user_id"])
+    history = batch["item_id_list"]
+    alone = model.iacn(model.iacn_table[0].interests(history), history, batch["user_id"])
     for ours, theirs in zip(shared, alone):
         torch.testing.assert_close(ours, theirs)
 
