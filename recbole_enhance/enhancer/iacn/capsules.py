@@ -117,7 +117,7 @@ def route(
                 w = torch.softmax(logits, dim=1)  # Eq. (2): over capsules; padding's a is 0
                 v = squash(_mapped(w @ items, maps))  # Eqs. (3), (4)
                 asked = _mapped(v, maps.transpose(1, 2))
-                logits = torch.baddbmm(logits, asked, items.transpose(1, 2))  # Eq. (5)
+                logits = logits + asked @ items.transpose(1, 2)  # Eq. (5)
             b = b.index_copy(0, rows, logits)
         w = torch.softmax(b, dim=1)
     weights = w.transpose(1, 2) * mask.unsqueeze(2)
