@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,3 +144,17 @@ def test_a_mapping_that_is_replaced_leaves_no_origin_behind():
     assert {key: origin for key, origin in origins.items() if key.startswith("load_col")} == {
         "load_col.x": "last"
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("1:30", "1:30"), ("1:30.5", "1:30.5"), ("010", "010"), ("08", "08"), ("-07", "-07")),
+        *(("0", 0), ("-3", -3), ("+4", 4), ("1_000", 1000), ("0x10", 16), ("1.5", 1.5)),
+        *(("1e3", 1000.0), ("1E-3", 0.001), ("-.5", -0.5), ("1.", 1.0), (".inf", math.inf)),
+        *(("-.inf", -math.inf), ("0.50", 0.5), ("[1, 010]", [1, "010"]), ("1.2e+5", 120000.0)),
+    ],
+)
+def test_numbers_are_those_of_todays_yaml(text, value):
+    read = parse_value("key", text)
+    assert (read, type(read)) == (value, type(value))

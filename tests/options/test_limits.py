@@ -1,0 +1,73 @@
+"""Upper ends of threads, processes and counts (cases C06 and C17)."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recbole_enhance.cli.main import main
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.leaderboard.spec import read_board
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.testing.worlds import run_toy, toy_options
+
+MILLION = 10**6
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"threads": str(MILLION)}, "threads=1000000: at most 1024"),
+        ({"threads": "0"}, "threads=0: a whole number above 0 is expected"),
+        ({"jobs": str(MILLION)}, "jobs=1000000: at most 256"),
+        ({"tune.trials": "1000000000000"}, "tune.trials=1000000000000: at most 1000000"),
+    ],
+)
+def test_a_board_says_no(option, said):
+    options = {"models": "BPR", "dataset": "toy", "out": "board", **option}
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        read_board(None, options)
+
+
+@pytest.mark.parametrize("value", [MILLION, "x", -3, [1], 2.5, 0, True])
+def test_a_stranger_cannot_choose_the_threads(toy, capsys, value):
+    run_dir = Path(run_toy(toy, "Pop", epochs=1)["run_dir"])
+    path = run_dir / "env.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "cpu_threads": value}))
+    assert main(["reproduce", str(run_dir), "--quiet"]) == 2
+    assert f"{path}: cpu_threads=" in capsys.readouterr().err
+    assert not (run_dir / "reproduced").exists()
+
+
+def test_threads_of_the_command_line_have_an_end(toy, capsys):
+    run_dir = run_toy(toy, "Pop", epochs=1)["run_dir"]
+    assert main(["reproduce", run_dir, f"--threads={MILLION}"]) == 2
+    assert "threads=1000000: at most 1024" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"metric_decimal_place": 400},
+            "metric_decimal_place=400: must not be below 0 or above 15",
+        ),
+        ({"loss_decimal_place": 16}, "loss_decimal_place=16: must not be below 0 or above 15"),
+        ({"worker": MILLION}, "worker=1000000: must not be below 0 or above 256"),
+        ({"normalize_all": "x"}, "normalize_all=x: true or false is expected"),
+        ({"clip_grad_norm": {"max_norm": float("nan")}}, "clip_grad_norm=.*max_norm and norm_type"),
+        ({"clip_grad_norm": {"max_norm": 1, "norm_type": 0}}, "clip_grad_norm=.*are above 0"),
+        ({"clip_grad_norm": {"max_norm": 1, "norm_type": -3}}, "clip_grad_norm=.*are above 0"),
+        ({"epochs": "1:30"}, "epochs=1:30: "),
+        ({"epochs": "010"}, "epochs=010: "),
+        ({"model": "DVR", "dvr_units": 10**12}, "dvr_units=1000000000000: must be a whole number"),
+        ({"model": "TIL", "til_clusters": 10**12}, "til_clusters=1000000000000: must be a whole"),
+        (
+            {"model": "IaCN", "iacn_iterations": 1001, "backbone": "SASRec"},
+            "iacn_iterations=1001: ",
+        ),
+    ],
+)
+def test_numbers_have_ends(toy, options, said):
+    with pytest.raises(OptionError, match=f"^{said}"):
+        Config(config_dict={**toy_options(toy, "BPR"), **options})
