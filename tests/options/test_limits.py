@@ -50,7 +50,7 @@ def test_threads_of_the_command_line_have_an_end(toy, capsys):
     [
         (
             {"metric_decimal_place": 400},
-            "metric_decimal_place=400: must not be below 0 or above 15",
+            "metric_decimal_place=400: must not be below 0 or",
         ),
         ({"loss_decimal_place": 16}, "loss_decimal_place=16: must not be below 0 or above 15"),
         ({"worker": MILLION}, "worker=1000000: must not be below 0 or above 256"),

@@ -30,7 +30,11 @@ BAD = [
 # Not the user's slips: what downloads, prints or opens more than this test may.
 LEFT_OUT = {"worker", "log_wandb", "log_tensorboard", "data_path", "dataset", "model", "backbone"}
 LEFT_OUT |= {"epochs", "run_dir", "quiet", "state", "config_file", "save_dataset", "show_progress"}
-TINY = [f"--{key}={json.dumps(value)}" for key, value in TOY.items() if key != "epochs"]
+TINY = [
+    f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+    for key, value in TOY.items()
+    if key != "epochs"
+]
 TINY += ["--epochs=1", "--quiet", "--show_progress=false"]
 SEQUENTIAL = ["--eval_args.order=TO", "--eval_args.split={LS: valid_and_test}"]
 OF_METHOD = {"RER": ["--backbone=BPR", "--rer_target=params"], "IaCN": ["--backbone=SASRec"]}

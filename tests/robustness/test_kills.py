@@ -23,7 +23,11 @@ _COSTS = ("seconds", "train_seconds_per_epoch", "peak_memory_mb", "peak_gpu_memo
 
 
 def words_of(toy, *more):
-    options = [f"--{key}={json.dumps(value)}" for key, value in TOY.items()]
+    options = [
+        f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
+        for key, value in TOY.items()
+        if not any(word.startswith(f"--{key}=") for word in more)
+    ]
     return [*options, f"--data_path={toy}", "--quiet", "--show_progress=false", *more]
 
 
