@@ -14,6 +14,7 @@ from recbole.utils import InputType, ModelType
 from recbole_enhance.metric.name import Metric
 from recbole_enhance.metric.registry import requirements_of
 from recbole_enhance.options.errors import OptionError, UnknownOptionError
+from recbole_enhance.options.limits import MOST, MOST_NEGATIVES
 from recbole_enhance.options.model_class import sources
 from recbole_enhance.options.read import nearest
 from recbole_enhance.options.recbole import (
@@ -122,6 +123,9 @@ def _refuse_bad_negatives(negatives: Mapping[str, Any]) -> None:
             "a whole number above 0 is expected, because dynamic=True needs candidates",
         )
     drawn = negatives.get("sample_num", 1)
+    for key, number in (("sample_num", drawn), ("candidate_num", candidates)):
+        if isinstance(number, int) and number > MOST_NEGATIVES:
+            raise OptionError(f"{option}.{key}", number, f"at most {MOST_NEGATIVES}")
     none = negatives.get("distribution") in (None, "none", "None") and "distribution" in negatives
     if not none and not (isinstance(drawn, int) and drawn >= 1):
         raise OptionError(f"{option}.sample_num", drawn, "a whole number above 0")
@@ -135,6 +139,8 @@ def _refuse_bad_mode(mode: Any) -> None:
         if phase and phase not in _PHASES:
             hint = nearest(str(phase), _PHASES)
             raise UnknownOptionError(name, "unknown option", hint=hint)
+        if isinstance(text, str) and re.fullmatch(r"(uni|pop)\d{7,}", text):
+            raise OptionError(name, text[:80], f"at most {MOST} negatives")
         if not isinstance(text, str) or not _MODE.fullmatch(text):
             raise OptionError(
                 name,

@@ -6,6 +6,7 @@ from recbole_enhance.options.errors import OptionError
 
 MOST = 1_000_000  # of anything that is counted: units, samples, clusters, trials
 MOST_WIDE = 65536  # numbers in a row of a table or a layer
+MOST_NEGATIVES = 10_000  # of a positive, in training
 # Far above what helps, and below what breaks: torch falls over a million threads with SIGSEGV.
 MOST_THREADS = 1024
 MOST_PROCESSES = 256

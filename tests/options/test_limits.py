@@ -58,6 +58,11 @@ def test_threads_of_the_command_line_have_an_end(toy, capsys):
         ({"clip_grad_norm": {"max_norm": float("nan")}}, "clip_grad_norm=.*max_norm and norm_type"),
         ({"clip_grad_norm": {"max_norm": 1, "norm_type": 0}}, "clip_grad_norm=.*are above 0"),
         ({"clip_grad_norm": {"max_norm": 1, "norm_type": -3}}, "clip_grad_norm=.*are above 0"),
+        ({"eval_args": {"mode": "uni10000000"}}, "eval_args.mode=uni10000000: at most 1000000 neg"),
+        (
+            {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 10**12}},
+            "train_neg_sample_args.sample_num=1000000000000: at most 10000",
+        ),
         ({"epochs": "1:30"}, "epochs=1:30: "),
         ({"epochs": "010"}, "epochs=010: "),
         ({"model": "DVR", "dvr_units": 10**12}, "dvr_units=1000000000000: must be a whole number"),
