@@ -139,7 +139,8 @@ def _refuse_bad_mode(mode: Any) -> None:
         if phase and phase not in _PHASES:
             hint = nearest(str(phase), _PHASES)
             raise UnknownOptionError(name, "unknown option", hint=hint)
-        if isinstance(text, str) and re.fullmatch(r"(uni|pop)\d{7,}", text):
+        number = text[3:] if isinstance(text, str) and _MODE.fullmatch(text) else ""
+        if number.isdigit() and (len(number) > len(str(MOST)) or int(number) > MOST):
             raise OptionError(name, text[:80], f"at most {MOST} negatives")
         if not isinstance(text, str) or not _MODE.fullmatch(text):
             raise OptionError(

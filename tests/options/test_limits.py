@@ -58,7 +58,7 @@ def test_threads_of_the_command_line_have_an_end(toy, capsys):
         ({"clip_grad_norm": {"max_norm": float("nan")}}, "clip_grad_norm=.*max_norm and norm_type"),
         ({"clip_grad_norm": {"max_norm": 1, "norm_type": 0}}, "clip_grad_norm=.*are above 0"),
         ({"clip_grad_norm": {"max_norm": 1, "norm_type": -3}}, "clip_grad_norm=.*are above 0"),
-        ({"eval_args": {"mode": "uni10000000"}}, "eval_args.mode=uni10000000: at most 1000000 neg"),
+        ({"eval_args": {"mode": "uni1000001"}}, "eval_args.mode=uni1000001: at most 1000000 neg"),
         (
             {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 10**12}},
             "train_neg_sample_args.sample_num=1000000000000: at most 10000",
