@@ -13,7 +13,7 @@ from typing import Any
 
 from turns import assembled, choose_dataset, measure, parser, serve, workers
 
-BATCH, INTERVAL, NEVER = 5000, 10, 10**9
+BATCH, INTERVAL, NEVER = 5000, 10, 10**6
 DVR = {
     "model": "DVR",
     "backbone": "BPR",

@@ -41,7 +41,8 @@ class Enhancer:
             has the default of its field in ``options``. None takes
             ``properties/enhancer/NAME.yaml``, which the methods of this package use.
         begins: The option that says after how many epochs the method begins to act, or None if it
-            acts from the first step on. A run of no more epochs than that is refused.
+            acts from the first step on; or ``begins(config)``, which gives one of these. A run of
+            no more epochs than that is refused.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Enhancer:
     choose: Callable[[Any], type] | None = None
     in_search: Callable[[Any], Mapping[str, Any]] | None = None
     defaults: Mapping[str, Any] | str | Path | None = None
-    begins: str | None = None
+    begins: str | Callable[[Any], str | None] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", self.name):  # it becomes part of folders' names
@@ -102,6 +103,10 @@ class Enhancer:
             if key != "backbone" and not key.startswith(prefix):
                 raise InputError(f"{origin}: {key}: options of {self.name} begin with {prefix}")
         return origin, options
+
+    def start_option(self, config: Any) -> str | None:
+        """The option that says after how many epochs the method begins to act, if there is one."""
+        return self.begins(config) if callable(self.begins) else self.begins
 
     def trainer_for(self, config: Any) -> type | None:
         """The trainer mix-in under these options, or None."""

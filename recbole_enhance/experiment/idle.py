@@ -19,7 +19,7 @@ def refuse_idle(config: Any) -> None:
     Raises:
         OptionError: Naming the option, the epochs and the backbone.
     """
-    option = config.method and config.method.begins
+    option = config.method and config.method.start_option(config)
     if not option or not config["epochs"]:
         return
     name, start, epochs = config.method.name, config[option], config["epochs"]
@@ -48,7 +48,7 @@ def tell_idle(config: Any, best_epoch: int) -> None:
         config: The settings of the run.
         best_epoch: The epoch that is reported.
     """
-    option = config.method and config.method.begins
+    option = config.method and config.method.start_option(config)
     if option and 0 <= best_epoch < config[option]:
         logger.warning(
             "%s=%s: the best epoch, %d, comes before %s acts: its result is that of %s",

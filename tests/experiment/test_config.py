@@ -156,7 +156,11 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"eval_args": {"split": {"RS": [0, 0.5, 0.5]}}}, r"eval_args.split={'RS': \[0, "),
         ("BPR", {"loss_decimal_place": -1}, r"loss_decimal_place=-1: must not be below 0"),
         ("BPR", {"weight_decay": -1}, r"weight_decay=-1: must not be below 0"),
-        ("SASRec", {"MAX_ITEM_LIST_LENGTH": 0}, r"MAX_ITEM_LIST_LENGTH=0: must be above 0"),
+        (
+            "SASRec",
+            {"MAX_ITEM_LIST_LENGTH": 0},
+            r"MAX_ITEM_LIST_LENGTH=0: must be a whole number above 0",
+        ),
         ("BPR", {"train_neg_sample_args": {"distribution": "x"}}, r"distribution=x: uniform, pop"),
         ("BPR", {"train_neg_sample_args": {"alpha": "x"}}, r"args.alpha=x: a number"),
         ("BPR", {"train_neg_sample_args": {"dynamic": 3}}, r"args.dynamic=3: true or false"),

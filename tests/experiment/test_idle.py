@@ -13,12 +13,17 @@ from recbole_enhance.options.errors import OptionError
 from recbole_enhance.testing.made_runs import make_run
 from recbole_enhance.testing.worlds import SMALL_DVR, run_toy, toy_options
 
-BEGINNING = {name: load_enhancer(name).begins for name in ENHANCERS if load_enhancer(name).begins}
+BEGINNING = {
+    "AOBPR": "aobpr_warmup_epochs",
+    "DVR": "dvr_warmup_epochs",
+    "RER": "rer_start_epoch",
+    "TIL": "til_warmup_epochs",
+}
 
 
 def options_of(toy, method, **options):
-    own = {"rer_target": "params", "backbone": "BPR"} if method == "RER" else {}
-    return toy_options(toy, method, show_progress=False, **own, **options)
+    own = {"RER": {"rer_target": "params", "backbone": "BPR"}, "DVR": {"dvr_values": "harsanyi"}}
+    return toy_options(toy, method, show_progress=False, **own.get(method, {}), **options)
 
 
 def test_every_option_with_a_start_is_one_of_these():
@@ -29,6 +34,7 @@ def test_every_option_with_a_start_is_one_of_these():
         if key.endswith(("warmup_epochs", "start_epoch"))
     }
     assert named == set(BEGINNING.values())
+    assert {name for name in ENHANCERS if load_enhancer(name).begins} == set(BEGINNING)
 
 
 @pytest.mark.parametrize("method", BEGINNING)

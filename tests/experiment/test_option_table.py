@@ -78,7 +78,7 @@ def test_a_json_schema_is_one(name):
 )
 def test_a_json_schema_takes_the_settings_of_a_run(toy, model, backbone):
     options = {"backbone": backbone} if backbone else {}
-    options |= {"til_warmup_epochs": 1} if model == "TIL" else {}
+    options |= {"til_warmup_epochs": 0} if model == "TIL" else {}
     folder = Path(run_toy(toy, model, epochs=1, **options)["run_dir"])
     saved = load_yaml(folder / CONFIG)
     schema = validator(model, backbone)

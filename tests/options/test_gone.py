@@ -26,7 +26,7 @@ def test_another_value_is_refused(toy):
 
 
 def test_a_folder_of_an_earlier_version_has_the_same_options(toy, tmp_path):
-    options = {"run_dir": str(tmp_path / "run"), "epochs": 1, "til_warmup_epochs": 1}
+    options = {"run_dir": str(tmp_path / "run"), "epochs": 1, "til_warmup_epochs": 0}
     run_toy(toy, "TIL", **options)
     recorded = recorded_options(Config(config_dict=toy_options(toy, "TIL", **options)))
     saved = tmp_path / "run" / CONFIG

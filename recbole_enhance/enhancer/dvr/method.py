@@ -240,7 +240,7 @@ DVR = Enhancer(
     name="DVR",
     paper="Explainable Data Valuation and Metric Adaption for Recommendation (arXiv 2502.08685)",
     options=DVROptions,
-    begins="dvr_warmup_epochs",
+    begins=lambda c: "dvr_warmup_epochs" if c["dvr_values"] == "harsanyi" else None,
     check=check,
     in_search=_in_search,
     choose=lambda config: InRunTrainer if config["dvr_values"] == "inrun" else HarsanyiTrainer,
