@@ -7,7 +7,7 @@ import pytest
 from recbole_enhance.enhancer import ENHANCERS, load_enhancer
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.idle import refuse_idle, tell_idle
-from recbole_enhance.experiment.quick_start import validate
+from recbole_enhance.experiment.quick_start import run_recbole_enhance, validate
 from recbole_enhance.leaderboard.board import build_board
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.testing.made_runs import make_run
@@ -43,7 +43,7 @@ def test_a_start_behind_the_last_epoch_is_refused_before_data_are_read(toy, meth
     options = options_of(toy, method, **{BEGINNING[method]: start})
     said = rf"^{BEGINNING[method]}={start}: must be below epochs=3, or {method} does nothing and "
     with pytest.raises(OptionError, match=said):
-        run_toy(toy, method, **{key: value for key, value in options.items() if key != "model"})
+        run_recbole_enhance(config_dict=options)
     with pytest.raises(OptionError, match=said):
         validate(Config(config_dict=options))
 
