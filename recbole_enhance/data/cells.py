@@ -314,6 +314,20 @@ def guess_kind(column: Any, category: bool = False) -> tuple[str, str]:
     return "token", "|"
 
 
+def kind_of(column: Any, told: str | None, category: bool = False) -> tuple[str, str]:
+    """The kind of a column, told or guessed, and what parts a list in its cells.
+
+    Args:
+        column: As for :func:`guess_kind`.
+        told: The kind that the user names; None guesses.
+        category: As for :func:`guess_kind`.
+    """
+    kind, cut = guess_kind(column, category)
+    if told and told.endswith("seq") and not kind.endswith("seq"):
+        cut = cut_of(column)
+    return told or kind, cut
+
+
 def cut_of(column: Any) -> str:
     """What parts lists in cells of text, where a user says that they are lists.
 

@@ -221,4 +221,5 @@ def settings_text(
     content = {**options, **{name: part for name, part in sections.items() if part}}
     form = {"default_flow_style": None, "sort_keys": False, "allow_unicode": True, "width": 99}
     text: str = yaml.safe_dump(content, **form)
-    return "".join(f"# {' '.join(line.split())}\n" for line in comment) + text
+    printable = ("".join(c if c.isprintable() else " " for c in line) for line in comment)
+    return "".join(f"# {' '.join(line.split())}\n" for line in printable) + text

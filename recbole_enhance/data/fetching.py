@@ -4,6 +4,7 @@ import logging
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,6 +14,15 @@ from recbole_enhance.options.errors import DataError, InputError
 from recbole_enhance.options.read import one_line
 
 _BLOCK = 1 << 20
+# What a damaged or an encrypted archive raises.
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+)
 _PIECE = 1 << 16  # bytes that are lost at most when a connection breaks
 _SECONDS = 30  # without a byte, then the connection is given up
 _RATIO = 150  # unpacked bytes for a packed one; tables of numbers have 5 to 20
@@ -57,9 +67,12 @@ def fetch(
         problem = "is another file than it should be, and was removed"
         raise InputError(f"{address}: {problem} ({one_line(error)})") from error
     except (requests.RequestException, OSError) as error:
+        reason = "no answer" if isinstance(error, requests.Timeout) else one_line(error)
+        if "Max retries exceeded" in reason:
+            reason = "no connection"
         raise InputError(
-            f"{address}: cannot be fetched ({one_line(error)}); what has come is kept, and the "
-            "same command goes on from there; --archive=FILE takes a file of yours"
+            f"{address}: cannot be fetched ({reason}); what has come is kept, and the same command "
+            "goes on from there; --archive=FILE takes a file of yours"
         ) from error
     return Path(path), file_sha256(Path(path))
 
@@ -125,7 +138,7 @@ def unpack(archive: Path, members: dict[str, Path]) -> None:
     """
     try:
         _unpack(archive, members)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except _BROKEN as error:
         _remove(members)
         raise DataError(archive, f"cannot be unpacked ({one_line(error)})") from error
     except BaseException:
@@ -158,8 +171,11 @@ def _unpack(archive: Path, members: dict[str, Path]) -> None:
     else:
         import gzip
 
+        if list(members) != [""]:
+            wanted = ", ".join(members)
+            raise DataError(archive, f"an archive or a folder with {wanted} is expected")
         opened: Any = gzip.open if archive.suffix == ".gz" else open
-        ((_, target),) = members.items()
+        target = members[""]
         with opened(archive, "rb") as file:
             _copy(archive, file, target, limit)
 
@@ -176,6 +192,8 @@ def _take(
         if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
             raise DataError(archive, f"holds {name!r}, which leads out of it: not unpacked")
     for member, target in members.items():
+        if not member and len(names) == 1:
+            (member,) = names
         if member not in names:
             there = ", ".join(list(names)[:10])
             raise DataError(archive, f"there is no file {member} in it, but {there}")

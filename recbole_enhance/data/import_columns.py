@@ -11,10 +11,9 @@ from recbole_enhance.data.cells import (
     Column,
     Times,
     atomic_name,
-    cut_of,
-    guess_kind,
     join_sequences,
     joined,
+    kind_of,
     marked,
     mask_of,
     numbers,
@@ -137,13 +136,8 @@ class Writer:
     def _convert(
         self, piece: Piece, column: Column, required: bool, times: Times | None
     ) -> tuple[Any, list[Check]]:
-        import pyarrow as pa
-
         source, kind = column.source, column.kind
-        if source not in piece.column_names:  # of JSON lines, in none of these objects
-            cells = pa.nulls(len(piece), pa.string())
-        else:
-            cells = plain(piece[source])
+        cells = cells_of(piece, source)
         if times is not None and column.name == _TIME:
             shown, wrong = times.read(cells)
             return shown, [Check(source, wrong, _WRONG_TIME, cells)]
@@ -187,21 +181,27 @@ class Writer:
         ]
 
 
+def cells_of(piece: Piece, source: str) -> Any:
+    """Cells of a column; objects of JSON lines may all be without it. Shape: ``(rows,)``."""
+    import pyarrow as pa
+
+    if source not in piece.column_names:
+        return pa.nulls(len(piece), pa.string())
+    return plain(piece[source])
+
+
 def mentions_checks(piece: Piece, columns: Sequence[Column], names: tuple[str, str]) -> list[Check]:
     """Refuse rows whose features and sentiments do not pair up, or are not 1 and -1."""
     by_name = {column.name: column for column in columns}
     if names[0] not in by_name:
         return []
     feature, sentiment = (by_name[name] for name in names)
-    for column in (feature, sentiment):
-        if column.source not in piece.column_names:
-            raise InputError(f"{column.source}: a part of the log has no such column")
-    lists = [sequences(piece[c.source], c.cut) for c in (feature, sentiment)]
+    lists = [sequences(cells_of(piece, c.source), c.cut) for c in (feature, sentiment)]
     lengths = [np.diff(parts.offsets.to_numpy()) for parts in lists]
     values = numbers(lists[1].flatten())[1]
     rows = np.repeat(np.arange(len(piece)), lengths[1])
     odd = np.bincount(rows[~np.isin(values, (1.0, -1.0))], minlength=len(piece)) > 0
-    cells = plain(piece[sentiment.source])
+    cells = cells_of(piece, sentiment.source)
     return [
         Check(sentiment.source, odd, "sentiments are 1 or -1", cells),
         Check(
@@ -324,12 +324,11 @@ def read_side(
     whole, columns, tokens = _whole(table, order), [Column(key[1], name, "token")], dict(named)
     for source in (column for column in order[1:] if column in whole.column_names):
         told = source in tokens.values()
-        kind, cut = guess_kind(whole[source], told)
-        kind = "token" if told and source != category else kind
-        if kinds.get(source, "").endswith("seq") and not kind.endswith("seq"):
-            cut = cut_of(whole[source])
+        kind, cut = kind_of(whole[source], kinds.get(source), told)
+        if told and source != category and source not in kinds:
+            kind = "token"
         called = title[1] if title and source == title[0] else atomic_name(source)
-        columns.append(Column(source, called, kinds.get(source, kind), cut))
+        columns.append(Column(source, called, kind, cut))
     refuse_clashes(table.name, columns)
     return Side(table, columns, whole, skip)
 

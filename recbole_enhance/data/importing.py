@@ -14,7 +14,7 @@ from recbole_enhance.data.cells import (
     Times,
     atomic_name,
     free_mark,
-    guess_kind,
+    kind_of,
     read_kinds,
 )
 from recbole_enhance.data.dataset_folder import DatasetFolder, settings_text
@@ -22,6 +22,7 @@ from recbole_enhance.data.import_columns import (
     Ids,
     Side,
     Writer,
+    cells_of,
     mentions_checks,
     read_graph,
     read_side,
@@ -318,21 +319,28 @@ class _Chosen:
         if (mentions["features"] is None) != (mentions["sentiments"] is None):
             raise InputError("features and sentiments: both columns are needed, or none")
         kept = [require("keep", name) for name in dict.fromkeys(keep)]
-        wanted = list(dict.fromkeys(name for name in (*mentions.values(), *kept) if name))
-        first = next(self.table.pieces(wanted), None) if wanted else None
+        listed = [require(option, name) for option, name in mentions.items() if name]
+        guessed = self._first([*listed, *kept])
         for option, name, kind in (
             ("features", FEATURE, "token_seq"),
             ("sentiments", SENTIMENT, "float_seq"),
         ):
             source = mentions[option]
             if source is not None:
-                cut = "|" if first is None else guess_kind(first[require(option, source)], True)[1]
-                columns.append(Column(source, name, kind, cut))
+                columns.append(Column(source, name, *kind_of(guessed[source], kind, True)))
         for source in kept:
-            kind, cut = guess_kind(first[source]) if first is not None else ("token", "|")
-            columns.append(Column(source, atomic_name(source), self.kinds.get(source, kind), cut))
+            kind, cut = kind_of(guessed[source], self.kinds.get(source))
+            columns.append(Column(source, atomic_name(source), kind, cut))
         self.columns = columns
         refuse_clashes(self.table.name, columns)
+
+    def _first(self, columns: Sequence[str]) -> dict[str, Any]:
+        """Cells of the first piece, by which kinds are guessed."""
+        import pyarrow as pa
+
+        wanted = list(dict.fromkeys(columns))
+        piece = next(self.table.pieces(wanted), None) if wanted else None
+        return {name: cells_of(pa.table({}) if piece is None else piece, name) for name in wanted}
 
     def refuse_leftover_kinds(self, others: Sequence[Table]) -> None:
         """Refuse a kind of a column that no table has.

@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from recbole_enhance.data.dataset_folder import DatasetFolder
 from recbole_enhance.data.fetching import fetch, unpack
 from recbole_enhance.data.importing import Imported, import_data
 from recbole_enhance.data.tables import Table, open_table
@@ -121,6 +122,9 @@ def get_data(
         hint = f"; did you mean {', '.join(alike)}?" if alike else nearest(name, sets)
         raise OptionError("name", name, f"no such public set; `data get --list` names them{hint}")
     found = sets[name]
+    DatasetFolder(
+        Path(out), name, overwrite
+    )  # refuses one that is there before anything is fetched
     if with_items and found.more_items is None:
         raise OptionError("with_items", True, f"{name} has no more items to fetch")
     if archive is None and found.address is None:

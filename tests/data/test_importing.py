@@ -399,6 +399,27 @@ def test_json_lines_of_any_kinds_are_text_and_odd_lines_are_counted(tmp_path, mo
     assert any("customer: is missing (lines 6)" in note for note in result.notes)
 
 
+def test_kept_columns_are_guessed_or_told(tmp_path):
+    head = "customer,sku,device,note,price\n"
+    log = put(tmp_path, "log.csv", head + 'a,x,phone,"b,c",1\nb,y,web,c,2.5\n')
+    keep = ["device", "note", "price"]
+    result = made(tmp_path, log, keep=keep, kinds=["note:token_seq"])
+    table = interactions(result)
+    assert table["device"].tolist() == ["phone", "web"]
+    assert table["note"].map(list).tolist() == [["b", "c"], ["c"]]
+    assert table["price"].tolist() == [1, 2.5]
+    settings = yaml.safe_load((result.path / "shop.yaml").read_text())
+    assert settings["context"]["load_col"]["inter"] == ["user_id", "item_id", "device", "note"]
+
+
+def test_a_name_of_a_column_cannot_break_the_settings(tmp_path):
+    strange = "a:b\x07{[#&*"
+    frame = pd.DataFrame({"customer": ["a"], "sku": ["x"], strange: ["c"]})
+    result = made(tmp_path, frame, keep=[strange])
+    assert read_settings(result.path.parent, "shop")[1]["load_col"]["inter"]
+    assert list(read_header(result.path / "shop.inter"))[2] == "a_b\x07{[#&*"
+
+
 def test_columns_of_pandas_may_be_numbers(tmp_path):
     table = interactions(made(tmp_path, pd.DataFrame([["a", "x"]]), user="0", item="1"))
     assert table.to_numpy().tolist() == [["a", "x"]]

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -121,7 +122,8 @@ def test_an_address_that_does_not_answer_is_one_line(server, tmp_path):
     assert "404" in refused(fetch, f"{server.address}/none.csv", None, tmp_path, True)
     server.server.shutdown()
     server.server.server_close()
-    assert "cannot be fetched" in refused(fetch, f"{server.address}/x.csv", None, tmp_path, True)
+    told = refused(fetch, f"{server.address}/x.csv", None, tmp_path, True)
+    assert "cannot be fetched (no connection)" in told
 
 
 # ---- unpacking -------------------------------------------------------------------------------
@@ -173,6 +175,17 @@ def test_a_broken_archive_is_one_line(tmp_path):
     told = refused(unpack, tmp_path / "a.zip", {"other.csv": tmp_path / "x"})
     assert "there is no file other.csv in it, but log.csv" in told
     assert not (tmp_path / "x").exists()
+    damaged = bytearray(gzip.compress(LOG))
+    damaged[len(damaged) // 2 :] = bytes(len(damaged) - len(damaged) // 2)
+    (tmp_path / "damaged.csv.gz").write_bytes(damaged)
+    assert "cannot be unpacked" in refused(
+        unpack, tmp_path / "damaged.csv.gz", {"": tmp_path / "x"}
+    )
+    (tmp_path / "one.csv").write_bytes(LOG)
+    told = refused(unpack, tmp_path / "one.csv", {"a.csv": tmp_path / "x", "b": tmp_path / "y"})
+    assert "an archive or a folder with a.csv, b is expected" in told
+    unpack(zipped(tmp_path / "one.zip", {"inner.csv": LOG}), {"": tmp_path / "x"})
+    assert (tmp_path / "x").read_bytes() == LOG
 
 
 # ---- the registry ----------------------------------------------------------------------------
@@ -351,7 +364,7 @@ def registry(server, tmp_path):
     return path
 
 
-def test_get_ends_in_the_same_writer(registry, tmp_path):
+def test_get_ends_in_the_same_writer(registry, server, tmp_path):
     where = {"cache": tmp_path / "cache", "registry": registry, "quiet": True}
     made = get_data("toy-set-1999", tmp_path / "d", with_items=True, **where)
     assert (made.interactions, made.users, made.items) == (20_000, 50, 70)
@@ -361,7 +374,10 @@ def test_get_ends_in_the_same_writer(registry, tmp_path):
     assert any("(md5:" in note and "as it should be" in note for note in made.notes)
     made = get_data("other-1999", tmp_path / "d", **where)
     assert any("sha256:" in n and "not checked, none is known" in n for n in made.notes)
+    asked = len(server.asked)
+    shutil.rmtree(tmp_path / "cache")
     assert "is there already" in refused(get_data, "other-1999", tmp_path / "d", **where)
+    assert len(server.asked) == asked  # it is refused before it is fetched
 
 
 def test_names_that_are_none_are_told(registry, tmp_path):
