@@ -133,8 +133,9 @@ def export(
                 ("user", found.users, found.user_vectors),
                 ("item", found.items, found.item_vectors),
             ):
-                columns = {"kind": kind, "token": tokens.astype(object), VECTOR: list(vectors)}
-                write(pd.DataFrame(columns))
+                if len(tokens):
+                    columns = {"kind": kind, "token": tokens.astype(object), VECTOR: list(vectors)}
+                    write(pd.DataFrame(columns))
     if index is not None:
         _write_index(path.with_suffix(_ENDING), found.item_vectors)
     return found

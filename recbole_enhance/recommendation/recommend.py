@@ -90,7 +90,7 @@ def recommend(
     people, rows = _people(run, users, histories, history, filter_seen)
     pieces = lists.pieces(people, rows, quiet)
     if path is None:
-        return pd.concat(list(pieces), ignore_index=True)
+        return pd.concat(map(_spelled, pieces), ignore_index=True)
     with growing_table(path) as write:
         for piece in pieces:
             write(piece)
@@ -140,11 +140,11 @@ class Lists:
         allowed = torch.ones(dataset.item_num, dtype=torch.bool)
         if only_items is not None:
             allowed[:] = False
-            allowed[ids_of(dataset, dataset.iid_field, given(only_items, "only_items"), ITEM)] = (
+            allowed[ids_of(dataset, dataset.iid_field, given(only_items, "only_items"), "item")] = (
                 True
             )
         if exclude is not None:
-            allowed[ids_of(dataset, dataset.iid_field, given(exclude, "exclude"), ITEM)] = False
+            allowed[ids_of(dataset, dataset.iid_field, given(exclude, "exclude"), "item")] = False
         allowed[0] = False
         n_allowed = int(allowed.sum())
         if type(k) is not int or not 0 < k <= n_allowed:
@@ -156,10 +156,11 @@ class Lists:
         self._blocked = blocked.to(run.config["device"]) if blocked.any() else None
         ids = torch.arange(dataset.item_num)
         self._items = dataset.id2token(dataset.iid_field, ids.numpy()).astype(object)
-        self._titles: np.ndarray | None = None
+        self._titles: Any = None
         if titles is not None:
             names = names_of(run, titles, ids)[1]
-            self._titles = np.array([names[i] for i in range(dataset.item_num)], dtype=object)
+            # Two items may have one title.
+            self._titles = pd.factorize(pd.Series([names[i] for i in ids.tolist()], dtype=object))
 
     def pieces(self, people: Any, rows: Tensor, quiet: bool = True) -> Iterator[pd.DataFrame]:
         """The lists of users, a batch at a time, as :func:`recommend` returns them.
@@ -190,19 +191,27 @@ class Lists:
     ) -> pd.DataFrame:
         row, place = np.nonzero(values > -np.inf)
         item = items[row, place]
+        # As numbers of tokens, which a table of millions of rows is written from in less time.
         table = pd.DataFrame(
             {
-                USER: people.tokens(users).astype(object)[row],
-                ITEM: self._items[item],
+                USER: pd.Categorical.from_codes(row, people.tokens(users)),
+                ITEM: pd.Categorical.from_codes(item, self._items),
                 "score": values[row, place],
                 "rank": place + 1,
             }
         )
         if self._titles is not None:
-            table["title"] = self._titles[item]
+            title, titles = self._titles
+            table["title"] = pd.Categorical.from_codes(title[item], titles)
         if people.how is not None:
             table["how"] = people.how
         return table
+
+
+def _spelled(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with text in place of categories."""
+    kinds = {name: object for name in table if table[name].dtype == "category"}
+    return table.astype(kinds)
 
 
 def given(tokens: Sequence[str] | str | Path, option: str) -> Given:

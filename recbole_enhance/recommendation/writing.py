@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from recbole_enhance.options.errors import OptionError
@@ -89,9 +90,14 @@ def _parquet(path: Path, _: str) -> Iterator[Write]:
 
     def write(piece: pd.DataFrame) -> None:
         nonlocal writer
+        table = pyarrow.Table.from_pydict({name: _column(piece[name]) for name in piece})
         if writer is None:
-            writer = parquet.ParquetWriter(path, pyarrow.schema(list(map(_kind, piece.items()))))
-        writer.write_table(pyarrow.Table.from_pandas(piece, writer.schema, preserve_index=False))
+            # Scores differ: a dictionary of them is work for nothing. Text is text when read.
+            listed = [name for name in piece if name not in ("score", VECTOR)]
+            writer = parquet.ParquetWriter(
+                path, table.schema, use_dictionary=listed, store_schema=False
+            )
+        writer.write_table(table)
 
     try:
         yield write
@@ -100,13 +106,14 @@ def _parquet(path: Path, _: str) -> Iterator[Write]:
             writer.close()
 
 
-def _kind(named: tuple[Any, pd.Series]) -> tuple[str, Any]:
-    """A column's name and type, which is that of the first piece even if it has no row."""
+def _column(column: pd.Series) -> Any:
+    """A column of one type in all pieces, also in one without rows."""
     import pyarrow
 
-    name, column = named
-    if name == VECTOR:
-        return name, pyarrow.list_(pyarrow.float32())
-    return name, pyarrow.string() if column.dtype == object else pyarrow.from_numpy_dtype(
-        column.dtype
-    )
+    if column.dtype == "category":
+        codes = pyarrow.array(column.cat.codes.to_numpy(np.int32))
+        tokens = pyarrow.array(column.cat.categories.astype(object), pyarrow.string())
+        return pyarrow.DictionaryArray.from_arrays(codes, tokens)
+    if column.name == VECTOR:
+        return pyarrow.array(column, pyarrow.list_(pyarrow.float32()))
+    return pyarrow.array(column, pyarrow.string() if column.dtype == object else None)
