@@ -64,6 +64,15 @@ def test_evaluation_ends_with_ratios(tmp_path):
 
 
 @pytest.mark.slow
+def test_recommend_ends_with_a_ratio_and_a_peak(tmp_path):
+    lines = quick_lines("recommend", f"--data_path={tmp_path}")
+    pattern = rf"benchmark=recommend over_floor={NUMBER} peak_mb=(\d+)"
+    over_floor, peak = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    assert over_floor > 0
+    assert 100 < peak < 10_000
+
+
+@pytest.mark.slow
 def test_training_ends_with_ratios(tmp_path):
     lines = quick_lines("training", f"--data_path={tmp_path}")
     pattern = rf"benchmark=training dataset=ml-100k model=BPR speedup={NUMBER} over_floor={NUMBER}"
