@@ -158,8 +158,8 @@ def explanations(
         title: Column of the ``.item`` file, see :func:`~.experiment.titles.names_of`.
 
     Returns:
-        ``user``, ``item``, ``title``, ``features`` (name and weight, best first; empty where there is no
-        explanation), ``mentioned`` (the truth), and ``sentence`` (None without explanation).
+        ``user``, ``item``, ``title``, ``features`` (name and weight, best first; empty where there
+        is no explanation), ``mentioned`` (the truth), and ``sentence`` (None without explanation).
     """
     dataset, pairs = run.test_data._dataset, protocol.pairs
     assert pairs is not None

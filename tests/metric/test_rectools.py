@@ -9,23 +9,34 @@ import pytest
 import recbole
 import torch
 
+from recbole_enhance.evaluation.files import read_per_user
+from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.judge import evaluate_lists
+from recbole_enhance.experiment.quick_start import load_data
 from recbole_enhance.metric import concentration, diversity, novelty, ranking
 
 pytest.importorskip(
     "rectools", reason="rectools needs numpy < 2: it is in the environment of make test-oldest"
 )
 from rectools import Columns
+from rectools.dataset import Dataset
 from rectools.metrics import (
+    MRR,
+    NDCG,
     AvgRecPopularity,
     CatalogCoverage,
+    HitRate,
     IntraListDiversity,
     MeanInvUserFreq,
+    Precision,
+    Recall,
     Serendipity,
 )
 from rectools.metrics.distances import (
     PairwiseDistanceCalculator,
     PairwiseHammingDistanceCalculator,
 )
+from rectools.models import PopularModel
 
 K = 20
 FOLDER = f"{recbole.__path__[0]}/dataset_example/ml-100k/ml-100k"
@@ -147,3 +158,45 @@ def test_coverage(world, k):
     ours = concentration.item_coverage(world["items"][:, :k], world["n_items"])
     theirs = CatalogCoverage(k, normalize=True).calc(world["reco"], range(1, world["n_items"]))
     assert 0 < ours.item() == pytest.approx(theirs)
+
+
+def test_lists_of_rectools_are_judged_to_its_own_values(tmp_path):
+    """Its popular items for the users of a run's split, through a file, as it writes them."""
+    options = {
+        "model": "Pop",
+        "dataset": "ml-100k",
+        "metrics": ["Recall", "Precision", "Hit", "MRR", "NDCG"],
+        "topk": [K],
+        "valid_metric": f"MRR@{K}",
+        "run_dir": str(tmp_path / "judged"),
+    }
+    train, valid, test = (
+        pd.DataFrame(
+            {
+                Columns.User: part.id2token("user_id", part.inter_feat["user_id"].numpy()),
+                Columns.Item: part.id2token("item_id", part.inter_feat["item_id"].numpy()),
+                Columns.Weight: 1.0,
+                Columns.Datetime: pd.Timestamp("2020-01-01"),
+            }
+        )
+        for part in (loader._dataset for loader in load_data(Config(config_dict=options)))
+    )
+    known = Dataset.construct(pd.concat([train, valid]))
+    model = PopularModel().fit(known)
+    users = test[Columns.User].unique()
+    lists = model.recommend(users, dataset=known, k=K, filter_viewed=True)
+    lists.to_csv(tmp_path / "popular.csv", index=False)
+    judged = evaluate_lists(tmp_path / "popular.csv", config_dict=options)
+    assert set(judged["counts"].values()) == {len(users), 0}
+    per_user = read_per_user(tmp_path / "judged" / "per_user.csv.gz")
+    theirs = {
+        "recall": Recall(K),
+        "precision": Precision(K),
+        "hit": HitRate(K),
+        "mrr": MRR(K),
+        "ndcg": NDCG(K, divide_by_achievable=True),
+    }
+    for name, metric in theirs.items():
+        values = metric.calc_per_user(lists, test)
+        ours = per_user[f"{name}@{K}"].reindex(values.index)
+        np.testing.assert_allclose(ours, values, atol=1e-12, err_msg=name)
