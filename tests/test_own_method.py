@@ -17,7 +17,7 @@ from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.names import list_methods, list_models
 from recbole_enhance.experiment.quick_start import load_run, resume_run
-from recbole_enhance.leaderboard.spec import split_pair
+from recbole_enhance.leaderboard.rows import split_pair
 from recbole_enhance.storage.run_folder import CONFIG, METRICS
 from recbole_enhance.testing.worlds import TOY, feature_toy_options, run_toy, toy_options
 

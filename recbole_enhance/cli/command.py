@@ -12,10 +12,9 @@ import click
 from recbole_enhance import __version__
 from recbole_enhance.cli.kinds import ORIGINS, Dataset, Kind, List, Model, YesNo
 from recbole_enhance.options.errors import InputError, UnknownOptionError
-from recbole_enhance.options.read import load_yaml, nearest, split_files, split_words
+from recbole_enhance.options.read import load_yaml, nearest, split_files, split_list, split_words
 
 _OF_GROUP = ("-h", "--help", "--version")
-_CODE = ("model", "backbone", "models")  # options that may name a class of the user
 
 
 class Option(click.Option):
@@ -136,7 +135,7 @@ class Verb(_Usage):
         for key in unknown:
             raise UnknownOptionError(f"--{key}", f"unknown option{_known(key, options)}")
         self._read_files(ctx, split_files(given)[0], options, given)
-        if any(":" in given.get(key, "") for key in _CODE):
+        if _names_own_code(given):
             sys.path.insert(0, os.getcwd())  # modules of the user's folder, as with python -m
         own = {key: text for key, text in given.items() if key in options}
         typed = {key: text for key, text in own.items() if options[key].expose_value}
@@ -174,6 +173,9 @@ class Verb(_Usage):
                         raise UnknownOptionError(f"{file}: {key}", problem)
                     if not option.in_files:
                         raise UnknownOptionError(f"{file}: {key}", "say it on the command line")
+                if mine and self.takes_run_options and key != "quiet":
+                    problem = f"no option of a run; say --{key}={value} on the command line"
+                    raise UnknownOptionError(f"{file}: {key}", problem)
                 if mine and value is not None and (not self.takes_run_options or key == "quiet"):
                     values[key] = value
                     if key not in given:
@@ -257,6 +259,17 @@ class Verbs(_Usage, click.Group):
         return params
 
 
+def _names_own_code(given: Mapping[str, str]) -> bool:
+    """Whether an option names a class or a method of the user's, which is then imported."""
+    if any(":" in given.get(key, "") for key in ("model", "backbone")):
+        return True
+    if ":" not in given.get("models", ""):
+        return False
+    from recbole_enhance.leaderboard.rows import names_own_code  # imports much, and so comes now
+
+    return any(map(names_own_code, split_list(given["models"])))
+
+
 def _flags_of_runs() -> list[str]:
     """Options of every run that say yes or no."""
     from recbole_enhance.options.general import GeneralOptions
@@ -289,7 +302,8 @@ def _places_of(verb: click.Command) -> list[str]:
 
 
 def _known(key: str, options: Mapping[str, Any]) -> str:
-    return nearest(key, options) or f"; options are {', '.join(options)}"
+    listed = f"; options are {', '.join(options)}" if options else "; this verb has none"
+    return nearest(key, options) or listed
 
 
 RUN_OPTIONS = (

@@ -1,13 +1,11 @@
 """What a board is asked to run: read from a file or the command line, checked, nothing run yet."""
 
-import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_enhance.enhancer import enhancer_names
 from recbole_enhance.explanation.words import (
     AttackOptions,
     ExplainOptions,
@@ -20,7 +18,8 @@ from recbole_enhance.leaderboard.measures import (
     ATTACK_METRICS,
     split_history_column,
 )
-from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.leaderboard.rows import RowSpec, board_options, read_rows
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.limits import MOST, MOST_PROCESSES, MOST_THREADS, checked_count
 from recbole_enhance.options.read import (
     MERGED,
@@ -28,6 +27,7 @@ from recbole_enhance.options.read import (
     nearest,
     parse_value,
     read_option,
+    refuse_control,
     split_files,
     split_list,
 )
@@ -51,53 +51,9 @@ _KEYS = (
     "history_columns",
     "plotly",
 )
-_ROW_KEYS = ("model", "backbone", "name", "options", "config_files", "tune", "space", "against")
 _EXAMPLES = {"tune": "{trials: 20}", "explain": "{topk: 5}", "attack": "{targets: [params]}"}
 _DOTTED = tuple(f"{key}." for key in _EXAMPLES)
 _DATASET_KEYS = ("dataset", "options")
-# Options that the board itself sets, and where they belong.
-_ELSEWHERE = {
-    "model": "models",
-    "backbone": "models",
-    "dataset": "datasets",
-    "seed": "seeds",
-    "run_dir": "out",
-    "config_files": "a row of models",
-    "resume": "nothing: boards resume",
-}
-_NAME = re.compile(r"[A-Za-z0-9][\w.+=-]*")
-
-
-@dataclass(frozen=True)
-class RowSpec:
-    """A method over a backbone, or a plain model, with the options of this row.
-
-    Attributes:
-        model: A method, a model, or from the command line the user's own class.
-        backbone: The model under a method; None takes the one of the method's YAML.
-        name: Tells two settings of one pair apart.
-        options: Run options of this row, with dotted keys.
-        config_files: Files of options, below all others.
-        tune: Whether the board's tuning applies.
-        space: Search space of this row, for tuning.
-        against: Name of the row of the same backbone that this one is compared with; None for the
-            plain backbone.
-    """
-
-    model: str
-    backbone: str | None = None
-    name: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    config_files: tuple[str, ...] = ()
-    tune: bool = True
-    space: Any = None
-    against: str | None = None
-
-    @property
-    def title(self) -> str:
-        """As it was written."""
-        pair = f"{self.model}:{self.backbone}" if self.backbone else self.model
-        return f"{pair} ({self.name})" if self.name else pair
 
 
 @dataclass(frozen=True)
@@ -159,8 +115,9 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
         if key not in _KEYS:
             hint = " (run options belong under options)" if not nearest(key, _KEYS) else ""
             raise ValueError(f"{file}: {key}: unknown key{nearest(key, _KEYS)}{hint}")
+    _refuse_addresses(file, spec)
     files, given = split_files(words)
-    layers = [(name, _options(name, _without_quiet(load_yaml(name)))) for name in files]
+    layers = [(name, board_options(name, _without_quiet(load_yaml(name)))) for name in files]
     if "dataset" in given:
         given["datasets"] = given.pop("dataset")
     of_board = {key: given.pop(key) for key in list(given) if key in _KEYS}
@@ -174,18 +131,20 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
     )
     if tune is not None:
         tune["trials"] = _count("tune.trials", tune.get("trials"))
-    line = _options("the command line", {k: read_option(k, v) for k, v in given.items()})
+    line = board_options("the command line", {k: read_option(k, v) for k, v in given.items()})
     return Board(
-        out=Path(str(out)),
-        name=str(of_board.get("name") or spec.get("name") or Path(str(out)).name),
+        out=Path(refuse_control("out", str(out))),
+        name=refuse_control(
+            "name", str(of_board.get("name") or spec.get("name") or Path(str(out)).name)
+        ),
         datasets=_datasets(
             split_list(of_board["datasets"]) if "datasets" in of_board else spec.get("datasets")
         ),
-        rows=_rows(models, from_file="models" not in of_board),
+        rows=read_rows(models, from_file="models" not in of_board),
         seeds=_seeds(
             _seedsplit_list(of_board["seeds"]) if "seeds" in of_board else spec.get("seeds", 1)
         ),
-        options=_options("options", spec.get("options")),
+        options=board_options("options", spec.get("options")),
         last=overlay(*(options for _, options in layers), line),
         origins={
             key.partition(".")[0]: name
@@ -196,7 +155,7 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
         jobs=_count("jobs", of_board.get("jobs", spec.get("jobs", 1)), MOST_PROCESSES),
         threads=_threads(of_board.get("threads", spec.get("threads"))),
         tune=tune,
-        cluster=_cluster(of_board.get("cluster", spec.get("cluster"))),
+        cluster=_cluster(of_board.get("cluster")),
         explain=None if explain is None else filled(ExplainOptions, explain, "explain."),
         attack=None if attack is None else _attack_options(attack),
         history_columns=_history_columns(
@@ -233,43 +192,6 @@ def overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def split_pair(text: str) -> tuple[str, str | None]:
-    """Read a row: ``MODEL``, or ``METHOD:BACKBONE``; either may be the user's, ``module:Name``.
-
-    A method's name before the first colon is the method, whatever modules there are. Any other
-    word there is a module, and goes with the word behind it; what follows is the backbone.
-
-    Args:
-        text: As in ``--models``.
-
-    Returns:
-        Model, and backbone or None.
-
-    Raises:
-        ValueError: If what stands before the colon is neither a method nor a module.
-
-    Example:
-        >>> split_pair("dvr:LightGCN"), split_pair("BPR"), split_pair("my.models:Mine")
-        (('DVR', 'LightGCN'), ('BPR', None), ('my.models:Mine', None))
-        >>> split_pair("my.methods:Method:BPR"), split_pair("DVR:my.models:Mine")
-        (('my.methods:Method', 'BPR'), ('DVR', 'my.models:Mine'))
-    """
-    before, *after = text.split(":")
-    if not after:
-        return text, None
-    if not before or not all(after):
-        raise ValueError(f"models={text}: METHOD:BACKBONE or MODULE:NAME is expected")
-    methods = enhancer_names()
-    if before.lower() in methods:
-        return methods[before.lower()], ":".join(after)
-    if "." not in before and importlib.util.find_spec(before) is None:
-        raise ValueError(
-            f"models={text}: {before} is neither a method ({', '.join(sorted(methods.values()))}) "
-            f"nor a module{nearest(before, methods.values())}"
-        )
-    return f"{before}:{after[0]}", ":".join(after[1:]) or None
-
-
 # ---- single keys -------------------------------------------------------------------------------
 
 
@@ -278,68 +200,23 @@ def _without_quiet(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key != "quiet"}
 
 
+def _refuse_addresses(file: str | None, spec: Mapping[str, Any]) -> None:
+    """Refuse what connects to another machine or makes a database, where a file says it.
+
+    Whoever answers at the address sends objects that a client unpickles, and so runs code.
+    """
+    tune = spec.get("tune")
+    addresses = {"cluster": spec.get("cluster")}
+    addresses["tune.storage"] = tune.get("storage") if isinstance(tune, Mapping) else None
+    for key, value in addresses.items():
+        if value is not None:
+            raise OptionError(
+                key, value, f"files name no address; say --{key}={value} on the command line", file
+            )
+
+
 def _seedsplit_list(text: str) -> Any:
     return split_list(text) if "," in text or "[" in text else text
-
-
-def _rows(models: Any, from_file: bool) -> tuple[RowSpec, ...]:
-    if not isinstance(models, list) or not models:
-        raise ValueError(f"models={models}: a list is expected, such as BPR, DVR:BPR, DVR:LightGCN")
-    rows = tuple(_row(entry, from_file) for entry in models)
-    titles = [row.title.lower() for row in rows]
-    twice = next((row.title for row in rows if titles.count(row.title.lower()) > 1), None)
-    if twice is not None:
-        raise ValueError(f"models: {twice} stands twice; give each a name of its own")
-    names = [row.name for row in rows]
-    for row in rows:
-        if row.against is not None and row.against not in names:
-            raise InputError(
-                f"models: {row.title}: against={row.against}: no row has this name"
-                f"{nearest(str(row.against), [name for name in names if name])}"
-            )
-    return rows
-
-
-def _row(entry: Any, from_file: bool) -> RowSpec:
-    if isinstance(entry, str):
-        entry = {"model": entry}
-    if not isinstance(entry, dict) or not isinstance(entry.get("model"), str):
-        raise ValueError(f"models={entry}: a name is expected, or a mapping with model: NAME")
-    for key in entry:
-        if key not in _ROW_KEYS:
-            raise ValueError(
-                f"models: {entry['model']}: {key}: unknown key{nearest(str(key), _ROW_KEYS)}"
-            )
-    model, backbone = split_pair(entry["model"])
-    if backbone is not None and entry.get("backbone") is not None:
-        raise ValueError(f"models={entry['model']}: backbone={entry['backbone']} is given too")
-    backbone = backbone or entry.get("backbone")
-    title = f"{model}:{backbone}" if backbone else model
-    if from_file and ":" in f"{model if ':' in model else backbone}":
-        raise ValueError(
-            f"models={title}: code of yours, and files do not import code; say --models={title}"
-        )
-    named = entry.get("name"), entry.get("against")
-    name, against = (str(value) if type(value) is int else value for value in named)
-    if name is not None and not (isinstance(name, str) and _NAME.fullmatch(name)):
-        raise ValueError(f"models: {title}: name={name}: letters, digits and . _ + = - are allowed")
-    files = entry.get("config_files") or []
-    files = [files] if isinstance(files, str) else files
-    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-        raise ValueError(f"models: {title}: config_files={files}: a list of files is expected")
-    if not isinstance(entry.get("tune", True), bool):
-        raise ValueError(f"models: {title}: tune={entry['tune']}: true or false is expected")
-    options = _options(f"models: {title}: options", entry.get("options"))
-    return RowSpec(
-        model,
-        backbone,
-        name,
-        options,
-        tuple(files),
-        entry.get("tune", True),
-        entry.get("space"),
-        against,
-    )
 
 
 def _datasets(datasets: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
@@ -357,9 +234,10 @@ def _datasets(datasets: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
                 )
         if name is None or isinstance(name, (dict, list)):
             raise ValueError(f"datasets={entry}: a name, or a mapping with dataset and options")
+        refuse_control("datasets", str(name))
         if str(name) in found:
             raise ValueError(f"datasets: {name} stands twice")
-        found[str(name)] = _options(f"datasets: {name}: options", mapping.get("options"))
+        found[str(name)] = board_options(f"datasets: {name}: options", mapping.get("options"))
     return tuple(found.items())
 
 
@@ -455,19 +333,6 @@ def _plotly(value: Any) -> str:
     if value not in PLOTLY:
         raise OptionError("plotly", value, f"one of {', '.join(PLOTLY)}")
     return str(value)
-
-
-def _options(where: str, options: Any) -> dict[str, Any]:
-    if options is None:
-        return {}
-    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
-        raise ValueError(f"{where}={options}: a mapping of run options is expected")
-    for key in options:
-        if key in _ELSEWHERE:
-            raise ValueError(
-                f"{where}: {key}: no option of a board; it belongs in {_ELSEWHERE[key]}"
-            )
-    return dict(options)
 
 
 def describe(board: Board, labels: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

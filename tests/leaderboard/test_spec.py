@@ -7,13 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_enhance.leaderboard.spec import (
-    RowSpec,
-    describe,
-    overlay,
-    read_board,
-    split_pair,
-)
+from recbole_enhance.leaderboard.rows import RowSpec, split_pair
+from recbole_enhance.leaderboard.spec import describe, overlay, read_board
 from recbole_enhance.options.read import merge, nest
 
 WORDS = {"models": "BPR,DVR:LightGCN", "dataset": "ml-100k", "seeds": "3", "out": "board"}
@@ -130,7 +125,15 @@ def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
         ({"seeds": True}, "seeds=True"),
         ({"jobs": 0}, "jobs=0: a whole number above 0"),
         ({"threads": "x"}, "threads=x: a whole number above 0"),
-        ({"cluster": "host"}, "cluster=host: an address such as tcp"),
+        (
+            {"cluster": "tcp://h:1"},
+            r"cluster=tcp://h:1: .*say --cluster=tcp://h:1 on the command line \(spec.yaml\)",
+        ),
+        (
+            {"tune": {"trials": 1, "storage": "sqlite:///x"}},
+            "tune.storage=sqlite:///x: .*say --tune.storage=sqlite:///x",
+        ),
+        ({"options": {"cluster": "tcp://h:1"}}, "cluster: no option of a board"),
         ({"tune": 3}, "tune=3: a mapping such as"),
         ({"tune": {}}, "tune.trials=None: a whole number above 0"),
     ],
@@ -148,6 +151,7 @@ def test_what_cannot_be_a_board_is_one_line(changes, message):
         ({"models": "DVRR:BPR"}, "did you mean DVR?"),
         ({"seed": "3"}, "the command line: seed: no option of a board; it belongs in seeds"),
         ({"epochs": "[3"}, r"epochs=\[3: not a YAML value"),
+        ({"cluster": "host"}, "cluster=host: an address such as tcp"),
     ],
 )
 def test_words_that_cannot_be_a_board_are_one_line(words, message):
