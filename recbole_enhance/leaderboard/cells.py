@@ -18,9 +18,10 @@ from recbole_enhance.experiment.idle import refuse_idle
 from recbole_enhance.experiment.quick_start import resume_run, run_recbole_enhance
 from recbole_enhance.leaderboard import CELLS, FAILED, FAILURE
 from recbole_enhance.leaderboard.process import worker_process
+from recbole_enhance.leaderboard.rows import RowSpec
 from recbole_enhance.leaderboard.same_data import refuse_other_data
-from recbole_enhance.leaderboard.spec import Board, RowSpec, overlay
-from recbole_enhance.options.errors import NotFiniteError, UnknownOptionError
+from recbole_enhance.leaderboard.spec import Board, overlay
+from recbole_enhance.options.errors import NotFiniteError, OptionError, UnknownOptionError
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.file_lock import LockedError
 from recbole_enhance.storage.files import is_file, refuse_links
@@ -157,6 +158,10 @@ def _resolve_row(
             for key in shared:
                 del options[key]
         except ValueError as error:
+            if isinstance(error, OptionError) and error.origin is None:
+                name = error.option.partition(".")[0]
+                chosen = {key.partition(".")[0] for key in best}
+                error.origin = None if name in chosen else board.origins.get(name)
             raise ValueError(f"{row.title} on {dataset}: {one_line(error)}") from error
         else:
             # Absolute, as a worker may have another working folder.

@@ -54,7 +54,7 @@ def run_board(board: Board, quiet: bool = False) -> int:
     """
     cells = resolve(board)
     if board.tune:
-        _tuner(board)
+        _refuse_bad_tuning(board, cells)
     else:
         refuse_changed(cells)
     with _engine(board) as engine, _board_lock(board.out), _stopped_by_sigterm():
@@ -280,10 +280,10 @@ def _mean(values: Sequence[float]) -> str:
 # ---- tuning, pages -----------------------------------------------------------------------------
 
 
-def _tuner(board: Board) -> Callable[..., dict[str, Any]]:
-    """The function that tunes, once its arguments are known to fit."""
+def _refuse_bad_tuning(board: Board, cells: Sequence[Cell]) -> None:
+    """Refuse arguments of tuning that a row cannot begin with, before anything is written."""
     try:
-        from recbole_enhance.tuning.tune import tune
+        from recbole_enhance.tuning.tune import check_plan, tune
     except ImportError as error:
         raise ValueError(
             f"tune: {error.name} is missing; install the extra: pip install '.[tune]'"
@@ -292,7 +292,24 @@ def _tuner(board: Board) -> Callable[..., dict[str, Any]]:
     for key in board.tune or {}:
         if key not in known:
             raise ValueError(f"tune.{key}: unknown option; there are {', '.join(sorted(known))}")
-    return tune
+    for cell in _tuned_first(board, cells):
+        arguments = {**(board.tune or {}), **_space_of(board, cell)}
+        arguments.pop("page", None)
+        files = {"config_files": list(cell.config_files)} if cell.config_files else {}
+        try:
+            check_plan({**cell.options, **files}, **arguments)
+        except ValueError as error:
+            raise ValueError(f"tune: {cell.title} on {cell.dataset}: {one_line(error)}") from error
+
+
+def _tuned_first(board: Board, cells: Sequence[Cell]) -> list[Cell]:
+    """Of each row that is tuned, on each dataset, the cell of the first seed."""
+    return [cell for cell in cells if cell.seed == board.seeds[0] and board.rows[cell.row].tune]
+
+
+def _space_of(board: Board, cell: Cell) -> dict[str, Any]:
+    space = board.rows[cell.row].space
+    return {} if space is None else {"space": space}
 
 
 def _tune_rows(
@@ -303,16 +320,14 @@ def _tune_rows(
     Returns:
         The options that validation chose, and of rows that could not be tuned the reason.
     """
-    first = [cell for cell in cells if cell.seed == board.seeds[0] and board.rows[cell.row].tune]
+    first = _tuned_first(board, cells)
     tasks = []
     for cell in first:
         folder = board.out.absolute() / TUNING / cell.dataset / row_folder(cell.label, cell.name)
         refuse_links(board.out.absolute(), folder)
         # A database that boards share must not mix up their rows.
         study = "/".join((board.name, *folder.parts[-2:]))
-        arguments = {**(board.tune or {}), "study": study}
-        if board.rows[cell.row].space is not None:
-            arguments["space"] = board.rows[cell.row].space
+        arguments = {**(board.tune or {}), **_space_of(board, cell), "study": study}
         tasks.append((dict(cell.options), list(cell.config_files), folder, arguments))
     chosen: Chosen = {}
     untuned: dict[tuple[int, str], str] = {}

@@ -65,15 +65,12 @@ def tune(
     Raises:
         InputError: If options, space or storage are refused, or no trial was completed.
     """
-    _refuse_bad_arguments(options, trials, jobs, pruner)
-    _refuse_missing_optuna()
+    config, searched = check_plan(options, trials, space, storage, jobs, pruner)
     from recbole_enhance.tuning import workers
 
-    config = make_config(options)
     out = Path("tuning", config["dataset"], config["label"]) if out is None else Path(out)
     if "?" in str(out.resolve()):  # ends the path in a database's address
         raise OptionError("out", out, "a folder whose path has no ? is expected")
-    searched = _space(config, options, space)
     if config.method is not None and config.method.in_search is not None:
         of_method = config.method.in_search(config)
         options = {**options, **{k: v for k, v in of_method.items() if k not in searched}}
@@ -104,6 +101,43 @@ def tune(
         for folder in made:  # a storage that did not answer leaves nothing behind
             with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
+
+
+def check_plan(
+    options: Mapping[str, Any],
+    trials: int,
+    space: Mapping[str, Any] | str | Path | None = None,
+    storage: str | None = None,
+    jobs: int = 1,
+    pruner: str = "median",
+) -> tuple[Config, spaces.Space]:
+    """Refuse what no study could begin with. Nothing is written and no database is asked.
+
+    Arguments are those of :func:`tune`.
+
+    Returns:
+        The settings of the run, and what is searched.
+
+    Raises:
+        InputError: If options, space or storage are refused.
+    """
+    _refuse_bad_arguments(options, trials, jobs, pruner)
+    _refuse_missing_optuna()
+    if storage is not None:
+        from recbole_enhance.tuning.study import shown
+
+        shown(storage)
+    config = make_config(options)
+    _refuse_no_validation(config)
+    return config, _space(config, options, space)
+
+
+def _refuse_no_validation(config: Config) -> None:
+    """Refuse a split that leaves nothing to choose by, before there is a study of failed trials."""
+    split = config["eval_args"]["split"]
+    ratios = split.get("RS") or split.get("TS") or [1, 1, 1]
+    if (len(ratios) == 3 and ratios[1] == 0) or split.get("LS") == "test_only":
+        raise OptionError("eval_args.split", split, "no validation data, and tune chooses by them")
 
 
 def _refuse_bad_arguments(options: Mapping[str, Any], trials: int, jobs: int, pruner: str) -> None:

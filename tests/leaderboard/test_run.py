@@ -450,6 +450,7 @@ def tuner(monkeypatch):
 
     module = types.ModuleType("recbole_enhance.tuning.tune")
     module.tune = tune
+    module.check_plan = lambda *args, **kwargs: None
     monkeypatch.setitem(sys.modules, "recbole_enhance.tuning.tune", module)
     return asked
 
@@ -461,8 +462,8 @@ def test_rows_are_tuned_with_one_budget_on_the_first_seed(spec, tuner):
         "LightGCN",
         {"model": "Pop", "tune": False},
     ]
-    file = spec(models, tune={"trials": 4, "storage": "sqlite:///s.db"}, seeds=[5, 6])
-    assert call("run", file)[0] == 1
+    words = ["run", spec(models, tune={"trials": 4}, seeds=[5, 6]), "--tune.storage=sqlite:///s.db"]
+    assert call(*words)[0] == 1
     assert [entry[2:] for entry in tuner] == [
         (4, None, "sqlite:///s.db", "board/toy/BPR"),
         (4, "mine.yaml", "sqlite:///s.db", "board/toy/DVR-BPR-x"),
@@ -483,7 +484,7 @@ def test_rows_are_tuned_with_one_budget_on_the_first_seed(spec, tuner):
     failure = json.loads(Path("board/cells/toy/LightGCN/6/failure.json").read_text())
     assert failure["reason"] == "tune: space=none.yaml: no such file"
     before = stamps()
-    assert call("run", file, "--quiet")[0] == 1
+    assert call(*words, "--quiet")[0] == 1
     assert stamps() == before
 
 
