@@ -12,6 +12,7 @@ from typing import Any
 from recbole_enhance.data.dataset_folder import NOT_IN_NAMES, refuse_path
 from recbole_enhance.data.reading import read_header
 from recbole_enhance.options.errors import DataError, InputError, OptionError
+from recbole_enhance.options.read import printable, refuse_control
 
 _GRAPH = {
     "kg": ("HEAD_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "TAIL_ENTITY_ID_FIELD"),
@@ -97,6 +98,7 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
         ValueError: If the name is no plain folder name or an interaction file is missing.
     """
     refuse_path(dataset)
+    refuse_control("dataset", dataset)
     data_path = Path(data_path)
     folder = data_path / dataset
     missing = [path for path in _inter_files(folder, dataset, splits) if not path.is_file()]
@@ -256,7 +258,7 @@ def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> list[Path
 
 
 def _file(folder: Path, dataset: str, suffix: str) -> Path:
-    if ".." in suffix or set(suffix) & set(NOT_IN_NAMES):
+    if ".." in suffix or set(suffix) & set(NOT_IN_NAMES) or printable(suffix) != suffix:
         raise InputError(f"file suffix {suffix!r}: must be part of a file name, not a path")
     return Path(folder) / f"{dataset}.{suffix}"
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_enhance.options.errors import DataError, OptionError
+from recbole_enhance.options.read import printable
 
 COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
 _BLOCK = 1 << 24  # bytes looked at together: their marks take some 16 times as much
@@ -60,6 +61,8 @@ def _columns_of(path: Path, line: bytes, separator: str) -> dict[str, str]:
             )
         if name in columns:
             raise DataError(path, f"column {name!r} is in the header twice", 1)
+        if printable(name) != name:
+            raise DataError(path, f"column {name!r} has a control character in its name", 1)
         columns[name] = kind
     return columns
 

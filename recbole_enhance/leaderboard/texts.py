@@ -1,7 +1,5 @@
 """The pages that are text: Markdown, LaTeX, CSV and JSON."""
 
-import csv
-import io
 import json
 import math
 import re
@@ -15,6 +13,7 @@ from recbole_enhance.leaderboard.measures import FAMILIES, Measure
 from recbole_enhance.leaderboard.protocol import value_text
 from recbole_enhance.leaderboard.wording import DASH, MINUS
 from recbole_enhance.options.read import one_line
+from recbole_enhance.storage.tables import csv_text
 
 COST_TITLES: dict[str, str] = {
     "train_seconds_per_epoch": "s/epoch",
@@ -187,7 +186,8 @@ def _md_missing(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
         for reason, metrics in titles.items():
             alike.setdefault((", ".join(metrics), reason), []).append(_md(row.title))
     return [
-        f"{metrics} of {', '.join(rows)}: {reason}." for (metrics, reason), rows in alike.items()
+        f"{_md(metrics)} of {', '.join(rows)}: {_md(reason)}."
+        for (metrics, reason), rows in alike.items()
     ]
 
 
@@ -247,7 +247,7 @@ def _tests(c: Comparison) -> list[str]:
 def _md_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], escape: bool = True
 ) -> list[str]:
-    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    lines = [f"| {' | '.join(map(_md, header))} |", "|" + "---|" * len(header)]
     for row in rows:
         cells = [_md(cell) for cell in row] if escape else row
         lines.append(f"| {' | '.join(cells)} |")
@@ -259,7 +259,7 @@ def _md(text: str) -> str:
     text = one_line(text)
     if text.startswith("`") and text.endswith("`") and "`" not in text[1:-1]:
         return text.replace("|", r"\|")
-    return re.sub(r"([\\`*_|\[\]<>])", r"\\\1", text)
+    return re.sub(r"([\\`*_|\[\]<>~])", r"\\\1", text)
 
 
 # ---- LaTeX -------------------------------------------------------------------------------------
@@ -497,9 +497,4 @@ def _finite(value: Any) -> Any:
 
 
 def _csv(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for line in lines:
-        writer.writerow(["" if isinstance(v, float) and math.isnan(v) else v for v in line])
-    return text.getvalue()
+    return csv_text(header, (["" if v != v else v for v in line] for line in lines))  # NaN

@@ -151,7 +151,6 @@ def _refuse_large(text: str) -> None:
         elif isinstance(event, yaml.CollectionStartEvent):
             begun.append((event.anchor, total))
             total += 1
-            sizes.pop(event.anchor, None)  # an anchor's name may stand for another value now
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = begun.pop()
             if anchor is not None:
@@ -480,3 +479,21 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in _CONTROL else c for c in text)
+
+
+def refuse_control(option: str, name: str) -> str:
+    """Refuse a name that would not stay on its line of a log, a table or a terminal.
+
+    Args:
+        option: What says it, for the message.
+        name: Of a dataset, a run, a study.
+
+    Returns:
+        The name.
+
+    Raises:
+        OptionError: If it has a control character.
+    """
+    if printable(name) != name:
+        raise OptionError(option, repr(name), "a name without control characters is expected")
+    return name

@@ -2,7 +2,7 @@
 
 A link is never followed, and what is no regular file (a FIFO, a device, a socket) is never waited
 for. What is read has a limit, also when it is unpacked; what is written is there whole or not at
-all, and stays through a loss of power.
+all.
 """
 
 import contextlib
@@ -104,7 +104,7 @@ def read_bytes(path: str | Path, limit: int = MAX_TEXT) -> bytes:
         if size > limit:
             raise RunFolderError(path, f"has {size:,} bytes, and {limit:,} are the limit")
         content: bytes = file.read()
-        return content
+    return content
 
 
 @contextlib.contextmanager
@@ -210,12 +210,13 @@ def read_gzip(path: str | Path) -> io.BytesIO:
 # ---- writing -----------------------------------------------------------------------------------
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
-    """Write a file that is there whole or not at all, in whatever state the machine ends.
+def write_whole(path: Path, content: bytes | memoryview, durable: bool = False) -> None:
+    """Write a file that is there whole or not at all.
 
     Args:
         path: The file. What is there is replaced, a link by a file.
         content: All of it.
+        durable: Whether it also outlives a loss of power, which takes the time of the disk.
 
     Raises:
         OSError: If it cannot be written, with the file's own name.
@@ -225,10 +226,12 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
         temporary.unlink(missing_ok=True)  # of a killed process that had our number
         with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
@@ -236,7 +239,7 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def sync_folder(path: Path) -> None:
+def _sync_folder(path: Path) -> None:
     """Let the names in a folder outlive a loss of power, where the file system can."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

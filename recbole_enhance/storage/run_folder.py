@@ -24,7 +24,7 @@ import yaml
 
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.gone import with_gone
-from recbole_enhance.options.read import Loader, printable
+from recbole_enhance.options.read import Loader, printable, refuse_control
 from recbole_enhance.storage.file_lock import lock_file
 from recbole_enhance.storage.files import (
     is_file,
@@ -63,6 +63,8 @@ VOLATILE = (
 )
 # Options of later versions, which name nothing where they are not used: older runs keep their key.
 _LATER = ("eval_candidates_file",)
+# What a run cannot be continued, or its result not be believed, without.
+_DURABLE = (CONFIG, ENVIRONMENT, DATA, MODEL, CHECKPOINT, METRICS)
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
 logger = logging.getLogger("recbole_enhance")
@@ -95,8 +97,7 @@ class RunFolder:
         """
         folder = None
         path = Path(config["run_dir"] or "runs")
-        if printable(str(path)) != str(path):
-            raise OptionError("run_dir", path, "a name without control characters is expected")
+        refuse_control("run_dir", str(path))
         try:
             if config["run_dir"]:
                 made = missing_folders(path)
@@ -213,7 +214,7 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes | memoryview) -> None:
         """Write a file whole."""
-        write_whole(self.path / name, content)
+        write_whole(self.path / name, content, durable=name in _DURABLE)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file whole."""

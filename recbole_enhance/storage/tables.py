@@ -62,11 +62,22 @@ def csv_text_of_columns(header: Sequence[str], columns: Iterable[Iterable[Any]])
 
 
 def _text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines = _Lines()
+    writer = csv.writer(lines, lineterminator=_END)
     writer.writerow(map(neutral, header))
     writer.writerows(rows)
-    return text.getvalue()
+    return "".join(lines)
+
+
+_END = "\r\n"  # so that the writer quotes a cell with either of the two, at which readers end a row
+
+
+class _Lines(list[str]):
+    """The rows that a writer gives, each with the end that our files have."""
+
+    def write(self, row: str) -> None:
+        """Take a row."""
+        self.append(f"{row.removesuffix(_END)}\n")
 
 
 def _neutral_column(column: Iterable[Any]) -> Iterable[Any]:
