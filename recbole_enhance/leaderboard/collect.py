@@ -19,9 +19,10 @@ from recbole_enhance.leaderboard import (
     PLOTS,
     TUNING,
 )
+from recbole_enhance.leaderboard.report import BoardSpec, Environment, Report, RunOptions, checked
 from recbole_enhance.options.errors import RunFolderError
 from recbole_enhance.options.read import one_line
-from recbole_enhance.storage.files import read_bytes, read_json, read_settings
+from recbole_enhance.storage.files import is_file, read_bytes, read_json, read_settings
 from recbole_enhance.storage.run_folder import (
     CONFIG,
     ENVIRONMENT,
@@ -36,7 +37,6 @@ from recbole_enhance.storage.tables import written_texts
 EXPLANATIONS, ATTACKS = "explanations.json", "attack.json"
 # Why a run was not explained or attacked: in place of the result.
 NOT_EXAMINED = {EXPLAIN: "explanations.failure.json", ATTACK: "attack.failure.json"}
-_REPORT = {"test_result": dict, "label": str, "dataset": str, "seed": int}
 
 
 class FinishedRun(NamedTuple):
@@ -120,6 +120,7 @@ def collect(folder: Path) -> Collected:
     if not (runs or failed or unfinished):
         raise ValueError(f"{folder}: no run folder below it ({CONFIG} and {METRICS} are expected)")
     board = read_settings(folder / BOARD) if _is_file(folder / BOARD) else {}
+    board = checked(BoardSpec, folder / BOARD, board)
     return Collected(runs, failed, unfinished, _tuning(folder / TUNING), board)
 
 
@@ -187,13 +188,7 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> FinishedRun:
     path = folder / place
     if CONFIG not in files:
         raise ValueError(f"{path}: not a run folder ({CONFIG} is missing)")
-    report = _read_json(path / METRICS)
-    wrong = [key for key, kind in _REPORT.items() if not isinstance(report.get(key), kind)]
-    if wrong:
-        raise ValueError(f"{path}: not a run folder ({METRICS} has no {wrong[0]})")
-    values = report["test_result"].values()
-    if not all(isinstance(value, (int, float, type(None))) for value in values):
-        raise ValueError(f"{path}: not a run folder ({METRICS} has a result that is no number)")
+    report = checked(Report, path / METRICS, _read_json(path / METRICS))
     environment = _read_json(path / ENVIRONMENT) if ENVIRONMENT in files else {}
     explained, attacked = (
         _read_json(path / name) if name in files else None for name in (EXPLANATIONS, ATTACKS)
@@ -207,9 +202,9 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> FinishedRun:
         path,
         place,
         _name(place, report["label"]),
-        read_settings(path / CONFIG),
+        checked(RunOptions, path / CONFIG, read_settings(path / CONFIG)),
         report,
-        environment,
+        checked(Environment, path / ENVIRONMENT, environment),
         explained,
         attacked,
         not_examined,
@@ -302,7 +297,7 @@ def _tuning(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _is_file(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
+    return not path.is_symlink() and is_file(path)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -394,7 +394,7 @@ class EnhancedTrainer(Trainer):
         for name, optimizer in self._optimizers().items():
             saved = state["optimizers"][name]
             if isinstance(saved, str):
-                setattr(self, name, getattr(self, saved))
+                setattr(self, name, self._optimizers()[saved])
             else:
                 optimizer.load_state_dict(saved)
         self.load_method_state(state["method"])

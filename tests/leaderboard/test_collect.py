@@ -113,11 +113,11 @@ def test_a_folder_that_is_no_board(tmp_path):
         ("config.yaml", "a: &x [*x]", "*x holds itself"),
         ("metrics.json", "{", "not JSON"),
         ("metrics.json", "[1]", "a mapping is expected"),
-        ("metrics.json", "{}", "metrics.json has no test_result"),
+        ("metrics.json", "{}", "metrics.json: test_result: Field required"),
         (
             "metrics.json",
             '{"test_result": {"a": "<b>"}, "label": "B", "dataset": "t", "seed": 1}',
-            "a result that is no number",
+            "metrics.json: test_result.a: Input should be a valid",
         ),
         ("env.json", "nonsense", "not JSON"),
     ],
