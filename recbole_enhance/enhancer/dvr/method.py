@@ -31,6 +31,7 @@ from recbole_enhance.options.schema import (
     InnerShare,
     Name,
     NotNegative,
+    Number0,
     Options,
     Positive,
     Rate,
@@ -173,7 +174,7 @@ class DVROptions(Options):
         description="Of the reward's running mean and variance; 0 rewards the gain since the "
         "last reward."
     )
-    dvr_warmup_epochs: NotNegative = Field(
+    dvr_warmup_epochs: Number0 = Field(
         description="Epochs in which the values are learnt but all weights are 1."
     )
 
