@@ -82,7 +82,9 @@ def refuse_beyond_memory(needed: int, free: int | None = None) -> None:
     """
     free = free_bytes() if free is None else free
     if needed > free:
-        raise BeyondMemoryError(f"needs {needed / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free")
+        raise BeyondMemoryError(
+            f"needs {needed / 1e9:.3g} GB more, and {free / 1e9:.3g} GB are free"
+        )
 
 
 class WithinMemory(TorchDispatchMode):
