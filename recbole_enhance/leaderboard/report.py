@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from recbole_enhance.options.errors import RunFolderError
 
@@ -54,7 +54,7 @@ class Environment(_Read):
 class RunOptions(_Read):
     """``config.yaml``."""
 
-    metric_decimal_place: int | None = None
+    metric_decimal_place: int | None = Field(default=None, ge=0, le=15)
     metrics: list[str] | str | None = None
     topk: list[int] | int | None = None
     valid_metric: _Text = None

@@ -99,6 +99,7 @@ def _row(entry: Any, from_file: bool) -> RowSpec:
         title = ":".join(_words_of(entry))
         raise ValueError(
             f"models={title}: code of yours, and files do not import code; say --models={title}"
+            f"{nearest(title.partition(':')[0], enhancer_names().values())}"
         )
     model, backbone = split_pair(entry["model"])
     if backbone is not None and entry.get("backbone") is not None:

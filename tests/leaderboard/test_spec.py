@@ -91,7 +91,7 @@ def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
         ({"models": [3]}, "models=3: a name is expected"),
         ({"models": ["BPR", "bpr"]}, "models: bpr stands twice|models: BPR stands twice"),
         ({"models": ["DVR:"]}, "models=DVR:: METHOD:BACKBONE"),
-        ({"models": ["DVRR:BPR"]}, "DVRR is neither a method .* did you mean DVR?"),
+        ({"models": ["DVRR:BPR"]}, "DVRR:BPR: code of yours, .* did you mean DVR?"),
         ({"models": ["json:BPR"]}, "models=json:BPR: code of yours, and files do not import"),
         ({"models": ["DVR:json:BPR"]}, "models=DVR:json:BPR: code of yours"),
         ({"models": [{"model": "DVR", "backbone": "json:X"}]}, "models=DVR:json:X: code of yours"),
