@@ -138,7 +138,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     if path.suffix not in (".csv", ".parquet"):
         raise OptionError("out", path, "a name that ends in .csv or .parquet is expected")
     if path.suffix == ".csv":
-        columns = [table[name].tolist() for name in table]
+        shown = table.astype(object).where(table.notna(), "")
+        columns = [shown[name] for name in shown]
         path.write_text(csv_text_of_columns(list(table), columns), encoding="utf-8")
     else:
         table.to_parquet(path, index=False)

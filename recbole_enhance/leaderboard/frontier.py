@@ -18,7 +18,7 @@ from recbole_enhance.enhancer.dvr.utility import refuse_unsteerable
 from recbole_enhance.leaderboard import collect
 from recbole_enhance.leaderboard.measures import Measure, measure_of
 from recbole_enhance.leaderboard.rows import RowSpec
-from recbole_enhance.leaderboard.spec import Board, , read_board
+from recbole_enhance.leaderboard.spec import Board, read_board
 from recbole_enhance.metric import ranking
 from recbole_enhance.metric.groups import GroupGap
 from recbole_enhance.metric.name import Metric

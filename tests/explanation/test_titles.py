@@ -1,7 +1,6 @@
 from types import SimpleNamespace
 
 import torch
-
 from recbole_enhance.explanation.titles import names_of
 
 

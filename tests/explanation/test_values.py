@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from recbole_enhance.cli.main import main
-from recbole_enhance.explanation.values import rank_all, rank_values, read_values
+from recbole_enhance.explanation.values import rank_all, rank_values, read_values, write_table
 from recbole_enhance.explanation.values_page import values_page
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.testing.worlds import run_toy
@@ -146,3 +146,11 @@ def test_a_short_ranking_has_each_row_once():
 def test_a_page_that_cannot_be_written_is_refused_in_one_line(run_dir, name, message, capsys):
     assert main(["values", str(run_dir), f"--html={name}", "--quiet"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_written_table_has_an_empty_cell_where_there_is_no_number(tmp_path):
+    table = pd.DataFrame({"user_id": ["=u", "-1"], "value": [0.1 + 0.2, float("nan")], "n": [1, 2]})
+    write_table(table, tmp_path / "v.csv")
+    assert (tmp_path / "v.csv").read_text() == (
+        "user_id,value,n\n'=u,0.30000000000000004,1\n-1,,2\n"
+    )
