@@ -6,6 +6,7 @@ candidates, the last cells of the shorter rows are empty.
 """
 
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,7 +123,7 @@ class _Table(NamedTuple):
             table = pd.read_csv(
                 path, header=None, dtype=str, na_filter=False, skip_blank_lines=False
             )
-        except (ValueError, OSError, EOFError) as error:
+        except (ValueError, OSError, EOFError, zlib.error) as error:
             line = re.search(r"in line (\d+)", str(error))  # of pandas: too many cells
             problem = f"not a table of candidates ({one_line(error)})"
             raise DataError(path, problem, int(line[1]) if line else None) from error

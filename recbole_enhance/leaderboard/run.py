@@ -246,8 +246,7 @@ def summary(cells: Sequence[Cell], outcomes: Sequence[Outcome]) -> str:
     rows: dict[tuple[str, str], list[tuple[Cell, Outcome]]] = {}
     for cell, outcome in zip(cells, outcomes):
         rows.setdefault((cell.dataset, cell.title), []).append((cell, outcome))
-    width = max(len(title) for _, title in rows) + 2
-    wide = max(len(dataset) for dataset, _ in rows) + 2
+    wide, width = (max(map(len, names)) + 2 for names in zip(("dataset", "model"), *rows))
     lines = [
         f"{'dataset':<{wide}}{'model':<{width}}{'seeds':>6}{'failed':>8}  "
         f"{'metric':<14}{'valid':>17}{'test':>17}"

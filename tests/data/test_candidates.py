@@ -172,7 +172,15 @@ def test_a_file_that_nobody_would_read_is_refused(toy, tmp_path, monkeypatch, ca
 
 
 def test_bytes_that_are_no_table_are_refused(toy, tmp_path):
-    for name, content in (("a.csv", b""), ("b.csv.gz", b"no gzip"), ("c.csv", b"\xff\xfe,1\n")):
+    broken = bytearray(gzip.compress(b"part,user_id,item_id,1\n" * 9, mtime=0))
+    broken[12:16] = b"\xff\xff\xff\xff"
+    several = {
+        "a.csv": b"",
+        "b.csv.gz": b"no gzip",
+        "c.csv": b"\xff\xfe,1\n",
+        "d.csv.gz": bytes(broken),
+    }
+    for name, content in several.items():
         file = tmp_path / name
         file.write_bytes(content)
         with pytest.raises(ValueError, match=rf"{name}: not a table of candidates"):
