@@ -35,3 +35,11 @@ def test_a_folder_of_an_earlier_version_has_the_same_options(toy, tmp_path):
     assert not list(changed_options(saved.parent, recorded))
     saved.write_text(saved.read_text().replace("til_hidden_size: 64", "til_hidden_size: 32"))
     assert list(changed_options(saved.parent, recorded)) == [("til_hidden_size", 32, 64)]
+
+
+def test_the_former_share_of_the_tail_is_read_from_folders_and_names_its_successor(toy):
+    options = toy_options(toy, "BPR")
+    assert "item_tail_share" not in Config(config_dict={**options, "item_tail_share": 0.8}).options
+    told = r"^item_tail_share: no option any more \(command line\); item_head_share is"
+    with pytest.raises(UnknownOptionError, match=told):
+        Config(config_dict=options, command_line={"item_tail_share": "0.5"})
