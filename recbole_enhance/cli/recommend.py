@@ -120,9 +120,9 @@ RECOMMEND = Verb(
         OWN_FILES,
         QUIET,
     ],
-    help="Recommend items to users by a finished run: users of the data, or new users who bring a "
-    "history; or find the items that are near others. A run that was stopped lists by its best "
-    "epoch so far.",
+    help="Recommend items to users by a finished run. They are users of the data, or new users who "
+    "bring a history; or find the items that are near others. A run that was stopped lists by its "
+    "best epoch so far.",
     example="""\
 recbole-enhance recommend runs/bpr --users=1,7 --titles=movie_title
 recbole-enhance recommend runs/bpr --all --k=100 --out=recs.parquet
