@@ -77,7 +77,7 @@ def _section(by: str, table: pd.DataFrame, top: int) -> dict[str, Any]:
     largest = float(table["value"].abs().max())
     decimals = {"value": decimals_for(largest), "standard_error": decimals_for(largest)}
     if "mean_value" in shown:
-        decimals["mean_value"] = decimals_for(float(shown["mean_value"].abs().max()))
+        decimals["mean_value"] = decimals_for(float(shown["mean_value"].abs().max()), 3)
     return {
         "id": by,
         "title": _TITLES[by],

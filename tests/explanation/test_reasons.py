@@ -144,7 +144,10 @@ def test_a_model_with_nothing_to_say_is_refused(toy, tmp_path, capsys):
 
 @pytest.mark.parametrize("model", ["MultiVAE", "ItemKNN", "NeuMF", "FM", "GRU4Rec"])
 def test_every_family_of_models_has_a_reason(toy, tmp_path, model):
-    options = {"GRU4Rec": SEQUENTIAL, "FM": {"eval_args.mode": "full"}}.get(model, {})
+    options = {
+        "GRU4Rec": SEQUENTIAL,
+        "FM": {"eval_args.mode": "full", "threshold": {"rating": 1}},
+    }.get(model, {})
     lines = explain(made(toy, tmp_path, model, **options), rows=2, k=2, quiet=True)
     assert len(lines) == 4
     kinds = {key for line in lines for key in ("nearest", "removal") if line[key]}
