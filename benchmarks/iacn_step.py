@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from turns import choose_dataset, first_batches, measure, parser, serve, settings, workers
 
-from recbole_enhance.experiment.quick_start import assemble
+from recbole_enhance.experiment.assembly import assemble
 from recbole_enhance.training.trainer import EnhancedTrainer
 
 BATCH, STEPS = 1024, 10

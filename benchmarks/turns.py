@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
+from recbole_enhance.experiment.assembly import Run, assemble
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.quick_start import Run, assemble
 
 
 def parser(

@@ -2,8 +2,8 @@
 
 import warnings
 
+from recbole_enhance.experiment.assembly import Run
 from recbole_enhance.experiment.quick_start import (
-    Run,
     load_run,
     objective_function,
     resume_run,

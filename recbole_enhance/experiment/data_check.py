@@ -12,8 +12,8 @@ from recbole_enhance.data.account import PARTS
 from recbole_enhance.data.checks import Finding
 from recbole_enhance.data.dataset import create_dataset
 from recbole_enhance.data.reading import read_atomic, read_header
+from recbole_enhance.experiment.assembly import told_as_input_error
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.quick_start import told_as_input_error
 from recbole_enhance.options.errors import DataError
 from recbole_enhance.options.read import load_yaml
 

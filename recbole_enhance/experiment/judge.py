@@ -19,8 +19,9 @@ from recbole_enhance.evaluation.outside import (
     refuse_no_lists,
     told,
 )
+from recbole_enhance.experiment.assembly import load_data
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.quick_start import data_hashes, load_data, saved_config
+from recbole_enhance.experiment.quick_start import data_hashes, saved_config
 from recbole_enhance.options.errors import OptionError, UnknownOptionError
 from recbole_enhance.options.general import GeneralOptions
 from recbole_enhance.options.read import load_yaml

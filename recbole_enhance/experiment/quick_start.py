@@ -1,21 +1,19 @@
 """One run from start to end: train, test, resume and load."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from recbole.utils import calculate_valid_score, init_seed
+from recbole.utils import calculate_valid_score
 
 from recbole_enhance.data import atomic
-from recbole_enhance.data.dataset import create_dataset
-from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.enhancer import recorded_name
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.evaluation.files import write_candidates, write_evaluation
-from recbole_enhance.experiment import frames, validation
+from recbole_enhance.experiment import frames
+from recbole_enhance.experiment.assembly import Run, assemble, timed
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.idle import refuse_idle, tell_idle
 from recbole_enhance.experiment.names import class_name
@@ -40,8 +38,7 @@ from recbole_enhance.storage.run_folder import (
     refuse_external,
     run_key,
 )
-from recbole_enhance.storage.tensor_files import out_of_memory
-from recbole_enhance.training.trainer import EnhancedTrainer, make_trainer
+from recbole_enhance.training.trainer import EnhancedTrainer
 
 
 def run_recbole_enhance(
@@ -179,16 +176,6 @@ def objective_function(
     return {"model": (config_dict or {}).get("model"), **result}
 
 
-class Run(NamedTuple):
-    """The parts of a run: settings, RecBole's loaders, and the trainer with the model."""
-
-    config: Config
-    train_data: Any
-    valid_data: Any
-    test_data: Any
-    trainer: EnhancedTrainer
-
-
 def load_run(
     run_dir: str | Path,
     model_class: str | type | None = None,
@@ -303,76 +290,6 @@ def named_again(run_dir: str | Path, words: Mapping[str, Any]) -> dict[str, Any]
     return {argument[option]: word for option, word in words.items()}
 
 
-def assemble(
-    config: Config,
-    folder: RunFolder | None = None,
-    seconds: dict[str, float] | None = None,
-) -> Run:
-    """Load the data and build model and trainer, with the random states of RecBole's own run.
-
-    Args:
-        config: The run's settings.
-        folder: Folder for the trainer's files; None keeps everything in memory.
-        seconds: A mapping to which the seconds of ``data`` and ``model`` are added.
-
-    Returns:
-        A run that is not trained yet.
-
-    Raises:
-        ValueError: If data or model cannot be built with these options.
-    """
-    config["checkpoint_dir"] = str(folder.path) if folder else "."
-    with config.naming_origins():
-        return _assemble(config, folder, {} if seconds is None else seconds)
-
-
-def load_data(config: Config) -> tuple[Any, Any, Any]:
-    """Read and split the data of a run: its training, validation and test loader.
-
-    Args:
-        config: The run's settings.
-
-    Raises:
-        ValueError: If the data cannot be read or split with these options.
-    """
-    with told_as_input_error(f"dataset={config['dataset']}"):
-        init_seed(config["seed"], config["reproducibility"])
-        dataset = create_dataset(config)
-        if config.method and config.method.prepare:
-            config.method.prepare(config, dataset)
-        validation.refuse_bad_k(config.final_config_dict, dataset.item_num - 1)
-        return prepare_data(config, dataset)
-
-
-def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float]) -> Run:
-    with _timed(seconds, "data"):
-        loaders = load_data(config)
-    with _timed(seconds, "model"), told_as_input_error(f"model={config['model']}"):
-        init_seed(config["seed"], config["reproducibility"])
-        wrap = config.method.wrap if config.method else None
-        model_class = wrap(config.model_class) if wrap else config.model_class
-        model = _within_memory(model_class, config, loaders[0]._dataset).to(config["device"])
-    train_data, valid_data, test_data = loaders
-    with told_as_input_error(
-        "log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"
-    ):
-        trainer = make_trainer(config, model, folder)
-    return Run(config, train_data, valid_data, test_data, trainer)
-
-
-def _within_memory(model_class: Any, config: Config, dataset: Any) -> Any:
-    """Build a model, unless it or its training cannot fit."""
-    try:
-        with resources.WithinMemory():
-            model = model_class(config, dataset)
-        if config["device"].type == "cpu":
-            size = sum(p.numel() * p.element_size() for p in model.parameters())
-            resources.refuse_beyond_memory(2 * size)  # gradients, and the best epoch's copy
-    except resources.BeyondMemoryError as error:
-        raise InputError(f"{error}; lower the sizes of its rows and layers") from error
-    return model
-
-
 def _run(
     config: Config, folder: RunFolder | None, again: RunFolder | None = None
 ) -> dict[str, Any]:
@@ -413,10 +330,10 @@ def _run(
             f", writing {folder.path}" if folder else "",
         )
         show_progress = config["show_progress"] and not config["quiet"]
-        with _timed(seconds, "fit"):
+        with timed(seconds, "fit"):
             score, valid_result = trainer.fit(train_data, valid_data, show_progress=show_progress)
         tell_idle(config, trainer.best_epoch)
-        with _timed(seconds, "test"):
+        with timed(seconds, "test"):
             test_result = trainer.evaluate(test_data, show_progress=False)
         result = {
             "best_valid_score": float(score),
@@ -517,34 +434,3 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
     finally:
         if folder:
             folder.release()
-
-
-@contextlib.contextmanager
-def told_as_input_error(what: str) -> Iterator[None]:
-    """Turn the many errors that RecBole raises on unusual options or data into ours.
-
-    Args:
-        what: The option, or the part that is being built, for the message.
-    """
-    try:
-        yield
-    except InputError as error:
-        if isinstance(error.__cause__, MemoryError):
-            raise InputError(f"{what}: {error}") from error
-        raise
-    except OSError:
-        raise
-    except ValueError as error:
-        raise InputError(f"{what}: {error}") from error
-    except Exception as error:
-        if out_of_memory(error):  # not the fault of the options or the data
-            raise
-        kind = type(error).__name__
-        raise InputError(f"{what} cannot be built with these options: {kind}: {error}") from error
-
-
-@contextlib.contextmanager
-def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[phase] = time.perf_counter() - start

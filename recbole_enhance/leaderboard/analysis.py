@@ -11,6 +11,7 @@ from recbole_enhance.leaderboard.collect import Collected, FinishedRun, Left
 from recbole_enhance.leaderboard.measures import (
     ATTACK_COLUMNS,
     ATTACKED,
+    COST,
     EXPLANATION,
     FAMILIES,
     TRAINING,
@@ -27,14 +28,6 @@ from recbole_enhance.leaderboard.twins import TWIN, same_bits
 from recbole_enhance.leaderboard.users import Users
 from recbole_enhance.storage.run_folder import EXTERNAL, VOLATILE
 
-COST: dict[str, str] = {
-    "train_seconds_per_epoch": "Seconds of training per epoch, without evaluation.",
-    "epochs_run": "Epochs until early stopping or the end.",
-    "fit_seconds": "Seconds of training with validation, all epochs.",
-    "parameters": "Trained numbers of the model that recommends; helpers of a method are left out.",
-    "peak_memory_mb": "Largest memory of the process, megabytes; outside Linux, earlier runs' too.",
-    "peak_gpu_memory_mb": "Largest memory on the GPU, megabytes.",
-}
 # Decides no number, or stands in the protocol.
 _NOT_TRAINING = (
     *VOLATILE,

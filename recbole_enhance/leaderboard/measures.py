@@ -15,6 +15,14 @@ from recbole_enhance.options.errors import OptionError
 
 ACCURACY, DIVERSITY, FAIRNESS = "accuracy", "diversity", "fairness"
 EXPLANATION, ATTACKED, TRAINING = "explanation", "attack", "history"
+COST: dict[str, str] = {
+    "train_seconds_per_epoch": "Seconds of training per epoch, without evaluation.",
+    "epochs_run": "Epochs until early stopping or the end.",
+    "fit_seconds": "Seconds of training with validation, all epochs.",
+    "parameters": "Trained numbers of the model that recommends; helpers of a method are left out.",
+    "peak_memory_mb": "Largest memory of the process, megabytes; outside Linux, earlier runs' too.",
+    "peak_gpu_memory_mb": "Largest memory on the GPU, megabytes.",
+}
 FAMILIES: dict[str, str] = {
     ACCURACY: "Accuracy",
     DIVERSITY: "Diversity and novelty",

@@ -7,9 +7,9 @@ from typing import Any
 
 from recbole_enhance.explanation.html import rendered
 from recbole_enhance.leaderboard import texts, wording
-from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
+from recbole_enhance.leaderboard.analysis import Analysis, Comparison, Row
 from recbole_enhance.leaderboard.collect import Collected
-from recbole_enhance.leaderboard.measures import FAMILIES, Measure
+from recbole_enhance.leaderboard.measures import COST, FAMILIES, Measure
 from recbole_enhance.leaderboard.plots import Plot
 from recbole_enhance.leaderboard.protocol import value_text
 from recbole_enhance.leaderboard.wording import DASH

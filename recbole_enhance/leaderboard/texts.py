@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recbole_enhance.leaderboard import wording
-from recbole_enhance.leaderboard.analysis import COST, Analysis, Comparison, Row
+from recbole_enhance.leaderboard.analysis import Analysis, Comparison, Row
 from recbole_enhance.leaderboard.collect import Collected, Left
-from recbole_enhance.leaderboard.measures import FAMILIES, Measure
+from recbole_enhance.leaderboard.measures import COST, FAMILIES, Measure
 from recbole_enhance.leaderboard.protocol import value_text
 from recbole_enhance.leaderboard.wording import DASH, MINUS
 from recbole_enhance.options.read import one_line

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from recbole_enhance.data.loaders import rows_in_memory
-from recbole_enhance.experiment.quick_start import Run
+from recbole_enhance.experiment.assembly import Run
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.recommendation.recommend import open_run
 from recbole_enhance.recommendation.scoring import KnownUsers, dataset_of

@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recbole_enhance.data.loaders import rows_in_memory
-from recbole_enhance.experiment.quick_start import Run, finished_run, load_run
+from recbole_enhance.experiment.assembly import Run
+from recbole_enhance.experiment.quick_start import finished_run, load_run
 from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.recommendation.files import (

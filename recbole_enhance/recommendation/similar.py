@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
-from recbole_enhance.experiment.quick_start import Run
+from recbole_enhance.experiment.assembly import Run
 from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.recommendation.files import ITEM, ids_of

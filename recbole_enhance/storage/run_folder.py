@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,7 @@ import yaml
 
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.gone import with_gone
-from recbole_enhance.options.read import Loader, printable, refuse_control
+from recbole_enhance.options.read import Loader, refuse_control
 from recbole_enhance.storage.file_lock import lock_file
 from recbole_enhance.storage.files import (
     is_file,
@@ -35,6 +34,7 @@ from recbole_enhance.storage.files import (
     refuse_links,
     write_whole,
 )
+from recbole_enhance.storage.log_lines import OneLine
 from recbole_enhance.storage.tables import csv_text, csv_text_of_columns, read_rows
 from recbole_enhance.storage.tensor_files import dump_tensors
 
@@ -482,22 +482,6 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)
-
-
-class OneLine(logging.Formatter):
-    """One line for a message, so that nobody's name can forge a second one.
-
-    RecBole colours its messages; a file wants none. Some of them have no place for a value.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write a record as one line."""
-        try:
-            record.getMessage()
-        except TypeError:  # ract.py:76
-            record.msg = " ".join(map(str, (record.msg, *(record.args or ()))))
-            record.args = None
-        return printable(re.sub(r"\x1b\[[0-9;]*m", "", super().format(record)))
 
 
 def history_rows(path: Path) -> list[dict[str, str]]:

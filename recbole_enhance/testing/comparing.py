@@ -12,8 +12,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import init_seed
 from torch import Tensor
 
+from recbole_enhance.experiment.assembly import assemble
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.quick_start import assemble
 from recbole_enhance.storage.run_folder import METRICS, MODEL, RunFolder, history_rows
 from recbole_enhance.storage.tensor_files import load_tensors
 from recbole_enhance.training.trainer import EnhancedTrainer

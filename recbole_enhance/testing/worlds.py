@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recbole_enhance.experiment import quick_start
+from recbole_enhance.experiment import assembly
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import run_recbole_enhance
 
@@ -123,7 +123,7 @@ def feature_toy_options(folder, model="CER", **options):
 
 def assemble(options):
     """Trainer and loaders of a run, built as for a real one, but without a run folder."""
-    run = quick_start.assemble(Config(config_dict=options))
+    run = assembly.assemble(Config(config_dict=options))
     return run.trainer, (run.train_data, run.valid_data, run.test_data)
 
 

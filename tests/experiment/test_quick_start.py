@@ -20,7 +20,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_enhance.compat import mends
 from recbole_enhance.enhancer.dvr.in_run import InRunTrainer
-from recbole_enhance.experiment import quick_start
+from recbole_enhance.experiment import assembly
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import (
     load_run,
@@ -552,9 +552,9 @@ def test_every_epoch_is_in_the_history(toy, options):
 
 
 PHASES = {
-    "reading the data": (quick_start, "create_dataset", 1),
-    "splitting": (quick_start, "prepare_data", 1),
-    "building the model": (quick_start, "make_trainer", 1),
+    "reading the data": (assembly, "create_dataset", 1),
+    "splitting": (assembly, "prepare_data", 1),
+    "building the model": (assembly, "make_trainer", 1),
     "the first epoch": (EnhancedTrainer, "_check_nan", 2),
     "a validation": (EnhancedTrainer, "_valid_epoch", 2),
     "writing model.pt": (torch, "save", 1),

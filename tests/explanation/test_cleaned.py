@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from recbole_enhance.cli.main import main
 from recbole_enhance.data.rows import WEIGHT
+from recbole_enhance.experiment.assembly import assemble
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.quick_start import assemble, load_run, run_recbole_enhance
+from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.explanation.cleaned import lowest, soft_weights, write_clean
 from recbole_enhance.explanation.values import read_values
 from recbole_enhance.options.errors import InputError, RunFolderError

@@ -10,9 +10,9 @@ import recbole
 import torch
 
 from recbole_enhance.evaluation.files import read_per_user
+from recbole_enhance.experiment.assembly import load_data
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.judge import evaluate_lists
-from recbole_enhance.experiment.quick_start import load_data
 from recbole_enhance.metric import concentration, diversity, novelty, ranking
 
 pytest.importorskip(

@@ -16,7 +16,7 @@ from tuning_workers import (
 )
 
 from recbole_enhance.cli.main import main
-from recbole_enhance.experiment import quick_start
+from recbole_enhance.experiment import assembly, quick_start
 from recbole_enhance.testing.worlds import feature_toy_options, run_toy
 from recbole_enhance.tuning import study as engine
 from recbole_enhance.tuning import tune, workers
@@ -136,8 +136,8 @@ class Untouchable:
 
 @pytest.mark.parametrize("model", ["BPR", "DVR", "EASE"])
 def test_no_trial_looks_at_the_test_data(toy, model, monkeypatch):
-    prepare = quick_start.prepare_data
-    monkeypatch.setattr(quick_start, "prepare_data", lambda *a: (*prepare(*a)[:2], Untouchable()))
+    prepare = assembly.prepare_data
+    monkeypatch.setattr(assembly, "prepare_data", lambda *a: (*prepare(*a)[:2], Untouchable()))
     with pytest.raises(AssertionError):
         run_toy(toy, "BPR", saved=False)  # a run does look
     space = {"reg_weight": [1.0, 10.0]} if model == "EASE" else SPACE
