@@ -2,7 +2,7 @@
 
 import sys
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 
 if __name__ == "__main__":
     sys.exit(main())

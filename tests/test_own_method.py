@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import recbole_enhance
-from recbole_enhance.cli import main as cli
+from recbole_enhance.cli import program as cli
 from recbole_enhance.enhancer import load_enhancer
 from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment.config import Config

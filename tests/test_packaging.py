@@ -60,7 +60,7 @@ def test_the_wheel_holds_the_whole_tree(wheel):
 def test_an_installed_wheel_finds_its_yaml(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = (
-        "import recbole_enhance, sys; from recbole_enhance.cli.main import main;"
+        "import recbole_enhance, sys; from recbole_enhance.cli.program import main;"
         "print(recbole_enhance.__file__);"
         "sys.exit(main(['config', 'show', '--model=DVR', '--dataset=ml-100k', '--origin']))"
     )

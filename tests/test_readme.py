@@ -88,8 +88,8 @@ def test_the_console_script_is_the_same_program():
 
     scripts = metadata.entry_points(group="console_scripts")
     for script in [s for s in scripts if s.name == "recbole-enhance"]:
-        assert script.value == "recbole_enhance.cli.main:main"
-    assert "recbole-enhance = recbole_enhance.cli.main:main" in (ROOT / "setup.cfg").read_text()
+        assert script.value == "recbole_enhance.cli.program:main"
+    assert "recbole-enhance = recbole_enhance.cli.program:main" in (ROOT / "setup.cfg").read_text()
 
 
 def test_links_inside_the_readme_exist():

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 
 PAGE = Path("docs", "command_line.md")
 _BLOCK = re.compile(r"(?<=^### )([^\n]*)(\n\n```\n)(.*?)(?=```)", re.S | re.M)

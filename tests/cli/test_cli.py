@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from recbole_enhance import __version__
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.testing.worlds import TOY
 
 
@@ -149,7 +149,7 @@ def test_no_words_show_the_usage():
 
 def test_a_reader_that_has_seen_enough(tmp_path):
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from recbole_enhance.cli.main import main;"
+        "import sys; sys.path.insert(0, sys.argv[1]); from recbole_enhance.cli.program import main;"
         "sys.exit(main(['list']))"
     )
     process = subprocess.Popen(

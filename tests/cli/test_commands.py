@@ -16,7 +16,7 @@ from iacn_backbones import PROPERTIES, options_of
 
 from recbole_enhance import __version__
 from recbole_enhance.cli.command import Option, Place, Verb
-from recbole_enhance.cli.main import VERBS, main
+from recbole_enhance.cli.program import VERBS, main
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.leaderboard.spec import read_board
 from recbole_enhance.options.errors import OptionError
@@ -145,7 +145,7 @@ def test_what_needs_no_torch_imports_none():
         ["run", "--model=BPR", "epochs=3"],
     ]
     code = (
-        "import os, sys; from recbole_enhance.cli.main import main\n"
+        "import os, sys; from recbole_enhance.cli.program import main\n"
         f"print([main(words) for words in {lines}], file=sys.stderr)\n"
         "os.environ.update(_RECBOLE_ENHANCE_COMPLETE='bash_complete', COMP_CWORD='2',"
         " COMP_WORDS='recbole-enhance --model Li'); print(main([]), file=sys.stderr)\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 
 HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.data.loaders import CandidateLoader
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.testing.worlds import assemble, run_toy, toy_options

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.evaluation.files import read_per_user
 from recbole_enhance.experiment.judge import evaluate_lists
 from recbole_enhance.experiment.quick_start import load_run

@@ -624,7 +624,7 @@ def test_torch_says_why_it_cannot_write(toy, tmp_path):
     (tmp_path / "toy.yaml").write_text(yaml.safe_dump({**TOY, "data_path": str(toy)}))
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
-        "from recbole_enhance.cli.main import main; sys.exit(main(sys.argv[1:]))"
+        "from recbole_enhance.cli.program import main; sys.exit(main(sys.argv[1:]))"
     )
     process = subprocess.run(
         [

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.experiment import reproduce
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.testing.worlds import run_toy

@@ -7,7 +7,7 @@ import pytest
 import torch
 from iacn_backbones import options_of
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.data.loaders import join
 from recbole_enhance.evaluation.ties import drawn_order
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.data.rows import WEIGHT
 from recbole_enhance.experiment.assembly import assemble
 from recbole_enhance.experiment.config import Config

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from recbole_enhance.cli import main as cli
+from recbole_enhance.cli import program as cli
 from recbole_enhance.evaluation.ties import drawn_order
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.explanation import attribution, coalitions

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.explanation import reasons
 from recbole_enhance.explanation.explain import explain

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.explanation.values import rank_all, rank_values, read_values, write_table
 from recbole_enhance.explanation.values_page import values_page
 from recbole_enhance.options.errors import OptionError, RunFolderError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.experiment.quick_start import run_recbole_enhance
 from recbole_enhance.explanation.plot import quality_against_budget
 from recbole_enhance.testing.worlds import feature_toy_options, write_feature_toy

@@ -19,7 +19,7 @@ if __name__ == "__main__":
     mends.apply()
     import recbole_enhance.cli.leaderboard
     import recbole_enhance.leaderboard.run
-    from recbole_enhance.cli.main import main
+    from recbole_enhance.cli.program import main
 
     torch.set_num_threads(1)
     recbole_enhance.leaderboard.run._build_pages = lambda out, quiet: True  # tested elsewhere

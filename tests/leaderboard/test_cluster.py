@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.leaderboard import run
 from recbole_enhance.leaderboard.cluster import connected
 from recbole_enhance.testing.worlds import TOY

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.explanation import features
 from recbole_enhance.storage.run_folder import history_rows
 from recbole_enhance.testing.worlds import FEATURE_TOY

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.leaderboard import frontier_page
 from recbole_enhance.leaderboard.frontier import (
     BACKBONE,

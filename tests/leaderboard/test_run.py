@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.leaderboard import cells, run
 from recbole_enhance.leaderboard.local import run_here

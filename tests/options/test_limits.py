@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.leaderboard.spec import read_board
 from recbole_enhance.options.errors import OptionError

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from recbole.model.general_recommender import BPR, LightGCN
 
-from recbole_enhance.cli import main as cli
+from recbole_enhance.cli import program as cli
 from recbole_enhance.enhancer import ENHANCERS
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, resume_run, run_recbole_enhance

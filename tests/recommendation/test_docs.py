@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recommend.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(bash|python)\n(.*?)```", PAGE, re.S)

@@ -13,7 +13,7 @@ import torch
 from recbole.utils.case_study import full_sort_scores, full_sort_topk
 
 import recbole_enhance
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.options.errors import DataError, InputError, OptionError

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_enhance.cli.main import BAD_INPUT, VERBS, main
+from recbole_enhance.cli.program import BAD_INPUT, VERBS, main
 from recbole_enhance.enhancer import ENHANCERS
 from recbole_enhance.experiment.option_table import option_rows
 from recbole_enhance.storage.run_folder import LOCK

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.testing.worlds import run_toy
 
 HANGS_AFTER = 60  # seconds; what waits for ever is then a failure and no hanging test

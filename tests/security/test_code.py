@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.leaderboard.rows import names_own_code
 
 OWN = "from recbole.model.general_recommender.bpr import BPR\nopen('it ran', 'w')\n\n\nclass Mine(BPR):\n    pass\n"  # noqa: E501

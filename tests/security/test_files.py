@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.options.errors import RunFolderError
 from recbole_enhance.storage import files
 from recbole_enhance.storage.run_folder import RunFolder

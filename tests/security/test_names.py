@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.evaluation.files import read_per_user
 from recbole_enhance.explanation.values import rank_values, write_table
 from recbole_enhance.leaderboard.board import build_board

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from recbole_enhance.cli.command import Verb, Verbs
-from recbole_enhance.cli.main import VERBS
+from recbole_enhance.cli.program import VERBS
 
 
 def leaves(group, before=()):

@@ -15,7 +15,7 @@ from tuning_workers import (
     values,
 )
 
-from recbole_enhance.cli.main import main
+from recbole_enhance.cli.program import main
 from recbole_enhance.experiment import assembly, quick_start
 from recbole_enhance.testing.worlds import feature_toy_options, run_toy
 from recbole_enhance.tuning import study as engine
