@@ -95,7 +95,11 @@ def _parquet(path: Path, _: str) -> Iterator[Write]:
             # Scores differ: a dictionary of them is work for nothing. Text is text when read.
             listed = [name for name in piece if name not in ("score", VECTOR)]
             writer = parquet.ParquetWriter(
-                path, table.schema, use_dictionary=listed, store_schema=False
+                path,
+                table.schema,
+                use_dictionary=listed,
+                store_schema=False,
+                write_statistics=False,
             )
         writer.write_table(table)
 
