@@ -55,6 +55,11 @@ EXPLAIN = Verb(
             Kind("COLUMN"),
             "column of titles in the .item file [title, movie_title, name]",
         ),
+        Option(
+            "verb",
+            Kind("WORDS"),
+            "RVRec: what users did with items, for the sentences, such as bought [interacted with]",
+        ),
         *OWN_CLASS,
         OWN_FILES,
         QUIET,

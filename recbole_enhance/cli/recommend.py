@@ -32,7 +32,7 @@ def recommend(
         from recbole_enhance.experiment.quick_start import finished_run
 
         finished_run(folder)
-        common = {"k": k or 10, "titles": titles, **own_classes(folder, model, backbone)}
+        common = {"k": k or 10, "titles": titles or "auto", **own_classes(folder, model, backbone)}
         if "similar_to" in said:
             table = _near(folder, said["similar_to"], common, out)
         else:
@@ -106,7 +106,11 @@ RECOMMEND = Verb(
         ),
         Option("similar_to", List("LIST"), "ids of items: those that are near them"),
         Option("k", Count(), "length of the lists [10]"),
-        Option("titles", Kind("COLUMN"), "column of the .item file beside the ids, or auto"),
+        Option(
+            "titles",
+            Kind("COLUMN"),
+            "column of the .item file beside the ids [title, movie_title, name]",
+        ),
         Option("exclude", Kind("FILE"), "items that are in no list, one on each line"),
         Option("only_items", Kind("FILE"), "the only items in lists, one on each line"),
         Option("filter_seen", YesNo(), "leave out what a user has [yes]"),

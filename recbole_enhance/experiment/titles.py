@@ -30,6 +30,23 @@ def names_of(run: Any, title: str, items: Tensor) -> tuple[dict[int, str], dict[
     return {0: "", **tokens}, {0: "", **{i: titles.get(t, t) for i, t in tokens.items()}}
 
 
+def shown_titles(run: Any, title: str | None, items: Tensor) -> dict[int, str] | None:
+    """Titles of items for a column of their own; None where there is nothing to show.
+
+    Args:
+        run: As in :func:`names_of`.
+        title: As in :func:`names_of`; ``auto`` shows nothing where no item has a title, None never.
+        items: As in :func:`names_of`.
+
+    Raises:
+        OptionError: If the file has no such column.
+    """
+    if title is None:
+        return None
+    tokens, titles = names_of(run, title, items)
+    return None if title == "auto" and tokens == titles else titles
+
+
 def _read_titles(path: Path, key: str, column: str, config: Any) -> dict[str, str]:
     if not path.is_file():
         return {}

@@ -25,6 +25,7 @@ from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL, HTML = "coalitions.jsonl", "coalitions.html"
+VERB = "interacted with"  # that a user liked an item is not in the data
 NO_REASON = "No supporting history; the score comes from the user's own vector."
 _SMALLEST_ALPHA = 1e-3  # prototypes of less weight are no reason
 
@@ -35,6 +36,7 @@ def explain(
     rows: int = 5,
     k: int = 5,
     title: str = "auto",
+    verb: str = VERB,
     model_class: str | type | None = None,
     quiet: bool = False,
 ) -> list[dict[str, Any]]:
@@ -46,6 +48,7 @@ def explain(
         rows: How many users, where none are named.
         k: Length of the lists.
         title: Column of the ``.item`` file, see :func:`~.experiment.titles.names_of`.
+        verb: What the users did with the items of their histories, for the sentences: ``bought``.
         model_class: As of :func:`.explain.explain`.
         quiet: Print nothing.
 
@@ -56,7 +59,7 @@ def explain(
         InputError: If the folder or an option says no.
     """
     run = load_run(run_dir, model_class)
-    lines = explanations(run, users, rows, k, title)
+    lines = explanations(run, users, rows, k, title, verb)
     folder = RunFolder.open(run_dir)
     folder.write_jsonl(JSONL, lines)
     folder.write_text(HTML, page(run.config["label"], run.config["dataset"], lines))
@@ -68,7 +71,12 @@ def explain(
 
 @torch.no_grad()
 def explanations(
-    run: Any, users: Sequence[str], n_users: int, k: int, title: str = "auto"
+    run: Any,
+    users: Sequence[str],
+    n_users: int,
+    k: int,
+    title: str = "auto",
+    verb: str = VERB,
 ) -> list[dict[str, Any]]:
     """One entry per recommendation, in the user's own tokens and titles.
 
@@ -78,6 +86,7 @@ def explanations(
         n_users: How many users, where none are named.
         k: Length of the lists.
         title: Column of the ``.item`` file, see :func:`~.experiment.titles.names_of`.
+        verb: As of :func:`explain`.
 
     Returns:
         See docs/papers/rvrec.md.
@@ -114,7 +123,7 @@ def explanations(
                     "title": names[1][int(item)],
                     "rank": rank + 1,
                     "score": score,
-                    **_entry(model, one, found, names, score),
+                    **_entry(model, one, found, names, score, verb),
                     "uncertainty": _uncertainty(model, tables, ids[row], item),
                     "meta": _meta(model, one, ids[row], tables),
                 }
@@ -146,7 +155,7 @@ def _masked_scores(run: Any, users: Tensor) -> Tensor:
 
 
 def _entry(
-    model: Any, history: Histories, found: Attribution, names: Any, score: float
+    model: Any, history: Histories, found: Attribution, names: Any, score: float, verb: str
 ) -> dict[str, Any]:
     """Base, coalitions by value, the best one (Eq. 17) and the check."""
     tokens, titles = names
@@ -176,12 +185,12 @@ def _entry(
     return {
         "base": {"user_mean": found.base},
         "coalitions": coalitions,
-        "explanation": _sentence(coalitions, abs(model.rvrec.alpha.item())),
+        "explanation": _sentence(coalitions, abs(model.rvrec.alpha.item()), verb),
         "check": {"sum": total, "gap": abs(total - score)},
     }
 
 
-def _sentence(coalitions: list[dict[str, Any]], alpha: float) -> dict[str, Any]:
+def _sentence(coalitions: list[dict[str, Any]], alpha: float, verb: str) -> dict[str, Any]:
     """Eq. (17), or that there is no reason."""
     if not coalitions or coalitions[0]["value_additive"] <= 0 or alpha < _SMALLEST_ALPHA:
         return {"coalition": None, "share": 0.0, "text": NO_REASON}
@@ -193,7 +202,7 @@ def _sentence(coalitions: list[dict[str, Any]], alpha: float) -> dict[str, Any]:
     return {
         "coalition": best["id"],
         "share": best["value_additive"] / positive,
-        "text": f"Recommended because you liked {joined}{together}.",
+        "text": f"Recommended because you {verb} {joined}{together}.",
     }
 
 

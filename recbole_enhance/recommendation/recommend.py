@@ -14,7 +14,7 @@ from tqdm import tqdm
 from recbole_enhance.data.loaders import rows_in_memory
 from recbole_enhance.experiment.assembly import Run
 from recbole_enhance.experiment.quick_start import finished_run, load_run
-from recbole_enhance.experiment.titles import names_of
+from recbole_enhance.experiment.titles import shown_titles
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.recommendation.files import (
     ITEM,
@@ -39,7 +39,7 @@ def recommend(
     users: Tokens = None,
     k: int = 10,
     *,
-    titles: str | None = None,
+    titles: str | None = "auto",
     exclude: Tokens = None,
     only_items: Tokens = None,
     filter_seen: bool = True,
@@ -57,7 +57,7 @@ def recommend(
         users: Their tokens, or the path of a file with one on each line; None is all users.
         k: Length of the lists; a user with fewer candidates has a shorter one.
         titles: Column of the ``.item`` file that is written beside the items; ``auto`` takes the
-            first of title, movie_title and name; None leaves titles out.
+            first of title, movie_title and name, if there is one; None leaves titles out.
         exclude: Items that are in no list, as tokens or the path of a file.
         only_items: The only items that are in lists, as tokens or the path of a file.
         filter_seen: Whether a list leaves out what the user has.
@@ -134,7 +134,7 @@ class Lists:
         k: int,
         exclude: Tokens = None,
         only_items: Tokens = None,
-        titles: str | None = None,
+        titles: str | None = "auto",
     ) -> None:
         self._run, self._k = run, k
         dataset = dataset_of(run)
@@ -158,8 +158,8 @@ class Lists:
         ids = torch.arange(dataset.item_num)
         self._items = dataset.id2token(dataset.iid_field, ids.numpy()).astype(object)
         self._titles: Any = None
-        if titles is not None:
-            names = names_of(run, titles, ids)[1]
+        names = shown_titles(run, titles, ids)
+        if names is not None:
             # Two items may have one title.
             self._titles = pd.factorize(pd.Series([names[i] for i in ids.tolist()], dtype=object))
 

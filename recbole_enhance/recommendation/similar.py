@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from recbole_enhance.experiment.assembly import Run
-from recbole_enhance.experiment.titles import names_of
+from recbole_enhance.experiment.titles import shown_titles
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.recommendation.files import ITEM, ids_of
 from recbole_enhance.recommendation.recommend import Tokens, given, open_run
@@ -24,7 +24,7 @@ def similar_items(
     items: Tokens,
     k: int = 10,
     *,
-    titles: str | None = None,
+    titles: str | None = "auto",
     model_class: str | type | None = None,
     method: Any = None,
 ) -> pd.DataFrame:
@@ -68,7 +68,7 @@ def similar_items(
             "rank": np.tile(np.arange(1, k + 1), len(ids)),
         }
     )
-    if titles is not None:
-        names = names_of(run, titles, near)[1]
+    names = shown_titles(run, titles, near)
+    if names is not None:
         table["title"] = [names[item] for item in near.flatten().tolist()]
     return table

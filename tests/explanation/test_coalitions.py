@@ -1,5 +1,6 @@
 import itertools
 import json
+import shutil
 import math
 from html.parser import HTMLParser
 
@@ -99,6 +100,16 @@ def test_coalitions_are_a_partition_of_the_used_history(folder, lines):
         assert sum(w for c in line["coalitions"] for w in c["weights"]) == pytest.approx(1)
 
 
+def test_a_sentence_says_what_users_did_if_it_is_named(folder, tmp_path):
+    run = shutil.copytree(folder, tmp_path / "run")
+    words = ["explain", str(run), "--users=u3", "--k=4", "--verb=bought", "--quiet"]
+    assert cli.main(words) == 0
+    lines = (run / "coalitions.jsonl").read_text(encoding="utf-8").splitlines()
+    said = [json.loads(line)["explanation"]["text"] for line in lines]
+    assert any(text.startswith("Recommended because you bought ") for text in said)
+    assert not any("interacted" in text for text in said)
+
+
 def test_the_best_coalition_is_the_reason(lines):
     for line in lines:
         best, said = line["coalitions"][0], line["explanation"]
@@ -106,7 +117,7 @@ def test_the_best_coalition_is_the_reason(lines):
         if best["value_additive"] > 0:
             assert said["coalition"] == best["id"]
             assert said["share"] == pytest.approx(best["value_additive"] / positive)
-            assert said["text"].startswith("Recommended because you liked ")
+            assert said["text"].startswith("Recommended because you interacted with ")
             assert all(title in said["text"] for title in best["titles"])
 
 

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 import torch
-from recbole_enhance.explanation.titles import names_of
+from recbole_enhance.experiment.titles import names_of
 
 
 def test_an_item_without_a_title_is_its_token(tmp_path):
