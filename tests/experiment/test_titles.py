@@ -1,6 +1,7 @@
 from types import SimpleNamespace
 
 import torch
+
 from recbole_enhance.experiment.titles import names_of
 
 

@@ -1,7 +1,7 @@
 import itertools
 import json
-import shutil
 import math
+import shutil
 from html.parser import HTMLParser
 
 import pytest
