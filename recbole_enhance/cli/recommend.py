@@ -21,6 +21,7 @@ def recommend(
     k: int | None,
     titles: str | None,
     out: str | None,
+    html: str | None,
     **options: Any,
 ) -> None:
     """Write or print what was asked for."""
@@ -28,15 +29,23 @@ def recommend(
     if options["filter_seen"] is False:
         said["filter_seen"] = False
     _refuse_mixture(said, out)
+    if html is not None and out is not None:
+        raise OptionError("html", html, "is a page of lists that --out would write to a file")
     with console(quiet):
         from recbole_enhance.experiment.quick_start import finished_run
+        from recbole_enhance.explanation.html import page_path
+        from recbole_enhance.explanation.lists_page import write_lists_page
 
+        if html is not None:
+            page_path(html)
         finished_run(folder)
         common = {"k": k or 10, "titles": titles or "auto", **own_classes(folder, model, backbone)}
         if "similar_to" in said:
             table = _near(folder, said["similar_to"], common, out)
         else:
             table = _lists(folder, said, common, out, quiet)
+        if html is not None:
+            write_lists_page(folder, table, html)
         if not quiet:
             print(f"lists: {out}" if table is None else table.to_string(index=False))
 
@@ -120,6 +129,7 @@ RECOMMEND = Verb(
             "what a user has; train+valid makes the lists of the run's own test [all]",
         ),
         Option("out", Kind("FILE"), "write the lists, as .csv, .parquet or .jsonl"),
+        Option("html", Kind("FILE"), "also write them as a page, of at most 200 lists"),
         *OWN_CLASS,
         OWN_FILES,
         QUIET,

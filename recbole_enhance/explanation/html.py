@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_enhance import __version__
+from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.run_folder import RunFolder
 
 SCRIPT = "plotly.min.js"
@@ -58,6 +59,20 @@ def _environment(package: str) -> Any:
     )
     environment.filters.update(number=number, short=short, signed=signed)
     return environment
+
+
+def page_path(path: str | Path) -> Path:
+    """Check where a page shall be written, before there is anything to write.
+
+    Raises:
+        OptionError: If it does not end in ``.html``, or its folder is not there.
+    """
+    path = Path(path)
+    if path.suffix != ".html":
+        raise OptionError("html", path, "a name that ends in .html is expected")
+    if not path.parent.is_dir():
+        raise OptionError("html", path, f"there is no folder {path.parent}")
+    return path
 
 
 def share_plotly(folder: Path) -> str:

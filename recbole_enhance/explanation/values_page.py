@@ -6,9 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_enhance.explanation.html import decimals_for, rendered
+from recbole_enhance.explanation.html import decimals_for, page_path, rendered
 from recbole_enhance.explanation.values import rank_all
-from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.run_folder import METRICS, RunFolder
 
 _TITLES = {
@@ -38,11 +37,7 @@ def write_values_page(
     Raises:
         InputError: If the run has no values, or the page cannot be written.
     """
-    path = Path(path)
-    if path.suffix != ".html":
-        raise OptionError("html", path, "a name that ends in .html is expected")
-    if not path.parent.is_dir():
-        raise OptionError("html", path, f"there is no folder {path.parent}")
+    path = page_path(path)
     tables = rank_all(run_dir, title, model_class)
     report = RunFolder.open(run_dir).read_json(METRICS)
     text = values_page(str(report["label"]), str(report["dataset"]), tables, top)
