@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from recbole_enhance.options.limits import MOST, MOST_STEPS
 from recbole_enhance.options.recbole import WHOLE_EXPECTED
 from recbole_enhance.options.schema import Name, Options, Rate, Rule, Share, Text, refusal, word
 
@@ -45,7 +46,11 @@ class GeneralOptions(Options):
     quiet: bool = Field(description="Print nothing but errors.")
     log_tensorboard: bool = Field(description="Write TensorBoard events into the run folder.")
     eval_batch_size: Annotated[
-        int | None, Field(gt=0), Rule("must be above 0", kind=WHOLE_EXPECTED, whole=WHOLE_EXPECTED)
+        int | None,
+        Field(gt=0, le=MOST_STEPS),
+        Rule(
+            f"must be above 0 and at most {MOST_STEPS}", kind=WHOLE_EXPECTED, whole=WHOLE_EXPECTED
+        ),
     ] = Field(
         description="As in RecBole; ~ fills eval_memory_mb in full ranking, and is RecBole's 4096 "
         "otherwise."
@@ -95,11 +100,11 @@ class GeneralOptions(Options):
     group_metric: Annotated[Any, word("recall", "ndcg", "map", "hit", "precision", "mrr")] = Field(
         description="Metric of accuracy that GroupGap and GroupMAD compare."
     )
-    activity_groups: Annotated[int, Field(ge=2), Rule("a whole number above 1 is expected")] = (
-        Field(
-            description="Number of activity groups, which are quantiles of the number of training "
-            "interactions."
-        )
+    activity_groups: Annotated[
+        int, Field(ge=2, le=MOST), Rule(f"a whole number between 2 and {MOST} is expected")
+    ] = Field(
+        description="Number of activity groups, which are quantiles of the number of training "
+        "interactions."
     )
     item_head_share: _InnerShare = Field(
         description="Share of the training interactions that the head has, the fewest items that "

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from recbole_enhance.options.limits import MOST_PROCESSES
+from recbole_enhance.options.limits import MOST, MOST_PROCESSES, MOST_STEPS
 from recbole_enhance.options.schema import (
     Options,
     Rule,
@@ -18,8 +18,16 @@ from recbole_enhance.options.schema import (
 )
 
 WHOLE_EXPECTED = "a whole number is expected"
-Above0 = Annotated[int, Field(gt=0), Rule("must be above 0", whole=WHOLE_EXPECTED)]
-NotBelow0 = Annotated[int, Field(ge=0), Rule("must not be below 0", whole=WHOLE_EXPECTED)]
+Above0 = Annotated[
+    int,
+    Field(gt=0, le=MOST_STEPS),
+    Rule(f"must be above 0 and at most {MOST_STEPS}", whole=WHOLE_EXPECTED),
+]
+NotBelow0 = Annotated[
+    int,
+    Field(ge=0, le=MOST_STEPS),
+    Rule(f"must not be below 0 or above {MOST_STEPS}", whole=WHOLE_EXPECTED),
+]
 Decimals = Annotated[  # a float has no more
     int, Field(ge=0, le=15), Rule("must not be below 0 or above 15", whole=WHOLE_EXPECTED)
 ]
@@ -201,9 +209,9 @@ class NegativeSampling(Options):
     )
     alpha: float = Field(description="Power of the popularity by which negatives are drawn.")
     dynamic: bool = Field(description="Whether the hardest of some candidates is the negative.")
-    candidate_num: Annotated[int, Field(ge=0), Rule(*["a whole number not below 0"] * 2)] = Field(
-        description="Number of these candidates."
-    )
+    candidate_num: Annotated[
+        int, Field(ge=0, le=MOST), Rule(*[f"a whole number between 0 and {MOST}"] * 2)
+    ] = Field(description="Number of these candidates.")
 
 
 class RecBoleOptions(Options):

@@ -6,12 +6,17 @@ from pathlib import Path
 import pytest
 
 from recbole_enhance.cli.program import main
+from recbole_enhance.enhancer import ENHANCERS
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.option_table import option_rows
 from recbole_enhance.leaderboard.spec import read_board
 from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.limits import MOST_STEPS
+from recbole_enhance.options.recbole_models import entries
 from recbole_enhance.testing.worlds import run_toy, toy_options
 
 MILLION = 10**6
+OWN = ("BPR", "CER", "EFM", "MultiGCCF", "ProtoMF", "TransGNN")
 
 
 @pytest.mark.parametrize(
@@ -76,3 +81,34 @@ def test_threads_of_the_command_line_have_an_end(toy, capsys):
 def test_numbers_have_ends(toy, options, said):
     with pytest.raises(OptionError, match=f"^{said}"):
         Config(config_dict={**toy_options(toy, "BPR"), **options})
+
+
+def test_whole_numbers_of_every_schema_have_an_upper_end():
+    rows = [row for model in (*ENHANCERS, *OWN) for row in option_rows(model)]
+    endless = {
+        row.name for row in rows if row.type.startswith("int") and row.range.endswith("inf)")
+    }
+    whole = {row.name for row in rows if row.type.startswith("int")}
+    assert {"epochs", "train_batch_size", "rvrec_partitions", "activity_groups"} <= whole
+    assert not endless
+    ranges = [entry.range for entry in entries().values() if entry.type == "int"]
+    assert len(ranges) > 50
+    assert not [text for text in ranges if text.endswith("inf)")]
+
+
+@pytest.mark.parametrize(
+    ("option", "least"),
+    [
+        ("epochs", 0),
+        ("eval_step", 0),
+        ("stopping_step", 0),
+        ("train_batch_size", 1),
+        ("eval_batch_size", 1),
+    ],
+)
+def test_what_is_counted_in_steps_and_rows_ends_at_ten_million(toy, option, least):
+    for value in (least, MOST_STEPS):
+        assert Config(config_dict={**toy_options(toy, "BPR"), option: value})[option] == value
+    for value in (least - 1, MOST_STEPS + 1, 10**30):
+        with pytest.raises(OptionError, match=f"^{option}={value}: must .* 10000000 "):
+            Config(config_dict={**toy_options(toy, "BPR"), option: value})

@@ -37,8 +37,15 @@ def test_a_verb_refuses_what_it_has_no_use_for(refused, words):
 
 @pytest.mark.parametrize("words", [w for w in ALL if ALL[w].takes_run_options], ids=" ".join)
 def test_a_verb_that_takes_options_of_a_run_refuses_others(toy, refused, words):
-    many = ("--models=BPR", "--out=b") if words[0] == "leaderboard" else ("--model=BPR",)
-    base = (*words, *many, "--dataset=toy", f"--data_path={toy}")
+    Path("../lists.csv").write_text("user_id,item_id\nu1,i1\n")
+    own = {
+        ("leaderboard", "run"): ("--models=BPR", "--out=b"),
+        ("data", "check"): ("toy",),
+        ("evaluate",): ("../lists.csv",),
+        ("frontier",): ("--model=DVR", "--metric=gini@5"),
+    }.get(words, ("--model=BPR",))
+    dataset = () if words == ("data", "check") else ("--dataset=toy",)
+    base = (*words, *own, *dataset, f"--data_path={toy}")
     assert "bogus" in refused(*base, "--bogus=1")
     if words != ("config", "show"):
         assert "origin" in refused(*base, "--origin")
@@ -48,11 +55,11 @@ def test_a_verb_that_takes_options_of_a_run_refuses_others(toy, refused, words):
 @pytest.mark.parametrize(
     ("option", "says"),
     [
-        ("metric_decimal_place=400", "between 0 and 15"),
+        ("metric_decimal_place=400", "above 15"),
         ("clip_grad_norm={max_norm: .nan}", "max_norm: 5"),
-        ("clip_grad_norm={max_norm: .inf}", "numbers above 0"),
-        ("clip_grad_norm={max_norm: 1, norm_type: 0}", "numbers above 0"),
-        ("clip_grad_norm={max_norm: 1, norm_type: -3}", "numbers above 0"),
+        ("clip_grad_norm={max_norm: .inf}", "are above 0"),
+        ("clip_grad_norm={max_norm: 1, norm_type: 0}", "are above 0"),
+        ("clip_grad_norm={max_norm: 1, norm_type: -3}", "are above 0"),
         ("epochs=010", "a number is expected"),
         ("epochs=1:30", "a number is expected"),
         ("normalize_all=x", "true or false"),
@@ -72,7 +79,7 @@ def test_a_bad_value_of_a_board_names_its_file(toy, refused):
     Path("o.yaml").write_text("epochs: -1\n")
     words = ("--models=BPR", "--dataset=toy", f"--data_path={toy}", "--out=b")
     line = refused("leaderboard", "run", *words, "--config_files=o.yaml")
-    assert line.endswith("BPR on toy: epochs=-1: must not be below 0 (o.yaml)")
+    assert line.endswith("BPR on toy: epochs=-1: must not be below 0 or above 10000000 (o.yaml)")
 
 
 @pytest.mark.parametrize(

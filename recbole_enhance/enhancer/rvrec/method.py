@@ -370,7 +370,7 @@ class RVRecOptions(Options):
         description="Expectation over partitions: 'exact', 'sampled' as in the paper, or 'hard' "
         "(one partition, p > 0.5; the fastest)."
     )
-    rvrec_partitions: Annotated[int, Field(gt=1)] = Field(
+    rvrec_partitions: Annotated[int, Field(ge=2, le=1000)] = Field(
         description="Partitions drawn per step where rvrec_gate_mode is sampled."
     )
     rvrec_gate_objective: Literal["squared", "shapley", "removal", "agreement"] = Field(
