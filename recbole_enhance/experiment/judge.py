@@ -107,7 +107,7 @@ def evaluate_lists(
         refuse_no_lists(test, config)
     account = train._dataset.account
     if like is not None:
-        folder = RunFolder.open(like)
+        folder = RunFolder.open(like, "like")
         folder.refuse_other_rows(account.as_json())
     config["rerank"] = None  # the lists are final
     k = max(config["topk"])
@@ -162,7 +162,7 @@ def _config_like(
     for key in said:
         if key.partition(".")[0] not in _BESIDE_LIKE:
             raise UnknownOptionError(key, "cannot be said beside like, whose protocol it is")
-    folder = RunFolder.open(like)
+    folder = RunFolder.open(like, "like")
     if not folder.finished:
         raise OptionError("like", like, f"no finished run ({METRICS} is missing)")
     options = {key: said[key] for key in said if key not in ("model", "backbone")}

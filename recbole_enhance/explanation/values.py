@@ -30,7 +30,7 @@ def read_values(run_dir: str | Path) -> pd.DataFrame:
     Raises:
         RunFolderError: If the run has no such values.
     """
-    folder = RunFolder.open(run_dir)
+    folder = RunFolder.open(run_dir, "values")
     path = folder.path / VALUES
     if not folder.has(VALUES):
         raise RunFolderError(run_dir, f"no {VALUES}: only runs of DVR value interactions")
@@ -158,7 +158,7 @@ def _names(run_dir: str | Path, title: str, model_class: str | type | None) -> _
     run = load_run(run_dir, model_class)
     dataset, field = run.train_data._dataset, run.config["item_category_field"]
     ids = dataset.inter_feat[dataset.iid_field]
-    tokens, titles = names_of(run, title, ids)
+    tokens, titles = names_of(run, title, ids, "titles")
     named = {tokens[i]: titles[i] for i in tokens if i and titles[i] != tokens[i]}
     if not field:
         return _Names(named, None)

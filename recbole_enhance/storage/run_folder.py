@@ -125,8 +125,12 @@ class RunFolder:
         return folder
 
     @classmethod
-    def open(cls, path: Any) -> "RunFolder":
+    def open(cls, path: Any, option: str = "resume") -> "RunFolder":
         """Open the folder of an earlier run.
+
+        Args:
+            path: The folder.
+            option: What a message calls it.
 
         Raises:
             OptionError: If there is no run in it.
@@ -134,7 +138,7 @@ class RunFolder:
         """
         path = Path(path)
         if not is_file(path / CONFIG):
-            raise OptionError("resume", path, f"no run here ({CONFIG} is missing)")
+            raise OptionError(option, path, f"no run here ({CONFIG} is missing)")
         refuse_external(path)
         return cls(path, fresh=False)
 

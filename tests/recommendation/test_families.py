@@ -25,6 +25,7 @@ CONTEXT = ("FM", "DeepFM", "DSSM")
 KNOWLEDGE = ("CKE", "KGCN", "KGNNLS")
 OURS = ("ProtoMF", "TransGNN", "MultiGCCF", "CER", "EFM")
 OVER = {"IaCN": "SASRec", "PRIS": "BPR"}
+ACTS_AT_ONCE = {"AOBPR": {"aobpr_warmup_epochs": 0}, "TIL": {"til_warmup_epochs": 0}}
 
 
 def known_options(model, **options):
@@ -61,6 +62,7 @@ def options_of(worlds, model):
         options.update(threshold={"rating": 1})
     if model in OVER:
         options.update(backbone=OVER[model])
+    options.update(ACTS_AT_ONCE.get(model, {}))
     made = toy_options(worlds["toy"], model, **options)
     if model in ("Pop", "EASE", "ItemKNN", "MultiVAE", "RecVAE", "SASRec", "BERT4Rec", "IaCN"):
         del made["embedding_size"]

@@ -335,7 +335,7 @@ def test_the_verb_export_says_what_it_wrote(folders, tmp_path):
         (["--users=u1", "--out=no/a.csv"], "out=no/a.csv: there is no such folder"),
         (
             ["--users=u1", "--titles=zz"],
-            "title=zz: toy.item has the columns item_id, genres, movie_title",
+            "titles=zz: toy.item has the columns item_id, genres, movie_title",
         ),
         (["--users=u1", "--history=test"], "history=test: one of all, train+valid, train"),
         (["--histories=empty"], "empty: holds no history"),
