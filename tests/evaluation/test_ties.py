@@ -37,3 +37,21 @@ def test_a_model_that_knows_nothing_is_at_chance():
 def test_every_row_has_the_same_order():
     _, items = ranked(torch.zeros(5, 50), 10, drawn_order(50, 3))
     assert (items == items[0]).all()
+
+
+def test_a_constant_model_is_at_chance_over_seeds_by_ndcg():
+    """One order serves all rows, so a seed varies; the mean over seeds does not."""
+    rows, n_items, k = 60, 40, 10
+    draw = torch.Generator().manual_seed(1)
+    # Everybody's items have the lowest ids, as popular items do.
+    relevant = torch.zeros(rows, n_items).scatter(
+        1, torch.randint(0, 12, (rows, 1), generator=draw), 1.0
+    )
+    discount = 1 / torch.log2(torch.arange(k) + 2.0)  # of one relevant item; its ideal is 1
+    found = []
+    for seed in range(400):
+        _, items = ranked(torch.zeros(rows, n_items), k, drawn_order(n_items, seed))
+        found.append(float((relevant.gather(1, items) @ discount).mean()))
+    chance = float(discount.sum()) / n_items
+    error = float(torch.tensor(found).std()) / len(found) ** 0.5
+    assert abs(sum(found) / len(found) - chance) < 3 * error < 0.15 * chance
