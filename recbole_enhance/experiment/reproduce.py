@@ -1,6 +1,5 @@
 """Run a finished run again, and say whether its numbers come out as they were."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from recbole_enhance.experiment.quick_start import (
 )
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.limits import MOST_THREADS, checked_count
+from recbole_enhance.options.schema import is_finite
 from recbole_enhance.storage.files import is_file, read_settings
 from recbole_enhance.storage.resources import limited_threads
 from recbole_enhance.storage.run_folder import (
@@ -209,6 +209,14 @@ def _finished(path: Path) -> RunFolder:
         isinstance(report.get(key), dict) for key in _PARTS.values()
     ):
         raise RunFolderError(f"reproduce {path}", f"{METRICS} is not the report of a run")
+    # What the new run is compared with is read before it, which may take hours.
+    for part, key in _PARTS.items():
+        for metric, value in report[key].items():
+            if value is not None and not is_finite(value):
+                problem = f"{part} {metric}={value!r}: a finite number is expected"
+                raise RunFolderError(path / METRICS, problem)
+    _compare_users(path / PER_USER, path / PER_USER)
+    _changed_options(folder, folder)
     return folder
 
 
@@ -262,5 +270,4 @@ def _changed_options(before: RunFolder, after: RunFolder) -> dict[str, list[Any]
 
 
 def _is_tolerance(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value >= 0
+    return is_finite(value) and value >= 0

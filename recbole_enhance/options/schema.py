@@ -243,8 +243,15 @@ def _allowed(error: ValidationError, described: Described, value: Any) -> str:
 
 
 def _refuse_not_finite(key: str, value: Any) -> None:
-    if isinstance(value, float) and not math.isfinite(value):
+    if (is_number(value) and not is_finite(value)) or _too_long(value):
         raise OptionError(key, value, "a finite number is expected")
+
+
+def _too_long(value: Any) -> bool:
+    """Whether a whole number is in it that no float holds; RecBole computes with all of them."""
+    if isinstance(value, (list, dict)):
+        return any(map(_too_long, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and not is_finite(value + 0)
 
 
 def is_number(value: Any) -> bool:
@@ -253,8 +260,16 @@ def is_number(value: Any) -> bool:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a number, and neither infinite nor NaN."""
-    return is_number(value) and math.isfinite(value)
+    """Whether a value is a number, and neither infinite, nor NaN, nor too long for a float.
+
+    Example:
+        >>> is_finite(3), is_finite(float("nan")), is_finite(10**400)
+        (True, False, False)
+    """
+    try:
+        return is_number(value) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def like_default(key: str, value: Any, default: Any) -> None:

@@ -157,6 +157,7 @@ def test_users_that_only_one_run_has_are_no_match(run):
         (["run", "--tolerence=1"], "tolerence: unknown option; did you mean tolerance"),
         (["run", "--tolerance=-1"], "tolerance=-1: a number not below 0"),
         (["run", "--tolerance=x"], "tolerance=x: a number not below 0"),
+        (["run", f"--tolerance={'9' * 400}"], "tolerance=9+: a number not below 0"),
         (["run", "--threads=0"], "threads=0: a whole number above 0"),
         (["run", "--model=LightGCN"], "model=LightGCN: run is a run of BPR"),
         (["run", "--run_dir=run"], "run_dir=run: there is a finished run"),
@@ -180,3 +181,18 @@ def test_what_is_not_finished_is_told(run):
     assert "metrics.json is not the report of a run" in call("run")[2]
     Path("run/metrics.json").unlink()
     assert "reproduce run: not finished; continue it first: --resume=run" in call("run")[2]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"user_id,recall@5\nu1,x\n", None])
+def test_what_cannot_be_compared_is_refused_before_the_run(run, content):
+    """A run may take hours, and would be in vain."""
+    if content is None:
+        report = json.loads(Path("run/metrics.json").read_text())
+        edit("metrics.json", test_result={**report["test_result"], "recall@5": ["1"]})
+    else:
+        packed = gzip.compress(content) if content else b""
+        Path("run/per_user.csv.gz").write_bytes(packed)
+    status, out, err = call("run", "--quiet")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert ("metrics.json" if content is None else "per_user.csv.gz") in err
+    assert not Path("run/reproduced").exists()

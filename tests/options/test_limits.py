@@ -68,6 +68,12 @@ def test_threads_of_the_command_line_have_an_end(toy, capsys):
             {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 10**12}},
             "train_neg_sample_args.sample_num=1000000000000: at most 10000",
         ),
+        ({"clip_grad_norm": {"max_norm": 10**400}}, "clip_grad_norm=.*a finite number is expected"),
+        (
+            {"eval_args": {"split": {"RS": [10**400, 1, 1]}}},
+            "eval_args.*a finite number is expected",
+        ),
+        ({"learning_rate": 10**400}, "learning_rate=10+: a finite number is expected"),
         ({"epochs": "1:30"}, "epochs=1:30: "),
         ({"epochs": "010"}, "epochs=010: "),
         ({"model": "DVR", "dvr_units": 10**12}, "dvr_units=1000000000000: must be a whole number"),
