@@ -91,9 +91,11 @@ def check_whole(folder):
         ".pt": lambda p: torch.load(p, weights_only=True),
         ".gz": lambda p: gzip.decompress(p.read_bytes()),
         ".csv": lambda p: p.read_text().splitlines()[1],
+        ".inter": lambda p: p.read_text().splitlines()[1],
     }
     for path in Path(folder).rglob("*"):
-        if path.is_file() and not path.name.startswith(".") and path.suffix != ".log":
+        mended = path.suffix in (".log", ".lock", ".db", ".db-journal")  # SQLite rolls back
+        if path.is_file() and not path.name.startswith(".") and not mended:
             readers[path.suffix](path)
 
 

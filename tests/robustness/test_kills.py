@@ -17,7 +17,6 @@ from recbole_enhance.storage.run_folder import CONFIG, METRICS
 from recbole_enhance.testing.worlds import TOY
 
 pytestmark = [pytest.mark.slow, pytest.mark.serial]
-KILLS = 10  # of each verb
 MOST_OF_ONE = 4  # kills before a folder is left to finish
 _COSTS = ("seconds", "train_seconds_per_epoch", "peak_memory_mb", "peak_gpu_memory_mb")
 
@@ -89,7 +88,36 @@ class Values:
         return Path(f"{out}.csv").read_bytes()
 
 
-@pytest.fixture(scope="module")
+class Recommend:
+    """Lists of all users, written to a file."""
+
+    def words(self, toy, out):
+        return ["recommend", "whole-Run", "--all", f"--out={out}.csv", "--quiet"]
+
+    def result(self, out):
+        return Path(f"{out}.csv").read_bytes()
+
+
+class Import:
+    """A dataset that is made of a log."""
+
+    def words(self, toy, out):
+        log = Path("log.csv")
+        if not log.is_file():
+            text = (toy / "toy" / "toy.inter").read_text().partition("\n")[2]
+            log.write_text("u,i,r,t\n" + text.replace("\t", ","))
+        columns = ["--user=u", "--item=i", "--rating=r", "--time=t", "--name=mine"]
+        return ["data", "import", "log.csv", *columns, f"--out={out}", "--quiet"]
+
+    def result(self, out):
+        files = (path for path in Path(out).rglob("*") if path.is_file())
+        return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+
+VERBS = {Run(): 8, Tune(): 6, Board(): 6, Values(): 6, Recommend(): 7, Import(): 7}  # kills of each
+
+
+@pytest.fixture
 def server():
     there = Server()
     yield there
@@ -97,20 +125,20 @@ def server():
     there.process.wait()
 
 
-def test_forty_kills_of_four_verbs_change_nothing(toy, server, capsys):
+def test_forty_kills_of_six_verbs_change_nothing(toy, server, capsys):
     moments, told = random.Random(18), []
-    for verb in (Run(), Tune(), Board(), Values()):
+    for verb, most in VERBS.items():
         name = type(verb).__name__
         start = time.monotonic()
         server.start(*verb.words(toy, f"whole-{name}"))
         assert server.status() == 0, name
         span, whole = time.monotonic() - start, verb.result(f"whole-{name}")
         kills = rounds = 0
-        while kills < KILLS:
+        while kills < most:
             out, rounds = f"{name}{rounds}", rounds + 1
             for attempt in itertools.count():
                 process = server.start(*verb.words(toy, out))
-                kill = kills < KILLS and attempt < MOST_OF_ONE
+                kill = kills < most and attempt < MOST_OF_ONE
                 if kill:
                     time.sleep(span * moments.random())
                     with contextlib.suppress(ProcessLookupError):
@@ -124,5 +152,6 @@ def test_forty_kills_of_four_verbs_change_nothing(toy, server, capsys):
                     check_whole(out)
             assert verb.result(out) == whole, (name, out)
         told.append(f"{name.lower()} {kills} kills, {rounds} finished")
+    assert sum(VERBS.values()) == 40
     with capsys.disabled():
         print(f"\nkills: {'; '.join(told)}", end="")
