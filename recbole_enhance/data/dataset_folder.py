@@ -173,10 +173,14 @@ class DatasetFolder:
 
         Raises:
             LockedError: If another process writes the same dataset.
+            OptionError: If there is no folder `out` and none can be made.
         """
         out = self.path.parent
         made = [folder for folder in (out, *out.parents) if not folder.exists()]
-        out.mkdir(parents=True, exist_ok=True)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OptionError("out", out, f"cannot be written ({error.strerror})") from error
         lock, done = out / f".{self.path.name}.lock", False
         held = lock_file(lock, f"name={self.path.name}")
         try:

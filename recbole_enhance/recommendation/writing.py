@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_enhance.options.errors import OptionError
+from recbole_enhance.storage.files import temporary_name
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
 VECTOR = "vector"  # the column of vectors
@@ -26,14 +27,22 @@ def refuse_name(out: str | Path, endings: tuple[str, ...] = ENDINGS, option: str
         option: What names it.
 
     Raises:
-        OptionError: If the ending is another one, there is no such folder, or the package for it
-            is not installed.
+        OptionError: If the ending is another one, there is no such folder or nothing can be written
+            into it, it is a folder itself, or the package for it is not installed.
     """
     path = Path(out)
     if path.suffix not in endings:
         raise OptionError(option, out, f"a name that ends in {', '.join(endings)} is expected")
     if not path.parent.is_dir():
         raise OptionError(option, out, "there is no such folder")
+    if os.path.isdir(path):  # Path's raises for a name that is too long
+        raise OptionError(option, out, "is a folder, and the name of a file is expected")
+    trial = path.with_name(temporary_name(path.name))
+    try:
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise OptionError(option, out, f"cannot be written ({error.strerror})") from error
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
         raise OptionError(option, out, 'needs pyarrow: pip install "recbole_enhance[data]"')
     return path
@@ -42,7 +51,7 @@ def refuse_name(out: str | Path, endings: tuple[str, ...] = ENDINGS, option: str
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name, which becomes the file only when the block has succeeded."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         yield temporary
         os.replace(temporary, path)

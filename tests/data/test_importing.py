@@ -497,6 +497,14 @@ def test_a_name_that_is_a_path_is_refused(tmp_path, name):
     assert "must be the name of a folder" in refused(tmp_path, pd.DataFrame(), name=name)
 
 
+def test_a_file_where_the_folder_of_datasets_should_be_is_named(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    frame = pd.DataFrame({"u": ["a"], "i": ["b"]})
+    with pytest.raises(ValueError, match=r"^out=.*file: cannot be written \(File exists\)$"):
+        import_data(frame, user="u", item="i", name="shop", out=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_files_that_cannot_be_read_are_one_line(tmp_path):
     broken = tmp_path / "log.csv.gz"
     broken.write_bytes(gzip.compress(LOG.encode() * 999)[:-99])

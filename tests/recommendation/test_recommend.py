@@ -300,6 +300,9 @@ def test_the_verb_prints_lists_or_writes_them(folders, tmp_path):
     assert len(seen.splitlines()) == 49
 
 
+LONG = "a" * 300 + ".csv"  # nobody can write it, an administrator neither
+
+
 def test_the_verb_export_says_what_it_wrote(folders, tmp_path):
     out = call("export", folders / "MultiVAE", f"--embeddings={tmp_path}/e.npz")[1]
     assert "60 users and 48 items, " in out
@@ -334,6 +337,14 @@ def test_the_verb_export_says_what_it_wrote(folders, tmp_path):
         ),
         (["--users=u1", "--out=no/a.csv"], "out=no/a.csv: there is no such folder"),
         (
+            ["--users=u1", "--out=folder.csv"],
+            "out=folder.csv: is a folder, and the name of a file is expected",
+        ),
+        (
+            ["--users=u1", f"--out={LONG}"],
+            f"out={LONG}: cannot be written (File name too long)",
+        ),
+        (
             ["--users=u1", "--titles=zz"],
             "titles=zz: toy.item has the columns item_id, genres, movie_title",
         ),
@@ -351,6 +362,7 @@ def test_the_verb_export_says_what_it_wrote(folders, tmp_path):
 )
 def test_bad_input_is_one_line(folders, tmp_path, words, message):
     Path("empty").write_text("")
+    Path("folder.csv").mkdir()
     Path("bad").write_text("u1\nzz\n")
     Path("binary").write_bytes(b"\xff\xfe")
     assert refused("recommend", folders / "BPR", *words) == message
