@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_enhance import __version__
-from recbole_enhance.explanation.html import COLOURS
+from recbole_enhance.explanation.html import COLOURS, rendered
 from recbole_enhance.leaderboard.frontier import (
     BACKBONE,
     CONTROL,
@@ -114,17 +113,9 @@ def _draw(figure: Any, frontier: Frontier, points: Sequence[Point], best: int) -
 
 
 def _page(frontier: Frontier, rows: pd.DataFrame, sentence: str, svg: bytes) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("recbole_enhance.leaderboard"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("frontier.html.j2").render(
-        version=__version__,
+    return rendered(
+        "frontier.html.j2",
+        "recbole_enhance.leaderboard",
         title=frontier.board.name,
         sentence=sentence[0].upper() + sentence[1:] + ".",
         accuracy=frontier.accuracy.heading,
