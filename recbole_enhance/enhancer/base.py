@@ -43,6 +43,8 @@ class Enhancer:
         begins: The option that says after how many epochs the method begins to act, or None if it
             acts from the first step on; or ``begins(config)``, which gives one of these. A run of
             no more epochs than that is refused.
+        notes: Called as ``notes(config)`` when a run begins, for what its user should know, such as
+            options that others make useless: lines, perhaps none; or None.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Enhancer:
     in_search: Callable[[Any], Mapping[str, Any]] | None = None
     defaults: Mapping[str, Any] | str | Path | None = None
     begins: str | Callable[[Any], str | None] | None = None
+    notes: Callable[[Any], list[str]] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", self.name):  # it becomes part of folders' names

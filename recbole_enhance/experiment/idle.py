@@ -41,6 +41,16 @@ def refuse_idle(config: Any) -> None:
         )
 
 
+def tell_notes(config: Any) -> None:
+    """Say what a method has to say when its run begins.
+
+    Args:
+        config: The settings of the run.
+    """
+    for note in config.method.notes(config) if config.method and config.method.notes else ():
+        logger.warning("%s", note)
+
+
 def tell_idle(config: Any, best_epoch: int) -> None:
     """Say that the reported epoch comes before the method acted.
 

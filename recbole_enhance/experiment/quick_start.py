@@ -15,7 +15,7 @@ from recbole_enhance.evaluation.files import write_candidates, write_evaluation
 from recbole_enhance.experiment import frames
 from recbole_enhance.experiment.assembly import Run, assemble, timed
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.experiment.idle import refuse_idle, tell_idle
+from recbole_enhance.experiment.idle import refuse_idle, tell_idle, tell_notes
 from recbole_enhance.experiment.names import class_name
 from recbole_enhance.options.errors import (
     InputError,
@@ -329,6 +329,7 @@ def _run(
             config["seed"],
             f", writing {folder.path}" if folder else "",
         )
+        tell_notes(config)
         show_progress = config["show_progress"] and not config["quiet"]
         with timed(seconds, "fit"):
             score, valid_result = trainer.fit(train_data, valid_data, show_progress=show_progress)

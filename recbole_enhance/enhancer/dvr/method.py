@@ -12,7 +12,6 @@ form (``inrun``), or as in the paper (``harsanyi``): a network predicts the team
 REINFORCE trains it on the metric. docs/papers/dvr.md lists what differs from the paper, and why.
 """
 
-import logging
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -39,7 +38,6 @@ from recbole_enhance.options.schema import (
     Width,
 )
 
-logger = logging.getLogger("recbole_enhance")
 # General recommenders with one loss per sample and tables of users and items; tests run them all.
 BACKBONES = (
     "BPR",
@@ -179,11 +177,14 @@ class DVROptions(Options):
     )
 
 
-def _of_the_other_kind(config: Any) -> list[str]:
-    """Options that are given and that the chosen kind of values does not read."""
+def _unread(config: Any) -> list[str]:
+    """A line on the options that are given and that the chosen kind of values does not read."""
     other = _ONLY["harsanyi" if config["dvr_values"] == "inrun" else "inrun"]
     defaults = DVR.default_options()[1]
-    return [option for option in other if config[option] != defaults[option]]
+    unread = [option for option in other if config[option] != defaults[option]]
+    return (
+        [f"{', '.join(unread)}: not read with dvr_values={config['dvr_values']}"] if unread else []
+    )
 
 
 def _in_search(config: Any) -> dict[str, Any]:
@@ -194,9 +195,6 @@ def _in_search(config: Any) -> dict[str, Any]:
 
 def check(config: Any) -> None:
     """Refuse options and backbones that cannot work, before any data are read."""
-    unread = _of_the_other_kind(config)
-    if unread:
-        logger.warning("%s: not read with dvr_values=%s", ", ".join(unread), config["dvr_values"])
     model_class = config.model_class
     # A user's own model is tried at the first batch.
     own = not model_class.__module__.startswith("recbole.")
@@ -243,6 +241,7 @@ DVR = Enhancer(
     options=DVROptions,
     begins=lambda c: "dvr_warmup_epochs" if c["dvr_values"] == "harsanyi" else None,
     check=check,
+    notes=_unread,
     in_search=_in_search,
     choose=lambda config: InRunTrainer if config["dvr_values"] == "inrun" else HarsanyiTrainer,
 )

@@ -18,6 +18,7 @@ from recbole_enhance.enhancer.dvr.utility import (
 )
 from recbole_enhance.evaluation.ties import drawn_order
 from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.idle import tell_notes
 from recbole_enhance.metric.registry import register
 from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.shapley.in_run import step_sizes, values_from_slopes
@@ -199,10 +200,10 @@ def test_strength_0_parts_validation_where_it_is_compared_with_others(toy):
 
 def test_options_that_nobody_reads_are_told(toy, caplog):
     options = toy_options(toy, "DVR", dvr_units=7)
-    Config(config_dict=options)
+    tell_notes(Config(config_dict=options))
     assert "dvr_units, dvr_update_interval: not read with dvr_values=inrun" in caplog.text
     caplog.clear()
-    Config(config_dict={**options, "dvr_values": "harsanyi", "dvr_strength": 0.1})
+    tell_notes(Config(config_dict={**options, "dvr_values": "harsanyi", "dvr_strength": 0.1}))
     assert "dvr_strength: not read with dvr_values=harsanyi" in caplog.text
 
 
