@@ -35,6 +35,9 @@ class NotResumableError(InputError):
     """A run that can only start over."""
 
 
+_COUNTED = (bool, int, float)
+
+
 class EnhancedTrainer(Trainer):
     """RecBole's trainer with what a run of ours needs; a method's trainer extends it.
 
@@ -344,7 +347,7 @@ class EnhancedTrainer(Trainer):
 
     def _counters(self) -> dict[str, Any]:
         """Plain numbers that the backbone keeps as attributes (MultiVAE's annealing step)."""
-        return {k: v for k, v in vars(self.model).items() if type(v) in (bool, int, float)}
+        return {k: v for k, v in vars(self.model).items() if type(v) in _COUNTED}
 
     def _generators(self) -> dict[str, torch.Generator]:
         """Generators of the run's own: the loader's draws its batches."""
@@ -386,9 +389,11 @@ class EnhancedTrainer(Trainer):
         self.load_best(resume_file.with_name(MODEL), run)
         self._restore_progress(state)
         self._load(state)
-        counters = self._counters()
         for name, value in state["counters"].items():
-            if type(value) is not type(counters[name]):
+            # KGCN makes some at its first batch: there is nothing to compare them with yet.
+            if type(value) not in _COUNTED or type(getattr(self.model, name, value)) is not type(
+                value
+            ):
                 raise TypeError(f"{name} is {value}")
             setattr(self.model, name, value)
         for name, optimizer in self._optimizers().items():
