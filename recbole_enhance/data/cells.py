@@ -48,7 +48,7 @@ def atomic_name(name: str) -> str:
         >>> atomic_name("price: net")
         'price_ net'
     """
-    return re.sub(r"[:\t\r\n\0]", "_", name)
+    return re.sub(r"[:\x00-\x1f\x7f-\x9f]", "_", name)
 
 
 def plain(column: Any) -> Array:

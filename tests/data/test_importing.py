@@ -416,7 +416,7 @@ def test_a_name_of_a_column_cannot_break_the_settings(tmp_path):
     frame = pd.DataFrame({"customer": ["a"], "sku": ["x"], strange: ["c"]})
     result = made(tmp_path, frame, keep=[strange])
     assert read_settings(result.path.parent, "shop")[1]["load_col"]["inter"]
-    assert list(read_header(result.path / "shop.inter"))[2] == "a_b\x07{[#&*"
+    assert list(read_header(result.path / "shop.inter"))[2] == "a_b_{[#&*"
 
 
 def test_columns_of_pandas_may_be_numbers(tmp_path):
