@@ -179,7 +179,11 @@ def test_a_run_is_resumed_and_reproduced_with_the_method_named_again(own, toy, e
     assert "reproduced" in done("reproduce", "run", f"--model={BY_PATH}")
     status, _, explained = enhance("explain", "run")
     assert status == 2
-    assert f"run: a run of {BY_PATH}, and what can be explained are runs of" in explained
+    assert f"say --model={BY_PATH}" in explained
+    assert (
+        "reasons: " in done("explain", "run", f"--model={BY_PATH}")
+        or Path("run", "reasons.jsonl").is_file()
+    )
 
 
 def test_a_stopped_cell_of_a_users_method_goes_on(own, toy, done):
@@ -247,7 +251,7 @@ def test_a_run_of_a_users_method_is_attacked_and_not_explained(own, reviews, enh
     assert Path("CER", "attack.json").is_file()
     status, _, refused = enhance("explain", "mine", "--model=mine:Mine")
     assert (status, refused.count("\n")) == (2, 1)
-    assert "mine: a run of mine:Mine, and what can be explained are runs of" in refused
+    assert "there is nothing to explain its lists by" in refused
 
 
 @pytest.mark.parametrize("option", ["model", "models"])

@@ -7,6 +7,6 @@ from recbole_enhance.cli.data_import import IMPORT
 
 DATA = Verbs(
     "data",
-    help="Make datasets from your own tables, or from public ones, and check them.",
+    help="Make datasets from tables or public sets, and check them.",
     commands=[IMPORT, CHECK, GET],
 )

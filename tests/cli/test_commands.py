@@ -36,7 +36,6 @@ EVERY = dict(verbs_of(VERBS))
 QUIET = [path for path, verb in EVERY.items() if any(p.name == "quiet" for p in verb.params)]
 FILES = [path for path in QUIET if path != ("leaderboard", "build")]
 OF_RUN = [path for path, verb in EVERY.items() if verb.takes_run_options]
-PLACES = ("folder", "folders", "lists", "spec")
 OWN_FILES = [path for path in FILES if path not in OF_RUN]
 NAMES = "-".join
 ROOT = Path(__file__).parents[2]
@@ -205,7 +204,8 @@ def test_quiet_is_said_alike_to_every_verb(path, words, quiet, parsed):
     for line in ([*path, *words, *place, *other], [*path, *place, *other, *words]):
         given = parsed(*line)
         assert given["quiet"] is quiet
-        named = [value for key, value in given.items() if key in PLACES]
+        places = {param.name for param in EVERY[path].params if isinstance(param, Place)}
+        named = [value for key, value in given.items() if key in places]
         assert named in ([], ["a"], [("a",)])
         assert bool(named) == bool(place)
 
@@ -458,7 +458,8 @@ def test_every_verb_that_loads_a_run_takes_the_class_named_again(mine):
         assert call(verb, "run", named, "--quiet") == (0, "", "")
     rows = json.loads(Path("run/attack.json").read_text())["rows"]
     assert {row["target"] for row in rows} == {"clean", "params", "random params"}
-    assert "has no item features to explain by" in refused("explain", "run", named)
+    assert call("explain", "run", named, "--rows=1", "--quiet")[0] == 0
+    assert Path("run/reasons.jsonl").is_file()
     Path("run/metrics.json").unlink()
     assert "say --model=mine:Mine" in refused("--resume=run", "--quiet")
     assert call("--resume=run", named, "--quiet") == (0, "", "")
@@ -514,14 +515,19 @@ def test_the_working_folder_is_looked_into_for_a_class_alone(words, parsed, monk
 
 
 def test_options_of_another_kind_of_explanation_are_refused(mine):
-    from recbole_enhance.explanation import capsules, coalitions, features
+    from recbole_enhance.explanation import capsules, coalitions, features, reasons
 
-    err = refused("explain", "run", "--model=mine:Mine", "--rows=3")
-    assert "--rows: unknown option of an explanation of mine:Mine" in err
+    err = refused("explain", "run", "--model=mine:Mine", "--negatives=3")
+    assert "--negatives: unknown option of an explanation of mine:Mine" in err
     verb = EVERY["explain",]
-    for function in (features.explain, capsules.explain, coalitions.explain):
+    for function in (features.explain, capsules.explain, coalitions.explain, reasons.explain):
         names = list(function.__annotations__)
-        known = {param.name for param in verb.params} | {"run_dir", "model_class", "return"}
+        known = {param.name for param in verb.params} | {
+            "run_dir",
+            "model_class",
+            "method",
+            "return",
+        }
         assert set(names) <= known
 
 

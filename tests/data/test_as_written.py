@@ -154,7 +154,7 @@ def test_ids_are_what_the_cells_say(data):
     gone = [("", "i0", 1, 9), ("NA", "", 1, 9)]
     dataset, parts = built(data([gone[0], *rows, gone[1]]))
     assert {pair for part in parts for pair in pairs(part)} == {(u, i) for u, i, *_ in rows}
-    assert dataset.account.dropped == {"an empty id": (2, 1, 1)}
+    assert dataset.account.dropped == {"an empty id": (2, 0, 0)}
     assert set(dataset.field2id_token["user_id"][1:]) == set(names)
 
 

@@ -59,7 +59,7 @@ def test_the_commands_of_the_page(folder, capsys):
         assert main([*words, *more]) == 0, capsys.readouterr().err
         done.append(words[0])
     out = capsys.readouterr().out
-    assert done == ["data", "run", "data"]
+    assert done == ["data", "run", "data", "data", "data"]
     assert "shop.item: sku -> item_id:token, name -> title:token, genres -> genres:token_seq" in out
     assert "run folder: runs/shop/BPR/" in out
     assert "ml-1m" in out

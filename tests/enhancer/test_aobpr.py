@@ -38,6 +38,10 @@ class TestContract(Contract):
         {"backbone": "NeuMF", "aobpr_refresh": 7},
         {"backbone": "NeuMF", "aobpr_mode": "pool"},
     )
+
+    def options_of(self, backbone):
+        return {"aobpr_warmup_epochs": 0}
+
     bad_options = (
         ({"aobpr_lambda": 0}, "aobpr_lambda=0: must be above 0"),
         ({"aobpr_mode": "svd"}, "aobpr_mode=svd: must be one of factor, exact, pool"),

@@ -177,7 +177,7 @@ def test_a_dataset_without_a_file_loads_what_its_columns_allow(toy):
         ("BPR", {"seq_separator": ""}, r"seq_separator=.*: a separator"),
         ("BPR", {"run_dir": "a\0b"}, r"run_dir='a\\x00b': must not hold a zero byte"),
         ("BPR", {"clip_grad_norm": {"max_norm": 1, "norm_type": "x"}}, r"clip_grad_norm=.*mapping"),
-        ("SASRec", {"loss_type": "XX"}, r"loss_type=XX: one of BPR, CE"),
+        ("SASRec", {"loss_type": "XX"}, r"loss_type=XX: must be one of BPR, CE"),
         ("BPR", {"device": "cuda"}, r"device: no option to set .*use_gpu and gpu_id"),
         ("BPR", {"MODEL_TYPE": 3}, r"MODEL_TYPE: no option to set"),
         ("DVR", {"backbone": "BPPR"}, r"^backbone=BPPR: unknown model; did you mean BPR"),

@@ -89,13 +89,13 @@ def test_users_titles_and_other_runs(toy, titled, tmp_path):
     assert "old" in out
     plain = a_run(toy, "WideDeep", tmp_path / "two")
     assert "recommended: i" in call("explain", plain)[1]  # no titles: tokens
-    other = run_toy(toy, "BPR", run_dir=str(tmp_path / "three"))["run_dir"]
+    other = run_toy(toy, "Pop", run_dir=str(tmp_path / "three"))["run_dir"]
     for words_, message in (
         ((folder, "--users=nobody"), "users=nobody: no test row of this user"),
         ((folder, "--title=price"), "title=price: toy.item has the columns item_id, genres"),
         ((folder, "--top=3"), "--top: unknown option; did you mean topk?"),
         ((folder, "--rows=0"), "rows=0: a whole number above 0 is expected"),
-        ((other,), "a run of BPR, and what can be explained are runs of IaCN"),
+        ((other,), "there is nothing to explain its lists by"),
         ((tmp_path,), "the folder of a finished run is expected"),
         ((), "explain RUN_DIR: the folder of a finished run is expected"),
     ):

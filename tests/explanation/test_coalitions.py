@@ -257,9 +257,9 @@ def test_without_a_supporting_history_it_says_so(toy, tmp_path):
     for line in map(json.loads, text.splitlines()):
         assert line["explanation"]["coalition"] is None
         assert line["explanation"]["text"] == coalitions.NO_REASON
-    assert coalitions._sentence([], 1.0)["text"] == coalitions.NO_REASON
+    assert coalitions._sentence([], 1.0, "bought")["text"] == coalitions.NO_REASON
     negative = [{"value_additive": -0.1, "id": 0, "titles": ["x"]}]
-    assert coalitions._sentence(negative, 1.0)["coalition"] is None
+    assert coalitions._sentence(negative, 1.0, "bought")["coalition"] is None
 
 
 class Reader(HTMLParser):
@@ -320,9 +320,9 @@ def test_bad_options_are_told(folder, capsys, words, message):
 
 
 def test_runs_without_explanations_are_told(toy, tmp_path, capsys):
-    bare = run_toy(toy, "BPR", epochs=1, run_dir=str(tmp_path / "bpr"))["run_dir"]
+    bare = run_toy(toy, "Pop", epochs=1, run_dir=str(tmp_path / "pop"))["run_dir"]
     assert cli.main(["explain", bare]) == 2
-    assert "a run of BPR, and what can be explained are runs of " in capsys.readouterr().err
+    assert "there is nothing to explain its lists by" in capsys.readouterr().err
     peo = run_toy(toy, "RVRec", epochs=1, rvrec_msvr=False, run_dir=str(tmp_path / "peo"))
     assert cli.main(["explain", peo["run_dir"]]) == 2
     assert "rvrec_msvr=False: a run without prototypes" in capsys.readouterr().err

@@ -173,6 +173,8 @@ def test_necessity_and_sufficiency_equal_a_loop(runs):
             with torch.no_grad():
                 scores = model.score_pairs(users, items, y[items] * keep)
             target = scores[(items == drawn.item[row, column]).nonzero()[0, 0]]
+            if ((scores - target).abs() < 1e-7).sum() > 1:
+                continue  # equal scores stand by lot
             inside = int((scores > target + 1e-7).sum()) < 3
             want = mask[p].any() and (inside if name == "ps" else not inside)
             assert found.values[name][p].item() == float(want)

@@ -50,7 +50,7 @@ def test_rows_are_ranked_by_what_validation_selected_by(board):
 def test_the_board_gives_the_order(tmp_path):
     make_run(tmp_path, "Pop", results={"recall@10": 0.5})
     make_run(tmp_path, "BPR", results={"recall@10": 0.9})
-    rows = [{"label": "Pop"}, {"label": "BPR", "name": None}, "no row"]
+    rows = [{"label": "Pop"}, {"label": "BPR", "name": None}]
     (tmp_path / "board.yaml").write_text(json.dumps({"rows": rows}))
     assert [row.title for row in analysed(tmp_path)[0].rows] == ["Pop", "BPR"]
 

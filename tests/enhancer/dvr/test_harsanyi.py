@@ -215,10 +215,14 @@ def test_values_are_written_in_the_users_tokens(toy):
 
 def test_several_negatives_per_positive_are_averaged(toy):
     trainer, (train, valid, _) = trainer_on(
-        toy, epochs=1, train_neg_sample_args={"sample_num": 3}, train_batch_size=10_000
+        toy,
+        epochs=2,
+        train_neg_sample_args={"sample_num": 3},
+        train_batch_size=10_000,
+        dvr_update_interval=1,
     )
     trainer.fit(train, valid)
-    assert (trainer.record.seen == 3).all()
+    assert (trainer.record.seen == 6).all()  # of two epochs
     batch = {"inter_idx": torch.tensor([0, 1, 0, 0]), "user_id": torch.ones(4)}
     trainer.record.seen.zero_()
     values = torch.tensor([1.0, 5.0, 2.0, 6.0])
