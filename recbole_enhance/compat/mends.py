@@ -360,6 +360,19 @@ def anomaly_mode() -> bool:
     return switched
 
 
+def optimizer_without_compiler() -> bool:
+    """Build optimizers without importing torch's compiler, which would only be told to stay out.
+
+    ``torch/_compile.py`` looks for this attribute before it imports; a training step imports the
+    compiler all the same, but lists, explanations and evaluations of a saved run make no step.
+    """
+    plain = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
+    if plain is None or hasattr(plain, "__dynamo_disable"):
+        return False
+    plain.__dynamo_disable = plain
+    return True
+
+
 def known_warnings() -> bool:
     """Silence the warnings that RecBole's own lines cause on a normal run, and no others.
 
@@ -449,5 +462,6 @@ _MENDS: tuple[tuple[Callable[[], bool], str], ...] = (
     (pop_and_random, "Pop is not popularity, and Random one list for all users of a batch"),
     (weights_only_files, "a file of pretrained parameters can run code, below torch 2.6"),
     (pretrained_checkpoint, "the second stage of S3Rec and RaCT fails: UnpicklingError"),
+    (optimizer_without_compiler, "loading a saved model takes a second and 70 MB for a compiler"),
     (known_warnings, "warnings of pandas and torch about RecBole's own lines"),
 )

@@ -6,12 +6,12 @@ import math
 import re
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 _SELF = Path("/proc/self")
 
@@ -87,10 +87,12 @@ def refuse_beyond_memory(needed: int, free: int | None = None) -> None:
         )
 
 
-class WithinMemory(TorchDispatchMode):
+class WithinMemory(TorchFunctionMode):
     """Refuses what is allocated on the CPU in the block and cannot be, before the kernel kills it.
 
     Linux promises memory that it does not have, and ends the process that then writes to it.
+    Tensors of the old constructors, ``torch.Tensor(rows, columns)``, are not seen. (A mode of
+    dispatch would see them, and imports torch's compiler: a second and 70 MB of each process.)
 
     Args:
         free: What is left, in bytes; by default what the machine says.
@@ -100,29 +102,36 @@ class WithinMemory(TorchDispatchMode):
     """
 
     def __init__(self, free: int | None = None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._given, self._free = free, free_bytes() if free is None else free
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Look at the sizes of new tensors, which are made as they would be."""
         kwargs = kwargs or {}
         if func in _MAKE_TENSORS and torch.device(kwargs.get("device") or "cpu").type == "cpu":
+            shape = _shape(args, kwargs)
             item = (kwargs.get("dtype") or torch.get_default_dtype()).itemsize
-            needed = math.prod(args[0]) * item
+            needed = math.prod(shape) * item
             if needed > min(self._free, _LARGE) and self._given is None:
                 self._free = free_bytes()  # what came before has taken some
             if needed > self._free:
                 raise BeyondMemoryError(
-                    f"needs {needed / 1e9:.3g} GB for one tensor {tuple(args[0])}, and "
+                    f"needs {needed / 1e9:.3g} GB for one tensor {shape}, and "
                     f"{self._free / 1e9:.3g} GB are free"
                 )
         return func(*args, **kwargs)
 
 
 _LARGE = 2**26  # bytes
-_MAKE_TENSORS = {
-    getattr(torch.ops.aten, name).default if name != "empty" else torch.ops.aten.empty.memory_format
-    for name in ("empty", "zeros", "ones", "full", "rand", "randn")
-}
+_MAKE_TENSORS = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
+
+
+def _shape(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, ...]:
+    """The size as torch takes it: by name, as one sequence, or a number for each dimension."""
+    if "size" in kwargs:
+        return tuple(kwargs["size"])
+    if args and isinstance(args[0], (tuple, list)):
+        return tuple(args[0])
+    return tuple(number for number in args if isinstance(number, int))

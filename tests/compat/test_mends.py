@@ -47,7 +47,13 @@ ALWAYS = {
     "pretrained_checkpoint",
 }
 SINE = "recbole.model.sequential_recommender.sine"
-MENDS = {*ALWAYS, "numpy_aliases", "dok_matrix_update", "grad_scaler"}
+MENDS = {
+    *ALWAYS,
+    "numpy_aliases",
+    "dok_matrix_update",
+    "grad_scaler",
+    "optimizer_without_compiler",
+}
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 NUMPY_OWN = {"bool", "long"} if NUMPY_2 else {"float_", "complex_", "unicode_"}
 WEIGHTS_ONLY_BY_DEFAULT = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6)
@@ -201,6 +207,24 @@ class TestApply:
             print([n for n in ("ray", "pkg_resources", "recbole.quick_start") if n in sys.modules])
         """
         assert python("if True:" + code).strip() == "[]"
+
+    def test_an_optimizer_is_built_without_the_compiler(self):
+        code = """
+            import sys, torch
+            from recbole_enhance.compat import mends
+            from recbole_enhance.storage.resources import WithinMemory
+            mends.apply()
+            with WithinMemory():
+                model = torch.nn.Linear(2, 1)
+            optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+            optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.2})
+            print(len(optimizer.param_groups), "torch._dynamo" in sys.modules)
+            model(torch.ones(1, 2)).sum().backward()
+            before = model.weight.detach().clone()
+            optimizer.step()
+            print(torch.equal(before, model.weight))
+        """
+        assert python("if True:" + code).split() == ["2", "False", "False"]
 
     def test_import_alone_changes_nothing(self):
         code = """

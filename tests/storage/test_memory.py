@@ -14,7 +14,7 @@ from recbole_enhance.testing.worlds import run_toy
     [
         lambda n: torch.nn.Embedding(n, 65536),
         lambda n: torch.nn.Linear(n, 65536),
-        lambda n: torch.Tensor(n, 65536),
+        lambda n: torch.empty(size=(n, 65536)),
         lambda n: torch.zeros(n, 65536),
         lambda n: torch.ones([n, 65536]),
         lambda n: torch.full((n, 65536), 3.0),
