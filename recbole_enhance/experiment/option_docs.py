@@ -33,7 +33,7 @@ def with_comments(text: str, schemas: Sequence[type[Options]]) -> str:
 
     Example:
         >>> print(with_comments("epochs: 3", [RecBoleOptions]))
-        epochs: 3                       # (int) Largest number of epochs. Range in [0, inf).
+        epochs: 3                       # (int) Largest number of epochs. Range in [0, 10000000].
     """
     lines: list[tuple[str, str]] = []
     outer = ""

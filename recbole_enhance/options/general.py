@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from recbole_enhance.options.limits import MOST, MOST_STEPS
+from recbole_enhance.options.limits import MOST, MOST_PAIRS
 from recbole_enhance.options.recbole import WHOLE_EXPECTED
 from recbole_enhance.options.schema import Name, Options, Rate, Rule, Share, Text, refusal, word
 
@@ -47,9 +47,9 @@ class GeneralOptions(Options):
     log_tensorboard: bool = Field(description="Write TensorBoard events into the run folder.")
     eval_batch_size: Annotated[
         int | None,
-        Field(gt=0, le=MOST_STEPS),
+        Field(gt=0, le=MOST_PAIRS),
         Rule(
-            f"must be above 0 and at most {MOST_STEPS}", kind=WHOLE_EXPECTED, whole=WHOLE_EXPECTED
+            f"must be above 0 and at most {MOST_PAIRS}", kind=WHOLE_EXPECTED, whole=WHOLE_EXPECTED
         ),
     ] = Field(
         description="As in RecBole; ~ fills eval_memory_mb in full ranking, and is RecBole's 4096 "

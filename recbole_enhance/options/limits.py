@@ -6,6 +6,7 @@ from recbole_enhance.options.errors import OptionError
 
 MOST = 1_000_000  # of anything that is counted: units, samples, clusters, trials
 MOST_STEPS = 10_000_000  # of training: epochs and steps; rows of a batch
+MOST_PAIRS = 10_000_000_000  # of users and items whose scores are in memory at one time: 40 GB
 MOST_WIDE = 65536  # numbers in a row of a table or a layer
 MOST_NEGATIVES = 10_000  # of a positive, in training
 # Far above what helps, and below what breaks: torch falls over a million threads with SIGSEGV.
