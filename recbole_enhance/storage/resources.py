@@ -110,9 +110,13 @@ class WithinMemory(TorchFunctionMode):
     ) -> Any:
         """Look at the sizes of new tensors, which are made as they would be."""
         kwargs = kwargs or {}
-        if func in _MAKE_TENSORS and torch.device(kwargs.get("device") or "cpu").type == "cpu":
+        device = kwargs.get("device")
+        if (
+            func in _MAKE_TENSORS
+            and torch.device("cpu" if device is None else device).type == "cpu"
+        ):
             shape = _shape(args, kwargs)
-            item = (kwargs.get("dtype") or torch.get_default_dtype()).itemsize
+            item = torch.empty(0, dtype=kwargs.get("dtype")).element_size()  # it may be bool itself
             needed = math.prod(shape) * item
             if needed > min(self._free, _LARGE) and self._given is None:
                 self._free = free_bytes()  # what came before has taken some

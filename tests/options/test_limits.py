@@ -11,7 +11,7 @@ from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.option_table import option_rows
 from recbole_enhance.leaderboard.spec import read_board
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.limits import MOST_STEPS
+from recbole_enhance.options.limits import MOST_PAIRS, MOST_STEPS
 from recbole_enhance.options.recbole_models import entries
 from recbole_enhance.testing.worlds import run_toy, toy_options
 
@@ -109,7 +109,6 @@ def test_whole_numbers_of_every_schema_have_an_upper_end():
         ("eval_step", 0),
         ("stopping_step", 0),
         ("train_batch_size", 1),
-        ("eval_batch_size", 1),
     ],
 )
 def test_what_is_counted_in_steps_and_rows_ends_at_ten_million(toy, option, least):
@@ -118,3 +117,12 @@ def test_what_is_counted_in_steps_and_rows_ends_at_ten_million(toy, option, leas
     for value in (least - 1, MOST_STEPS + 1, 10**30):
         with pytest.raises(OptionError, match=f"^{option}={value}: must .* 10000000 "):
             Config(config_dict={**toy_options(toy, "BPR"), option: value})
+
+
+def test_pairs_that_are_scored_at_one_time_end_at_ten_thousand_million(toy):
+    options = toy_options(toy, "BPR")
+    for value in (1, MOST_PAIRS):
+        assert Config(config_dict={**options, "eval_batch_size": value})["eval_batch_size"] == value
+    for value in (0, MOST_PAIRS + 1):
+        with pytest.raises(OptionError, match=f"^eval_batch_size={value}: must .* {MOST_PAIRS} "):
+            Config(config_dict={**options, "eval_batch_size": value})

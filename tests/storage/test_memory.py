@@ -35,6 +35,9 @@ def test_bounds_are_exact_and_other_tensors_are_the_same():
             torch.zeros(101)
         with pytest.raises(MemoryError):
             torch.zeros(51, dtype=torch.float64)
+        assert torch.ones(8, 8, dtype=bool).all()
+        with pytest.raises(MemoryError, match=r"4\.01e-07 GB"):
+            torch.ones(401, dtype=bool)
     torch.manual_seed(0)
     assert torch.equal(table.weight, torch.nn.Embedding(10, 10).weight)
 
