@@ -90,7 +90,8 @@ def check_whole(folder):
         ".yaml": lambda p: yaml.safe_load(p.read_text()).items(),
         ".pt": lambda p: torch.load(p, weights_only=True),
         ".gz": lambda p: gzip.decompress(p.read_bytes()),
-        ".csv": lambda p: p.read_text().splitlines()[0],  # a search may have no trial yet
+        # A search may have no trial yet.
+        ".csv": lambda p: p.name == "trials.csv" or p.read_text().splitlines()[0],
         ".inter": lambda p: p.read_text().splitlines()[1],
     }
     for path in Path(folder).rglob("*"):

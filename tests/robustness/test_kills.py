@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -63,7 +64,8 @@ class Tune:
             rows = [row for row in csv.DictReader(file) if row["state"] == "complete"]
         key = "learning_rate"
         scores = {row[key]: row["value"] for row in rows}
-        return Path(out, "best.yaml").read_text(), scores
+        best = Path(out, "best.yaml").read_text()
+        return re.sub(r"trial \d+", "trial", best), scores
 
 
 class Board:
