@@ -96,7 +96,8 @@ def check_whole(folder):
     }
     for path in Path(folder).rglob("*"):
         mended = path.suffix in (".log", ".lock", ".db", ".db-journal")  # SQLite rolls back
-        if path.is_file() and not path.name.startswith(".") and not mended:
+        own = not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and own and not mended:
             readers[path.suffix](path)
 
 
