@@ -46,7 +46,7 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
             (users[index] @ items.T).topk(K, dim=1)
 
     def turn(_: str) -> int:
-        floor() if case == "floor" else recommend(run, k=K, out=out)
+        floor() if case == "floor" else recommend(run, k=K, titles=None, out=out)
         return 1
 
     turn("")
