@@ -20,6 +20,9 @@ from recbole_enhance.options.errors import NotFiniteError, OptionError
 _MAX_CELLS = 1 << 22  # of the comparisons that rank a batch's positives
 
 
+_NOT_FINITE = "scores are NaN or infinite"
+
+
 class EnhancedCollector(Collector):
     """RecBole's collector with the same values for its metrics, and more for ours.
 
@@ -127,7 +130,8 @@ class EnhancedCollector(Collector):
         keys = torch.unique(positive_u.to(scores.device) * n_items + positive_i.to(scores.device))
         positive_u, positive_i = keys // n_items, keys % n_items
         users = self._users(interaction, len(scores))
-        values, items = self.lists(scores, users, max(self.topk))
+        values, items, sound = self._ranked(scores, users, max(self.topk))
+        self._sound.append(sound)
         self._keep("rec.items", items.masked_fill(values == -torch.inf, 0))
         self._keep("rec.item_score", values)
         self._keep("rec.positive_u", positive_u + self._n_rows)
@@ -152,7 +156,19 @@ class EnhancedCollector(Collector):
 
         Returns:
             Scores and items, in the order of the lists. Shape of both: ``(rows, k)``.
+
+        Raises:
+            NotFiniteError: If a score is NaN or infinite, other than the -inf of no candidate.
         """
+        values, items, sound = self._ranked(scores, users, k)
+        if not sound:
+            raise NotFiniteError(_NOT_FINITE)
+        return values, items
+
+    def _ranked(
+        self, scores: Tensor, users: Tensor | None, k: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The lists, and whether all scores are finite, which nobody has waited for yet."""
         n_items = scores.shape[1]
         if self._place is None or len(self._place) != n_items:
             self._place = drawn_order(n_items, self.config["seed"])
@@ -160,20 +176,10 @@ class EnhancedCollector(Collector):
         n_best = min(max(CANDIDATES, k), n_items) if reranker else k
         values, items = ranked(scores, n_best, self._place)
         # The first of a row tells of all: topk takes NaN for the largest.
-        self._sound.append((values[:, 0] < torch.inf).all())
-        if reranker is None or users is None:
-            return values, items
-        return reranker.lists(values, items, users, k)
-
-    def refuse_not_finite(self) -> None:
-        """Refuse what was ranked since the last call, if a score in it is NaN or infinite.
-
-        Raises:
-            NotFiniteError: If so.
-        """
-        sound, self._sound = self._sound, []
-        if sound and not torch.stack(sound).all():  # the one wait for the device
-            raise NotFiniteError("scores are NaN or infinite")
+        sound = (values[:, 0] < torch.inf).all()
+        if reranker is not None and users is not None:
+            values, items = reranker.lists(values, items, users, k)
+        return values, items, sound
 
     def take_lists(
         self, items: Tensor, scores: Tensor, users: Tensor, positive_u: Tensor, positive_i: Tensor
@@ -224,7 +230,9 @@ class EnhancedCollector(Collector):
         Raises:
             NotFiniteError: If a score is NaN or infinite, other than the -inf of no candidate.
         """
-        self.refuse_not_finite()
+        sound, self._sound = self._sound, []
+        if sound and not torch.stack(sound).all():  # the one wait for the device
+            raise NotFiniteError(_NOT_FINITE)
         collected = DataStruct()
         for key, value in self.data_struct._data_dict.items():
             collected.set(key, value)

@@ -9,6 +9,7 @@ from recbole_enhance.evaluation.collector import EnhancedCollector
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, validate
 from recbole_enhance.options.errors import NotFiniteError
+from recbole_enhance.recommendation.recommend import recommend
 from recbole_enhance.storage.run_folder import METRICS
 from recbole_enhance.storage.tensor_files import load_tensors
 from recbole_enhance.testing.worlds import run_toy, toy_options
@@ -115,3 +116,18 @@ def test_masked_items_may_be_minus_infinity(toy):
         toy, "BPR", user_inter_num_interval="[1,inf)", topk=[48], valid_metric="NDCG@48"
     )
     assert result["test_result"]["ndcg@48"] > 0
+
+
+def test_lists_outside_an_evaluation_are_refused_at_once_and_leave_it_nothing(toy):
+    """recommend, explain and similar items rank by the collector, too."""
+    run = load_run(run_toy(toy, "BPR", epochs=1)["run_dir"])
+    collector = run.trainer.eval_collector
+    scores = torch.rand(3, run.test_data._dataset.item_num)
+    collector.lists(scores, None, 4)
+    scores[1, 2] = torch.nan
+    with pytest.raises(NotFiniteError):
+        collector.lists(scores, None, 4)
+    assert dict(run.trainer.evaluate(run.test_data))  # it has not seen these
+    run.trainer.model.item_embedding.weight.data[5] = torch.nan
+    with pytest.raises(NotFiniteError):
+        recommend(run)
