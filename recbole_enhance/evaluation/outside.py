@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recbole_enhance.options.errors import DataError, OptionError
+from recbole_enhance.storage.tables import as_written
 
 # What only a model can say: scores of items that no list has.
 _OF_A_MODEL = {
@@ -76,8 +77,12 @@ def lay_out(table: pd.DataFrame, path: str | Path, dataset: Any, loader: Any, k:
     line = table["line"].to_numpy()
     ids = {}
     for key, field in (("user", dataset.uid_field), ("item", dataset.iid_field)):
-        ids[key] = pd.Index(dataset.field2id_token[field]).get_indexer(table[key])
+        tokens = pd.Index(dataset.field2id_token[field])
+        ids[key] = tokens.get_indexer(table[key])
         unknown = ids[key] <= 0  # 0 is padding
+        if unknown.any():  # our own lists mark what a spreadsheet would run
+            ids[key][unknown] = tokens.get_indexer(table[key][unknown].map(as_written))
+            unknown = ids[key] <= 0
         if unknown.any():
             row = int(unknown.argmax())
             problem = f"no such {key} in {dataset.dataset_name}"

@@ -12,6 +12,7 @@ import pandas as pd
 
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.files import temporary_name
+from recbole_enhance.storage.tables import neutral_table
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
 VECTOR = "vector"  # the column of vectors
@@ -82,7 +83,7 @@ def _text(path: Path, ending: str) -> Iterator[Write]:
         def write(piece: pd.DataFrame) -> None:
             nonlocal empty
             if ending == ".csv":
-                piece.to_csv(file, index=False, header=empty, lineterminator="\n")
+                neutral_table(piece).to_csv(file, index=False, header=empty, lineterminator="\n")
             elif len(piece):
                 piece.to_json(file, orient="records", lines=True, force_ascii=False)
             empty = False

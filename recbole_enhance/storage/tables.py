@@ -89,6 +89,18 @@ def _neutral_column(column: Iterable[Any]) -> Iterable[Any]:
     return neutralised
 
 
+def neutral_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose columns of text and of categories have neutral cells, for pandas to write."""
+    made = {}
+    for name, column in table.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            column = column.cat.rename_categories(neutral)
+        elif column.dtype == object:
+            column = column.map(neutral)
+        made[name] = column
+    return pd.DataFrame(made)
+
+
 def written_texts(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """A table that pandas has read, with the texts of some columns as they were written.
 

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import json
 import logging
 import string
 from pathlib import Path
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 
 from recbole_enhance.cli.program import main
 from recbole_enhance.evaluation.files import read_per_user
+from recbole_enhance.experiment.judge import evaluate_lists
 from recbole_enhance.explanation.values import rank_values, write_table
 from recbole_enhance.leaderboard.board import build_board
 from recbole_enhance.options.errors import InputError
 from recbole_enhance.options.read import one_line, printable
+from recbole_enhance.recommendation.recommend import recommend
 from recbole_enhance.storage.run_folder import RunFolder, history_rows
 from recbole_enhance.storage.tables import as_written, csv_text_of_columns, neutral, read_rows
 from recbole_enhance.testing.made_runs import make_run
@@ -140,6 +143,16 @@ def test_tables_of_a_run_hold_no_formulas_and_are_read_as_they_were(spreadsheet)
     write_table(values, Path("out.csv"))
     assert "'" + FORMULA in pd.read_csv("out.csv")["user_id"].tolist()
     assert history_rows(run)[0]["epoch"] == "0"
+    recommend(run, k=3, filter_seen=False, out="lists.csv")
+    listed = pd.read_csv("lists.csv", dtype=str)
+    assert not listed["user_id"].str[:1].isin(["=", "@"]).any()
+    assert set(listed["user_id"].map(as_written)) == spreadsheet
+
+
+def test_lists_of_a_run_are_judged_though_their_ids_look_like_formulas(spreadsheet):
+    run = Path("b/r")
+    result = evaluate_lists(run / "recs.csv.gz", run, config_dict={"run_dir": "again"})
+    assert result["test_result"] == json.loads((run / "metrics.json").read_text())["test_result"]
 
 
 def test_pages_hold_no_formulas_and_no_foreign_markup(tmp_path):
