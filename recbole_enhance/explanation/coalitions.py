@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.rvrec.gaussian import wasserstein2_squared
-from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.explanation.attribution import (
@@ -22,6 +20,7 @@ from recbole_enhance.explanation.attribution import (
 )
 from recbole_enhance.explanation.coalitions_page import page
 from recbole_enhance.options.errors import OptionError
+from recbole_enhance.recommendation.scoring import KnownUsers
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL, HTML = "coalitions.jsonl", "coalitions.html"
@@ -103,9 +102,9 @@ def explanations(
         )
     tables, dataset = tables_of(model), run.test_data._dataset
     ids = _user_ids(run, users, n_users)
-    scores = _masked_scores(run, ids)
-    place = drawn_order(dataset.item_num, run.config["seed"])
-    values, listed = ranked(scores, min(k, dataset.item_num - 1), place)
+    people = KnownUsers(run, "train+valid", filter_seen=not run.config["repeatable"])
+    lists = run.trainer.eval_collector.lists
+    values, listed = lists(people.scores(ids), None, min(k, dataset.item_num - 1))
     histories = histories_of(model, tables, ids)
     shown = torch.cat([histories.item.flatten(), listed.flatten()])
     names = names_of(run, title, shown)
@@ -140,18 +139,6 @@ def _user_ids(run: Any, users: Sequence[str], n_users: int) -> Tensor:
     if users:
         return torch.tensor([known[user] for user in dict.fromkeys(users)], device=device)
     return dataset.inter_feat[dataset.uid_field].unique()[:n_users].to(device)
-
-
-def _masked_scores(run: Any, users: Tensor) -> Tensor:
-    """Scores of all items, without what the user is known to have before the test."""
-    model = run.trainer.model
-    scores = model.full_sort_predict({model.USER_ID: users}).view(len(users), -1).clone()
-    scores[:, 0] = float("-inf")
-    if not run.config["repeatable"]:
-        parts = [run.train_data._dataset, run.valid_data._dataset]
-        row, item = UserLists.of_datasets(parts).of(users.cpu())
-        scores[row.to(scores.device), item.to(scores.device)] = float("-inf")
-    return scores
 
 
 def _entry(

@@ -355,7 +355,7 @@ def test_equal_scores_stand_as_in_evaluation(asked_by_item, monkeypatch):
     dataset = run.test_data._dataset
     zeros = torch.zeros(1, dataset.item_num)
     zeros[:, 0] = -torch.inf
-    monkeypatch.setattr(coalitions, "_masked_scores", lambda run, ids: zeros)
+    monkeypatch.setattr(coalitions.KnownUsers, "scores", lambda people, ids: zeros)
     lines = coalitions.explanations(run, ["u3"], 1, 4)
     order = drawn_order(dataset.item_num, run.config["seed"]).argsort()
     listed = dataset.id2token(dataset.iid_field, order[order > 0][:4].numpy())
