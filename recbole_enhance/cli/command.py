@@ -361,6 +361,15 @@ OWN_FILES = Option(
 QUIET = Option("quiet", YesNo(), "print nothing but errors", default=False)
 
 
+def own_classes(folder: str, model: str | None, backbone: str | None) -> dict[str, Any]:
+    """Classes of the user's in :data:`OWN_CLASS`, as arguments of what loads a finished run."""
+    from recbole_enhance.experiment.quick_start import finished_run, named_again
+
+    words = {"model": model, "backbone": backbone}
+    given = {name: word for name, word in words.items() if word is not None}
+    return named_again(finished_run(folder).path, given) if given else {}
+
+
 @contextlib.contextmanager
 def console(quiet: bool) -> Iterator[None]:
     """Show our own messages, and mend RecBole; its messages go to ``run.log``."""

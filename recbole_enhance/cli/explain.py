@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from recbole_enhance.cli.command import OWN_CLASS, OWN_FILES, QUIET, Option, Place, Verb, console
+from recbole_enhance.cli.command import (
+    OWN_CLASS,
+    OWN_FILES,
+    QUIET,
+    Option,
+    Place,
+    Verb,
+    console,
+    own_classes,
+)
 from recbole_enhance.cli.kinds import Count, Kind, List, OneOf
 from recbole_enhance.explanation.words import PAIRS, TRUTHS
 
@@ -12,14 +21,10 @@ def explain(
 ) -> None:
     """Explain a run, with the options that were given."""
     with console(quiet):
-        from recbole_enhance.experiment.quick_start import finished_run, named_again
         from recbole_enhance.explanation.explain import explain as explain_run
 
         given = {key: value for key, value in options.items() if value is not None}
-        words = {"model": model, "backbone": backbone}
-        own = {key: word for key, word in words.items() if word is not None}
-        code = named_again(finished_run(folder).path, own) if own else {}
-        explain_run(folder, quiet=quiet, **code, **given)
+        explain_run(folder, quiet=quiet, **own_classes(folder, model, backbone), **given)
 
 
 EXPLAIN = Verb(

@@ -1,8 +1,16 @@
 """The verb ``export``: the vectors of a run, for other programs."""
 
-from recbole_enhance.cli.command import OWN_CLASS, OWN_FILES, QUIET, Option, Place, Verb, console
+from recbole_enhance.cli.command import (
+    OWN_CLASS,
+    OWN_FILES,
+    QUIET,
+    Option,
+    Place,
+    Verb,
+    console,
+    own_classes,
+)
 from recbole_enhance.cli.kinds import Kind, OneOf
-from recbole_enhance.cli.recommend import own_classes
 from recbole_enhance.options.errors import InputError
 
 

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recbole_enhance.cli.command import OWN_CLASS, OWN_FILES, QUIET, Option, Place, Verb, console
+from recbole_enhance.cli.command import (
+    OWN_CLASS,
+    OWN_FILES,
+    QUIET,
+    Option,
+    Place,
+    Verb,
+    console,
+    own_classes,
+)
 from recbole_enhance.cli.kinds import Count, Kind, List, OneOf, YesNo
 from recbole_enhance.options.errors import InputError, OptionError
 
@@ -88,15 +97,6 @@ def _near(folder: str, items: Any, common: Mapping[str, Any], out: str | None) -
     with growing_table(path) as write:
         write(table)
     return None
-
-
-def own_classes(folder: str, model: str | None, backbone: str | None) -> dict[str, Any]:
-    """Classes of the user's, as arguments of what loads a run."""
-    from recbole_enhance.experiment.quick_start import named_again
-
-    words = {"model": model, "backbone": backbone}
-    given = {name: word for name, word in words.items() if word is not None}
-    return named_again(folder, given) if given else {}
 
 
 RECOMMEND = Verb(
