@@ -16,6 +16,7 @@ from recbole.utils import init_seed
 
 from recbole_enhance.data.account import CLEANED, Counts
 from recbole_enhance.data.dataset import create_dataset
+from recbole_enhance.data.dataset_folder import DatasetFolder
 from recbole_enhance.data.rows import FILE_ROW
 from recbole_enhance.explanation.values import read_values
 from recbole_enhance.options.errors import DataError, InputError, OptionError, RunFolderError
@@ -260,15 +261,9 @@ def _options(config: Any, out: Path, soft: bool) -> dict[str, Any]:
 
 def _write(out: Path, name: str, files: dict[str, list[bytes]], source: Path) -> None:
     """Write all files of a dataset, or none."""
-    unfinished = out / f".{name}.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    try:
+    with DatasetFolder(out, name).writing() as folder:
         for file, lines in files.items():
-            (unfinished / file).write_bytes(b"\n".join(lines) + b"\n")
+            (folder / file).write_bytes(b"\n".join(lines) + b"\n")
         for suffix in ("kg", "link"):
             if (source / f"{name}.{suffix}").is_file():
-                shutil.copy(source / f"{name}.{suffix}", unfinished)
-        unfinished.rename(out / name)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+                shutil.copy(source / f"{name}.{suffix}", folder)
