@@ -19,6 +19,7 @@ from recbole_enhance.explanation.attribution import (
     tables_of,
 )
 from recbole_enhance.explanation.coalitions_page import page
+from recbole_enhance.explanation.html import write_explanations
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.recommendation.scoring import KnownUsers
 from recbole_enhance.storage.run_folder import RunFolder
@@ -59,12 +60,8 @@ def explain(
     """
     run = load_run(run_dir, model_class)
     lines = explanations(run, users, rows, k, title, verb)
-    folder = RunFolder.open(run_dir)
-    folder.write_jsonl(JSONL, lines)
-    folder.write_text(HTML, page(run.config["label"], run.config["dataset"], lines))
-    if not quiet:
-        print("\n".join(told(line) for line in lines))
-        print(f"\nexplanations: {folder.path / JSONL}\npage: {folder.path / HTML}")
+    shown = page(run.config["label"], run.config["dataset"], lines)
+    write_explanations(RunFolder.open(run_dir), lines, shown, (JSONL, HTML), told, quiet)
     return lines
 
 

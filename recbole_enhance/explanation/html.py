@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,31 @@ def page_path(path: str | Path) -> Path:
     if not path.parent.is_dir():
         raise OptionError("html", path, f"there is no folder {path.parent}")
     return path
+
+
+def write_explanations(
+    folder: RunFolder,
+    lines: Sequence[dict[str, Any]],
+    page: str,
+    files: tuple[str, str],
+    told: Callable[[dict[str, Any]], str],
+    quiet: bool,
+) -> None:
+    """Write explanations as lines of JSON and as a page, print them, and say where they are.
+
+    Args:
+        folder: Of the run.
+        lines: One for each recommendation.
+        page: Its HTML.
+        files: Names of the two files.
+        told: A line as people read it.
+        quiet: Print nothing.
+    """
+    folder.write_jsonl(files[0], lines)
+    folder.write_text(files[1], page)
+    if not quiet:
+        print("\n".join(told(line) for line in lines))
+        print(f"\nexplanations: {folder.path / files[0]}\npage: {folder.path / files[1]}")
 
 
 def share_plotly(folder: Path) -> str:

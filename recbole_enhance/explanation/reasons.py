@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from recbole_enhance.data.loaders import rows_in_memory
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.experiment.titles import names_of
-from recbole_enhance.explanation.html import rendered, short, signed
+from recbole_enhance.explanation.html import rendered, short, signed, write_explanations
 from recbole_enhance.explanation.values import VALUES, read_values
 from recbole_enhance.options.errors import InputError, OptionError, RunFolderError
 from recbole_enhance.recommendation.files import Given, ids_of
@@ -88,11 +88,8 @@ def explain(
     run = load_run(run_dir, model_class, method)
     folder = RunFolder.open(run_dir)
     lines = explanations(run, users, rows, k, nearest, title, _values(folder))
-    folder.write_jsonl(JSONL, lines)
-    folder.write_text(HTML, page(run.config["label"], run.config["dataset"], lines))
-    if not quiet:
-        print("\n".join(told(line) for line in lines))
-        print(f"\nexplanations: {folder.path / JSONL}\npage: {folder.path / HTML}")
+    shown = page(run.config["label"], run.config["dataset"], lines)
+    write_explanations(folder, lines, shown, (JSONL, HTML), told, quiet)
     return lines
 
 
