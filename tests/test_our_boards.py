@@ -50,7 +50,7 @@ def test_the_boards_of_table_2_hold_all_methods_over_each_backbone(name, backbon
         assert {o["til_mode"] for model, o in over if model == "TIL"} == {"ui", "mi"}
         assert {o["dvr_reward"] for model, o in over if model == "DVR"} >= REWARDS
         plain = [options for model, under, options in rows if (model, under) == (backbone, None)]
-        assert any(set(options) <= {"learning_rate"} for options in plain)
+        assert any(set(options) <= {"learning_rate", "epochs"} for options in plain)
 
 
 def test_the_rewards_of_tables_3_and_4_are_on_amazon_beauty():
