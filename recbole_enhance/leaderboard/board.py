@@ -14,6 +14,7 @@ from recbole_enhance.leaderboard import (
     SHARED,
     analysis,
     collect,
+    latex,
     pages,
     plots,
     protocol,
@@ -74,7 +75,7 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
     words = {
         "board.md": texts.markdown(analyses, collected),
         "board.csv": texts.board_csv(analyses),
-        "board.tex": texts.latex(analyses),
+        "board.tex": latex.latex(analyses),
         "board.json": texts.board_json(analyses, collected),
         "significance.csv": texts.significance_csv(analyses),
         "index.html": pages.html_page(analyses, drawn, collected, plotly_src),

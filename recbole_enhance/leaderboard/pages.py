@@ -2,89 +2,21 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_enhance.explanation.html import rendered
 from recbole_enhance.leaderboard import texts, wording
-from recbole_enhance.leaderboard.analysis import Analysis, Comparison, Row
+from recbole_enhance.leaderboard.against import Comparison, Row
+from recbole_enhance.leaderboard.analysis import Analysis
 from recbole_enhance.leaderboard.collect import Collected
+from recbole_enhance.leaderboard.headline import headline, short
+from recbole_enhance.leaderboard.legend import COMPARISON, GLOSSARY, MODELS
 from recbole_enhance.leaderboard.measures import COST, FAMILIES, Measure
 from recbole_enhance.leaderboard.plots import Plot
 from recbole_enhance.leaderboard.protocol import value_text
 from recbole_enhance.leaderboard.wording import DASH
-
-_COMPARISON = (
-    # title, what to show first, whether text, tooltip
-    ("Method", "ascending", True, "The method over its backbone."),
-    ("Backbone", "ascending", True, "The same model without the method, under the same protocol."),
-    ("Metric", "ascending", True, "The arrow shows whether larger or smaller is better."),
-    ("Value", "descending", False, "Mean over the seeds that both rows have."),
-    ("Without", "descending", False, "The backbone's mean over the same seeds."),
-    ("Difference", "descending", False, "Method minus backbone, in the metric's own sign."),
-    ("Percent", "descending", False, "The difference in percent of the backbone's value."),
-    ("95 % over seeds", "descending", False, "Student's interval of the difference over seeds."),
-    (
-        "p, t (Holm)",
-        "ascending",
-        False,
-        "Paired t-test over users on seed-averaged values, "
-        "two-sided, after Holm's correction over the table.",
-    ),
-    ("p, Wilcoxon (Holm)", "ascending", False, "Signed-rank test over users, after Holm."),
-    ("p, t (BH)", "ascending", False, "The t-test after Benjamini and Hochberg."),
-    ("p, seeds (Holm)", "ascending", False, "Paired t-test over seeds, after Holm."),
-    (
-        "d_z",
-        "descending",
-        False,
-        "Cohen's effect size: mean over standard deviation of the users' "
-        "differences. 0.2 is small, 0.5 medium, 0.8 large.",
-    ),
-    ("r", "descending", False, "Rank-biserial correlation, the effect size of Wilcoxon's test."),
-    (
-        "Win / tie / loss",
-        "descending",
-        False,
-        "Number of users for whom the method is better, equal, worse.",
-    ),
-)
-_GLOSSARY = (
-    (
-        "±",
-        "Standard deviation over seeds. If the split is random, each seed has its own split, "
-        "the same for all rows.",
-    ),
-    ("Marks", wording.LEGEND),
-    (
-        "Over users",
-        "Each user's values are averaged over the seeds that method and backbone "
-        "share, and compared in pairs: a paired t-test and Wilcoxon's signed-rank test, both "
-        "two-sided. Users with a value in only one of the two are left out, and their number is "
-        "shown.",
-    ),
-    (
-        "Over seeds",
-        "The difference of the two means for each seed, with Student's 95 % interval. "
-        "It says whether training again would give the same; with few seeds it is wide.",
-    ),
-    (
-        "Holm, BH",
-        "All comparisons of a table are one family for each kind of test. Holm bounds the "
-        "chance of one false finding, Benjamini and Hochberg the share of false ones.",
-    ),
-    (
-        "Smaller is better",
-        "Wins, best places and colours are reversed; the sign of a difference is not.",
-    ),
-    (
-        "External",
-        "Lists that another tool has made, judged by the same protocol; nothing here has trained "
-        "them. They are compared with the row of the run that `recbole-enhance evaluate --like` "
-        "named.",
-    ),
-    (DASH, "There is no value; point at it for the reason."),
-)
 
 
 def html_page(
@@ -115,7 +47,8 @@ def html_page(
         has_plots=True,
         tables=tables,
         summary=_summary(analyses, collected),
-        models=list(models),
+        models=[(family, MODELS.get(family, family)) for family in models],
+        heading=_heading(analyses, collected),
         cuts=cuts,
         cut=next((a.main.k for a in analyses if a.main.k), 0),
         families=[
@@ -123,13 +56,20 @@ def html_page(
             ("cost", "Cost"),
         ],
         legend=wording.LEGEND,
-        glossary=_GLOSSARY,
+        limited=f"{wording.LIMIT} {wording.LIMITED}.",
+        glossary=GLOSSARY,
         comparison_heads=[
             {"title": title, "first": first, "text": text, "tip": tip, "left": n < 3}
-            for n, (title, first, text, tip) in enumerate(_COMPARISON)
+            for n, (title, first, text, tip) in enumerate(COMPARISON)
         ],
         left=[*collected.failed, *collected.unfinished, *repeated],
     )
+
+
+def _heading(analyses: Sequence[Analysis], collected: Collected) -> str:
+    """The board's name, or its datasets."""
+    datasets = ", ".join(dict.fromkeys(texts.table_title(a) for a in analyses))
+    return str(collected.board.get("name") or datasets or "Leaderboard")
 
 
 def _summary(analyses: Sequence[Analysis], collected: Collected) -> str:
@@ -168,11 +108,13 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> dict[str, Any]:
             for key, title in FAMILIES.items()
             if any(m.family == key for m in a.measures)
         ],
-        "measures": [_column(a, n, m) for n, m in enumerate(a.measures)],
+        "measures": [_column(m, a.measures, n) for n, m in enumerate(a.measures)],
         "costs": [{"title": texts.COST_TITLES[key], "tip": COST[key]} for key in costs],
         "rows": [_row(a, n, row, costs, verdicts) for n, row in enumerate(a.rows)],
         "without": texts.without_runs(a),
+        "headline": headline(a),
         "verdicts": [_comparison(c) for c in a.comparisons],
+        "against": _matrix(a, verdicts),
         "verdict_line": _verdict_line(a),
         "not_compared": [{"title": title, "reason": why} for title, why in a.not_compared.items()],
         "plots": [{**p._asdict(), "id": f"{identifier}-plot-{n}"} for n, p in enumerate(drawn)],
@@ -186,12 +128,23 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> dict[str, Any]:
     }
 
 
-def _column(a: Analysis, place: int, m: Measure) -> dict[str, Any]:
+def _cost(row: Row, key: str) -> dict[str, str]:
+    value, tip = row.cost[key], ""
+    if math.isnan(value):
+        tip = "not measured"
+    elif key == "epochs_run" and row.at_limit:
+        runs = _count(len(row.runs), "run")
+        tip = f"{row.at_limit} of {runs} used all epochs and did not stop early."
+    return {"value": _value(value), "text": wording.cost(key, value, row), "tip": tip}
+
+
+def _column(m: Measure, measures: Sequence[Measure], place: int) -> dict[str, Any]:
     side = {1: "Larger is better.", -1: "Smaller is better.", 0: "No side is better."}
-    starts = place == 0 or a.measures[place - 1].family != m.family
+    starts = place == 0 or measures[place - 1].family != m.family
     return {
         **m._asdict(),
         "heading": m.heading,
+        "parts": re.split(r"(?<=[a-z])(?=[A-Z@])", m.heading),
         "tip": f"{m.about} {side[m.direction]}",
         "starts": starts,
         "first": "descending" if m.direction >= 0 else "ascending",
@@ -216,14 +169,40 @@ def _row(
         "n": len(row.runs),
         "seeds": f"Seeds {', '.join(map(str, row.seeds))}",
         "cells": cells,
-        "costs": [
+        "costs": [_cost(row, key) for key in costs],
+    }
+
+
+def _matrix(a: Analysis, verdicts: Mapping[Any, Comparison]) -> dict[str, Any]:
+    """Methods by metrics: the change against the backbone, in percent."""
+    measures = [m for m in a.measures if any(c.measure == m for c in a.comparisons)]
+    rows = {c.row.title: c for c in a.comparisons}
+    return {
+        "measures": [_column(m, measures, n) for n, m in enumerate(measures)],
+        "rows": [
             {
-                "value": _value(row.cost[key]),
-                "text": wording.cost(key, row.cost[key]),
-                "tip": "not measured" if math.isnan(row.cost[key]) else "",
+                "title": title,
+                "short": short(c.row),
+                "base": c.base.title,
+                "model": c.row.family,
+                "text": f"{title} {c.row.family}".lower(),
+                "cells": [_change(verdicts.get((title, m.key)), m) for m in measures],
             }
-            for key in costs
+            for title, c in rows.items()
         ],
+    }
+
+
+def _change(found: Comparison | None, m: Measure) -> dict[str, Any]:
+    if found is None:
+        return {"family": m.family, "k": m.k, "value": "", "text": DASH, "side": "", "tip": ""}
+    return {
+        "family": m.family,
+        "k": m.k,
+        "value": _value(found.percent),
+        "text": f"{wording.MARKS[found.verdict]} {wording.percent(found.percent)}".strip(),
+        "side": found.verdict.split(" ")[0],
+        "tip": _tip(found),
     }
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 
 from recbole_enhance.explanation.html import COLOURS
 from recbole_enhance.leaderboard import collect
-from recbole_enhance.leaderboard.analysis import Analysis, Row
+from recbole_enhance.leaderboard.against import Row
+from recbole_enhance.leaderboard.analysis import Analysis
 from recbole_enhance.leaderboard.measures import Measure, trade_off
 from recbole_enhance.leaderboard.pictures import (
     escaped,

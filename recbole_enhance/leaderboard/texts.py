@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recbole_enhance.leaderboard import wording
-from recbole_enhance.leaderboard.analysis import Analysis, Comparison, Row
+from recbole_enhance.leaderboard.against import Comparison, Row
+from recbole_enhance.leaderboard.analysis import Analysis
 from recbole_enhance.leaderboard.collect import Collected, Left
+from recbole_enhance.leaderboard.headline import headline
 from recbole_enhance.leaderboard.measures import COST, FAMILIES, Measure
 from recbole_enhance.leaderboard.protocol import value_text
-from recbole_enhance.leaderboard.wording import DASH, MINUS
+from recbole_enhance.leaderboard.wording import DASH
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.tables import csv_text
 
@@ -22,30 +24,6 @@ COST_TITLES: dict[str, str] = {
     "parameters": "parameters",
     "peak_memory_mb": "memory, MB",
     "peak_gpu_memory_mb": "GPU, MB",
-}
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    DASH: "--",
-    "±": r"$\pm$",
-    MINUS: "$-$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "▲": r"$\blacktriangle$",
-    "▼": r"$\blacktriangledown$",
-    "△": r"$\triangle$",
-    "▽": r"$\triangledown$",
-    "∞": r"$\infty$",
-    "<": r"$<$",
-    ">": r"$>$",
 }
 SIGNIFICANCE = (
     "dataset",
@@ -120,7 +98,8 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
         "",
     ]
     for analysis in analyses:
-        lines += [f"## {_md(table_title(analysis))}", "", _MD_CAPTION, ""]
+        lines += [f"## {_md(table_title(analysis))}", ""]
+        lines += [*(f"- {_md(sentence)}" for sentence in headline(analysis)), "", _MD_CAPTION, ""]
         for family, title in FAMILIES.items():
             columns = [m for m in analysis.measures if m.family == family]
             if columns:
@@ -262,49 +241,6 @@ def _md(text: str) -> str:
     return re.sub(r"([\\`*_|\[\]<>~])", r"\\\1", text)
 
 
-# ---- LaTeX -------------------------------------------------------------------------------------
-
-
-def latex(analyses: Sequence[Analysis]) -> str:
-    """``board.tex``: a table for each family; needs booktabs and amssymb."""
-    lines = ["% Written by recbole-enhance leaderboard build. Needs booktabs, amssymb."]
-    for analysis in analyses:
-        of = verdicts(analysis)
-        for family, title in FAMILIES.items():
-            columns = [m for m in analysis.measures if m.family == family]
-            if not columns:
-                continue
-            name = f"{table_title(analysis)}: {title.lower()}"
-            lines += [
-                "",
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{_tex(name)}, protocol {analysis.table.digest}.}}",
-                rf"\begin{{tabular}}{{lr{'l' * len(columns)}}}",
-                r"\toprule",
-                " & ".join(["Row", "Seeds", *(_tex(m.heading) for m in columns)]) + r" \\",
-                r"\midrule",
-            ]
-            for place, row in enumerate(analysis.rows):
-                cells = [_tex(row.title), str(len(row.runs))]
-                for m in columns:
-                    text, (best, second) = _tex(wording.spread(row, m)), analysis.best[m.key]
-                    if place in best:
-                        text = rf"\textbf{{{text}}}"
-                    elif place in second:
-                        text = rf"\underline{{{text}}}"
-                    found = of.get((row.title, m.key))
-                    mark = _tex(wording.MARKS[found.verdict]) if found else ""
-                    cells.append(f"{text} {mark}".strip())
-                lines.append(" & ".join(cells) + r" \\")
-            lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in one_line(text))
-
-
 # ---- tables for programs -----------------------------------------------------------------------
 
 
@@ -425,6 +361,7 @@ def board_json(analyses: Sequence[Analysis], collected: Collected) -> str:
                 "protocol_sha256": a.table.digest,
                 "protocol": a.table.protocol,
                 "main_metric": a.main.key,
+                "headline": headline(a),
                 "metrics": [{**m._asdict(), "direction": _side(m)} for m in a.measures],
                 "rows": [_json_row(a, place, row) for place, row in enumerate(a.rows)],
                 "against_backbone": [line for line in lines if line["protocol"] == a.table.digest],
@@ -462,6 +399,7 @@ def _json_row(a: Analysis, place: int, row: Row) -> dict[str, Any]:
             for m in a.measures
         },
         "cost": dict(row.cost),
+        "runs_at_epoch_limit": row.at_limit,
         "training": dict(row.training),
         "tuning": row.tuning,
     }

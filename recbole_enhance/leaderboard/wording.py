@@ -3,7 +3,7 @@
 import math
 
 from recbole_enhance.explanation.html import DASH, MINUS, number, signed
-from recbole_enhance.leaderboard.analysis import Comparison, Row
+from recbole_enhance.leaderboard.against import Comparison, Row
 from recbole_enhance.leaderboard.measures import Measure
 
 __all__ = ["DASH", "MINUS", "number", "signed"]
@@ -14,6 +14,8 @@ MARKS: dict[str, str] = {
     "worse maybe": "▽",
     "": "",
 }
+LIMIT = "●"
+LIMITED = "beside epochs: at least one run used all epochs and did not stop early"
 LEGEND = (
     "▲ better, ▼ worse than the backbone: p < 0.05 after Holm's correction over the table, and the "
     "95 % interval over seeds does not contain 0. △ ▽: the same by the test over users, but the "
@@ -71,8 +73,8 @@ def difference(comparison: Comparison) -> str:
     return signed(comparison.seeds.mean, comparison.value, comparison.row.decimals)
 
 
-def cost(key: str, value: float) -> str:
-    """A cost in its usual unit.
+def cost(key: str, value: float, row: Row | None = None) -> str:
+    """A cost in its usual unit; epochs with a mark if the row did not stop early.
 
     Example:
         >>> cost("parameters", 168128.0), cost("train_seconds_per_epoch", 0.0451)
@@ -83,5 +85,6 @@ def cost(key: str, value: float) -> str:
     if key == "parameters":
         return f"{value:,.0f}"
     if key == "epochs_run":
-        return f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+        text = f"{value:.0f}" if value == round(value) else f"{value:.1f}"
+        return f"{text} {LIMIT}" if row is not None and row.at_limit else text
     return f"{value:.3g}" if value < 100 else f"{value:,.0f}"

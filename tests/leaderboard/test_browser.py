@@ -31,6 +31,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+TABLE = ".results:not(.against)"
 HOSTILE = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
 
 
@@ -85,19 +86,19 @@ def find(page, selector):
 
 def column(page, title):
     """The header's cell whose button starts so."""
-    return next(th for th in find(page, ".results tr.columns th") if th.text.startswith(title))
+    return next(th for th in find(page, f"{TABLE} tr.columns th") if th.text.startswith(title))
 
 
 def names(page):
     """The rows as a reader sees them."""
-    return [th.text.split("\n")[0] for th in find(page, ".results tbody th") if th.is_displayed()]
+    return [th.text.split("\n")[0] for th in find(page, f"{TABLE} tbody th") if th.is_displayed()]
 
 
 def cells(page, title):
     place = page.execute_script(
         "return [...arguments[0].parentElement.children].indexOf(arguments[0])", column(page, title)
     )
-    rows = find(page, ".results tbody tr:not(.failed)")
+    rows = find(page, f"{TABLE} tbody tr:not(.failed)")
     return [
         row.find_elements("css selector", "th, td")[place].get_attribute("data-value")
         for row in rows
@@ -113,7 +114,7 @@ def test_a_click_sorts_best_first_and_a_second_the_other_way(page):
             values = [float(value) for value in cells(page, title) if value]
             assert values == sorted(values, reverse=said == "descending")
     sorted_by = [
-        th for th in find(page, ".results th[aria-sort]") if th.get_attribute("aria-sort") != "none"
+        th for th in find(page, f"{TABLE} th[aria-sort]") if th.get_attribute("aria-sort") != "none"
     ]
     assert len(sorted_by) == 1
 
@@ -137,6 +138,9 @@ def test_the_keyboard_sorts_too(page):
 def test_text_filters_rows(page):
     find(page, "#find")[0].send_keys("dvr-l")
     assert names(page) == ["DVR-LightGCN"]
+    changes = [row for row in find(page, ".against tbody tr") if row.is_displayed()]
+    assert [row.text.split("\n")[0].split(" ")[0] for row in changes] == ["DVR"]
+    page.execute_script("document.querySelector('details.inner').open = true")
     rows = [row for row in find(page, ".comparisons tbody tr") if row.is_displayed()]
     assert len(rows) == 4
     find(page, "#find")[0].send_keys("nothing like it")
@@ -149,10 +153,10 @@ def test_families_filter_rows_and_columns(page):
     find(page, chip.format("model", "method"))[0].click()
     assert not any(name.startswith("DVR") for name in names(page))
     find(page, chip.format("metric", "diversity"))[0].click()
-    heads = [th.text for th in find(page, ".results tr.columns th") if th.is_displayed()]
+    heads = [th.text for th in find(page, f"{TABLE} tr.columns th") if th.is_displayed()]
     assert any(head.startswith("Recall@10") for head in heads)
     assert not any(head.startswith(("ARP", "ILD")) for head in heads)
-    groups = [th.text for th in find(page, ".results tr.families th") if th.is_displayed()]
+    groups = [th.text for th in find(page, f"{TABLE} tr.families th") if th.is_displayed()]
     assert [group for group in groups if group] == ["ACCURACY", "FAIRNESS", "COST"]
     diversity = find(page, chip.format("metric", "diversity"))[0]
     assert diversity.get_attribute("aria-pressed") == "false"
@@ -201,6 +205,35 @@ def test_a_phone_needs_no_sideways_scrolling(page):
     page.refresh()
     assert page.execute_script("return document.documentElement.scrollWidth") <= 390
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_columns_that_are_cut_off_fade_until_one_has_scrolled_there(page):
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.refresh()
+    place = find(page, ".scroll")[0]
+
+    def cut():
+        page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
+        return "cut" in place.get_attribute("class").split()
+
+    assert cut()
+    page.execute_script("arguments[0].scrollLeft = arguments[0].scrollWidth", place)
+    assert not cut()
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_head_of_a_long_table_stays(page):
+    place = find(page, ".scroll.tall")[0]
+    page.execute_script(
+        "arguments[0].style.maxHeight = '140px'; arguments[0].scrollTop = 60", place
+    )
+    heads = find(page, f"{TABLE} thead tr.columns th")[:3]
+    tops = [
+        page.execute_script("return arguments[0].getBoundingClientRect().top", h) for h in heads
+    ]
+    top = page.execute_script("return arguments[0].getBoundingClientRect().top", place)
+    assert all(top <= t < top + 60 for t in tops)
 
 
 def test_no_word_in_the_console_and_no_request(page):

@@ -97,5 +97,16 @@
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
   addEventListener("scroll", () => { tip.hidden = true; }, true);
 
+  // ---- columns that are cut off fade at the edge until the reader has scrolled there
+  const showCut = (place) => place.classList.toggle(
+    "cut", place.scrollWidth - place.clientWidth - place.scrollLeft > 4);
+  const watch = new ResizeObserver((entries) => entries.forEach(({ target }) => {
+    showCut(target.closest(".scroll"));
+  }));
+  all(".scroll").forEach((place) => {
+    place.addEventListener("scroll", () => showCut(place), { passive: true });
+    [place, ...place.children].forEach((part) => watch.observe(part));
+  });
+
   showTheme();
 })();
