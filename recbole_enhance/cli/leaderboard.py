@@ -14,6 +14,7 @@ from recbole_enhance.cli.command import (
 from recbole_enhance.cli.kinds import Kind, List, OneOf
 from recbole_enhance.leaderboard import PLOTLY
 from recbole_enhance.options.errors import InputError, RunFolderError
+from recbole_enhance.storage.files import write_whole
 
 
 def run(spec: str | None, options: dict[str, str], quiet: bool) -> int:
@@ -37,6 +38,21 @@ def build(folder: str, quiet: bool, plotly: str | None) -> None:
         written = build_board(Path(folder), quiet, plotly)
     if not quiet:
         print("\n".join(map(str, written)))
+
+
+def claims(file: str, out: str | None) -> None:
+    """Print the page, or write it."""
+    from recbole_enhance.leaderboard.claims import claims_page
+
+    place = Path(out) if out else Path("claims.md")
+    text = claims_page(Path(file), place.parent)
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        write_whole(place, text.encode("utf-8"))
+    except OSError as error:
+        raise InputError(f"--out={out}: cannot be written ({error.strerror})") from error
 
 
 def _key(name: str, metavar: str, sentence: str) -> Option:
@@ -105,6 +121,16 @@ recbole-enhance leaderboard run board.yaml --epochs=50 --jobs=2""",
             ],
             help="Build the pages of a board.",
             example="recbole-enhance leaderboard build boards/first",
+        ),
+        Verb(
+            "claims",
+            callback=claims,
+            params=[
+                Place("file", "FILE.yaml", "the claims, see docs/leaderboard_pages.md"),
+                Option("out", Kind("FILE"), "Markdown file to write [the terminal]"),
+            ],
+            help="Hold claims of papers against boards: what each board found, and a verdict.",
+            example="recbole-enhance leaderboard claims docs/claims.yaml",
         ),
     ],
 )

@@ -98,8 +98,13 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
         "",
     ]
     for analysis in analyses:
-        lines += [f"## {_md(table_title(analysis))}", ""]
-        lines += [*(f"- {_md(sentence)}" for sentence in headline(analysis)), "", _MD_CAPTION, ""]
+        lines += [f"## {md_text(table_title(analysis))}", ""]
+        lines += [
+            *(f"- {md_text(sentence)}" for sentence in headline(analysis)),
+            "",
+            _MD_CAPTION,
+            "",
+        ]
         for family, title in FAMILIES.items():
             columns = [m for m in analysis.measures if m.family == family]
             if columns:
@@ -112,7 +117,7 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
             "",
             f"Hash `{analysis.table.digest}`.",
             "",
-            *_md_table(
+            *md_table(
                 ["option", "value"],
                 [[key, f"`{value_text(value)}`"] for key, value in analysis.table.protocol.items()],
             ),
@@ -122,7 +127,7 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
     if left:
         rows = [[c.dataset, c.label, str(c.seed), c.place, c.reason] for c in left]
         header = ["dataset", "row", "seed", "folder", "reason"]
-        lines += ["## Cells without a result", "", *_md_table(header, rows), ""]
+        lines += ["## Cells without a result", "", *md_table(header, rows), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -135,7 +140,7 @@ _MD_CAPTION = (
 def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
     of, rows = verdicts(analysis), []
     for place, row in enumerate(analysis.rows):
-        cells = [_md(row.title), str(len(row.runs))]
+        cells = [md_text(row.title), str(len(row.runs))]
         for m in columns:
             text = wording.spread(row, m)
             best, second = analysis.best[m.key]
@@ -143,12 +148,12 @@ def _md_results(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
             found = of.get((row.title, m.key))
             cells.append(f"{text} {wording.MARKS[found.verdict]}".strip() if found else text)
         rows.append(cells)
-    rows += [[_md(c.label), "0", *[DASH] * len(columns)] for c in without_runs(analysis)]
+    rows += [[md_text(c.label), "0", *[DASH] * len(columns)] for c in without_runs(analysis)]
     notes = _md_missing(analysis, columns)
-    notes += [f"{_md(c.label)}: failed, {_md(c.reason)}." for c in without_runs(analysis)]
+    notes += [f"{md_text(c.label)}: failed, {md_text(c.reason)}." for c in without_runs(analysis)]
     header = ["row", "seeds", *(m.heading for m in columns)]
     return (
-        _md_table(header, rows, escape=False)
+        md_table(header, rows, escape=False)
         + ([""] if notes else [])
         + [f"- {note}" for note in notes]
     )
@@ -163,9 +168,9 @@ def _md_missing(analysis: Analysis, columns: Sequence[Measure]) -> list[str]:
             if m.key in row.reasons:
                 titles.setdefault(row.reasons[m.key], []).append(m.title)
         for reason, metrics in titles.items():
-            alike.setdefault((", ".join(metrics), reason), []).append(_md(row.title))
+            alike.setdefault((", ".join(metrics), reason), []).append(md_text(row.title))
     return [
-        f"{_md(metrics)} of {', '.join(rows)}: {_md(reason)}."
+        f"{md_text(metrics)} of {', '.join(rows)}: {md_text(reason)}."
         for (metrics, reason), rows in alike.items()
     ]
 
@@ -175,7 +180,7 @@ def _md_cost(analysis: Analysis) -> list[str]:
     rows = [
         [row.title, *(wording.cost(key, row.cost[key]) for key in keys)] for row in analysis.rows
     ]
-    return _md_table(["row", *(COST_TITLES[key] for key in keys)], rows)
+    return md_table(["row", *(COST_TITLES[key] for key in keys)], rows)
 
 
 def _md_comparisons(analysis: Analysis) -> list[str]:
@@ -204,9 +209,9 @@ def _md_comparisons(analysis: Analysis) -> list[str]:
         "d_z",
         "win / tie / loss",
     ]
-    lines = _md_table(header, rows) if rows else []
+    lines = md_table(header, rows) if rows else []
     without = analysis.not_compared
-    notes = [f"- {_md(title)}: not compared, {_md(why)}." for title, why in without.items()]
+    notes = [f"- {md_text(title)}: not compared, {md_text(why)}." for title, why in without.items()]
     return lines + ([""] if lines and notes else []) + notes
 
 
@@ -223,17 +228,18 @@ def _tests(c: Comparison) -> list[str]:
     ]
 
 
-def _md_table(
+def md_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], escape: bool = True
 ) -> list[str]:
-    lines = [f"| {' | '.join(map(_md, header))} |", "|" + "---|" * len(header)]
+    """Lines of a table in Markdown; without ``escape`` the cells are Markdown already."""
+    lines = [f"| {' | '.join(map(md_text, header))} |", "|" + "---|" * len(header)]
     for row in rows:
-        cells = [_md(cell) for cell in row] if escape else row
+        cells = [md_text(cell) for cell in row] if escape else row
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _md(text: str) -> str:
+def md_text(text: str) -> str:
     """Text that a Markdown reader shows as it is."""
     text = one_line(text)
     if text.startswith("`") and text.endswith("`") and "`" not in text[1:-1]:

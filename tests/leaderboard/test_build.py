@@ -534,7 +534,7 @@ def test_latex_and_markdown_escape():
     assert latex._tex("a_b & 5% {x} \\y #1 ~") == (
         r"a\_b \& 5\% \{x\} \textbackslash{}y \#1 \textasciitilde{}"
     )
-    assert texts._md("a|b *c* <d>") == r"a\|b \*c\* \<d\>"
+    assert texts.md_text("a|b *c* <d>") == r"a\|b \*c\* \<d\>"
 
 
 def test_it_needs_no_display(board, monkeypatch):
