@@ -40,6 +40,18 @@ def build(folder: str, quiet: bool, plotly: str | None) -> None:
         print("\n".join(map(str, written)))
 
 
+def compare(folder: str, row: str | None, base: str | None, metrics: list[str] | None) -> None:
+    """Print a table of two rows for each dataset that has both."""
+    if row is None or base is None:
+        missing = "row" if row is None else "base"
+        raise InputError(f"leaderboard compare: --{missing}=TITLE is missing")
+    if not Path(folder).is_dir():
+        raise RunFolderError(f"leaderboard compare {folder}", "no such folder")
+    from recbole_enhance.leaderboard.two_rows import two_rows
+
+    print(two_rows(Path(folder), row, base, metrics))
+
+
 def claims(file: str, out: str | None) -> None:
     """Print the page, or write it."""
     from recbole_enhance.leaderboard.claims import claims_page
@@ -121,6 +133,19 @@ recbole-enhance leaderboard run board.yaml --epochs=50 --jobs=2""",
             ],
             help="Build the pages of a board.",
             example="recbole-enhance leaderboard build boards/first",
+        ),
+        Verb(
+            "compare",
+            callback=compare,
+            params=[
+                Place("folder", "DIR", "the folder of a board, with its run folders"),
+                Option("row", Kind("TITLE"), "title of a row, as in board.md: DVR-BPR"),
+                Option("base", Kind("TITLE"), "title of the row that it is compared with"),
+                Option("metrics", List("LIST"), "metrics, as recall@20,ndcg@20 [all]"),
+            ],
+            help="Compare any two rows of a board, with the tests that methods have against their "
+            "backbone; p-values are corrected over the metrics shown.",
+            example="recbole-enhance leaderboard compare boards/first --row=DVR-BPR --base=EASE",
         ),
         Verb(
             "claims",

@@ -133,28 +133,62 @@ def compare(
                 reason or f"no seed in common with {base.title if base else ''}"
             )
             continue
-        places = [[r.seeds.index(seed) for seed in seeds] for r in (row, base)]
-        if all(same_bits(row.runs[a], base.runs[b]) for a, b in zip(*places)):
+        if same_runs(row, base, seeds):
             not_compared[row.title] = TWIN.format(base.title)
             continue
-        pairs = users.pair(row, base, seeds)
-        for m in measures:
-            if not m.direction:
-                continue
-            ours, theirs = row.results[m.key][places[0]], base.results[m.key][places[1]]
-            if np.isnan(ours - theirs).all():
-                continue
-            test = None
-            if m.key in pairs:
-                by_user, base_by_user, dropped = pairs[m.key]
-                test = statistics.user_test(by_user, base_by_user, m.direction)
-                test = test._replace(dropped=dropped)
-            both = ~np.isnan(ours - theirs)
-            value, base_value = (statistics.spread(side[both]).mean for side in (ours, theirs))
-            unit = 10.0**-row.decimals
-            interval = statistics.seed_interval(statistics.differences(ours, theirs), unit)
-            found.append(Comparison(row, base, m, value, base_value, interval, test, {}))
+        found += _of_pair(row, base, seeds, measures, users)
     return _corrected(found), not_compared
+
+
+def compare_pair(
+    row: Row, base: Row, measures: Sequence[Measure], users: Users
+) -> list[Comparison]:
+    """Any two rows of a table; p-values are corrected over the metrics.
+
+    Args:
+        row: The one.
+        base: The other, which differences are against.
+        measures: Metrics; columns without a better side are not compared.
+        users: The rows' values by user.
+
+    Raises:
+        ValueError: If they have no seed in common.
+    """
+    seeds = sorted(set(row.seeds) & set(base.seeds))
+    if not seeds:
+        raise ValueError(f"{row.title} and {base.title} have no seed in common")
+    return _corrected(_of_pair(row, base, seeds, measures, users))
+
+
+def same_runs(row: Row, base: Row, seeds: Sequence[int]) -> bool:
+    """Whether the runs of both rows are the same, bit for bit."""
+    pairs = [(row.runs[row.seeds.index(s)], base.runs[base.seeds.index(s)]) for s in seeds]
+    return all(same_bits(a, b) for a, b in pairs)
+
+
+def _of_pair(
+    row: Row, base: Row, seeds: Sequence[int], measures: Sequence[Measure], users: Users
+) -> list[Comparison]:
+    """Each metric that both have, not corrected yet."""
+    places = [[r.seeds.index(seed) for seed in seeds] for r in (row, base)]
+    pairs, found = users.pair(row, base, seeds), []
+    for m in measures:
+        if not m.direction:
+            continue
+        ours, theirs = row.results[m.key][places[0]], base.results[m.key][places[1]]
+        if np.isnan(ours - theirs).all():
+            continue
+        test = None
+        if m.key in pairs:
+            by_user, base_by_user, dropped = pairs[m.key]
+            test = statistics.user_test(by_user, base_by_user, m.direction)
+            test = test._replace(dropped=dropped)
+        both = ~np.isnan(ours - theirs)
+        value, base_value = (statistics.spread(side[both]).mean for side in (ours, theirs))
+        unit = 10.0**-row.decimals
+        interval = statistics.seed_interval(statistics.differences(ours, theirs), unit)
+        found.append(Comparison(row, base, m, value, base_value, interval, test, {}))
+    return found
 
 
 def _is_compared(row: Row, rows: Sequence[Row]) -> bool:
