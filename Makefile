@@ -1,17 +1,35 @@
-# `make run` and `make test` need Python 3.11 and make, and nothing else.
-PYTHON ?= python3.11
-VENV := .venv
+# `make run` and `make test` need make and Python 3.10 to 3.14, and nothing else. PYTHON= names one; by
+# default it is `python3` if that is one of them, else the newest that there is.
+SUPPORTED := 3.14 3.13 3.12 3.11 3.10
+ifndef PYTHON
+IS_SUPPORTED := import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(SUPPORTED)".split())
+PYTHON := $(firstword $(foreach name,python3 $(SUPPORTED:%=python%),\
+	$(shell $(name) -c '$(IS_SUPPORTED)' 2>/dev/null && echo $(name))))
+endif
+# TORCH=cuda installs torch with its CUDA libraries, into a folder of its own. Otherwise pip takes a build
+# for the CPU, from where it is configured to look, or from INDEX=ADDRESS.
+TORCH ?= cpu
+INDEX ?=
+ifeq ($(TORCH),cuda)
+VENV ?= .venv-cuda
+CONSTRAINTS := constraints-cuda.txt
+else
+VENV ?= .venv
+CONSTRAINTS := constraints.txt
+endif
 OLDEST := .venv-oldest
 INSTALLED := $(VENV)/installed
-OLDEST_INSTALLED := $(OLDEST)/installed
-
 CHECK_INSTALLED := $(VENV)/check-installed
+OLDEST_INSTALLED := $(OLDEST)/installed
+RECBOLE := recbole==1.2.1
+FROM := $(if $(INDEX),--extra-index-url $(INDEX))
+
 # Tests at a time, each on one thread. Those marked `serial` follow, one after the other.
 JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 PARALLEL := -n $(JOBS) --dist worksteal
 
-.PHONY: run test test-fast test-random test-oldest lint check docs install clean
+.PHONY: run test test-fast test-random test-oldest test-pythons lint check docs install clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/python run_recbole_enhance.py --model=DVR --dataset=ml-100k
@@ -31,6 +49,10 @@ test-oldest: $(OLDEST_INSTALLED)
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(PARALLEL) tests/experiment/test_config.py \
 		$(foreach room,compat options shapley enhancer metric,tests/$(room) recbole_enhance/$(room))
 
+# The fast tests on the other Pythons of this machine for which a torch for the CPU is at hand.
+test-pythons:
+	$(PYTHON) .ci/pythons $(FROM)
+
 lint: $(CHECK_INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -46,19 +68,30 @@ docs: $(INSTALLED)
 
 install: $(INSTALLED)
 
-$(INSTALLED): setup.cfg constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -c constraints.txt -e ".[test]"
+# What a package needs is installed first; RecBole and this package follow without their requirements,
+# because RecBole's hold a ray that this package never imports and that Python 3.12 cannot have.
+# $(call install,FOLDER,CONSTRAINTS,EXTRA)
+define install
+	$(if $(PYTHON),,$(error no Python of $(SUPPORTED) found; PYTHON=PATH names one))
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m recbole_enhance.compat.needs $(3) > $(1)/needs.txt
+	$(1)/bin/python -m pip install $(FROM) -c $(2) -r $(1)/needs.txt || { $(HINT); exit 1; }
+	$(1)/bin/python -m pip install --no-deps $(RECBOLE) -e .
+endef
+HINT := echo "If pip found no torch for the CPU: PyTorch's page pytorch.org/get-started/locally shows the \
+address of these builds, for Linux, Pip and CPU. Then: make run INDEX=ADDRESS, or make run TORCH=cuda" >&2
+
+$(INSTALLED): setup.cfg constraints.txt constraints-cuda.txt constraints-tested.txt
+	$(call install,$(VENV),$(CONSTRAINTS),test)
 	touch $@
 
 $(CHECK_INSTALLED): $(INSTALLED)
-	$(VENV)/bin/python -m pip install -c constraints.txt -e ".[check]"
+	$(call install,$(VENV),$(CONSTRAINTS),test check)
 	touch $@
 
 $(OLDEST_INSTALLED): setup.cfg constraints-oldest.txt
-	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip install -c constraints-oldest.txt -e ".[oldest]"
+	$(call install,$(OLDEST),constraints-oldest.txt,oldest)
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) build dist *.egg-info
+	rm -rf .venv .venv-* build dist *.egg-info

@@ -1,11 +1,47 @@
-"""The command line, a file per verb; its function is ``main``, as ``recbole-enhance`` calls it."""
+"""The command line, a file per verb; its function is ``main``, as ``recbole-enhance`` calls it.
 
-from typing import Any
+Python alone imports this file, so ``doctor`` can tell what is missing where nothing is there yet.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from recbole_enhance.compat import needs
 
 
-def __getattr__(name: str) -> Any:
-    if name == "main":  # not imported before it is asked for
-        from recbole_enhance.cli.program import main
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; ``doctor`` also where nothing is installed yet.
 
-        return main
-    raise AttributeError(f"module {__name__} has no attribute {name}")
+    Args:
+        argv: The words after the program's name; the process's own by default.
+
+    Returns:
+        Exit status, as :func:`recbole_enhance.cli.program.main`; 2 if a package is missing.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        from recbole_enhance.cli import program
+    except (ImportError, SyntaxError, TypeError) as error:  # the last two: of an older Python
+        if needs.python_is_supported() and not isinstance(error, ModuleNotFoundError):
+            raise
+        if words[:1] == ["doctor"]:
+            from recbole_enhance.compat import doctor
+
+            return doctor.main()
+        return _incomplete(str(error))
+    try:
+        return program.main(words)
+    except ModuleNotFoundError as error:
+        if needs.completion(()) is None:  # all is there that we ask for: a module of the user's
+            raise
+        return _incomplete(str(error))
+
+
+def _incomplete(why: str) -> int:
+    print(
+        f"recbole-enhance: error: {why}; `recbole-enhance doctor` says what to install",
+        file=sys.stderr,
+    )
+    return 2

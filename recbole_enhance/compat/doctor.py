@@ -1,30 +1,13 @@
+from __future__ import annotations
+
 import importlib
-import importlib.metadata
 import platform
 import sys
 from collections.abc import Sequence
 
 import recbole_enhance
+from recbole_enhance.compat import needs
 
-# What RecBole and this package import; names as pip knows them.
-_PACKAGES = (
-    "recbole",
-    "torch",
-    "numpy",
-    "scipy",
-    "pandas",
-    "scikit-learn",
-    "pyyaml",
-    "tqdm",
-    "tensorboard",
-    "colorlog",
-    "colorama",
-    "texttable",
-    "tabulate",
-    "plotly",
-    "psutil",
-    "setuptools",
-)
 _CORE = ("config", "data", "evaluator", "model", "trainer", "utils")
 
 
@@ -49,16 +32,36 @@ def report() -> str:
 
 
 def _examine() -> tuple[str, bool]:
-    parts = [_table(("package", "version"), _versions())]
-    # A broken package may fail with any of these while it is imported.
-    try:
-        parts += [f"device: {_device()}", _mends(), _models()]
-        for name in _CORE:
-            importlib.import_module(f"recbole.{name}")
-    except (ImportError, AttributeError, ValueError, OSError) as error:
-        reason = f"RecBole does not work here: {type(error).__name__}: {error}"
-        return "\n\n".join([*parts, reason]), False
-    return "\n\n".join([*parts, "RecBole works here."]), True
+    """All that is reported. Before the packages are there, Python alone does."""
+    parts = [_table(("package", "version"), _versions()), _extras()]
+    reason = _lack()
+    if reason is None:
+        # A broken package may fail with any of these while it is imported.
+        try:
+            parts += [f"device: {_device()}", _mends(), _models()]
+            for name in _CORE:
+                importlib.import_module(f"recbole.{name}")
+        except (ImportError, AttributeError, ValueError, OSError) as error:
+            reason = f"{type(error).__name__}: {error}"
+    parts += _to_complete()
+    works = "RecBole works here." if reason is None else f"RecBole does not work here: {reason}"
+    return "\n\n".join([*parts, works]), reason is None
+
+
+def _lack() -> str | None:
+    """Why nothing can be imported, or None."""
+    if not needs.python_is_supported():
+        oldest, newest = (".".join(map(str, version)) for version in needs.PYTHONS)
+        return f"Python {platform.python_version()}; it needs Python {oldest} to {newest}"
+    missing = [need for need in needs.needs() if not need.met()]
+    if not missing:
+        return None
+    return "missing: " + ", ".join(_state(need) for need in missing)
+
+
+def _state(need: needs.Need) -> str:
+    version = need.installed()
+    return need.name if version is None else f"{need} (installed is {version})"
 
 
 def _versions() -> list[tuple[str, str]]:
@@ -66,12 +69,34 @@ def _versions() -> list[tuple[str, str]]:
         ("python", platform.python_version()),
         ("recbole_enhance", recbole_enhance.__version__),
     ]
-    for name in _PACKAGES:
-        try:
-            rows.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            rows.append((name, "not installed"))
-    return rows
+    packages = [(need.name, need.installed() or "not installed") for need in needs.needs()]
+    return rows + packages
+
+
+def _extras() -> str:
+    core = set(needs.needs())
+    rows = []
+    for extra, purpose in needs.EXTRAS.items():
+        missing = [n for n in needs.needs([extra]) if n not in core and not n.met()]
+        state = "lacks " + ", ".join(map(_state, missing)) if missing else "installed"
+        rows.append((extra, purpose, state))
+    return _table(("extra", "for", "state"), rows)
+
+
+def _to_complete() -> list[str]:
+    line = needs.completion() if needs.python_is_supported() else None
+    if line is None:
+        return []
+    parts = [f"This line completes the install, with the extras:\n{line}"]
+    if "torch" in line and sys.platform == "linux":
+        parts.insert(
+            0,
+            "On Linux, torch brings gigabytes of CUDA libraries unless pip is told where "
+            "PyTorch's\nCPU builds are. The page pytorch.org/get-started/locally shows their "
+            "address for Linux,\nPip and CPU; add it to the line below: "
+            "--extra-index-url ADDRESS",
+        )
+    return parts
 
 
 def _device() -> str:

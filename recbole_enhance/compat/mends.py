@@ -16,10 +16,10 @@ import torch
 
 from recbole_enhance.compat.baselines import pop_and_random
 from recbole_enhance.compat.files import pretrained_checkpoint, weights_only_files
+from recbole_enhance.compat.needs import RECBOLE_VERSION
 from recbole_enhance.compat.sampler import popularity_of_training
 from recbole_enhance.options.errors import InputError
 
-RECBOLE_VERSION = "1.2.1"
 PANDAS_BELOW = 3
 
 # What RecBole's source calls numpy's types, and what they are today. `float_`, `complex_` and

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import recbole_enhance
-from recbole_enhance.compat import doctor, mends
+from recbole_enhance.compat import doctor, mends, needs
 
 
 def test_names_each_version_that_is_installed():
@@ -73,6 +73,7 @@ def test_exit_code_and_reason_with_a_module_that_cannot_be_imported(monkeypatch,
 
 
 def test_a_package_that_is_not_installed_is_a_row(monkeypatch):
-    monkeypatch.setattr(doctor, "_PACKAGES", ("no-such-package-at-all",))
+    need = needs.Need("no-such-package-at-all", "", "")
+    monkeypatch.setattr(needs, "needs", lambda extras=(): [need])
 
     assert re.search(r"^no-such-package-at-all +not installed$", doctor.report(), re.MULTILINE)
