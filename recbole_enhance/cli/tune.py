@@ -4,10 +4,20 @@ from typing import Any
 
 from recbole_enhance.cli.command import QUIET, RUN_OPTIONS, Option, Verb, console
 from recbole_enhance.cli.kinds import Kind, Value
+from recbole_enhance.options.errors import OptionError
 
 
-def tune(options: dict[str, str], quiet: bool, **arguments: Any) -> None:
+def tune(
+    options: dict[str, str],
+    quiet: bool,
+    space: str | None,
+    params_file: str | None,
+    **arguments: Any,
+) -> None:
     """Search, print the trials and draw them."""
+    if space is not None and params_file is not None:
+        raise OptionError("params_file", params_file, f"give it or --space={space}, not both")
+    arguments["space"] = params_file if space is None else space
     with console(quiet):
         from recbole_enhance.tuning.tune import tune as search
 
@@ -26,6 +36,7 @@ TUNE = Verb(
         Option(
             "space", Kind("FILE"), "file with the search space; by default that of this package"
         ),
+        Option("params_file", Kind("FILE"), "RecBole's word for --space, for its hyper files"),
         Option("out", Kind("FOLDER"), "folder for the results; by default tuning/DATASET/LABEL"),
         Option("jobs", Value("N"), "processes on this machine", default=1),
         Option("pruner", Kind("median|none"), "rule that stops trials early", default="median"),

@@ -12,8 +12,10 @@ from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.experiment import validation
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.options.errors import InputError
+from recbole_enhance.options.model_class import options_without_value
+from recbole_enhance.options.read import one_line
 from recbole_enhance.storage import resources
-from recbole_enhance.storage.run_folder import RunFolder
+from recbole_enhance.storage.run_folder import RunFolder, logger
 from recbole_enhance.storage.tensor_files import out_of_memory
 from recbole_enhance.training.trainer import EnhancedTrainer, make_trainer
 
@@ -76,13 +78,35 @@ def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float
         init_seed(config["seed"], config["reproducibility"])
         wrap = config.method.wrap if config.method else None
         model_class = wrap(config.model_class) if wrap else config.model_class
-        model = _within_memory(model_class, config, loaders[0]._dataset).to(config["device"])
+        with _naming_missing_options(config):
+            model = _within_memory(model_class, config, loaders[0]._dataset)
+        model = model.to(config["device"])
     train_data, valid_data, test_data = loaders
     with told_as_input_error(
         "log_wandb=True: the trainer" if config["log_wandb"] else "the trainer"
     ):
         trainer = make_trainer(config, model, folder)
     return Run(config, train_data, valid_data, test_data, trainer)
+
+
+@contextlib.contextmanager
+def _naming_missing_options(config: Config) -> Iterator[None]:
+    """Name the options that a class of the user's looks up in vain, before and where it fails."""
+    own = config.pair.own_class
+    lacking = options_without_value(config.model_class, config.final_config_dict) if own else []
+    if lacking:
+        example = " ".join(f"--{name}=VALUE" for name in lacking)
+        named = f"{', '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no value"
+        logger.warning("%s: %s, so it reads None; say %s", config["model"], named, example)
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if not lacking or out_of_memory(error):
+            raise
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise InputError(f"{named} (say {example}), and so: {reason}") from error
 
 
 def _within_memory(model_class: Any, config: Config, dataset: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from recbole.utils import ModelType
@@ -17,7 +18,13 @@ from recbole_enhance.experiment.names import (
     refuse_taken_name,
 )
 from recbole_enhance.options.errors import InputError, OptionError
-from recbole_enhance.options.model_class import checked_class, how_to_name, import_own, is_model
+from recbole_enhance.options.model_class import (
+    checked_class,
+    how_to_name,
+    import_own,
+    is_model,
+    named_file,
+)
 from recbole_enhance.options.read import Layer
 
 
@@ -148,7 +155,12 @@ class _Finder:
             raise OptionError(option, model, "a name or a class is expected")
         if ":" not in str(model):
             refuse_shared_name(option, str(model))
-            model_class = get_model_class(str(model), option)
+            try:
+                model_class = get_model_class(str(model), option)
+            except OptionError as error:
+                files = [origin for origin, _ in self.layers[: self.n_files]]
+                error.allowed += named_file(str(model), [".", *(Path(f).parent for f in files)])
+                raise
             return model_class, model_class.__name__
         self.refuse_code_in_files(option, str(model), place)
         return import_own(option, str(model), {"RecBole model": is_model}), str(model)

@@ -6,14 +6,17 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.read import nearest, one_line
+from recbole_enhance.options.read import nearest, one_line, printable
 
+_LOOKED_UP = re.compile(r"""config\[\s*["'](\w+)["']\s*\]""")
+_MOST_FILES, _MOST_TEXT = 500, 2**20
 _SCRIPT = "__main__:"  # where Python puts what a script or a notebook defines
 
 
@@ -30,13 +33,52 @@ def options_read_by(model_class: Any) -> set[str]:
     """Options that a model's module looks up, also those its YAML forgets."""
     names: set[str] = set()
     for _, source in sources(model_class):
-        names |= set(re.findall(r"""config\[\s*["'](\w+)["']\s*\]""", source))
+        names |= set(_LOOKED_UP.findall(source))
     for cls in model_class.__mro__:
         if class_path(cls).startswith(_SCRIPT):  # a notebook has no text: take every word
             methods = (value for value in vars(cls).values() if inspect.isfunction(value))
             words = (word for method in methods for word in method.__code__.co_consts)
             names |= {word for word in words if isinstance(word, str) and word.isidentifier()}
     return names
+
+
+def options_without_value(model_class: Any, values: Mapping[str, Any]) -> list[str]:
+    """Options that a class of the user's looks up and nothing gives a value; RecBole reads None.
+
+    Args:
+        model_class: The class.
+        values: All options of the run.
+    """
+    read: set[str] = set()
+    for module, source in sources(model_class):
+        if module != AbstractRecommender.__module__:  # which does without
+            read |= set(_LOOKED_UP.findall(source))
+    return sorted(read - set(values))
+
+
+def named_file(name: str, folders: Iterable[Any]) -> str:
+    """A hint at a file beside the user's own that defines the class that a name may mean.
+
+    The files are read as text; nothing is imported.
+
+    Args:
+        name: Of an unknown model.
+        folders: Where to look.
+
+    Returns:
+        Words for the end of a message, or nothing.
+    """
+    for folder in dict.fromkeys(Path(folder).resolve() for folder in folders):
+        for file in sorted(folder.glob("*.py"))[:_MOST_FILES]:
+            if not file.stem.isidentifier() or not file.is_file():
+                continue
+            with contextlib.suppress(OSError), file.open(encoding="utf-8", errors="replace") as f:
+                text = f.read(_MOST_TEXT)
+                for found in re.findall(r"^class (\w+)\b", text, re.MULTILINE):
+                    if found.lower() == name.lower():
+                        there = "" if folder == Path.cwd() else f" in {printable(str(folder))}"
+                        return f"; {file.name} has it: say {file.stem}:{found}{there}"
+    return ""
 
 
 def is_model(thing: Any) -> bool:

@@ -30,6 +30,7 @@ _TEXT = (
     "seq_separator",
 )
 _COLUMNS = ("load_col", "unload_col")  # suffix of a file -> list of columns
+_OF_RECBOLE = {"config_file_list": "config_files"}  # what RecBole calls it from Python -> our word
 _YES_NO = ("true", "false", "yes", "no", "on", "off")
 # Control and format characters (of these some turn the order of a line), line separators.
 _CONTROL = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -234,7 +235,7 @@ def split_words(
 ) -> tuple[list[str], dict[str, str]]:
     """Part the words of a command line: ``--key=value``, ``--key value``, bare ``--key``, others.
 
-    A dash within a name is an underscore: ``--skip-bad`` is ``--skip_bad``.
+    A dash within a name is an underscore. RecBole's ``config_file_list`` is ``config_files``.
 
     Args:
         argv: The words.
@@ -263,7 +264,7 @@ def split_words(
             raise InputError(f"{word!r} is no option: write --key=value or --key value")
         if not all(key.split(".")):
             raise InputError(f"{word!r} is no option: the name is missing")
-        key = key.replace("-", "_")
+        key = _OF_RECBOLE.get(key.replace("-", "_"), key.replace("-", "_"))
         if not equals:
             follows = bool(words) and not words[0].startswith("--")
             follows = follows and (key not in flags or words[0].lower() in _YES_NO)

@@ -46,7 +46,8 @@ def tune(
 
     Args:
         options: Options of a run: ``model``, ``dataset`` and others; ``config_files`` names files.
-            Options that are given here or in these files are not searched.
+            Options that are given here or in these files are not searched, unless ``space`` is
+            given: it has priority over the files, as in RecBole.
         out: Folder for ``study.db``, ``trials.csv``, ``tuning.json`` and ``best.yaml``; None is
             ``tuning/DATASET/LABEL``.
         trials: Number of trials in total; failed and pruned ones count, interrupted ones do not.
@@ -172,9 +173,11 @@ def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Spa
     if given is not None:
         space = spaces.read(given)
         where = "space" if isinstance(given, Mapping) else f"space={given}"
-        both = sorted(said & set(space))
-        if both:
-            raise ValueError(f"{where}: {both[0]}: is an option of the run too; give it only once")
+        for name in sorted(said & set(space)):
+            origin = config.origins.get(name)
+            if origin not in split_files(options)[0]:
+                raise ValueError(f"{where}: {name}: is an option of the run too; give it only once")
+            logger.info("%s is searched, so its value in %s is not used", name, origin)
     else:
         trained = config["MODEL_TYPE"] != ModelType.TRADITIONAL
         space = spaces.packaged(config["backbone"], config["enhancer"], trained)
