@@ -33,6 +33,7 @@ from recbole_enhance.experiment.names import (
 from recbole_enhance.experiment.pair import find_pair
 from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS
+from recbole_enhance.model.faster import faster
 from recbole_enhance.options import recbole_models
 from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
 from recbole_enhance.options.general import GeneralOptions
@@ -108,6 +109,8 @@ class Config(RecBoleConfig):
                 self.method.check(self)
             validation.refuse_missing_labels(self, self._inter_columns)
             validation.refuse_unweighable(self)
+        if self["fast"] and not (self.method and self.method.wrap):  # a wrapper scores by its own
+            self.model_class = faster(self.model_class)
 
     def _begin(self, command_line: Mapping[str, str] | None) -> None:
         self._command_line = dict(command_line or {})
