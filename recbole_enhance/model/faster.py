@@ -15,10 +15,15 @@ class _StandIn(NamedTuple):
 
 
 _CLOSED = ("__init__", "predict", "full_sort_predict")
+_RANKED = ("forward", "predict", "full_sort_predict")
 _STAND_INS = {
     "ItemKNN": _StandIn("closed_forms:Neighbours", _CLOSED),
     "EASE": _StandIn("closed_forms:Ridge", _CLOSED),
     "SLIMElastic": _StandIn("closed_forms:ElasticNets", _CLOSED),
+    "NeuMF": _StandIn("pair_ranking:NeuMFRanking", ("__init__", *_RANKED)),
+    "FM": _StandIn("pair_ranking:FMRanking", _RANKED),
+    "DeepFM": _StandIn("pair_ranking:DeepFMRanking", _RANKED),
+    "WideDeep": _StandIn("pair_ranking:WideDeepRanking", _RANKED),
 }
 
 

@@ -184,7 +184,9 @@ def test_memory_sets_the_size_of_a_batch(toy):
     options = {"eval_memory_mb": 0.01}
     assert loaders(toy, "BPR", **options)[1].step == 10485 // 16 // 49
     assert loaders(toy, "BPR")[1].step == (12 << 20) // 4 // 49  # a CPU's caches
-    assert loaders(toy, "NeuMF", **options)[1].step == 10485 // 128 // 49  # scores pairs
+    assert loaders(toy, "NeuMF", **options)[1].step == 10485 // 16 // 49
+    options["fast"] = False  # then it scores pairs
+    assert loaders(toy, "NeuMF", **options)[1].step == 10485 // 128 // 49
 
 
 def test_nothing_to_test_is_refused(toy):
