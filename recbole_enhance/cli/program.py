@@ -14,6 +14,7 @@ from recbole_enhance.cli.command import Verb, Verbs
 from recbole_enhance.cli.config import CONFIG
 from recbole_enhance.cli.data import DATA
 from recbole_enhance.cli.doctor import DOCTOR
+from recbole_enhance.cli.estimate import ESTIMATE
 from recbole_enhance.cli.evaluate import EVALUATE
 from recbole_enhance.cli.explain import EXPLAIN
 from recbole_enhance.cli.export import EXPORT
@@ -59,6 +60,7 @@ VERBS = Verbs(
         RUN,
         DATA,
         CONFIG,
+        ESTIMATE,
         TUNE,
         LEADERBOARD,
         RECOMMEND,

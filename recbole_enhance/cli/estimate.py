@@ -1,0 +1,45 @@
+"""The verb ``estimate``: memory and seconds of a run, before it is run."""
+
+from pathlib import Path
+
+from recbole_enhance.cli.command import QUIET, RUN_OPTIONS, Option, Verb, console
+from recbole_enhance.cli.kinds import Count, Kind
+from recbole_enhance.options.errors import OptionError
+from recbole_enhance.options.read import split_files
+
+
+def estimate(options: dict[str, str], steps: int, json: str | None, quiet: bool) -> None:
+    """Print what a run will take."""
+    with console(quiet):
+        from recbole_enhance.experiment.estimate import estimate as estimated
+        from recbole_enhance.storage.run_folder import RunFolder
+
+        files, command_line = split_files(options)
+        found = estimated(config_file_list=files, command_line=command_line, steps=steps)
+        if json is not None:
+            path = Path(json)
+            try:
+                RunFolder(path.parent, fresh=False).write_json(path.name, found.as_json())
+            except OSError as error:
+                raise OptionError("json", path, f"cannot be written ({error.strerror})") from error
+    if not quiet:
+        print("\n".join(found.lines()))
+
+
+ESTIMATE = Verb(
+    "estimate",
+    callback=estimate,
+    takes_run_options=True,
+    params=[
+        *RUN_OPTIONS,
+        Option("steps", Count(), "steps of training, and batches of evaluation, to time", 20),
+        Option("json", Kind("FILE"), "also write the estimate as JSON"),
+        QUIET,
+    ],
+    help="Tell the memory and the time of a run before it is run. The data are read and the model "
+    "is built as in the run; a few steps of training and batches of evaluation are timed, and "
+    "nothing is written. A model that is learnt at once (EASE, ItemKNN) is learnt by this.",
+    example="""\
+recbole-enhance estimate --model=LightGCN --dataset=ml-100k
+recbole-enhance estimate --model=DVR --backbone=BPR --dataset=ml-100k --steps=50""",
+)
