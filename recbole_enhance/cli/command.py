@@ -11,6 +11,7 @@ import click
 
 from recbole_enhance import __version__
 from recbole_enhance.cli.kinds import ORIGINS, Dataset, Kind, List, Model, YesNo
+from recbole_enhance.options import launched
 from recbole_enhance.options.errors import InputError, UnknownOptionError
 from recbole_enhance.options.read import load_yaml, nearest, split_files, split_list, split_words
 
@@ -102,16 +103,23 @@ class Verb(_Usage):
         *args: As :class:`click.Command`.
         example: Lines for the help.
         takes_run_options: Whether options that are not its own are those of a run.
+        takes_processes: Whether several processes may do it together.
         **kwargs: As :class:`click.Command`.
     """
 
     def __init__(
-        self, *args: Any, example: str = "", takes_run_options: bool = False, **kwargs: Any
+        self,
+        *args: Any,
+        example: str = "",
+        takes_run_options: bool = False,
+        takes_processes: bool = False,
+        **kwargs: Any,
     ) -> None:
         options = takes_run_options or any(isinstance(p, Option) for p in kwargs.get("params", ()))
         kwargs["options_metavar"] = "[--key=value ...]" if options else None
         super().__init__(*args, **kwargs)
         self.example, self.takes_run_options = example, takes_run_options
+        self.takes_processes = takes_processes
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words after the verb."""
@@ -120,6 +128,9 @@ class Verb(_Usage):
         if "--version" in args:
             click.echo(__version__)
             ctx.exit()
+        if launched.size() > 1 and not self.takes_processes:
+            verb = ctx.command_path.partition(" ")[2]
+            raise InputError(f"{verb}: takes one process, not the {launched.size()} of WORLD_SIZE")
         options = {str(p.name): p for p in self.params if isinstance(p, Option)}
         flags = [name for name, option in options.items() if isinstance(option.type, YesNo)]
         flags += _flags_of_runs() if self.takes_run_options else []
@@ -378,6 +389,8 @@ def console(quiet: bool) -> Iterator[None]:
     logger = logging.getLogger("recbole_enhance")
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.WARNING if quiet else logging.INFO)
+    if not launched.is_first():
+        handler.setLevel(logging.ERROR)  # the first of several processes speaks for all
     logger.addHandler(handler)
     level, logger.level = logger.level, logging.INFO
     try:

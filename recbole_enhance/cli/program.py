@@ -26,6 +26,7 @@ from recbole_enhance.cli.reproduce import REPRODUCE
 from recbole_enhance.cli.run import RUN
 from recbole_enhance.cli.tune import TUNE
 from recbole_enhance.cli.values import VALUES
+from recbole_enhance.options import launched
 from recbole_enhance.options.read import one_line
 
 FAILED, BAD_INPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 130, 141
@@ -96,6 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if os.environ.get(_COMPLETE):  # a shell asks
         return shell_complete(VERBS, {}, PROGRAM, _COMPLETE, os.environ[_COMPLETE])
+    if launched.size() > 1:  # torch tells at length in C++ that another process is gone
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         status = _do(words)
         sys.stdout.flush()
@@ -108,17 +111,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, click.ClickException) as error:
         if "--state=DEBUG" in words:
             traceback.print_exc()
-        print(f"{PROGRAM}: error: {one_line(error)}", file=sys.stderr)
+        _tell(one_line(error))
         return BAD_INPUT
     except Exception as error:
-        from recbole_enhance.storage.tensor_files import (
-            out_of_memory,  # imports torch, as --help does not
-        )
+        # These import torch, as --help does not.
+        from recbole_enhance.storage.processes import ProcessEndedError
+        from recbole_enhance.storage.tensor_files import out_of_memory
 
+        if isinstance(error, ProcessEndedError):
+            _tell(str(error), ended=True)
+            return FAILED
         if not out_of_memory(error):
             raise
-        print(f"{PROGRAM}: error: out of memory: {one_line(error)}", file=sys.stderr)
+        _tell(f"out of memory: {one_line(error)}")
         return FAILED
+
+
+def _tell(line: str, ended: bool = False) -> None:
+    """Say why the program ends; of several processes that end the first to say so does."""
+    if launched.size() > 1:
+        from recbole_enhance.storage.processes import first_to_tell
+
+        if not first_to_tell(ended):
+            return
+    print(f"{PROGRAM}: error: {line}", file=sys.stderr)
 
 
 def _do(words: list[str]) -> int:

@@ -8,6 +8,7 @@ import click
 
 from recbole_enhance.cli.command import RUN_OPTIONS, Option, Verb, console
 from recbole_enhance.cli.kinds import Kind, YesNo
+from recbole_enhance.options import launched
 from recbole_enhance.options.errors import InputError
 from recbole_enhance.options.read import split_files
 
@@ -36,7 +37,7 @@ def run(options: dict[str, str], resume: str | None, quiet: bool) -> int:
         else:
             files, command_line = split_files(options)
             result = run_recbole_enhance(config_file_list=files, command_line=command_line)
-    if not quiet:
+    if not quiet and launched.is_first():
         print(_table(result))
     return 0
 
@@ -57,6 +58,7 @@ RUN = Verb(
     "run",
     callback=run,
     takes_run_options=True,
+    takes_processes=True,
     params=[
         *RUN_OPTIONS,
         Option("run_dir", Kind("FOLDER"), "folder for the run's files", of_run=True, typed=False),

@@ -21,6 +21,7 @@ from recbole.sampler import KGSampler
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, InputType, ModelType
 from torch import Tensor
 
+from recbole_enhance.data.blocks import Blocks
 from recbole_enhance.data.candidates import read_candidates
 from recbole_enhance.data.negatives import NegativeSampler, uniform_outside
 from recbole_enhance.data.user_lists import UserLists
@@ -235,7 +236,7 @@ class FastTrainLoader(TrainDataLoader):
         return drawn.gather(0, best).squeeze(0)
 
 
-class FullRankingLoader(FullSortEvalDataLoader):
+class FullRankingLoader(Blocks, FullSortEvalDataLoader):
     """Users with held-out items, to be ranked against all items they are not known to have.
 
     Args:
@@ -283,7 +284,7 @@ class FullRankingLoader(FullSortEvalDataLoader):
         self.set_batch_size(self.step)
 
     def __iter__(self) -> Iterator[RankingBatch]:
-        for index in torch.arange(self.sample_size).split(self.step):
+        for index in self.blocks(self.sample_size):
             yield self._rows(index) if self.is_sequential else self.users(self.uid_list[index])
 
     def users(self, users: Tensor) -> RankingBatch:
@@ -325,7 +326,7 @@ class FullRankingLoader(FullSortEvalDataLoader):
         return own
 
 
-class CandidateLoader(AbstractDataLoader):
+class CandidateLoader(Blocks, AbstractDataLoader):
     """Users with held-out items, each ranked among sampled ones: ``uniN`` and ``popN``.
 
     RecBole's ``NegSampleEvalDataLoader`` draws at each evaluation; here the candidates are drawn
@@ -409,7 +410,7 @@ class CandidateLoader(AbstractDataLoader):
         self.set_batch_size(self.step)
 
     def __iter__(self) -> Iterator[tuple[Interaction, Tensor, Tensor, Tensor]]:
-        for index in torch.arange(self.sample_size).split(self.step):
+        for index in self.blocks(self.sample_size):
             yield self._users(index)
 
     def held_out(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -461,7 +462,7 @@ def _has_values(config: Any) -> bool:
     return any(metric_types[name.lower()] == EvaluatorType.VALUE for name in config["metrics"])
 
 
-class LabelledLoader:
+class LabelledLoader(Blocks):
     """Held-out interactions with labels, for value metrics beside a full ranking.
 
     Where the data have labels, those count. Elsewhere each held-out interaction is a 1, and one
@@ -490,5 +491,5 @@ class LabelledLoader:
         self.rows[label] = (torch.arange(2 * n) < n).float()
 
     def __iter__(self) -> Iterator[Interaction]:
-        for index in torch.arange(len(self.rows)).split(self.step):
+        for index in self.blocks(len(self.rows)):
             yield join(self.dataset, take(self.rows, index))

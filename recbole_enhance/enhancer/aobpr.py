@@ -367,4 +367,5 @@ AOBPR = Enhancer(
     check=check,
     trainer=AOBPRTrainer,
     adapt=pairwise,
+    by_parts=True,
 )

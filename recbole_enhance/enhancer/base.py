@@ -45,6 +45,8 @@ class Enhancer:
             no more epochs than that is refused.
         notes: Called as ``notes(config)`` when a run begins, for what its user should know, such as
             options that others make useless: lines, perhaps none; or None.
+        by_parts: Whether several processes may each take a part of a batch: the loss is the mean
+            over the batch's rows, and what is drawn is drawn for the whole batch.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Enhancer:
     defaults: Mapping[str, Any] | str | Path | None = None
     begins: str | Callable[[Any], str | None] | None = None
     notes: Callable[[Any], list[str]] | None = None
+    by_parts: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", self.name):  # it becomes part of folders' names

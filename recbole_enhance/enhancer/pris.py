@@ -183,4 +183,5 @@ PRIS = Enhancer(
     check=check,
     trainer=PRISTrainer,
     adapt=pairwise,
+    by_parts=True,
 )

@@ -65,4 +65,5 @@ WBPR = Enhancer(
     check=check,
     trainer=WBPRTrainer,
     adapt=pairwise,
+    by_parts=True,
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_enhance.data.categories import category_matrix
 from recbole_enhance.data.groups import user_groups
+from recbole_enhance.evaluation.merging import all_sound, merged
 from recbole_enhance.evaluation.rerank import CANDIDATES, DEFAULT_WEIGHT, Reranker
 from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.metric import ranking
@@ -45,7 +46,10 @@ class EnhancedCollector(Collector):
         reranker: What option ``rerank`` asks for, or None.
         rows: With sampled candidates, the row of each pair of the next batch.
         labelled: Batches with labels for value metrics beside a full ranking, or None.
+        in_parts: Whether each of several processes collects some of the rows only.
     """
+
+    in_parts = False
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -231,14 +235,19 @@ class EnhancedCollector(Collector):
             NotFiniteError: If a score is NaN or infinite, other than the -inf of no candidate.
         """
         sound, self._sound = self._sound, []
-        if sound and not torch.stack(sound).all():  # the one wait for the device
+        finite = not sound or bool(torch.stack(sound).all())  # the one wait for the device
+        if not (all_sound(finite) if self.in_parts else finite):
             raise NotFiniteError(_NOT_FINITE)
         collected = DataStruct()
         for key, value in self.data_struct._data_dict.items():
             collected.set(key, value)
-        for key, parts in self._parts.items():
-            collected.set(key, torch.cat(parts).cpu())
-        if "rec.items" in self._parts and self.register.need("rec.topk"):
+        found = {key: torch.cat(parts).cpu() for key, parts in self._parts.items()}
+        if self.in_parts:
+            self._n_items = self.data_struct["data.num_items"]
+            found = merged(found, self._n_rows)
+        for key, value in found.items():
+            collected.set(key, value)
+        if "rec.items" in found and self.register.need("rec.topk"):
             collected.set("rec.topk", self._marked(collected))
         self._parts, self._n_rows = {}, 0
         return collected

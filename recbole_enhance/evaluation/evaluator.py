@@ -11,6 +11,8 @@ from recbole.evaluator.collector import DataStruct
 from torch import Tensor
 
 from recbole_enhance.metric.base import UserMetric
+from recbole_enhance.options import launched
+from recbole_enhance.storage import processes
 
 
 class EnhancedEvaluator(Evaluator):
@@ -37,9 +39,15 @@ class EnhancedEvaluator(Evaluator):
                 metric.per_user = keep  # type: ignore[method-assign]
 
     def evaluate(self, dataobject: DataStruct) -> dict[str, float]:
-        """Compute all metrics; keys and rounding are RecBole's."""
+        """Compute all metrics; keys and rounding are RecBole's.
+
+        Of several processes the first does, which has all rows, and the others get its result.
+        """
+        if processes.together() and not launched.is_first():
+            return processes.share()
         self.data, self.per_user = dataobject, {}
-        return {name: float(value) for name, value in super().evaluate(dataobject).items()}
+        result = {name: float(value) for name, value in super().evaluate(dataobject).items()}
+        return processes.share(result)
 
     def _keep_matrix(
         self, result_of: Callable[..., dict], name: str, value: np.ndarray

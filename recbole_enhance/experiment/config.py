@@ -34,7 +34,7 @@ from recbole_enhance.experiment.pair import find_pair
 from recbole_enhance.metric import registry
 from recbole_enhance.model import MODELS
 from recbole_enhance.model.faster import faster
-from recbole_enhance.options import recbole_models
+from recbole_enhance.options import launched, recbole_models
 from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
 from recbole_enhance.options.general import GeneralOptions
 from recbole_enhance.options.gone import without_gone
@@ -54,6 +54,7 @@ from recbole_enhance.options.read import (
 )
 from recbole_enhance.options.recbole import RecBoleOptions
 from recbole_enhance.options.schema import Options, is_list
+from recbole_enhance.training.parts import refuse_parts
 
 logger = logging.getLogger("recbole_enhance")
 COMMAND_LINE = "command line"
@@ -109,6 +110,7 @@ class Config(RecBoleConfig):
                 self.method.check(self)
             validation.refuse_missing_labels(self, self._inter_columns)
             validation.refuse_unweighable(self)
+            refuse_parts(self)
         if self["fast"] and not (self.method and self.method.wrap):  # a wrapper scores by its own
             self.model_class = faster(self.model_class)
 
@@ -402,6 +404,10 @@ class Config(RecBoleConfig):
     def _init_device(self) -> None:
         if not self.final_config_dict["use_gpu"]:
             self.final_config_dict["gpu_id"] = ""  # RecBole reads gpu_id only
+        elif launched.size() > 1:
+            self.final_config_dict["gpu_id"] = _own_gpu(self.final_config_dict["gpu_id"])
+        if not launched.is_first():
+            self.final_config_dict |= {"log_wandb": False, "show_progress": False}
         super()._init_device()
 
 
@@ -414,6 +420,13 @@ def anonymous_dict() -> Iterator[None]:
         if error.origin == CONFIG_DICT:
             error.origin = None
         raise
+
+
+def _own_gpu(gpu_id: Any) -> str:
+    """The GPU of one of several processes: the own entry of a list, else the own number."""
+    listed = [word for word in str(gpu_id).split(",") if word]
+    number = launched.local_rank()
+    return listed[number] if 1 < len(listed) > number else str(number)
 
 
 DATASET_SECTIONS = {name.upper(): name for name in SECTIONS}

@@ -17,6 +17,7 @@ from recbole_enhance.experiment.assembly import Run, assemble, timed
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.idle import refuse_idle, tell_idle, tell_notes
 from recbole_enhance.experiment.names import class_name
+from recbole_enhance.options import launched
 from recbole_enhance.options.errors import (
     InputError,
     NotFiniteError,
@@ -24,8 +25,9 @@ from recbole_enhance.options.errors import (
     RunFolderError,
 )
 from recbole_enhance.options.model_class import class_path, same_code
-from recbole_enhance.storage import resources
+from recbole_enhance.storage import processes, resources
 from recbole_enhance.storage.files import is_file
+from recbole_enhance.storage.followed_folder import create_for_all, open_for_all
 from recbole_enhance.storage.run_folder import (
     CHECKPOINT,
     CONFIG,
@@ -81,11 +83,14 @@ def run_recbole_enhance(
             raise InputError(
                 f"{name} is no argument of a run without data=FRAME; options are in config_dict"
             )
-        config = Config(model, dataset, config_file_list, config_dict, command_line)
-        with config.naming_origins():
-            refuse_idle(config)
-            folder = RunFolder.create(config) if saved else None
-        return _run(config, folder)
+        with processes.joined():
+            config = Config(model, dataset, config_file_list, config_dict, command_line)
+            with config.naming_origins():
+                refuse_idle(config)
+                folder = create_for_all(config) if saved else None
+            return _run(config, folder)
+    if launched.size() > 1:
+        raise InputError("data=FRAME: several processes take a dataset; see `data import`")
     with frames.as_dataset(data, dataset, columns) as (dataset, data_path):
         options = {**(config_dict or {}), "data_path": str(data_path)}
         config = Config(model, dataset, config_file_list, options, command_line)
@@ -139,16 +144,17 @@ def resume_run(
         ValueError: If the folder has no run, or its checkpoint cannot be read or belongs to
             another run.
     """
-    folder = RunFolder.open(run_dir)
+    folder = open_for_all(run_dir)
     if folder.finished:
         return _finished_result(folder)
-    folder.lock("resume")
-    try:
-        if folder.finished:  # by a process that has just let go
-            return _finished_result(folder)
-        return _run(saved_config(folder, model_class, method, quiet=quiet), folder)
-    finally:
-        folder.release()
+    with processes.joined():
+        folder.lock("resume")
+        try:
+            if processes.share(folder.finished):  # by a process that has just let go
+                return _finished_result(folder)
+            return _run(saved_config(folder, model_class, method, quiet=quiet), folder)
+        finally:
+            folder.release()
 
 
 def _finished_result(folder: RunFolder) -> dict[str, Any]:
@@ -303,7 +309,10 @@ def _run(
     logging = folder.logging() if folder else contextlib.nullcontext()
     with _clean_up(folder, config), logging, config.naming_origins():
         seconds: dict[str, float] = {}
-        stopped_before = folder is not None and folder.has(ENVIRONMENT)
+        if not processes.agree([config["device"].type == "cuda"]):
+            why = "a process has no GPU of its own; use_gpu=false trains on CPUs"
+            raise OptionError("gpu_id", config.options["gpu_id"], why)
+        stopped_before = processes.share(folder is not None and folder.has(ENVIRONMENT))
         if folder:
             hashes = data_hashes(config)
             if stopped_before:
@@ -330,7 +339,7 @@ def _run(
             f", writing {folder.path}" if folder else "",
         )
         tell_notes(config)
-        show_progress = config["show_progress"] and not config["quiet"]
+        show_progress = config["show_progress"] and not config["quiet"] and launched.is_first()
         with timed(seconds, "fit"):
             score, valid_result = trainer.fit(train_data, valid_data, show_progress=show_progress)
         tell_idle(config, trainer.best_epoch)
@@ -343,7 +352,7 @@ def _run(
             "test_result": dict(test_result or {}),
         }
         if folder:
-            if test_result:
+            if test_result and launched.is_first():
                 write_evaluation(folder, config, test_data._dataset, trainer.evaluator)
             report = {**_report(config, trainer, seconds), "data": account.size()}
             folder.write_json(METRICS, {**result, **report})
@@ -420,8 +429,10 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if folder:  # what there is stays
-            logger.warning("stopped; continue with: recbole-enhance %s", resume)
+        _tell_how_to_go_on("stopped", folder, resume)
+        raise
+    except processes.ProcessEndedError as error:
+        _tell_how_to_go_on(str(error), folder, resume)
         raise
     except BaseException as error:
         if isinstance(error, NotFiniteError) and error.last_good:
@@ -435,3 +446,11 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
     finally:
         if folder:
             folder.release()
+
+
+def _tell_how_to_go_on(what: str, folder: RunFolder | None, resume: str) -> None:
+    """Say how to continue a run of which all that there is stays."""
+    if folder and processes.first_to_tell(ended=True):
+        # Of several processes all but the first show errors only.
+        tell = logger.warning if launched.is_first() else logger.error
+        tell("%s; continue with: recbole-enhance %s", what, resume)

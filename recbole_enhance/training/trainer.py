@@ -19,13 +19,16 @@ from recbole_enhance.compat import mends
 from recbole_enhance.data.rows import WEIGHT
 from recbole_enhance.evaluation.collector import EnhancedCollector
 from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
+from recbole_enhance.options import launched
 from recbole_enhance.options.errors import InputError, NotFiniteError, OptionError
 from recbole_enhance.options.read import one_line
+from recbole_enhance.storage import processes
 from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
 from recbole_enhance.storage.tensor_files import load_tensors, out_of_memory, refused_misfit
 from recbole_enhance.training import acceleration
 from recbole_enhance.training.losses import weigh_by_column
+from recbole_enhance.training.parts import PartsTrainer
 
 _PRECISION = re.compile(r"dtype|scalar type|BFloat16|HalfTensor|Half\b|same type", re.I)
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
@@ -479,11 +482,13 @@ def make_trainer(config: Any, model: Any, folder: RunFolder | None) -> EnhancedT
     base = get_trainer(config["MODEL_TYPE"], config["model"])
     method = (config.method and config.method.trainer_for(config)) or EnhancedTrainer
     bases = (method,) if base is Trainer else (method, base)
+    if processes.together():
+        bases = (*bases, PartsTrainer)
     return type(f"{config['label'].replace('-', '')}Trainer", bases, {})(config, model, folder)
 
 
 def _tensorboard_writer(config: Any, folder: RunFolder | None) -> Any:
-    if not config["log_tensorboard"] or folder is None:
+    if not config["log_tensorboard"] or folder is None or not launched.is_first():
         return None
     from torch.utils.tensorboard import SummaryWriter
 
