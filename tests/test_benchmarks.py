@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 NUMBER = r"([\d.]+)"
@@ -216,3 +217,35 @@ def test_import_ends_with_ratios():
     pattern = rf"benchmark=import rows=200000 time_ratio={NUMBER} memory_ratio={NUMBER} .*"
     ratios = map(float, re.fullmatch(pattern, last).groups())
     assert min(ratios) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_processes_ends_with_speedups_and_equal_metrics(tmp_path):
+    lines = quick_lines("processes", f"--data_path={tmp_path}")
+    pattern = (
+        rf"benchmark=processes dataset=ml-100k model=BPR processes=2 speedup={NUMBER} "
+        rf"evaluation_speedup={NUMBER} metrics_equal=True"
+    )
+    assert min(map(float, re.fullmatch(pattern, lines[-1]).groups())) > 0
+
+
+@pytest.mark.slow
+def test_gpu_ends_with_a_line_a_case_also_on_two_cpus():
+    lines = quick_lines("gpu", "--devices", "cpu", "cpu", "--cases", "BPR", "dvr_step")
+    own = rf"step_ms={NUMBER} step_over_cpu={NUMBER}"
+    patterns = (
+        rf"benchmark=gpu case=BPR {own} evaluation_over_cpu={NUMBER} peak_gpu_mb=0",
+        rf"benchmark=gpu case=dvr_step {own} peak_gpu_mb=0",
+    )
+    for pattern, line in zip(patterns, lines[-2:]):
+        assert min(map(float, re.fullmatch(pattern, line).groups())) > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_gpu_says_that_there_is_none():
+    script = ["sh", str(ROOT / "benchmarks" / "gpu.sh")]
+    done = subprocess.run(
+        script, capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}
+    )
+    assert (done.returncode, done.stderr) == (2, "benchmarks/gpu.sh: torch finds no CUDA\n")
