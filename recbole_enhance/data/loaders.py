@@ -139,11 +139,13 @@ class FastTrainLoader(TrainDataLoader):
     Attributes:
         samples: Whether batches have negatives.
         dynamic: Whether RecBole's dynamic sampling finds them.
+        windows: Draws the order of the rows where some must stand together; else None.
     """
 
     def __init__(
         self, config: Any, dataset: Any, sampler: Any = None, shuffle: bool = True
     ) -> None:
+        self.windows: Any = None
         super().__init__(config, dataset, sampler, shuffle=shuffle)
         arguments = self.neg_sample_args
         self.samples = "none" not in (arguments["distribution"], arguments["sample_num"])
@@ -180,7 +182,9 @@ class FastTrainLoader(TrainDataLoader):
                 self.generator,
             )
         order = torch.arange(rows)
-        if self.shuffle:
+        if self.windows is not None:
+            order = self.windows.shuffled(self.generator)
+        elif self.shuffle:
             order = torch.randperm(rows, generator=self.generator)
         for index in order.split(self.step):
             batch = self.transform(self._dataset, join(self._dataset, take(features, index)))

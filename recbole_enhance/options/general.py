@@ -86,6 +86,13 @@ class GeneralOptions(Options):
         description="Train with vectorised loaders, fused optimisers and compressed graphs; False "
         "draws RecBole's own random numbers."
     )
+    packed_step: Annotated[
+        int, Field(ge=0, le=MOST), Rule(f"a whole number between 0 and {MOST} is expected")
+    ] = Field(
+        description="With fast, a causal sequential model reads a history once for all its "
+        "targets. Beyond MAX_ITEM_LIST_LENGTH items so many targets share a window, and see up to "
+        "packed_step - 1 items fewer: 1 is exact. 0 reads one row per target."
+    )
     group_fields: Annotated[
         Any,
         Rule(

@@ -26,7 +26,7 @@ from recbole_enhance.storage import processes
 from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
 from recbole_enhance.storage.tensor_files import load_tensors, out_of_memory, refused_misfit
-from recbole_enhance.training import acceleration
+from recbole_enhance.training import acceleration, packing
 from recbole_enhance.training.losses import weigh_by_column
 from recbole_enhance.training.parts import PartsTrainer
 
@@ -135,6 +135,8 @@ class EnhancedTrainer(Trainer):
         run folder is continued.
         """
         self._train_data, self._validates = train_data, bool(valid_data) and self.eval_step > 0
+        if self.config["fast"]:
+            packing.pack(self.model, train_data, self.config["packed_step"])
         if self.folder is not None and self.folder.has(CHECKPOINT):
             path = self.folder.path / CHECKPOINT
             with refused_misfit(path):
