@@ -116,8 +116,10 @@ def test_sequences_ends_with_what_was_won():
         rf"benchmark=sequences dataset=ml-100k model=SASRec length=20 speedup={NUMBER} "
         rf"memory_ratio={NUMBER}"
     )
-    speedup, _ = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    speedup, _ = map(float, re.fullmatch(pattern, lines[-2]).groups())
     assert speedup > 2
+    pattern = rf"benchmark=sequences_packed dataset=ml-100k model=GRU4Rec speedup={NUMBER}"
+    assert float(re.fullmatch(pattern, lines[-1])[1]) > 2
 
 
 def test_loading_ends_with_what_was_won():

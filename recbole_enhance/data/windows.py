@@ -40,16 +40,12 @@ def links(histories: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """
     grows = torch.zeros(len(histories), dtype=torch.bool, device=histories.device)
     slides, place = grows.clone(), torch.arange(histories.shape[1], device=histories.device)
-    for start in range(1, len(histories), _PIECE):  # a bounded copy, whatever the number of rows
-        piece = slice(start, start + _PIECE)
-        before = slice(start - 1, min(start - 1 + _PIECE, len(histories) - 1))
-        old, new = histories[before], histories[piece]
-        outside = place >= lengths[before].unsqueeze(1)
-        begins = ((old == new) | outside).all(1)
-        grows[piece] = begins & (lengths[piece] >= lengths[before])
-        full = torch.minimum(lengths[piece], lengths[before]) == histories.shape[1]
-        slides[piece] = (old[:, 1:] == new[:, :-1]).all(1) & full
-    return grows, slides & ~grows
+    old, new = histories[:-1], histories[1:]
+    begins = ((old == new) | (place >= lengths[:-1].unsqueeze(1))).all(1)
+    grows[1:] = begins & (lengths[1:] >= lengths[:-1])
+    full = torch.minimum(lengths[1:], lengths[:-1]) == histories.shape[1]
+    slides[1:] = (old[:, 1:] == new[:, :-1]).all(1) & full & ~grows[1:]
+    return grows, slides
 
 
 def starts(grows: Tensor, slides: Tensor, step: int, offset: int = 0) -> Tensor:
@@ -122,10 +118,13 @@ class Neighbours:
         by_length = torch.argsort(lengths, stable=True)
         self.rows = by_length[torch.argsort(users[by_length], stable=True)]
         self.step = min(step, histories.shape[1])
-        grows, slides = links(histories[self.rows], lengths[self.rows])
-        other = torch.zeros_like(grows)
-        other[1:] = users[self.rows][1:] != users[self.rows][:-1]
-        self.grows, self.slides = grows & ~other, slides & ~other
+        self.grows, self.slides = torch.zeros(2, len(users), dtype=torch.bool)
+        for start in range(1, len(users), _PIECE):  # a bounded copy of the histories
+            rows = self.rows[start - 1 : start + _PIECE]
+            piece, of = slice(start, start + _PIECE), users[rows]
+            same = of[1:] == of[:-1]
+            grows, slides = links(histories[rows], lengths[rows])
+            self.grows[piece], self.slides[piece] = grows[1:] & same, slides[1:] & same
 
     def shuffled(self, generator: torch.Generator) -> Tensor:
         """Windows in random order, and each with its rows; where they begin is drawn anew.

@@ -95,6 +95,17 @@ def test_far_fewer_histories_are_read(toy, model):
     assert sum(read) == len(batch)  # evaluation is as it was
 
 
+def test_a_copy_of_a_packed_model_is_one_of_its_own(toy):
+    trainer, train = made(toy, "SASRec")
+    packing.pack(trainer.model, train, 1)
+    twin, batch = without_dropout(copy.deepcopy(trainer.model)), next(iter(train))
+    before = twin.calculate_loss(batch)
+    with torch.no_grad():
+        trainer.model.item_embedding.weight.zero_()
+    assert torch.equal(twin.calculate_loss(batch), before)
+    assert twin.forward.model is twin
+
+
 @pytest.mark.parametrize("model", READ)
 def test_what_is_not_the_same_is_left(toy, model):
     trainer, train = made(toy, model)
