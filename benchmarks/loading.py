@@ -1,16 +1,22 @@
 """CPU seconds and memory of reading and splitting a dataset: RecBole, and ours.
 
-Each case is a process of its own, since memory is counted at its peak.
+Each case is a process of its own, since memory is counted at its peak. With ``--rows``, synthetic
+interactions are read and the last two of each user held out, by RecTools and polars too.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
+from loading_peers import peak_mb
 from recbole.data import create_dataset as recbole_create_dataset
 from recbole.utils import init_seed
 from turns import choose_dataset
@@ -19,74 +25,150 @@ from recbole_enhance.data.dataset import create_dataset
 from recbole_enhance.experiment.config import Config
 
 CASES = {"RecBole": recbole_create_dataset, "ours": create_dataset}
+PEERS = ("rectools", "polars")
 TARGET = 0.7  # of RecBole's seconds
+OVER_RECTOOLS, OVER_RECBOLE = 2.0, 1 / 6
+LAST_TWO = {
+    "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+    "eval_args": {
+        "split": {"LS": "valid_and_test"},
+        "order": "TO",
+        "group_by": "user",
+        "mode": "full",
+    },
+}
 
 
-def work(case: str, dataset: str, data_path: str) -> None:
+def write_long_tailed(rows: int, folder: Path) -> Path:
+    """Write interactions of which few users and items have most, seeded; their file."""
+    generator = np.random.default_rng(0)
+
+    def ids(n: int, exponent: float) -> np.ndarray:
+        weights = np.arange(1, n + 1) ** -exponent
+        drawn = np.searchsorted(weights.cumsum() / weights.sum(), generator.random(rows))
+        return generator.permutation(n)[drawn.clip(max=n - 1)]
+
+    table = {
+        "user_id:token": ids(max(rows // 40, 20), 0.7),
+        "item_id:token": ids(max(rows // 100, 20), 0.8),
+        "rating:float": generator.integers(1, 6, rows),
+        "timestamp:float": generator.integers(1_300_000_000, 1_700_000_000, rows),
+    }
+    path = folder / f"{folder.name}.inter"
+    folder.mkdir()
+    pd.DataFrame(table).to_csv(path, sep="\t", index=False)
+    return path
+
+
+def work(case: str, dataset: str, data_path: str, last_two: bool) -> None:
     """One case, once: print what it took."""
     torch.set_num_threads(1)
-    config = Config(config_dict={"model": "BPR", "dataset": dataset, "data_path": data_path})
+    options: dict[str, Any] = {"model": "BPR", "dataset": dataset, "data_path": data_path}
+    config = Config(config_dict={**options, **(LAST_TWO if last_two else {})})
     config["checkpoint_dir"] = "."
     init_seed(config["seed"], config["reproducibility"])
+    at_start = peak_mb()
     start = time.process_time()  # CPU seconds: a busy machine hits one case more than the other
     made = CASES[case](config)
     read = time.process_time()
     parts = made.build()
-    split = time.process_time()
-    scale = (1 if sys.platform == "darwin" else 1024) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
-    rows = [len(part) for part in parts]
-    print(json.dumps({"read": read - start, "split": split - read, "peak": peak, "rows": rows}))
+    took = {"read": read - start, "split": time.process_time() - read, "start": at_start}
+    print(json.dumps({**took, "peak": peak_mb(), "rows": [len(part) for part in parts]}))
+
+
+def run(command: list[str]) -> dict[str, Any]:
+    out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(out.splitlines()[-1])
+
+
+def turns(dataset: str, data_path: str, rounds: int, last_two: bool) -> dict[str, dict[str, Any]]:
+    """Run our case and RecBole's in turns; the fastest of each."""
+    command = [sys.executable, __file__, f"--datasets={dataset}", f"--data_path={data_path}"]
+    command += ["--last_two"] if last_two else []
+    found: dict[str, list[dict[str, Any]]] = {case: [] for case in CASES}
+    for _ in range(rounds):
+        for case in CASES:
+            found[case].append(run([*command, f"--worker={case}"]))
+    assert len({str(run["rows"]) for runs in found.values() for run in runs}) == 1
+    return {
+        case: min(runs, key=lambda run: run["read"] + run["split"]) for case, runs in found.items()
+    }
+
+
+def print_rows(dataset: str, best: dict[str, dict[str, Any]]) -> None:
+    for case, took in best.items():
+        print(
+            f"| {dataset} | {case} | {sum(took['rows']):,} | {took['read']:.2f} "
+            f"| {took['split']:.2f} | {took['peak']:.0f} |"
+        )
+
+
+def on_dataset(name: str, args: argparse.Namespace) -> str:
+    dataset = choose_dataset(args.data_path, name)
+    best = turns(dataset, args.data_path, args.rounds, last_two=False)
+    print_rows(dataset, best)
+    seconds = {case: took["read"] + took["split"] for case, took in best.items()}
+    ratio = seconds["ours"] / seconds["RecBole"]
+    return (
+        f"benchmark=loading dataset={dataset} seconds_ratio={ratio:.2f} "
+        f"peak_ratio={best['ours']['peak'] / best['RecBole']['peak']:.2f} "
+        f"target={TARGET} {'kept' if ratio <= TARGET else 'missed'}"
+    )
+
+
+def on_rows(rows: int, args: argparse.Namespace) -> str:
+    """Compare on synthetic interactions, with the peers that there are."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_long_tailed(rows, Path(folder, f"synthetic-{rows}"))
+        best = turns(path.stem, folder, args.rounds, last_two=True)
+        print_rows(path.stem, best)
+        peers = {}
+        for peer in PEERS:
+            command = [args.peers, str(Path(__file__).with_name("loading_peers.py")), peer]
+            runs = [run([*command, str(path)]) for _ in range(args.rounds)]
+            if "missing" in runs[0]:
+                print(f"{peer} is left out: {runs[0]['missing']} (--peers=PYTHON)")
+                continue
+            peers[peer] = took = min(runs, key=lambda run: run["seconds"])
+            assert took["rows"] == best["ours"]["rows"]
+            seconds, peak = took["seconds"], took["peak"]
+            print(f"| {path.stem} | {peer} | {rows:,} | {seconds:.2f} | | {peak:.0f} |")
+        size = path.stat().st_size / 2**20
+    ours, plain = (
+        sum(best[case][part] for part in ("read", "split")) for case in ("ours", "RecBole")
+    )
+    over = {peer: f"{ours / took['seconds']:.2f}" for peer, took in peers.items()}
+    kept = ours <= OVER_RECBOLE * plain
+    if "rectools" in peers:
+        kept = kept and ours <= OVER_RECTOOLS * peers["rectools"]["seconds"]
+    return (
+        f"benchmark=loading rows={rows} over_rectools={over.get('rectools', 'skipped')} "
+        f"over_polars={over.get('polars', 'skipped')} over_recbole={ours / plain:.3f} "
+        f"peak_mb={best['ours']['peak']:.0f} import_mb={best['ours']['start']:.0f} "
+        f"file_mb={size:.0f} {'kept' if kept else 'missed'}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--datasets", nargs="+", default=["amazon-beauty", "gowalla"])
+    parser.add_argument("--datasets", nargs="*", default=["amazon-beauty", "gowalla"])
+    parser.add_argument("--rows", nargs="*", type=int, default=[1_000_000], help="synthetic ones")
+    parser.add_argument("--peers", default=sys.executable, help="a Python with rectools, polars")
     parser.add_argument("--data_path", default="../shared/dataset")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="ml-100k, two rounds")
+    parser.add_argument("--quick", action="store_true", help="10,000 rows, ml-100k, two rounds")
     parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--last_two", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        work(args.worker, args.datasets[0], args.data_path)
+        work(args.worker, args.datasets[0], args.data_path, args.last_two)
         return
     if args.quick:
-        args.datasets, args.rounds = ["ml-100k"], 2
-    last = []
+        args.datasets, args.rows, args.rounds = ["ml-100k"], [10_000], 2
     print("| dataset | case | rows | reading, s | splitting, s | peak, MB |")
     print("|---|---|---|---|---|---|")
-    for name in args.datasets:
-        dataset = choose_dataset(args.data_path, name)
-        found = {case: [] for case in CASES}
-        for _ in range(args.rounds):
-            for case in CASES:
-                command = [
-                    sys.executable,
-                    __file__,
-                    f"--worker={case}",
-                    f"--datasets={dataset}",
-                    f"--data_path={args.data_path}",
-                ]
-                out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                found[case].append(json.loads(out.splitlines()[-1]))
-        assert len({str(run["rows"]) for runs in found.values() for run in runs}) == 1
-        best = {
-            case: min(runs, key=lambda run: run["read"] + run["split"])
-            for case, runs in found.items()
-        }
-        for case, run in best.items():
-            print(
-                f"| {dataset} | {case} | {sum(run['rows']):,} | {run['read']:.2f} "
-                f"| {run['split']:.2f} | {run['peak']:.0f} |"
-            )
-        seconds = {case: run["read"] + run["split"] for case, run in best.items()}
-        ratio = seconds["ours"] / seconds["RecBole"]
-        kept = "kept" if ratio <= TARGET else "missed"
-        last.append(
-            f"benchmark=loading dataset={dataset} seconds_ratio={ratio:.2f} "
-            f"peak_ratio={best['ours']['peak'] / best['RecBole']['peak']:.2f} "
-            f"target={TARGET} {kept}"
-        )
+    last = [on_rows(rows, args) for rows in args.rows]
+    last += [on_dataset(name, args) for name in args.datasets]
     print("\n".join(["", *last]))
 
 

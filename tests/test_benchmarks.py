@@ -129,6 +129,12 @@ def test_loading_ends_with_what_was_won():
         r"target=0\.7 kept"
     )
     assert re.fullmatch(pattern, lines[-1])
+    pattern = (
+        rf"benchmark=loading rows=10000 over_rectools=(skipped|{NUMBER}) "
+        rf"over_polars=(skipped|{NUMBER}) over_recbole={NUMBER} peak_mb=\d+ import_mb=\d+ "
+        r"file_mb=\d+ (kept|missed)"
+    )
+    assert re.fullmatch(pattern, lines[-2])
 
 
 @pytest.mark.slow

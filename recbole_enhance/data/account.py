@@ -99,12 +99,12 @@ class Account:
         """
         self.split = dict(split)
         self.parts = {name: Counts.of(*part) for name, part in zip(PARTS, pairs)}
-        keys = [np.unique(users * n_items + items) for users, items in pairs]
+        keys = [_distinct(users * n_items + items) for users, items in pairs]
         for number, name in enumerate(PARTS):
             self.repeated[f"within {name}"] = len(pairs[number][0]) - len(keys[number])
             for other in range(number):
-                both = np.intersect1d(keys[number], keys[other], assume_unique=True)
-                self.repeated[f"{name} and {PARTS[other]}"] = len(both)
+                both = np.concatenate([keys[number], keys[other]])
+                self.repeated[f"{name} and {PARTS[other]}"] = len(both) - len(_distinct(both))
 
     def size(self) -> dict[str, int]:
         """Interactions, and all users and items: what decides whether two runs are of one data."""
@@ -165,6 +165,12 @@ class Account:
             f"{share} of least value in {run} ({dropped.users:,} users and {dropped.items:,} items "
             "have none left)"
         )
+
+
+def _distinct(numbers: np.ndarray) -> np.ndarray:
+    """Each number once, ascending; numpy's own function takes many times as long."""
+    ordered = np.sort(numbers)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
 
 
 def _short(text: str) -> str:

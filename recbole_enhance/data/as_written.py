@@ -17,7 +17,7 @@ from torch import Tensor
 from recbole_enhance.data.account import CLEANED, Account, Counts
 from recbole_enhance.data.loaders import take
 from recbole_enhance.data.reading import read_atomic, read_header
-from recbole_enhance.data.rows import FILE_ROW, train_on_validation, weigh_rows
+from recbole_enhance.data.rows import FILE_ROW, stable_order, train_on_validation, weigh_rows
 from recbole_enhance.options.errors import DataError, OptionError
 
 logger = logging.getLogger("recbole_enhance")
@@ -98,6 +98,7 @@ class AsWritten(Dataset):
             seq_separator=config["seq_separator"],
             encoding=config["encoding"],
             required=self._filled_columns(names) if interactions else (),
+            coded=isinstance(source, FeatureSource),  # not of graphs, which RecBole edits
         )
         self.account.files[path.name] = len(table)
         for name in names:
@@ -268,6 +269,33 @@ class AsWritten(Dataset):
         self.file_rows = self.inter_feat.index.to_numpy()
         super()._reset_index()
 
+    def _remap(self, remap_list: list[Any]) -> None:
+        """Number tokens as RecBole does, by the numbers that they have as categories."""
+        columns = [feat[field] for feat, field, _ in remap_list]
+        if not columns or not all(isinstance(c.dtype, pd.CategoricalDtype) for c in columns):
+            super()._remap(remap_list)
+            return
+        _, names = pd.factorize(np.concatenate([c.cat.categories for c in columns]))
+        places = pd.Index(names)
+        codes = [
+            np.append(places.get_indexer(c.cat.categories), -1)[c.cat.codes.to_numpy()]
+            for c in columns
+        ]
+        ids, first = pd.factorize(np.concatenate(codes), use_na_sentinel=False)
+        # The code -1 is no token; what comes after it moves up.
+        missing = np.flatnonzero(first == -1)
+        if len(missing):
+            ids = np.where(ids == missing[0], -1, ids - (ids > missing[0]))
+            first = np.delete(first, missing)
+        tokens = np.array(["[PAD]", *names[first]])
+        by_token = dict(zip(tokens, range(len(tokens))))
+        stops = np.cumsum([len(c) for c in codes])[:-1]
+        for (feat, field, _), new in zip(remap_list, np.split(ids + 1, stops)):
+            if field not in self.field2id_token:
+                self.field2id_token[field] = tokens
+                self.field2token_id[field] = by_token
+            feat[field] = new
+
     def _fill_nan(self) -> None:
         for name in self.feat_name_list:
             features = getattr(self, name)
@@ -415,7 +443,7 @@ class AsWritten(Dataset):
         Groups are in the order of their first row.
         """
         group, _ = pd.factorize(self.inter_feat[field].numpy())
-        rows = np.argsort(group, kind="stable")
+        rows = stable_order(group)
         sizes = np.bincount(group)
         place = np.arange(len(rows)) - np.repeat(sizes.cumsum() - sizes, sizes)
         return torch.from_numpy(rows), place, group[rows], sizes

@@ -1,0 +1,195 @@
+"""Columns of a table of text, read eight bytes at a time: no string is made of a cell.
+
+A cell is one or more machine words. Equal words are equal texts, so that texts are numbered, and
+digits become numbers, by arithmetic on whole columns.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+_MOST_BYTES = 64  # of a cell; longer texts are rarely equal
+_MOST_DIGITS = 18  # int64 holds any number of so many
+_LF, _CR = 10, 13
+_WORD = np.dtype("<u8")  # the first byte of a text is the lowest one
+_KEEP = np.array([(1 << 8 * n) - 1 for n in range(9)], dtype=np.uint64)  # the lowest n bytes
+_ZEROS = np.uint64(0x3030303030303030)  # the text "00000000"
+_HIGH = np.uint64(0xF0F0F0F0F0F0F0F0)
+_SIX = np.uint64(0x0606060606060606)
+_PAIRS = np.uint64(0x000000FF000000FF)
+_ONE, _EIGHT, _TEN = np.uint64(1), np.uint64(8), np.uint64(10)
+
+
+class Texts(NamedTuple):
+    """A column of texts.
+
+    Attributes:
+        codes: Number of each cell's text, in the order of first appearance; -1 where the cell is
+            empty. Shape: ``(rows,)``.
+        texts: The texts. Shape: ``(texts,)``, objects.
+    """
+
+    codes: np.ndarray
+    texts: np.ndarray
+
+    def categorical(self) -> pd.Categorical:
+        """The column as pandas has it."""
+        names = pd.Index(self.texts, dtype=object)
+        return pd.Categorical.from_codes(self.codes, categories=names, validate=False)
+
+    def objects(self) -> np.ndarray:
+        """The text of each cell, NaN where it is empty. Shape: ``(rows,)``."""
+        return np.append(self.texts, np.array([np.nan], dtype=object))[self.codes]
+
+
+def read_columns(
+    blocks: Iterable[memoryview],
+    separator: str,
+    width: int,
+    texts: Iterable[int],
+    numbers: Iterable[int],
+) -> tuple[dict[int, Texts], dict[int, np.ndarray]] | None:
+    r"""Read columns, as far as their cells are short texts and whole numbers without a sign.
+
+    Args:
+        blocks: Pieces of whole lines, which end with LF or CR LF; the first line is not read.
+        separator: One ASCII character.
+        width: Cells of each line.
+        texts: Columns to read as texts, from 0.
+        numbers: Columns to read as numbers.
+
+    Returns:
+        Column -> its texts, and column -> its numbers, int64; without those that are not such.
+        None if a line has more or fewer cells, or is blank.
+
+    Example:
+        >>> lines = memoryview(b"user\tage\nu1\t30\nu2\t41\nu1\t52\n")
+        >>> read_columns([lines], "\t", 2, [0], [1])
+        ({0: Texts(codes=array([0, 1, 0]), texts=array(['u1', 'u2'], dtype=object))}, \
+{1: array([30, 41, 52])})
+    """
+    as_words: dict[int, list[list[np.ndarray]]] = {column: [] for column in texts}
+    as_numbers: dict[int, list[np.ndarray]] = {column: [] for column in numbers}
+    skip = 1
+    for block in blocks:
+        found = _places(block, separator, width)
+        if found is None:
+            return None
+        padded, start, length = found
+        start, length = start[skip:], length[skip:]
+        skip = 0
+        for column in list(as_words):
+            size = length[:, column]
+            longest = int(size.max(initial=1))
+            if longest > _MOST_BYTES:
+                del as_words[column]
+                continue
+            part = range(0, max(longest, 1), 8)
+            as_words[column].append(
+                [_words(padded, start[:, column] + at, (size - at).clip(0, 8)) for at in part]
+            )
+        for column in list(as_numbers):
+            values = _digits(padded, start[:, column], length[:, column])
+            if values is None:
+                del as_numbers[column]
+            else:
+                as_numbers[column].append(values)
+    return (
+        {column: _numbered(as_words.pop(column)) for column in list(as_words)},
+        {column: np.concatenate(as_numbers.pop(column)) for column in list(as_numbers)},
+    )
+
+
+def _places(
+    block: memoryview, separator: str, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """The block as words, and start and length of each cell. Shape: ``(lines, width)``."""
+    room = -(-len(block) // 8) + _MOST_BYTES // 8 + 2  # words may be read beyond the end
+    padded = np.zeros(room, dtype=_WORD)
+    data = padded.view(np.uint8)[: len(block)]
+    data[:] = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero((data == ord(separator)) | (data == _LF))
+    if len(ends) % width:
+        return None
+    line_ends = (data[ends] == _LF).reshape(-1, width)
+    if not line_ends[:, -1].all() or line_ends[:, :-1].any():
+        return None
+    start = np.empty_like(ends)
+    start[0], start[1:] = 0, ends[:-1] + 1
+    length = (ends - start).reshape(-1, width)
+    start = start.reshape(-1, width)
+    last = start[:, -1] + length[:, -1]
+    length[:, -1] -= (length[:, -1] > 0) & (data[last - 1] == _CR)
+    if width == 1 and not length.all():
+        return None
+    return padded, start, length
+
+
+def _words(padded: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Up to eight bytes from each place on, zeros after them. Shape: ``(rows,)``."""
+    place = start >> 3
+    shift = ((start & 7) << 3).astype(np.uint64)
+    # Two aligned words hold the eight bytes. A shift by 64 is undefined, so the last bit is apart.
+    low, high = padded[place] >> shift, padded[place + 1] << (np.uint64(63) - shift)
+    return (low | (high << _ONE)) & _KEEP[size]
+
+
+def _digits(padded: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.ndarray | None:
+    """Numbers of cells that are digits, each 1 to 18; None if one is not. Shape: ``(rows,)``."""
+    if not len(length):
+        return np.empty(0, dtype=np.int64)
+    longest = int(length.max())
+    if longest > _MOST_DIGITS or not length.all():
+        return None
+    total = np.zeros(len(length), dtype=np.int64)
+    for at in range(0, longest, 8):  # the last eight digits, those before them, ...
+        size = (length - at).clip(0, 8)
+        word = _words(padded, start + (length - at - size).clip(0), size)
+        # The digits go to the highest bytes, and zeros before them: eight digits.
+        gap = 8 - size
+        word = np.where(size > 0, word << (gap.clip(max=7) * 8).astype(np.uint64), 0)
+        word |= _ZEROS & _KEEP[gap]
+        if ((word & _HIGH) != _ZEROS).any() or (((word + _SIX) & _HIGH) != _ZEROS).any():
+            return None
+        word -= _ZEROS
+        word = word * _TEN + (word >> _EIGHT)  # two digits in each second byte
+        word = (
+            (word & _PAIRS) * np.uint64(0x000F424000000064)
+            + ((word >> np.uint64(16)) & _PAIRS) * np.uint64(0x0000271000000001)
+        ) >> np.uint64(32)
+        total += word.astype(np.int64) * 10**at
+    return total
+
+
+def _numbered(blocks: list[list[np.ndarray]]) -> Texts:
+    """Number the texts of a column in the order of first appearance."""
+    if not blocks:
+        return Texts(np.empty(0, dtype=np.int64), np.empty(0, dtype=object))
+    most = max(map(len, blocks))
+    distinct: list[np.ndarray] = []
+    codes = None
+    for number in range(most):
+        word = np.concatenate(
+            [
+                block[number] if number < len(block) else np.zeros(len(block[0]), dtype=_WORD)
+                for block in blocks
+            ]
+        )
+        found, values = pd.factorize(word)
+        if codes is None:
+            codes, distinct = found, [values]
+            continue
+        # int64 holds it: both are below the number of rows.
+        codes, pairs = pd.factorize(codes * len(values) + found)
+        before, last = np.divmod(pairs, len(values))
+        distinct = [*(known[before] for known in distinct), values[last]]
+    assert codes is not None
+    empty = np.flatnonzero(distinct[0] == 0)  # no other text begins with a zero byte
+    if len(empty):
+        codes = np.where(codes == empty[0], -1, codes - (codes > empty[0]))
+        distinct = [np.delete(known, empty) for known in distinct]
+    table = np.stack(distinct, axis=1).astype(_WORD)
+    names = np.char.decode(table.view(f"S{8 * most}")[:, 0], "utf-8").astype(object)
+    return Texts(codes, names)

@@ -1,0 +1,105 @@
+"""Cells read as machine words are the cells that pandas reads, and are numbered as RecBole does."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from recbole.data.dataset import Dataset
+from recbole.utils import FeatureType
+
+from recbole_enhance.data import reading
+from recbole_enhance.data.account import _distinct
+from recbole_enhance.data.as_written import AsWritten
+from recbole_enhance.data.rows import stable_order
+from recbole_enhance.options.errors import DataError
+
+_texts = st.text(st.characters(exclude_characters="\t\n\r\0", exclude_categories=["Cs"]))
+_lengths = st.integers(0, 70).flatmap(lambda n: st.sampled_from(["a" * n, "é" * (n // 2), "1" * n]))
+_cells = st.one_of(_texts, _lengths, st.sampled_from(["", "NA", "nan", '"', "\\N", " ", "1e5"]))
+_whole = st.integers(0, 10**18 - 1).map(str) | st.integers(0, 99).map(lambda n: f"{n:03d}")
+_odd = st.sampled_from(["", "-1", "1.5", "5.0", "+2", "1e3", "9" * 19, "-9223372036854775808"])
+
+
+def _both(path, monkeypatch, **how):
+    """The table read as words, and by pandas alone."""
+    with monkeypatch.context() as patch:
+        quick = reading.read_atomic(path, **how)
+        patch.setattr(reading, "read_columns", lambda *_: ({}, {}))
+        return quick, reading.read_atomic(path, **how)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    rows=st.lists(st.tuples(_cells, _whole, _whole | _odd, _cells), min_size=1, max_size=30),
+    end=st.sampled_from(["\n", "\r\n"]),
+    block=st.sampled_from([1, 40, 1 << 18]),
+    blank=st.booleans(),
+)
+def test_tables_are_what_pandas_reads(tmp_path, monkeypatch, rows, end, block, blank):
+    lines = ["a:token\tb:float\tc:float\td:token", *map("\t".join, rows), *[""] * blank]
+    path = tmp_path / "t.inter"
+    path.write_bytes((end.join(lines) + end).encode())
+    monkeypatch.setattr(reading, "_BLOCK", block)
+    quick, slow = _both(path, monkeypatch)
+    pd.testing.assert_frame_equal(quick, slow)
+    coded, _ = _both(path, monkeypatch, coded=True)
+    for name in ("a", "d"):
+        assert list(coded[name].cat.categories) == list(slow[name].dropna().unique())
+    pd.testing.assert_frame_equal(coded.astype({"a": object, "d": object}), slow)
+
+
+@pytest.mark.parametrize("cell", ["12:3", "12/3", "1234567\x01", "9" * 8 + ":", " 12", "12345678é"])
+def test_what_is_no_digit_is_no_number(tmp_path, monkeypatch, cell):
+    path = tmp_path / "t.inter"
+    path.write_text(f"a:token\tb:float\nu\t1\nv\t{cell}\n")
+    if cell == " 12":  # a number to pandas
+        quick, slow = _both(path, monkeypatch)
+        pd.testing.assert_frame_equal(quick, slow)
+        return
+    with pytest.raises(DataError, match="a number is expected") as error:
+        reading.read_atomic(path)
+    assert ":3: b=" in str(error.value)
+
+
+@given(st.lists(st.integers(0, 6), max_size=40))
+def test_the_order_by_group_is_the_stable_one(groups):
+    groups = np.array([min(g, max(len(groups) - 1, 0)) for g in groups], dtype=np.int64)
+    np.testing.assert_array_equal(stable_order(groups), np.argsort(groups, kind="stable"))
+
+
+@given(st.lists(st.integers(-3, 3), max_size=40))
+def test_distinct_numbers(numbers):
+    numbers = np.array(numbers, dtype=np.int64)
+    np.testing.assert_array_equal(_distinct(numbers), np.unique(numbers))
+
+
+class _Bare:
+    """What ``_remap`` needs of a dataset."""
+
+    def __init__(self):
+        self.field2id_token, self.field2token_id = {}, {}
+
+    _concat_remaped_tokens = Dataset._concat_remaped_tokens
+
+
+@given(
+    st.lists(st.sampled_from(["x", "y", "z", "zz", np.nan]), min_size=1),
+    st.lists(st.sampled_from(["x", "w", "é"]), min_size=1),
+    st.booleans(),
+)
+def test_ids_are_recboles(interactions, items, unused):
+    tables = [pd.DataFrame({"id": np.array(part, dtype=object)}) for part in (interactions, items)]
+    plain, ours = _Bare(), _Bare()
+    expected = [table.copy() for table in tables]
+    Dataset._remap(plain, [(table, "id", FeatureType.TOKEN) for table in expected])
+    coded = [table.astype("category") for table in tables]
+    if unused:  # a category that no row has
+        coded[0]["id"] = coded[0]["id"].cat.add_categories(["gone"])
+    AsWritten._remap(ours, [(table, "id", FeatureType.TOKEN) for table in coded])
+    for table, other in zip(coded, expected):
+        np.testing.assert_array_equal(table["id"], other["id"])
+        assert table["id"].dtype == other["id"].dtype
+    np.testing.assert_array_equal(ours.field2id_token["id"], plain.field2id_token["id"])
+    assert ours.field2id_token["id"].dtype == plain.field2id_token["id"].dtype
+    assert ours.field2token_id == plain.field2token_id
