@@ -27,9 +27,10 @@ FROM := $(if $(INDEX),--extra-index-url $(INDEX))
 # Tests at a time, each on one thread. Those marked `serial` follow, one after the other.
 JOBS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
 PARALLEL := -n $(JOBS) --dist worksteal
 
-.PHONY: run test test-fast test-random test-oldest test-pythons lint check docs install clean
+.PHONY: run test test-fast test-random test-oldest test-pythons lint check docs site install clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/python run_recbole_enhance.py --model=DVR --dataset=ml-100k
@@ -58,6 +59,7 @@ lint: $(CHECK_INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(MKDOCS) build --strict --quiet
 
 check: lint test
 
@@ -65,6 +67,10 @@ check: lint test
 docs: $(INSTALLED)
 	$(VENV)/bin/python -m recbole_enhance.experiment.option_docs
 	$(VENV)/bin/python -m recbole_enhance.cli.help_page
+
+# The documentation as a site, in site/: open site/index.html.
+site: $(CHECK_INSTALLED)
+	$(MKDOCS) build --strict
 
 install: $(INSTALLED)
 
@@ -86,7 +92,7 @@ $(INSTALLED): setup.cfg constraints.txt constraints-cuda.txt constraints-tested.
 	touch $@
 
 $(CHECK_INSTALLED): $(INSTALLED)
-	$(call install,$(VENV),$(CONSTRAINTS),test check)
+	$(call install,$(VENV),$(CONSTRAINTS),test check docs)
 	touch $@
 
 $(OLDEST_INSTALLED): setup.cfg constraints-oldest.txt
