@@ -41,7 +41,8 @@ def call(words, cwd):
 
 def test_the_readme_has_commands():
     commands = [line for block in COMMANDS for line in block]
-    assert len(commands) >= 14
+    assert len(commands) >= 10
+    assert len(README.splitlines()) < 100  # a screen and a half; the rest is in docs/
     assert len(STORIES) == 1
     assert {command.split()[0] for command in commands} == {"make", "python", "recbole-enhance"}
 
@@ -97,9 +98,8 @@ def test_links_inside_the_readme_exist():
         assert (ROOT / target).is_file(), target
 
 
-def test_every_method_of_the_table_is_in_the_readme_and_has_a_page():
+def test_every_method_is_in_the_readme():
     from recbole_enhance.enhancer import ENHANCERS
 
     for name in ENHANCERS:
-        assert f"| {name} |" in README
-        assert (ROOT / "docs" / "papers" / f"{name.lower()}.md").is_file()
+        assert f"[{name}](docs/papers/{name.lower()}.md)" in README

@@ -110,14 +110,19 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Formulas as MathML, which browsers show without a script."""
+    """Formulas as MathML, which browsers show without a script, and names as users know them."""
 
     def shown(match: re.Match[str]) -> str:
         display = "block" if match[1] == "div" else "inline"
         return latex2mathml.converter.convert(unescape(match[2].strip()), display=display)
 
     pattern = r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>'
-    return re.sub(pattern, shown, html, flags=re.S)
+    html = re.sub(pattern, shown, html, flags=re.S)
+    # In docstrings, :class:`~module.Name` is Name.
+    html = re.sub(r":\w+:<code>~?(?:\w+\.)*(\w+)</code>", r"<code>\1</code>", html)
+    for original, name in re.findall(r"^::: .*\.(\w+)\n.*\n +heading: (\w+)", page.markdown, re.M):
+        html = html.replace(f'"nf">{original}<', f'"nf">{name}<')
+    return html
 
 
 def notebook_page(path: Path) -> str:
@@ -142,5 +147,6 @@ def output_of(output: dict[str, Any]) -> str:
     data = output["data"]
     if "text/html" in data:
         html = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.S)
+        html = html.replace('border="1" class="dataframe"', "")  # the site has a style for tables
         return re.sub(r"\n\s*", "", html)
     return "```text\n" + "".join(data["text/plain"]) + "\n```"

@@ -115,7 +115,7 @@ def find_dataset(data_path: Path, dataset: str, splits: Sequence[str] = ()) -> P
         + (f" Did you mean {near[0]!r}?" if near and near[0] != dataset else "")
         + " --data_path=FOLDER names the folder that holds <dataset>/<dataset>.inter; datasets in "
         f"{data_path}: {listed}{more}. RecBole's own download links no longer answer, so the data "
-        'must be placed there (README, "Your data")',
+        'must be placed there (docs/data.md, "Files")',
     )
 
 

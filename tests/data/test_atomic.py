@@ -120,7 +120,7 @@ def test_a_missing_dataset_is_told_what_to_do(folder):
         find_dataset(folder.parent, "tyo")
     message = str(error.value)
     expected = str(folder.parent / "tyo" / "tyo.inter")
-    for words in (expected, "'toy'?", "--data_path=FOLDER", "d00, d01", "3 more", "README"):
+    for words in (expected, "'toy'?", "--data_path=FOLDER", "d00, d01", "3 more", "docs/data.md"):
         assert words in message
     assert "d10" not in message
     assert "\n" not in message
