@@ -390,7 +390,7 @@ def test_a_broken_package_is_shown_and_disturbs_nobody(own, toy, done):
         r"\(ModuleNotFoundError: No module named 'nowhere_at_all'\)",
         "Number": "model=Number: .* strange:Number, which is of type int, no Enhancer",
         "Other": "model=Other: .* strange:Other, which calls itself Smooth",
-        "BadModel": "model=BadModel: .* strange:Number, which is no class of a RecBole model",
+        "BadModel": "model=BadModel: .* strange:Number, which is not a class of a RecBole model",
     }
     for name, reason in reasons.items():
         with pytest.raises(ValueError, match=rf"^{reason} \(config_dict\)$") as error:

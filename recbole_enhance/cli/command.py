@@ -183,7 +183,7 @@ class Verb(_Usage):
                         problem = f"unknown option{_known(key, options)}"
                         raise UnknownOptionError(f"{file}: {key}", problem)
                     if not option.in_files:
-                        raise UnknownOptionError(f"{file}: {key}", "say it on the command line")
+                        raise UnknownOptionError(f"{file}: {key}", "give it on the command line")
                 if mine and self.takes_run_options and key != "quiet":
                     problem = f"no option of a run; say --{key}={value} on the command line"
                     raise UnknownOptionError(f"{file}: {key}", problem)

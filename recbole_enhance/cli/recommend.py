@@ -39,7 +39,7 @@ def recommend(
         said["filter_seen"] = False
     _refuse_mixture(said, out)
     if html is not None and out is not None:
-        raise OptionError("html", html, "is a page of lists that --out would write to a file")
+        raise OptionError("html", html, "cannot be used with --out; choose the page or the file")
     with console(quiet):
         from recbole_enhance.experiment.quick_start import finished_run
         from recbole_enhance.explanation.html import page_path
@@ -70,7 +70,7 @@ def _refuse_mixture(said: Mapping[str, Any], out: str | None) -> None:
     useless = _OF_USERS if "similar_to" in said else ("history",) if "histories" in said else ()
     for name in useless:
         if name in said:
-            raise OptionError(name, said[name], f"is of no use with {who[0]}")
+            raise OptionError(name, said[name], f"cannot be used with {who[0]}")
 
 
 def _lists(

@@ -27,7 +27,7 @@ def values(
     """Rank what a run valued, print both ends, and write all of it if asked."""
     if write_clean is None and (soft or drop is not None):
         option, value = ("soft", True) if soft else ("drop", drop)
-        raise OptionError(option, value, "says how --write_clean=FOLDER cleans")
+        raise OptionError(option, value, "can only be used with --write_clean=FOLDER")
     with console(quiet):
         if write_clean is not None:
             from recbole_enhance.explanation import cleaned

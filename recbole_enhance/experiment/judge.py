@@ -102,7 +102,7 @@ def evaluate_lists(
     with config.naming_origins():
         config["metrics"], left_out = metrics_of_lists(list(config["metrics"]))
         if not config["metrics"]:
-            raise OptionError("metrics", left_out, "none of them can be had of lists alone")
+            raise OptionError("metrics", left_out, "none of them can be computed from lists alone")
         train, _, test = load_data(config)
         refuse_no_lists(test, config)
     account = train._dataset.account
@@ -158,10 +158,10 @@ def _config_like(
 ) -> tuple[Config, str]:
     """Settings of a run, and its label; its data files are as they were."""
     if files:
-        raise UnknownOptionError("config_files", "the run of --like has said the options")
+        raise UnknownOptionError("config_files", "--like takes all options from its run")
     for key in said:
         if key.partition(".")[0] not in _BESIDE_LIKE:
-            raise UnknownOptionError(key, "cannot be said beside like, whose protocol it is")
+            raise UnknownOptionError(key, "cannot be set with like, which decides the protocol")
     folder = RunFolder.open(like, "like")
     if not folder.finished:
         raise OptionError("like", like, f"no finished run ({METRICS} is missing)")

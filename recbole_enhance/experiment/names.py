@@ -71,7 +71,7 @@ def _registered_model(name: str, option: str, recboles: list[str]) -> Any:
     entry = others[name.lower()][0]
     found = entry.load(option)
     if not is_model(found):
-        raise entry.broken(option, "is no class of a RecBole model")
+        raise entry.broken(option, "is not a class of a RecBole model")
     if found.__name__ != entry.name:
         raise entry.broken(option, f"calls itself {found.__name__}")
     return found

@@ -91,7 +91,7 @@ class _Finder:
                 raise InputError(f"--backbone=NAME is missing: {method.name} has no default")
         elif backbone not in (None, model) and not self.is_of_another_run(older, newer):
             names = ", ".join(sorted(enhancer_names().values()))
-            raise OptionError("backbone", backbone, f"{model} is no method; methods are {names}")
+            raise OptionError("backbone", backbone, f"{model} is not a method; methods are {names}")
         model_class, model_name = self.find_class(option, model, place)
         if model_class.type == ModelType.DECISIONTREE:
             allowed = "decision trees have no training to enhance"

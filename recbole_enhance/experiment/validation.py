@@ -178,7 +178,7 @@ def refuse_computed(options: Mapping[str, Any], origin: str) -> None:
     """
     for key, why in COMPUTED.items():
         if key in options:
-            raise UnknownOptionError(key, "no option to set", origin, f"; {why}")
+            raise UnknownOptionError(key, "this option cannot be set", origin, f"; {why}")
 
 
 def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
@@ -281,10 +281,12 @@ def refuse_bad_k(options: Mapping[str, Any], n_items: int) -> None:
     topk = options["topk"] if isinstance(options["topk"], list) else [options["topk"]]
     for k in topk:
         if k > n_items:
-            raise OptionError("topk", options["topk"], f"{k} of {n_items} items cannot be listed")
+            raise OptionError(
+                "topk", options["topk"], f"lists of {k} items, but there are only {n_items}"
+            )
     for key, value in options.items():
         if isinstance(value, Metric) and value.k > n_items:
-            raise OptionError(key, value, f"{value.k} of {n_items} items cannot be listed")
+            raise OptionError(key, value, f"lists of {value.k} items, but there are only {n_items}")
 
 
 def refuse_bad_metrics(values: Mapping[str, Any]) -> None:

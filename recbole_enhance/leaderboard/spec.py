@@ -211,7 +211,10 @@ def _refuse_addresses(file: str | None, spec: Mapping[str, Any]) -> None:
     for key, value in addresses.items():
         if value is not None:
             raise OptionError(
-                key, value, f"files name no address; say --{key}={value} on the command line", file
+                key,
+                value,
+                f"a file must not hold an address; give --{key}={value} on the command line",
+                file,
             )
 
 

@@ -84,7 +84,7 @@ class Side(nn.Module):
 class MultiGCCFOptions(Options):
     """Options of MultiGCCF; defaults are in its YAML."""
 
-    embedding_size: Width = Field(description="Length of a row.")
+    embedding_size: Width = Field(description="Length of a user's or an item's vector.")
     multigccf_layers: Few = Field(
         description="Layers of the convolution over the graph of users and items."
     )

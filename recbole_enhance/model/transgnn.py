@@ -131,7 +131,9 @@ class EncoderLayer(nn.Module):
 class TransGNNOptions(Options):
     """Options of TransGNN; defaults are in its YAML."""
 
-    embedding_size: Width = Field(description="Length of a row; 32 in the authors' code.")
+    embedding_size: Width = Field(
+        description="Length of a user's or an item's vector; 32 in the authors' code."
+    )
     transgnn_variant: Literal["released", "sampled"] = Field(
         description="'released' (as in the authors' code, where attention sees only one node) or "
         "'sampled' (attention over the most similar nodes of the same kind)."

@@ -52,5 +52,5 @@ def without_gone(options: Mapping[str, Any], origin: str) -> dict[str, Any]:
         for key in gone.keys() & left.keys():
             if left.pop(key) != gone[key]:
                 instead = _INSTEAD.get(key, f"it is {gone[key]}")
-                raise UnknownOptionError(key, "no option any more", origin, f"; {instead}")
+                raise UnknownOptionError(key, "this option was removed", origin, f"; {instead}")
     return left

@@ -93,7 +93,7 @@ def checked_class(option: str, model_class: type) -> type:
         OptionError: Naming the option and the class.
     """
     if not is_model(model_class):
-        raise OptionError(option, class_path(model_class), "no class of a RecBole model")
+        raise OptionError(option, class_path(model_class), "not a class of a RecBole model")
     return model_class
 
 

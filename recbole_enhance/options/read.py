@@ -141,7 +141,7 @@ def _refuse_large(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
                 if any(anchor == event.anchor for anchor, _ in begun):
-                    raise ValueError(f"*{event.anchor} holds itself")
+                    raise ValueError(f"*{event.anchor} contains itself")
                 continue  # the loader says that there is none
             total += sizes[event.anchor]
             repeated += sizes[event.anchor]

@@ -333,7 +333,9 @@ class RecBoleOptions(Options):
     load_col: Mapped = Field(description="Columns that are loaded, by file; ~ for all.")
     unload_col: _Mapped = Field(description="Columns that are not loaded, by file.")
     unused_col: _Mapped = Field(description="Columns that are loaded for filters only, by file.")
-    additional_feat_suffix: _Names = Field(description="More atomic files to load.")
+    additional_feat_suffix: _Names = Field(
+        description="Endings of more atomic files to load, without the dot."
+    )
     rm_dup_inter: Annotated[Any, word("first", "last", "none")] = Field(
         description="Which of several interactions of the same user and item is kept; ~ keeps all."
     )
@@ -349,11 +351,13 @@ class RecBoleOptions(Options):
     item_inter_num_interval: Interval = Field(
         description="How many interactions an item must have, as [5,inf)."
     )
-    alias_of_user_id: _Names = Field(description="Columns that hold users too.")
-    alias_of_item_id: _Names = Field(description="Columns that hold items too.")
-    alias_of_entity_id: _Names = Field(description="Columns that hold entities too.")
-    alias_of_relation_id: _Names = Field(description="Columns that hold relations too.")
-    preload_weight: _Mapped = Field(description="Columns of vectors, by column of ids.")
+    alias_of_user_id: _Names = Field(description="Other columns that hold ids of users.")
+    alias_of_item_id: _Names = Field(description="Other columns that hold ids of items.")
+    alias_of_entity_id: _Names = Field(description="Other columns that hold ids of entities.")
+    alias_of_relation_id: _Names = Field(description="Other columns that hold ids of relations.")
+    preload_weight: _Mapped = Field(
+        description="Columns of pretrained vectors, each with its column of ids."
+    )
     normalize_field: _Names = Field(description="Columns of numbers to scale to [0, 1].")
     normalize_all: bool | None = Field(
         description="Whether all columns of numbers are scaled to [0, 1]."

@@ -383,14 +383,14 @@ def test_files_say_options_of_a_verb(verb, file, name, value, parsed):
     [
         ("tokp: 3", "mine.yaml: tokp: unknown option"),
         ("quiet: maybe", "quiet=maybe: true or false is expected (mine.yaml)"),
-        ("model: os:path", "mine.yaml: model: say it on the command line"),
-        ("config_files: a.yaml", "mine.yaml: config_files: say it on the command line"),
+        ("model: os:path", "mine.yaml: model: give it on the command line"),
+        ("config_files: a.yaml", "mine.yaml: config_files: give it on the command line"),
     ],
 )
 def test_a_file_that_says_what_it_cannot_is_named(path, file, message):
     Path("mine.yaml").write_text(file)
     if not any(param.name == file.partition(":")[0] for param in EVERY[path].params):
-        message = message.replace("say it on the command line", "unknown option")
+        message = message.replace("give it on the command line", "unknown option")
     assert message in refused(*path, "a", "--config_files=mine.yaml")
 
 

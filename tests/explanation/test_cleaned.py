@@ -146,8 +146,8 @@ def test_the_verb_says_what_it_wrote_and_refuses_the_rest(run_dir, capsys):
         (["--write_clean=clean"], "write_clean=clean: toy is there already"),
         (["--write_clean=other", "--drop=1"], "drop=1: a number above 0 and below 1"),
         (["--write_clean=other", "--drop=x"], "drop=x: a number above 0 and below 1"),
-        (["--drop=0.1"], "drop=0.1: says how --write_clean=FOLDER cleans"),
-        (["--soft"], "soft=True: says how --write_clean=FOLDER cleans"),
+        (["--drop=0.1"], "drop=0.1: can only be used with --write_clean=FOLDER"),
+        (["--soft"], "soft=True: can only be used with --write_clean=FOLDER"),
     ):
         assert main(["values", str(run_dir), *words]) == 2
         assert message in capsys.readouterr().err

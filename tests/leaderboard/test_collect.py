@@ -110,7 +110,7 @@ def test_a_folder_that_is_no_board(tmp_path):
         ("config.yaml", None, "config.yaml is missing"),
         ("config.yaml", "- a\n- b\n", "a mapping of options is expected"),
         ("config.yaml", "a: [", "config.yaml: while parsing"),
-        ("config.yaml", "a: &x [*x]", "*x holds itself"),
+        ("config.yaml", "a: &x [*x]", "*x contains itself"),
         ("metrics.json", "{", "not JSON"),
         ("metrics.json", "[1]", "a mapping is expected"),
         ("metrics.json", "{}", "metrics.json: test_result: Field required"),

@@ -20,7 +20,7 @@ def test_a_file_of_an_earlier_version_is_read_and_names_the_same_run(toy, tmp_pa
 
 
 def test_another_value_is_refused(toy):
-    told = r"^dvr_hidden_size: no option any more \(command line\); it is 64$"
+    told = r"^dvr_hidden_size: this option was removed \(command line\); it is 64$"
     with pytest.raises(UnknownOptionError, match=told):
         Config(config_dict=toy_options(toy, "DVR"), command_line={"dvr_hidden_size": "32"})
 
@@ -40,6 +40,6 @@ def test_a_folder_of_an_earlier_version_has_the_same_options(toy, tmp_path):
 def test_the_former_share_of_the_tail_is_read_from_folders_and_names_its_successor(toy):
     options = toy_options(toy, "BPR")
     assert "item_tail_share" not in Config(config_dict={**options, "item_tail_share": 0.8}).options
-    told = r"^item_tail_share: no option any more \(command line\); item_head_share is"
+    told = r"^item_tail_share: this option was removed \(command line\); item_head_share is"
     with pytest.raises(UnknownOptionError, match=told):
         Config(config_dict=options, command_line={"item_tail_share": "0.5"})

@@ -159,7 +159,7 @@ def test_a_name_that_leads_nowhere_is_one_line(toy, path, message):
 
 
 def test_a_class_that_is_no_model_is_told(toy):
-    with pytest.raises(ValueError, match=r"model=pathlib\S*:Path: no class of a RecBole model"):
+    with pytest.raises(ValueError, match=r"model=pathlib\S*:Path: not a class of a RecBole model"):
         Config(Path, config_dict={**toy_options(toy, "x"), "model": None})
 
 
@@ -219,7 +219,7 @@ def test_the_settings_of_one_run_serve_another_model(toy, caplog):
     with pytest.raises(ValueError, match=r"learnng_rate: unknown option \(mine.yaml\)"):
         Config(config_file_list=["mine.yaml"], command_line={"model": "BPR"})
     for bad in ({"model": "LightGCN", "backbone": "BPR"}, {"backbone": "BPR"}):
-        with pytest.raises(ValueError, match="backbone=BPR: LightGCN is no method"):
+        with pytest.raises(ValueError, match="backbone=BPR: LightGCN is not a method"):
             config("LightGCN", **bad)
 
 

@@ -114,22 +114,23 @@ class DVROptions(Options):
         "and 0.02 with 'direct'."
     )
     dvr_judges: InnerShare | None = Field(
-        description="With 'inrun' and 'validation', the share of the validation interactions that "
-        "judges, drawn by chance; the others select the epoch. ~ is 0.5, and leaves all to select "
-        "with dvr_strength 0. With train_on_validation those judge that are added to training."
+        description="With 'inrun' and 'validation', the share of the validation interactions, "
+        "drawn at random, that values are measured on; the others select the epoch. ~ is 0.5, or "
+        "0 if dvr_strength is 0. With train_on_validation, values are measured on the "
+        "interactions that are added to training."
     )
     dvr_amortise: bool = Field(
         description="With 'inrun', whether values.csv.gz has a column amortised: the rank of the "
-        "value as a model fitted to all values predicts it of the run-long loss, the item's "
-        "popularity and the user's activity."
+        "value, predicted from the loss over the run, the item's popularity and the user's "
+        "activity. It finds wrong interactions better than the value itself."
     )
     dvr_reward_samples: Count = Field(
-        description="With 'inrun', swaps drawn at the border of each user's list, to estimate "
-        "the gradient of a metric."
+        description="With 'inrun', number of swaps that are drawn at the end of each user's list "
+        "to estimate the gradient of a metric."
     )
     dvr_refresh_steps: Count = Field(
-        description="With 'inrun', training steps between two gradients of the reward; each "
-        "epoch begins with one."
+        description="With 'inrun', training steps after which the gradient of the reward is "
+        "computed again; each epoch begins with a new one."
     )
     dvr_network: Literal["content", "slot"] = Field(
         description="Whose coalitions: 'content' (slot-free, by what a sample is) or 'slot' "
