@@ -7,6 +7,7 @@ links becomes a page or a file of the site under the same path, and the link is 
 import json
 import posixpath
 import re
+import shutil
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,12 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
     for original, name in re.findall(r"^::: .*\.(\w+)\n.*\n +heading: (\w+)", page.markdown, re.M):
         html = html.replace(f'"nf">{original}<', f'"nf">{name}<')
     return html
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Boards' pages link their Markdown as it is, beside the page that mkdocs makes of it."""
+    for path in (ROOT / "results" / "leaderboards").glob("*/board.md"):
+        shutil.copy(path, Path(config.site_dir) / path.relative_to(ROOT))
 
 
 def notebook_page(path: Path) -> str:
