@@ -30,7 +30,7 @@ PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs
 PARALLEL := -n $(JOBS) --dist worksteal
 
-.PHONY: run test test-fast test-random test-oldest test-pythons lint check docs site install clean
+.PHONY: run test test-fast test-random test-oldest test-pythons lint check docs site install release clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/python run_recbole_enhance.py --model=DVR --dataset=ml-100k
@@ -73,6 +73,10 @@ site: $(CHECK_INSTALLED)
 	$(MKDOCS) build --strict
 
 install: $(INSTALLED)
+
+# sdist and wheel in dist/, checked and tried in an empty folder; nothing is uploaded.
+release: $(INSTALLED)
+	.ci/release $(PYTHON) $(VENV)
 
 # What a package needs is installed first; RecBole and this package follow without their requirements,
 # because RecBole's hold a ray that this package never imports and that Python 3.12 cannot have.

@@ -11,7 +11,7 @@ Submodules are imported only when a name is used::
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Public name -> module, and the name in that module.
 _FACE = {

@@ -1,12 +1,16 @@
 """A wheel must hold every subpackage and every YAML, and find them where it is installed."""
 
 import configparser
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import recbole_enhance
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,3 +106,47 @@ def test_setup_cfg_lists_every_package():
         for p in (ROOT / folder).rglob("*.yaml")
     }
     assert listed == packages | folders
+
+
+def test_an_installed_wheel_tells_what_is_missing_on_python_alone(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = "import sys; from recbole_enhance.cli import main; sys.exit(main(sys.argv[1:]))"
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-S", "-c", code, *words],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(tmp_path / "site")},
+            capture_output=True,
+            text=True,
+        )
+
+    told = run("doctor")
+    assert told.returncode == 2, told.stderr
+    (line,) = [line for line in told.stdout.splitlines() if " && " in line]
+    assert "'torch>=2.0'" in line
+    assert "'optuna>=4.9'" in line  # of an extra, from the metadata
+    assert "pytest" not in line
+    assert line.endswith("pip install --no-deps recbole==1.2.1")
+    assert run("--version").stdout.strip() == recbole_enhance.__version__
+
+
+def test_changelog_and_citation_carry_the_version_and_one_date():
+    version = recbole_enhance.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (date,) = re.findall(rf"^## \[{re.escape(version)}\] - (\d{{4}}-\d\d-\d\d)$", changelog, re.M)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (citation["version"], str(citation["date-released"])) == (version, date)
+
+
+def test_forms_for_issues_are_what_they_should_be():
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) == 3
+    for form in forms:
+        content = yaml.safe_load(form.read_text(encoding="utf-8"))
+        if form.stem == "config":
+            continue
+        assert {"name", "description", "body"} <= set(content)
+        ids = [field["id"] for field in content["body"]]
+        assert len(set(ids)) == len(ids)
+        assert all(field["attributes"]["label"] for field in content["body"])

@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from recbole_enhance import __version__
 from recbole_enhance.compat import needs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; ``doctor`` also where nothing is installed yet.
+    """Run the command line; ``doctor`` and ``version`` also where nothing is installed.
 
     Args:
         argv: The words after the program's name; the process's own by default.
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status, as :func:`recbole_enhance.cli.program.main`; 2 if a package is missing.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if words in (["--version"], ["version"]):
+        print(__version__)
+        return 0
     try:
         from recbole_enhance.cli import program
     except (ImportError, SyntaxError, TypeError) as error:  # the last two: of an older Python
