@@ -18,6 +18,7 @@ from recbole_enhance.data.account import CLEANED, Account, Counts
 from recbole_enhance.data.loaders import take
 from recbole_enhance.data.reading import read_atomic, read_header
 from recbole_enhance.data.rows import FILE_ROW, stable_order, train_on_validation, weigh_rows
+from recbole_enhance.data.table_cache import cache_folder, read_through
 from recbole_enhance.options.errors import DataError, OptionError
 
 logger = logging.getLogger("recbole_enhance")
@@ -91,7 +92,8 @@ class AsWritten(Dataset):
             if "float" in kind.value:
                 self.field2bucketnum[name] = 2
         interactions = source == FeatureSource.INTERACTION
-        table = read_atomic(
+        table = read_through(
+            cache_folder(config["data_cache"]),
             path,
             names,
             separator=config["field_separator"],

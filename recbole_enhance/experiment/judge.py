@@ -39,6 +39,7 @@ _KEPT = {"dataset", "seed", "data_path", "variant"}
 # Options of ours that only training, or a model's own lists, depend on.
 _OF_MODELS = {
     "backbone",
+    "data_cache",
     "eval_batch_size",
     "eval_memory_mb",
     "fast",

@@ -40,6 +40,10 @@ class GeneralOptions(Options):
         description="Share of the validation interactions, drawn by chance, that is added to "
         "training; the others select the epoch."
     )
+    data_cache: Text | None = Field(
+        description="Folder that keeps tables of data as they were read, for the next run; ~ is "
+        "recbole_enhance/tables in the user's cache, never keeps nothing."
+    )
     run_dir: Text | None = Field(
         description="Folder of the run; ~ makes runs/<dataset>/<label>/<seed>-<hash>."
     )

@@ -26,6 +26,7 @@ _TEXT = (
     "variant",
     "run_dir",
     "data_path",
+    "data_cache",
     "field_separator",
     "seq_separator",
 )

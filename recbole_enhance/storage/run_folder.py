@@ -47,6 +47,7 @@ HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpo
 VOLATILE = (
     "seed",
     "data_path",
+    "data_cache",
     "run_dir",
     "quiet",
     "show_progress",
