@@ -46,6 +46,7 @@ def main() -> None:
     for model in args.models:
         words = [f"--model={model}", f"--dataset={dataset}", f"--data_path={args.data_path}"]
         words += [f"--epochs={args.epochs}", "--use_gpu=false", "--quiet"]
+        words += ["--packed_step=0"]  # windows of histories are read by one process only
         with tempfile.TemporaryDirectory() as folder:
             one, several = (
                 run(size, Path(folder, str(size)), words) for size in (1, args.processes)

@@ -429,10 +429,10 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _tell_how_to_go_on("stopped", folder, resume)
+        _tell_how_to_go_on("stopped", folder, resume, ended=False)
         raise
     except processes.ProcessEndedError as error:
-        _tell_how_to_go_on(str(error), folder, resume)
+        _tell_how_to_go_on(str(error), folder, resume, ended=True)
         raise
     except BaseException as error:
         if isinstance(error, NotFiniteError) and error.last_good:
@@ -448,9 +448,16 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
             folder.release()
 
 
-def _tell_how_to_go_on(what: str, folder: RunFolder | None, resume: str) -> None:
-    """Say how to continue a run of which all that there is stays."""
-    if folder and processes.first_to_tell(ended=True):
+def _tell_how_to_go_on(what: str, folder: RunFolder | None, resume: str, ended: bool) -> None:
+    """Say how to continue a run of which all that there is stays.
+
+    Args:
+        what: Why it ends.
+        folder: Of the run.
+        resume: Options that continue it.
+        ended: Whether the reason is that another process is gone.
+    """
+    if folder and processes.first_to_tell(ended):
         # Of several processes all but the first show errors only.
         tell = logger.warning if launched.is_first() else logger.error
         tell("%s; continue with: recbole-enhance %s", what, resume)

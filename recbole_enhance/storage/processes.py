@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -21,7 +22,7 @@ _TOLD = "recbole_enhance/told"
 _store: Any = None  # what the launcher keeps for all processes
 _runs = 0  # of this process
 _has_told = False
-_PATIENCE = 3.0  # seconds
+_PATIENCE = 10.0  # seconds
 
 
 class ProcessEndedError(Exception):
@@ -64,7 +65,7 @@ def joined() -> Iterator[None]:
 
 def together() -> bool:
     """Whether this process shares its run with others."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    return dist.is_available() and dist.is_initialized() and bool(dist.get_world_size() > 1)
 
 
 def first_to_tell(ended: bool) -> bool:
@@ -79,9 +80,11 @@ def first_to_tell(ended: bool) -> bool:
     if _has_told:
         return False
     _has_told = True
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the end has begun
     try:
         told = bool(_store.add(_TOLD, 1) == 1)
-        if launched.is_first():
+        if launched.is_first() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
             _wait_for_the_others()
     except RuntimeError:  # the first process kept it, and is gone
         return ended
@@ -89,7 +92,7 @@ def first_to_tell(ended: bool) -> bool:
 
 
 def _wait_for_the_others() -> None:
-    """Let them hear that all is told, before what the first process may keep for all is gone."""
+    """Let them hear that all is told, before the first process, which keeps that, is gone."""
     if not torch.cuda.is_initialized():
         dist.destroy_process_group()  # who waits for a word learns that none comes
     until = time.monotonic() + _PATIENCE

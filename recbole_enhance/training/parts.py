@@ -264,6 +264,7 @@ class PartsTrainer(Trainer):
     """A base class right above RecBole's trainer, for one of several processes."""
 
     _compared = False
+    _logged: dict[str, list[Any]]  # of the trainer over this class
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -338,14 +339,15 @@ class PartsTrainer(Trainer):
         kept = self._kept()
         with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
             losses = loss_func(batch)
-        loss = sum(losses) if isinstance(losses, tuple) else losses
+        loss: Any = sum(losses) if isinstance(losses, tuple) else losses
         whole = self._gradient_of(loss)
         after = RandomState.now(**generators)
         state.restore(**generators)
         self._put_back(kept)
         with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
             losses = self._loss_of_all(loss_func, part.take(batch), part)
-        (sum(losses) if isinstance(losses, tuple) else losses).backward()
+        loss = sum(losses) if isinstance(losses, tuple) else losses
+        loss.backward()
         added = {n: p.grad for n, p in enumerate(self._parameters()) if p.grad is not None}
         drawn = _digest(after) == _digest(RandomState.now(**generators))
         self.optimizer.zero_grad()
@@ -445,3 +447,8 @@ def refuse_parts(config: Any) -> None:
         raise OptionError("model", method.name, f"{cannot}: {why}; train it in one")
     if config["learner"].lower() == "sparse_adam":
         raise OptionError("learner", config["learner"], f"{cannot}; take adam")
+    windows = config["fast"] and config["packed_step"]
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL and windows:
+        # Rows that share a window share its dropout, and a part has other windows than the batch.
+        why = f"one process reads windows of histories; {size} take 0, and read rows"
+        raise OptionError("packed_step", config["packed_step"], why)

@@ -111,6 +111,13 @@ def test_what_cannot_be_shared_is_refused_by_name_before_data_are_read(toy, two,
         Config(config_dict=toy_options(toy, model))
 
 
+def test_windows_of_histories_are_read_by_one_process(toy, two):
+    options = {k: v for k, v in toy_options(toy, "SASRec").items() if k != "embedding_size"}
+    with pytest.raises(OptionError, match=r"^packed_step=10: one process reads windows of .* 0,"):
+        Config(config_dict=options)
+    Config(config_dict={**options, "packed_step": 0})
+
+
 def test_a_table_in_memory_is_refused(two):
     from recbole_enhance import run
 
@@ -191,13 +198,22 @@ def found_in(folder):
         ("BPR", ALL_KINDS + ",AUC,LogLoss]", {"train_neg_sample_args": {"sample_num": 2}}),
         ("LightGCN", ALL_KINDS + "]", {}),
         # Dropout of one half is on in all of it.
-        ("SASRec", ALL_KINDS + "]", {"hidden_size": 8, "inner_size": 8, "n_layers": 1}),
+        (
+            "SASRec",
+            ALL_KINDS + "]",
+            {"hidden_size": 8, "inner_size": 8, "n_layers": 1, "packed_step": 0},
+        ),
         # Pairs are scored, and batches normalised. A bias before that has a gradient of rounding
         # alone, which Adam makes a step of: with it, one process gives such numbers by chance.
         (
             "DIN",
             ALL_KINDS + "]",
-            {"eval_args.mode": "uni20", "mlp_hidden_size": [8], "learner": "sgd"},
+            {
+                "eval_args.mode": "uni20",
+                "mlp_hidden_size": [8],
+                "learner": "sgd",
+                "packed_step": 0,
+            },
         ),
         ("PRIS", "[NDCG]", {"pris_negatives": 3}),
     ],
