@@ -19,7 +19,7 @@ import torch
 from recbole_enhance.experiment.assembly import Run, assemble
 from recbole_enhance.experiment.config import Config
 
-USERS, ITEMS, PAIRS = 30_000, 41_000, 1_000_000
+USERS, ITEMS, PAIRS, BATCH = 30_000, 41_000, 1_000_000, 2048
 QUICK = (600, 400, 12_000)
 _CPU_STEPS = 4  # enough where a step takes a second
 CASES: dict[str, dict[str, Any]] = {
@@ -48,14 +48,14 @@ def write_data(folder: Path, users: int, items: int, pairs: int, seed: int = 202
         file.writelines(f"u{k // items}\ti{k % items}\t{n}\n" for n, k in enumerate(keys.tolist()))
 
 
-def built(device: str, data_path: str, options: dict[str, Any]) -> Run:
+def built(device: str, data_path: str, options: dict[str, Any], batch: int) -> Run:
     """Data, model and trainer of a case on a device."""
     config = Config(
         config_dict={
             "dataset": "made",
             "data_path": data_path,
             "epochs": 1,
-            "eval_step": 0,
+            "train_batch_size": batch,
             "use_gpu": device == "cuda",
             "show_progress": False,
             "metrics": ["Recall", "NDCG", "GiniIndex", "ItemCoverage"],
@@ -89,17 +89,19 @@ def seconds_of(turn: Callable[[], Any], device: str, warm: bool = True) -> float
     return min(found)
 
 
-def measure(case: str, device: str, data_path: str, steps: int) -> dict[str, float]:
+def measure(case: str, device: str, data_path: str, steps: int, batch: int) -> dict[str, float]:
     """Seconds of a step and of an evaluation, and peak memory on the GPU."""
     if device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    run = built(device, data_path, CASES[case])
+    run = built(device, data_path, CASES[case], batch)
     trainer = run.trainer
-    batches = list(itertools.islice(run.train_data, steps if device == "cuda" else _CPU_STEPS))
     trainer.log_epoch = dict  # of an epoch, not of a step
+    trainer._valid_epoch = lambda *_, **__: (0.0, {})  # the test is evaluated below
     # Two batches, so that a method has what it makes when its training begins.
-    trainer.fit(_Loader(run.train_data, batches[:2]), run.valid_data, show_progress=False)
+    trainer.fit(_Loader(run.train_data, 2), run.valid_data, show_progress=False)
+    number = steps if device == "cuda" else min(steps, _CPU_STEPS)
+    batches = list(itertools.islice(run.train_data, number))
     epoch = functools.partial(trainer._train_epoch, batches, 1)
     found = {"step": seconds_of(epoch, device) / len(batches)}
     if case in EVALUATED:
@@ -111,19 +113,19 @@ def measure(case: str, device: str, data_path: str, steps: int) -> dict[str, flo
 
 
 class _Loader:
-    """Some batches, under the face of the loader they are from."""
+    """The first batches of a loader, under its face."""
 
-    def __init__(self, loader: Any, batches: list[Any]) -> None:
-        self.loader, self.batches = loader, batches
+    def __init__(self, loader: Any, number: int) -> None:
+        self.loader, self.number = loader, number
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
     def __iter__(self) -> Any:
-        return iter(self.batches)
+        return itertools.islice(self.loader, self.number)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return self.number
 
 
 def main() -> None:
@@ -141,8 +143,8 @@ def main() -> None:
             if time.monotonic() - begin > args.seconds:
                 print(f"{case}: no time left")
                 continue
-            steps = 2 if args.quick else args.steps
-            ours, peer = (measure(case, device, folder, steps) for device in args.devices)
+            size = (2, 128) if args.quick else (args.steps, BATCH)
+            ours, peer = (measure(case, device, folder, *size) for device in args.devices)
             words = [f"benchmark=gpu case={case} step_ms={1000 * ours['step']:.2f}"]
             words.append(f"step_over_cpu={ours['step'] / peer['step']:.3f}")
             if "evaluation" in ours:
