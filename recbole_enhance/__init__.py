@@ -26,9 +26,11 @@ _FACE = {
     "values": ("recbole_enhance.explanation.values", "rank_values"),
     "recommend": ("recbole_enhance.recommendation.recommend", "recommend"),
     "similar_items": ("recbole_enhance.recommendation.similar", "similar_items"),
+    "Callback": ("recbole_enhance.experiment.trackers", "Callback"),
     "Config": ("recbole_enhance.experiment.config", "Config"),
 }
 __all__ = [
+    "Callback",
     "Config",
     "__version__",
     "build_board",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from recbole_enhance.experiment.quick_start import load_run
     from recbole_enhance.experiment.quick_start import resume_run as resume
     from recbole_enhance.experiment.quick_start import run_recbole_enhance as run
+    from recbole_enhance.experiment.trackers import Callback
     from recbole_enhance.explanation.values import rank_values as values
     from recbole_enhance.leaderboard.board import build_board
     from recbole_enhance.recommendation.recommend import recommend

@@ -48,6 +48,7 @@ _OF_MODELS = {
     "rerank",
     "rerank_lambda",
     "run_dir",
+    "track",
 }
 _BESIDE_LIKE = {"data_path", "run_dir", "quiet", "save_recs", "model", "backbone"}
 _PROTOCOL_OF = "Pop"  # a general model, where no run and no model says which kind of rows there are

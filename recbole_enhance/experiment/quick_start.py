@@ -17,6 +17,7 @@ from recbole_enhance.experiment.assembly import Run, assemble, timed
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.idle import refuse_idle, tell_idle, tell_notes
 from recbole_enhance.experiment.names import class_name
+from recbole_enhance.experiment.trackers import Callback, watched
 from recbole_enhance.options import launched
 from recbole_enhance.options.errors import (
     InputError,
@@ -52,6 +53,7 @@ def run_recbole_enhance(
     command_line: Mapping[str, str] | None = None,
     *,
     data: Any = None,
+    callbacks: Sequence[Callback] = (),
     **columns: Any,
 ) -> dict[str, Any]:
     """Train a model, with or without a method on top, and report its test result.
@@ -67,6 +69,7 @@ def run_recbole_enhance(
         data: A log of interactions, as a frame of pandas, polars or pyarrow or as a path; the
             dataset that is made of it is kept in the folder of the run, and ``dataset`` is what its
             name begins with.
+        callbacks: What is told of the run while it goes on; ``track`` names some that are ready.
         **columns: What the log holds, and other tables: ``user``, ``item``, ``time``, ``items`` and
             other arguments of :func:`~recbole_enhance.data.importing.import_data`.
 
@@ -88,7 +91,7 @@ def run_recbole_enhance(
             with config.naming_origins():
                 refuse_idle(config)
                 folder = create_for_all(config) if saved else None
-            return _run(config, folder)
+            return _run(config, folder, callbacks=callbacks)
     if launched.size() > 1:
         raise InputError("data=FRAME: several processes take a dataset; see `data import`")
     with frames.as_dataset(data, dataset, columns) as (dataset, data_path):
@@ -99,7 +102,7 @@ def run_recbole_enhance(
             folder = RunFolder.create(config) if saved else None
         if folder:
             frames.keep(folder, config)
-        return _run(config, folder)
+        return _run(config, folder, callbacks=callbacks)
 
 
 def run_again(folder: RunFolder, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,6 +130,7 @@ def resume_run(
     quiet: bool = False,
     model_class: str | type | None = None,
     method: str | Enhancer | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Continue a run that was stopped, or read the result of a finished one.
 
@@ -136,6 +140,7 @@ def resume_run(
         model_class: The backbone, if it is a class of your own: the class or ``module:Class``.
             A run folder names it but never imports it.
         method: The method, if it is one of your own: the Enhancer or ``module:Name``.
+        callbacks: As in :func:`run_recbole_enhance`; not told of a run that is finished.
 
     Returns:
         The same as :func:`run_recbole_enhance`.
@@ -152,7 +157,8 @@ def resume_run(
         try:
             if processes.share(folder.finished):  # by a process that has just let go
                 return _finished_result(folder)
-            return _run(saved_config(folder, model_class, method, quiet=quiet), folder)
+            config = saved_config(folder, model_class, method, quiet=quiet)
+            return _run(config, folder, callbacks=callbacks)
         finally:
             folder.release()
 
@@ -297,7 +303,10 @@ def named_again(run_dir: str | Path, words: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _run(
-    config: Config, folder: RunFolder | None, again: RunFolder | None = None
+    config: Config,
+    folder: RunFolder | None,
+    again: RunFolder | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> dict[str, Any]:
     """Run, and leave either a complete run folder or none at all.
 
@@ -305,9 +314,15 @@ def _run(
         config: The run's settings.
         folder: Its folder.
         again: The folder of the run that this one repeats, whose data it must have.
+        callbacks: What is told of the run.
     """
     logging = folder.logging() if folder else contextlib.nullcontext()
-    with _clean_up(folder, config), logging, config.naming_origins():
+    with (
+        _clean_up(folder, config),
+        logging,
+        config.naming_origins(),
+        watched(config, folder, callbacks) as watch,
+    ):
         seconds: dict[str, float] = {}
         if not processes.agree([config["device"].type == "cuda"]):
             why = "a process has no GPU of its own; use_gpu=false trains on CPUs"
@@ -341,7 +356,13 @@ def _run(
         tell_notes(config)
         show_progress = config["show_progress"] and not config["quiet"] and launched.is_first()
         with timed(seconds, "fit"):
-            score, valid_result = trainer.fit(train_data, valid_data, show_progress=show_progress)
+            score, valid_result = trainer.fit(
+                train_data,
+                valid_data,
+                show_progress=show_progress,
+                callback_fn=lambda *_: watch.rows(trainer.history),
+            )
+        watch.rows(trainer.history)
         tell_idle(config, trainer.best_epoch)
         with timed(seconds, "test"):
             test_result = trainer.evaluate(test_data, show_progress=False)
@@ -356,7 +377,9 @@ def _run(
                 write_evaluation(folder, config, test_data._dataset, trainer.evaluator)
             report = {**_report(config, trainer, seconds), "data": account.size()}
             folder.write_json(METRICS, {**result, **report})
-        return {**result, "run_dir": str(folder.path) if folder else None}
+        result["run_dir"] = str(folder.path) if folder else None
+        watch.tell("end", result)
+        return result
 
 
 def validate(

@@ -66,6 +66,9 @@ def check_values(
             like_default(key, value, defaults.get(key))
     if values["log_wandb"] and importlib.util.find_spec("wandb") is None:
         raise OptionError("log_wandb", True, "needs pip install wandb")
+    for name in typed.get("track") or ():
+        if importlib.util.find_spec(name) is None:
+            raise OptionError("track", name, f"needs pip install {name}")
     for column, interval in (values.get("val_interval") or {}).items():
         # A list holds the values of a column of tokens.
         if not isinstance(interval, list) and not is_interval(interval):

@@ -8,6 +8,7 @@ from recbole_enhance.options.limits import MOST, MOST_PAIRS
 from recbole_enhance.options.recbole import WHOLE_EXPECTED
 from recbole_enhance.options.schema import Name, Options, Rate, Rule, Share, Text, refusal, word
 
+TRACKERS = ("mlflow", "wandb", "tensorboard")
 ACTIVITY = "activity"  # the field of option group_fields that is no column of .user
 _BETWEEN = "a number between 0 and 1 is expected"
 _InnerShare = Annotated[float, Field(gt=0, lt=1), Rule(_BETWEEN, kind=_BETWEEN)]
@@ -18,6 +19,15 @@ def _group_fields(fields: Any) -> Any:
     if fields is not None and not (listed and fields):
         raise refusal(f"a list of user columns, or {ACTIVITY}, or ~")
     return fields
+
+
+def _trackers(names: Any) -> Any:
+    names = [names] if isinstance(names, str) else names
+    if names is not None and not (
+        isinstance(names, list) and set(map(str, names)) <= set(TRACKERS)
+    ):
+        raise refusal(f"a list of {', '.join(TRACKERS)}, or ~")
+    return names
 
 
 class GeneralOptions(Options):
@@ -49,6 +59,15 @@ class GeneralOptions(Options):
     )
     quiet: bool = Field(description="Print nothing but errors.")
     log_tensorboard: bool = Field(description="Write TensorBoard events into the run folder.")
+    track: Annotated[
+        Any,
+        Rule(
+            type="list of str or None",
+            check=_trackers,
+            range=f"[{', '.join(TRACKERS)}]",
+            shape={"type": ["array", "null"], "items": {"enum": list(TRACKERS)}},
+        ),
+    ] = Field(description="Trackers that are told options, epochs and results of the run.")
     eval_batch_size: Annotated[
         int | None,
         Field(gt=0, le=MOST_PAIRS),

@@ -56,6 +56,7 @@ VOLATILE = (
     "worker",
     "use_gpu",
     "log_tensorboard",
+    "track",
     "log_wandb",
     "wandb_project",
     "checkpoint_dir",
