@@ -257,3 +257,33 @@ def test_gpu_says_that_there_is_none():
         script, capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable}
     )
     assert (done.returncode, done.stderr) == (2, "benchmarks/gpu.sh: torch finds no CUDA\n")
+
+
+@pytest.mark.slow
+def test_closed_forms_end_with_ratios_of_the_same_scores(tmp_path):
+    lines = quick_lines("closed_forms", f"--data_path={tmp_path}")
+    assert sum("; scores equal, at most" in line for line in lines) == 3
+    last = "\n".join(lines[-3:])
+    pattern = (
+        rf"benchmark=itemknn dataset=ml-100k ratio={NUMBER}\n"
+        rf"benchmark=ease dataset=ml-100k ratio={NUMBER} peak_matrices={NUMBER}\n"
+        rf"benchmark=neumf_ranking dataset=ml-100k seconds={NUMBER} seconds_ratio={NUMBER}"
+    )
+    ratios = list(map(float, re.fullmatch(pattern, last).groups()))
+    assert ratios[4] < 1
+
+
+@pytest.mark.slow
+def test_scale_ends_with_a_line_for_each_case_and_size():
+    lines = quick_lines("scale")
+    pattern = (
+        rf"benchmark=scale rows=(\d+) what=(\w+) seconds={NUMBER} peak_mb=(\d+) "
+        r"exponent=(-?[\d.]+)(?: extrapolated)?"
+    )
+    last = [re.fullmatch(pattern, line) for line in lines if line.startswith("benchmark=")]
+    assert all(last)
+    sizes = ["10000", "40000", "100000000"]
+    assert [(m[2], m[1]) for m in last] == [
+        (what, rows) for what in ("load", "split", "bpr") for rows in sizes
+    ]
+    assert any(line.startswith("100,000,000 rows: ") for line in lines)
