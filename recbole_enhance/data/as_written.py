@@ -17,7 +17,14 @@ from torch import Tensor
 from recbole_enhance.data.account import CLEANED, Account, Counts
 from recbole_enhance.data.loaders import take
 from recbole_enhance.data.reading import read_atomic, read_header
-from recbole_enhance.data.rows import FILE_ROW, stable_order, train_on_validation, weigh_rows
+from recbole_enhance.data.rows import (
+    FILE_ROW,
+    by_first_appearance,
+    reorder,
+    stable_order,
+    train_on_validation,
+    weigh_rows,
+)
 from recbole_enhance.data.table_cache import cache_folder, read_through
 from recbole_enhance.options.errors import DataError, OptionError
 
@@ -283,12 +290,7 @@ class AsWritten(Dataset):
             np.append(places.get_indexer(c.cat.categories), -1)[c.cat.codes.to_numpy()]
             for c in columns
         ]
-        ids, first = pd.factorize(np.concatenate(codes), use_na_sentinel=False)
-        # The code -1 is no token; what comes after it moves up.
-        missing = np.flatnonzero(first == -1)
-        if len(missing):
-            ids = np.where(ids == missing[0], -1, ids - (ids > missing[0]))
-            first = np.delete(first, missing)
+        ids, first = by_first_appearance(np.concatenate(codes))
         tokens = np.array(["[PAD]", *names[first]])
         by_token = dict(zip(tokens, range(len(tokens))))
         stops = np.cumsum([len(c) for c in codes])[:-1]
@@ -341,6 +343,22 @@ class AsWritten(Dataset):
         if data is self.inter_feat and self.keeps_file_rows:
             converted.interaction[FILE_ROW] = torch.from_numpy(self.file_rows)
         return converted
+
+    def shuffle(self) -> None:
+        """Shuffle the rows, by RecBole's own permutation."""
+        reorder(self.inter_feat, torch.randperm(len(self.inter_feat)))
+
+    def sort(self, by: Any, ascending: Any = True) -> None:
+        """Sort the rows by columns, as RecBole does, but move them once."""
+        names = [by] if isinstance(by, str) else list(by)
+        keys = [self.inter_feat[name] for name in names if name in self.inter_feat]
+        if ascending is not True or len(keys) < len(names) or any(key.dim() > 1 for key in keys):
+            super().sort(by, ascending)
+            return
+        order = np.arange(len(self.inter_feat))
+        for key in keys[::-1]:
+            order = order[np.argsort(key.numpy()[order], kind="stable")]
+        reorder(self.inter_feat, torch.from_numpy(order))
 
     def build(self) -> list[Any]:
         """Order and split by the times as they are; models then get float32, as in RecBole."""

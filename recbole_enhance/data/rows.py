@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from recbole.data.interaction import Interaction, cat_interactions
 from torch import Tensor
@@ -32,6 +33,42 @@ def stable_order(groups: np.ndarray) -> np.ndarray:
     ordered.sort()
     ordered %= max(rows, 1)
     return ordered
+
+
+def by_first_appearance(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number codes in the order in which they appear; -1 stays.
+
+    Args:
+        codes: At least -1. Shape: ``(rows,)``.
+
+    Returns:
+        The new number of each row, and the code of each number.
+
+    Example:
+        >>> by_first_appearance(np.array([4, -1, 2, 4]))
+        (array([ 0, -1,  1,  0]), array([4, 2]))
+    """
+    if len(codes) and codes[0] == 0:  # read from a file of which no row has gone, they are in order
+        most = np.maximum.accumulate(codes)
+        if (most[1:] - most[:-1] <= 1).all():
+            return codes.astype(np.int64), np.arange(most[-1] + 1)
+    numbers, known = pd.factorize(codes)
+    missing = np.flatnonzero(known == -1)
+    if len(missing):
+        numbers = np.where(numbers == missing[0], -1, numbers - (numbers > missing[0]))
+        known = np.delete(known, missing)
+    return numbers, known
+
+
+def reorder(interaction: Interaction, index: Tensor) -> None:
+    """Put rows into another order, in place.
+
+    Args:
+        interaction: The rows.
+        index: Row numbers in the new order. Shape: ``(rows,)``.
+    """
+    for name, column in interaction.interaction.items():
+        interaction.interaction[name] = column.index_select(0, index)
 
 
 def number_rows(train_data: Any) -> int:

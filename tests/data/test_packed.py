@@ -3,15 +3,17 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
 from recbole_enhance.data import reading
 from recbole_enhance.data.account import _distinct
 from recbole_enhance.data.as_written import AsWritten
-from recbole_enhance.data.rows import stable_order
+from recbole_enhance.data.rows import by_first_appearance, stable_order
 from recbole_enhance.options.errors import DataError
 
 _texts = st.text(st.characters(exclude_characters="\t\n\r\0", exclude_categories=["Cs"]))
@@ -72,6 +74,35 @@ def test_the_order_by_group_is_the_stable_one(groups):
 def test_distinct_numbers(numbers):
     numbers = np.array(numbers, dtype=np.int64)
     np.testing.assert_array_equal(_distinct(numbers), np.unique(numbers))
+
+
+@given(st.lists(st.integers(-1, 5), max_size=30), st.booleans())
+def test_codes_are_numbered_as_pandas_numbers_texts(codes, in_order):
+    codes = np.array(codes, dtype=np.int64)
+    if in_order:
+        codes = pd.factorize(codes)[0].astype(np.int64)
+    texts = [np.nan if code < 0 else f"t{code}" for code in codes]
+    numbers, known = pd.factorize(np.array(texts, dtype=object))
+    mine, first = by_first_appearance(codes)
+    np.testing.assert_array_equal(mine, numbers)
+    assert [f"t{code}" for code in first] == list(known)
+
+
+@pytest.mark.parametrize("by", ["b", ["a", "b"], ["b", "a"]])
+def test_rows_are_sorted_as_recbole_sorts(by):
+    generator = torch.Generator().manual_seed(0)
+    columns = {
+        "a": torch.randint(5, (50,), generator=generator),
+        "b": torch.randint(7, (50,), generator=generator).double(),
+        "c": torch.rand(50, 2, generator=generator),
+        "row": torch.arange(50),
+    }
+    ours, plain = _Bare(), _Bare()
+    ours.inter_feat, plain.inter_feat = Interaction(dict(columns)), Interaction(dict(columns))
+    plain.inter_feat.sort(by)
+    AsWritten.sort(ours, by)
+    for name in columns:
+        assert ours.inter_feat[name].tolist() == plain.inter_feat[name].tolist()
 
 
 class _Bare:
