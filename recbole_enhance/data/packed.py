@@ -116,10 +116,10 @@ def _places(
     line_ends = (data[ends] == _LF).reshape(-1, width)
     if not line_ends[:, -1].all() or line_ends[:, :-1].any():
         return None
-    start = np.empty_like(ends)
-    start[0], start[1:] = 0, ends[:-1] + 1
-    length = (ends - start).reshape(-1, width)
-    start = start.reshape(-1, width)
+    first = np.empty_like(ends)
+    first[0], first[1:] = 0, ends[:-1] + 1
+    length = (ends - first).reshape(-1, width)
+    start: np.ndarray = first.reshape(-1, width)
     last = start[:, -1] + length[:, -1]
     length[:, -1] -= (length[:, -1] > 0) & (data[last - 1] == _CR)
     if width == 1 and not length.all():

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_enhance.data.atomic import file_sha256
 from recbole_enhance.data.packed import Texts
 from recbole_enhance.data.reading import read_atomic, read_header
 from recbole_enhance.options.errors import OptionError
@@ -79,7 +80,7 @@ def read_through(
     Raises:
         InputError: As :func:`read_atomic`.
     """
-    how = {
+    how: dict[str, Any] = {
         "separator": separator,
         "seq_separator": seq_separator,
         "encoding": encoding,
@@ -89,9 +90,12 @@ def read_through(
         return read_atomic(path, columns, required=required, **how)
     before = _state(path)
     kinds = read_header(path, separator, encoding)
-    asked = {"columns": [[c, kinds[c]] for c in kinds if c in columns], "version": _VERSION, **how}
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
+    asked: dict[str, Any] = {
+        "columns": [[c, kinds[c]] for c in kinds if c in columns],
+        "version": _VERSION,
+        **how,
+    }
+    content = file_sha256(path)
     name = hashlib.sha256(f"{content} {json.dumps(asked)}".encode()).hexdigest()
     kept = folder / f"{name}.npz"
     table = _load(kept, [c for c, _ in asked["columns"]], coded)

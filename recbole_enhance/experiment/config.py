@@ -104,6 +104,7 @@ class Config(RecBoleConfig):
             except (KeyError, NotImplementedError, RuntimeError, TypeError) as error:
                 # RecBole says no with many types; ours is one.
                 raise InputError(" ".join(str(arg) for arg in error.args)) from error
+            self.model_class: Any  # RecBole sets it
             if hasattr(self.model_class, "check_options"):
                 self.model_class.check_options(self)
             if self.method is not None:

@@ -45,8 +45,9 @@ class Seconds(NamedTuple):
         if not parts:
             return None
         few = len(parts) < 2
-        low, median, high = [parts[0]] * 3 if few else statistics.quantiles(parts, n=4)
-        return cls(*(before + number * s for s in (low, median, high)), len(parts), number)
+        quartiles = [parts[0]] * 3 if few else statistics.quantiles(parts, n=4)
+        low, median, high = (before + number * seconds for seconds in quartiles)
+        return cls(low, median, high, len(parts), number)
 
 
 class Estimate(NamedTuple):
@@ -236,7 +237,7 @@ def _bytes(thing: Any) -> int:
         return thing.numel() * thing.element_size()
     if sp.issparse(thing):
         parts = (getattr(thing, name, None) for name in ("data", "indices", "indptr", "row", "col"))
-        return sum(int(part.nbytes) for part in parts if hasattr(part, "nbytes"))
+        return sum(int(getattr(part, "nbytes", 0)) for part in parts)
     return int(getattr(thing, "nbytes", 0))
 
 
@@ -321,7 +322,7 @@ def _validation(run: Run, batches: int) -> Seconds | None:
 
     collector.data_collect(run.train_data)
     watch.start = time.perf_counter()
-    collector.eval_batch_collect = collected  # type: ignore[method-assign]
+    collector.eval_batch_collect = collected  # type: ignore[method-assign, assignment]
     try:
         run.trainer.evaluate(run.valid_data, load_best_model=False)
     except _EnoughError:

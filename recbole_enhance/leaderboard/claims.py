@@ -184,18 +184,9 @@ def _of_board(evidence: BoardEvidence, folder: Path) -> list[Found]:
         side = line["verdict"]
         kept = evidence.expect == "kept"
         word = {"better": HOLDS, "worse": FAILS}.get(side, HOLDS if kept else OPEN)
-        ends = (100 * end / base if base else math.nan for end in (low, high))
-        found.append(
-            Found(
-                evidence.board,
-                row,
-                evidence.metric,
-                _of(line, "percent"),
-                *ends,
-                int(line["seeds"]),
-                word,
-            )
-        )
+        low, high = (100 * end / base if base else math.nan for end in (low, high))
+        percent, seeds = _of(line, "percent"), int(line["seeds"])
+        found.append(Found(evidence.board, row, evidence.metric, percent, low, high, seeds, word))
     return found
 
 
@@ -216,8 +207,8 @@ def _of_table(evidence: TableEvidence, folder: Path) -> Found:
     word = HOLDS if low > 0 else FAILS if high < 0 else OPEN
     if evidence.expect == "kept" and word == OPEN:
         word = HOLDS
-    percent = [100 * value / base for value in (interval.mean, interval.low, interval.high)]
-    return Found(evidence.table, evidence.label, evidence.value, *percent, interval.n, word)
+    mean, low, high = (100 * end / base for end in (interval.mean, interval.low, interval.high))
+    return Found(evidence.table, evidence.label, evidence.value, mean, low, high, interval.n, word)
 
 
 def _by_seed(

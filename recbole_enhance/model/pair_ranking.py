@@ -5,7 +5,7 @@ are computed once per user and once per item, and the layers after it run over b
 stay in a cache. Mix-ins before RecBole's classes (:mod:`~.model.faster`).
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -20,6 +20,11 @@ class _Ranking(nn.Module):
 
     Else RecBole's own way through pairs remains.
     """
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """What RecBole's class has."""
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Scores of all items (RecBole's interface). Shape: ``(batch * n_items,)``."""

@@ -15,8 +15,7 @@ from recbole_enhance.options.errors import InputError, OptionError
 
 Layer = tuple[str, Mapping[str, Any]]  # where the options stand, and the options
 
-# Dictionaries of arguments: a layer that names some of the keys leaves the others as they are.
-# RecBole replaces them whole, and so silently changes the protocol.
+# A layer that names some of the keys leaves the others as they are. RecBole replaces all of them.
 MERGED = ("eval_args", "train_neg_sample_args")
 # Names and separators, not numbers: a dataset may be called 007.
 _TEXT = (

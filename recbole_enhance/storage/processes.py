@@ -51,7 +51,9 @@ def joined() -> Iterator[None]:
         if _store is None:
             _store = next(iter(rendezvous("env://")))[0]
         _runs += 1
-        group = dist.PrefixStore(f"recbole_enhance/{_runs}", _store)
+        group = dist.PrefixStore(  # type: ignore[attr-defined]
+            f"recbole_enhance/{_runs}", _store
+        )
         dist.init_process_group(
             backend, store=group, rank=launched.rank(), world_size=launched.size()
         )

@@ -65,7 +65,7 @@ class Reading:
     def __init__(self, model: Any, step: int) -> None:
         self.model, self.step = model, step
         self._forward = model.forward
-        self._gather = getattr(model, "gather_indexes", None)
+        self._gather: Any = getattr(model, "gather_indexes", None)
         self._parameters = list(inspect.signature(model.forward).parameters.values())
         self._packs = False  # windows are being read
         # On a GPU all at once: there, small kernels are not faster.

@@ -138,7 +138,7 @@ class RowsOfAll(TorchFunctionMode):
     def _whole(self, like: Tensor) -> Tensor:
         """Zeros for all rows, as they would lie in memory: draws fill memory in its order."""
         shape = (self.part.of, *like.shape[1:])
-        order = sorted(range(like.dim()), key=lambda d: -like.stride(d))
+        order = sorted(range(like.dim()), key=like.stride, reverse=True)
         return torch.empty_permuted(shape, order, dtype=like.dtype, device=like.device).zero_()
 
     def _own(self, whole: Tensor) -> Tensor:
