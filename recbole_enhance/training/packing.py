@@ -19,7 +19,8 @@ from recbole_enhance.data.windows import Neighbours, windows_of
 
 logger = logging.getLogger("recbole_enhance")
 _CPU_ROWS = 256  # windows that are read at once: what fits a CPU's caches
-_FEW_ROWS = 16  # while a model is tried, so that something is cut
+_FEW_ROWS = 2  # while a model is tried, so that something is cut
+_LENGTHS = 8  # of the histories that it is tried on
 _TOLERANCE = 1e-5  # of the largest output, in float32
 _HISTORY, _LENGTH = ("item_seq", "seq_item"), ("item_seq_len", "seq_item_len")
 _USER, _ITEM = ("user",), ("next_item", "next_items")
@@ -68,7 +69,7 @@ class Reading:
         self._gather: Any = getattr(model, "gather_indexes", None)
         self._parameters = list(inspect.signature(model.forward).parameters.values())
         self._packs = False  # windows are being read
-        # On a GPU all at once: there, small kernels are not faster.
+        # On a GPU all at once, where small kernels are not faster.
         self._at_once = _CPU_ROWS if model.device.type == "cpu" else None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -115,10 +116,11 @@ class Reading:
                 self._at_once = at_once
 
     def _random_arguments(self) -> tuple[Tensor, ...] | None:
-        """All beginnings of some histories; None where an argument is none that is known."""
+        """Beginnings of some histories; None where an argument is none that is known."""
         model = self.model
         longest, generator = model.max_seq_length, torch.Generator().manual_seed(0)
-        lengths = torch.cat([torch.arange(1, n + 1) for n in (longest, 3 * longest // 5)] * 2)
+        some = torch.linspace(1, longest, _LENGTHS).long().unique()
+        lengths = torch.cat([some, some[:-2]] * 2)
         new = torch.cat([torch.ones(1, dtype=torch.bool), lengths[1:] <= lengths[:-1]])
         n_histories = int(new.sum())
         items = torch.randint(1, model.n_items, (n_histories, longest), generator=generator)
