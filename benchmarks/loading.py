@@ -60,10 +60,11 @@ def write_long_tailed(rows: int, folder: Path) -> Path:
     return path
 
 
-def work(case: str, dataset: str, data_path: str, last_two: bool) -> None:
+def work(case: str, dataset: str, data_path: str, last_two: bool, cache: str) -> None:
     """One case, once: print what it took."""
     torch.set_num_threads(1)
     options: dict[str, Any] = {"model": "BPR", "dataset": dataset, "data_path": data_path}
+    options["data_cache"] = cache
     config = Config(config_dict={**options, **(LAST_TWO if last_two else {})})
     config["checkpoint_dir"] = "."
     init_seed(config["seed"], config["reproducibility"])
@@ -116,11 +117,21 @@ def on_dataset(name: str, args: argparse.Namespace) -> str:
     )
 
 
+def again(dataset: str, data_path: str, rounds: int) -> dict[str, Any]:
+    """Our case where a run before has kept the table; the fastest."""
+    command = [sys.executable, __file__, f"--datasets={dataset}", f"--data_path={data_path}"]
+    command += ["--last_two", "--worker=ours", f"--cache={Path(data_path, 'cache')}"]
+    return min(
+        (run(command) for _ in range(rounds + 1)), key=lambda run: run["read"] + run["split"]
+    )
+
+
 def on_rows(rows: int, args: argparse.Namespace) -> str:
     """Compare on synthetic interactions, with the peers that there are."""
     with tempfile.TemporaryDirectory() as folder:
         path = write_long_tailed(rows, Path(folder, f"synthetic-{rows}"))
         best = turns(path.stem, folder, args.rounds, last_two=True)
+        best["ours, again"] = again(path.stem, folder, args.rounds)
         print_rows(path.stem, best)
         peers = {}
         for peer in PEERS:
@@ -134,8 +145,8 @@ def on_rows(rows: int, args: argparse.Namespace) -> str:
             seconds, peak = took["seconds"], took["peak"]
             print(f"| {path.stem} | {peer} | {rows:,} | {seconds:.2f} | | {peak:.0f} |")
         size = path.stat().st_size / 2**20
-    ours, plain = (
-        sum(best[case][part] for part in ("read", "split")) for case in ("ours", "RecBole")
+    ours, plain, cached = (
+        best[case]["read"] + best[case]["split"] for case in ("ours", "RecBole", "ours, again")
     )
     over = {peer: f"{ours / took['seconds']:.2f}" for peer, took in peers.items()}
     kept = ours <= OVER_RECBOLE * plain
@@ -144,6 +155,7 @@ def on_rows(rows: int, args: argparse.Namespace) -> str:
     return (
         f"benchmark=loading rows={rows} over_rectools={over.get('rectools', 'skipped')} "
         f"over_polars={over.get('polars', 'skipped')} over_recbole={ours / plain:.3f} "
+        f"again_over_recbole={cached / plain:.3f} "
         f"peak_mb={best['ours']['peak']:.0f} import_mb={best['ours']['start']:.0f} "
         f"file_mb={size:.0f} {'kept' if kept else 'missed'}"
     )
@@ -158,10 +170,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="10,000 rows, ml-100k, two rounds")
     parser.add_argument("--worker", choices=CASES, help=argparse.SUPPRESS)
+    parser.add_argument("--cache", default="never", help=argparse.SUPPRESS)
     parser.add_argument("--last_two", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        work(args.worker, args.datasets[0], args.data_path, args.last_two)
+        work(args.worker, args.datasets[0], args.data_path, args.last_two, args.cache)
         return
     if args.quick:
         args.datasets, args.rows, args.rounds = ["ml-100k"], [10_000], 2

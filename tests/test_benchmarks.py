@@ -131,7 +131,8 @@ def test_loading_ends_with_what_was_won():
     assert re.fullmatch(pattern, lines[-1])
     pattern = (
         rf"benchmark=loading rows=10000 over_rectools=(skipped|{NUMBER}) "
-        rf"over_polars=(skipped|{NUMBER}) over_recbole={NUMBER} peak_mb=\d+ import_mb=\d+ "
+        rf"over_polars=(skipped|{NUMBER}) over_recbole={NUMBER} "
+        rf"again_over_recbole={NUMBER} peak_mb=\d+ import_mb=\d+ "
         r"file_mb=\d+ (kept|missed)"
     )
     assert re.fullmatch(pattern, lines[-2])

@@ -149,7 +149,7 @@ def _digits(padded: np.ndarray, start: np.ndarray, length: np.ndarray) -> np.nda
         word = _words(padded, start + (length - at - size).clip(0), size)
         # The digits go to the highest bytes, and zeros before them: eight digits.
         gap = 8 - size
-        word = np.where(size > 0, word << (gap.clip(max=7) * 8).astype(np.uint64), 0)
+        word = np.where(size > 0, word << (gap.clip(max=7) * 8).astype(np.uint64), np.uint64(0))
         word |= _ZEROS & _KEEP[gap]
         if ((word & _HIGH) != _ZEROS).any() or (((word + _SIX) & _HIGH) != _ZEROS).any():
             return None

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import time
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ logger = logging.getLogger("recbole_enhance")
 _VERSION = 1  # of what the reader makes of a file, and of the files here
 _LEAST = 1 << 20  # bytes of a file that is worth it
 _MOST = 8 << 30  # bytes of the folder; the files that were not used for longest go
+_LEFT_OVER = 24 * 3600  # seconds after which no process still writes a file
 _ORDER = "columns"
 _NEVER = "never"
 
@@ -136,14 +138,15 @@ def _load(path: Path, names: list[str], coded: bool) -> pd.DataFrame | None:
 
 def _keep(path: Path, table: pd.DataFrame, coded: bool) -> None:
     """Write a file of the cache; that it cannot be is no reason to stop."""
-    arrays = {_ORDER: _bytes(list(table))}
+    arrays: dict[str, Any] = {_ORDER: _bytes(list(table))}
     for number, name in enumerate(table):
         arrays.update(_packed(table[name], str(number)))
     temporary = path.with_name(temporary_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary.unlink(missing_ok=True)  # of a killed process that had our number
         with open(temporary, "xb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)
         os.replace(temporary, path)
         _prune(path)
     except OSError as error:
@@ -156,6 +159,10 @@ def _keep(path: Path, table: pd.DataFrame, coded: bool) -> None:
 def _prune(newest: Path) -> None:
     """Remove what was not used for longest, until the folder is small enough."""
     files = []
+    for path in newest.parent.glob(".*.tmp"):  # of killed processes
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LEFT_OVER:
+                path.unlink()
     for path in newest.parent.glob("*.npz"):
         with contextlib.suppress(OSError):  # another process removes as well
             files.append((path.stat().st_mtime, path.stat().st_size, path))
