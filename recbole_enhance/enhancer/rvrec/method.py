@@ -337,14 +337,16 @@ class RVRecOptions(Options):
         description="What asks a history for its weights: 'item', the item that is scored "
         "(attention by cosine), or 'user', the user's own vector, the paper's reading."
     )
-    rvrec_alpha_start: float = Field(
-        description="Weight of histories at the start; 0 starts as the backbone, bit for bit."
+    rvrec_alpha_start: float | None = Field(
+        description="Weight of histories at the start; 0 starts as the backbone, bit for bit. ~ is "
+        "3, or 0 where half of the users have more than rvrec_history training items."
     )
     rvrec_beta_start: float = Field(
         description="Sharpness of the item query at the start; 0 is the plain mean."
     )
     rvrec_scalar_learning_rate: Annotated[float, Field(gt=0)] | None = Field(
-        description="Learning rate of alpha and beta; ~ takes learning_rate."
+        description="Learning rate of alpha and beta; ~ takes learning_rate. Where "
+        "rvrec_alpha_start=~ is 0, a tenth of it."
     )
     rvrec_candidates: Number0 = Field(
         description="Items per user that the item query ranks, chosen by equal weights; all others "

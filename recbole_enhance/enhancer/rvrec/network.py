@@ -34,6 +34,9 @@ class Enhanced(NamedTuple):
     chains: Chains | None
 
 
+_SPARSE_START = 3.0  # of alpha, where histories are short
+
+
 class RVRecNetwork(nn.Module):
     """All that RVRec adds to a backbone.
 
@@ -46,6 +49,7 @@ class RVRecNetwork(nn.Module):
     def __init__(self, config: Any, size: int, histories: Histories) -> None:
         super().__init__()
         self.users = self.items = self.prototypes = self.alpha = self.beta = None
+        self.careful = False  # whether alpha starts from 0 because histories are long
         self.longest = config["rvrec_history"]
         self.contrast_weight = config["rvrec_contrast_weight"]
         self.contrast_temperature = config["rvrec_contrast_temperature"]
@@ -76,7 +80,11 @@ class RVRecNetwork(nn.Module):
                 random=config["rvrec_coalitions"] == "random",
             )
         if config["rvrec_msvr"]:
-            self.alpha = nn.Parameter(torch.tensor(float(config["rvrec_alpha_start"])))
+            start = config["rvrec_alpha_start"]
+            self.careful = start is None and histories.dense(self.longest)
+            if start is None:
+                start = 0.0 if self.careful else _SPARSE_START
+            self.alpha = nn.Parameter(torch.tensor(float(start)))
         self.generator: torch.Generator | None = None  # the trainer's, whose state is saved
         self.seed = config["seed"]
 

@@ -10,6 +10,7 @@ from recbole_enhance.storage.run_folder import RunFolder, logger
 from recbole_enhance.training.trainer import EnhancedTrainer
 
 _LOGGED_USERS = 1000  # whose gates are looked at after an epoch
+_CAREFUL = 0.1  # of the rate, where alpha starts from 0 because histories are long
 _COLLAPSED = 3  # floors: below, an epoch's mean sigma is called collapsed
 
 
@@ -23,10 +24,12 @@ class RVRecTrainer(EnhancedTrainer):
 
     def _build_optimizer(self, **kwargs: Any) -> Optimizer:
         """RecBole's, with a group of their own for alpha and beta if they have their own rate."""
-        network, rate = self.model.rvrec, self.config["rvrec_scalar_learning_rate"]
+        network = self.model.rvrec
+        rate = self.config["rvrec_scalar_learning_rate"]
         scalars = [p for p in (network.alpha, network.beta) if p is not None and p.requires_grad]
         if rate is not None and scalars and "params" not in kwargs:
             own = set(map(id, scalars))
+            rate *= _CAREFUL if network.careful else 1
             others = [p for p in self.model.parameters() if id(p) not in own]
             kwargs["params"] = [{"params": others}, {"params": scalars, "lr": rate}]
         return super()._build_optimizer(**kwargs)
