@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 from recbole.config import Config as RecBoleConfig
 
+from recbole_enhance.compat import mends
 from recbole_enhance.enhancer import ENHANCERS, load_enhancer
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.metric import ranking, registry
@@ -197,6 +198,7 @@ def test_recboles_options_are_checked_by_the_same_table(options, key):
 
 
 def test_recboles_own_defaults_are_accepted():
+    mends.apply()  # RecBole does not start without
     plain = RecBoleConfig("BPR", "ml-100k").final_config_dict
     values = {key: plain[key] for key in recbole.RecBoleOptions.model_fields if key in plain}
     paths = ("dataset_save_path", "dataloaders_save_path")
