@@ -111,7 +111,7 @@ def completion(extras: Iterable[str] = tuple(EXTRAS)) -> str | None:
     missing = [need for need in needs(extras) if not need.met()]
     alone = [str(need) for need in missing if need.name == "recbole"]
     checkout = (_ROOT / "setup.cfg").is_file()
-    if checkout and missing and Need(_PACKAGE, "", "").installed() is None:
+    if checkout and missing and not _is_installed():
         alone += ["-e", _here(_ROOT)]
     others = [str(need) for need in missing if need.name != "recbole"]
     if others and checkout:
@@ -122,6 +122,12 @@ def completion(extras: Iterable[str] = tuple(EXTRAS)) -> str | None:
     if alone:
         commands.append(_pip(["--no-deps", *alone]))
     return " && ".join(commands) or None
+
+
+def _is_installed() -> bool:
+    """Whether this package is; what a build has left in the checkout is no installation."""
+    found = importlib.metadata.distributions(name=_PACKAGE)
+    return any(Path(str(one.locate_file(""))).resolve() != _ROOT for one in found)
 
 
 def python_is_supported() -> bool:

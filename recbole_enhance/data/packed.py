@@ -66,9 +66,9 @@ def read_columns(
 
     Example:
         >>> lines = memoryview(b"user\tage\nu1\t30\nu2\t41\nu1\t52\n")
-        >>> read_columns([lines], "\t", 2, [0], [1])
-        ({0: Texts(codes=array([0, 1, 0]), texts=array(['u1', 'u2'], dtype=object))}, \
-{1: array([30, 41, 52])})
+        >>> texts, numbers = read_columns([lines], "\t", 2, [0], [1])
+        >>> texts[0].codes.tolist(), texts[0].texts.tolist(), numbers[1].tolist()
+        ([0, 1, 0], ['u1', 'u2'], [30, 41, 52])
     """
     as_words: dict[int, list[list[np.ndarray]]] = {column: [] for column in texts}
     as_numbers: dict[int, list[np.ndarray]] = {column: [] for column in numbers}

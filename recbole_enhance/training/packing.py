@@ -37,10 +37,10 @@ def pack(model: Any, loader: Any, step: int) -> str | None:
     Returns:
         ``windows``, ``cut``, or None where all stays as it was.
     """
+    if type(loader) is not FastTrainLoader or isinstance(vars(model).get("forward"), Reading):
+        return None
     config = loader.config
     if not step or config["MODEL_TYPE"] != ModelType.SEQUENTIAL or config["transform"]:
-        return None
-    if type(loader) is not FastTrainLoader or isinstance(vars(model).get("forward"), Reading):
         return None
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         return None  # rows that are read apart have other means

@@ -127,11 +127,11 @@ def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
         ({"threads": "x"}, "threads=x: a whole number above 0"),
         (
             {"cluster": "tcp://h:1"},
-            r"cluster=tcp://h:1: .*say --cluster=tcp://h:1 on the command line \(spec.yaml\)",
+            r"cluster=tcp://h:1: .*give --cluster=tcp://h:1 on the command line \(spec.yaml\)",
         ),
         (
             {"tune": {"trials": 1, "storage": "sqlite:///x"}},
-            "tune.storage=sqlite:///x: .*say --tune.storage=sqlite:///x",
+            "tune.storage=sqlite:///x: .*give --tune.storage=sqlite:///x",
         ),
         ({"options": {"cluster": "tcp://h:1"}}, "cluster: no option of a board"),
         ({"tune": 3}, "tune=3: a mapping such as"),

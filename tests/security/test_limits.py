@@ -37,7 +37,7 @@ YAML_BOMBS = {
     "merges": (MERGES, "values by aliases"),
     "deep": ("[" * 200_000, "levels"),
     "deep mappings": ("{a: " * 200_000, "levels"),
-    "a value that contains itself": ("a: &a [1, *a]", "holds itself"),
+    "a value that contains itself": ("a: &a [1, *a]", "contains itself"),
     "long": ("a: " + "x" * 2**23, "are the limit"),
 }
 
