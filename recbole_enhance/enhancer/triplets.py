@@ -228,7 +228,7 @@ def _tables(model: Any) -> tuple[Tensor, Tensor, bool] | None:
 
 def _propagated(model: Any) -> tuple[Tensor, Tensor, bool] | None:
     """What ``forward()`` of a graph model gives; leaves mode and random numbers as they were."""
-    if type(model).forward is torch.nn.Module.forward:
+    if getattr(type(model), "forward", None) is torch.nn.Module.forward:
         return None  # it has none
     parameters = inspect.signature(model.forward).parameters.values()
     if any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_enhance.experiment.quick_start import finished_run
-from recbole_enhance.options.errors import UnknownOptionError
+from recbole_enhance.options.errors import InputError, UnknownOptionError
 from recbole_enhance.options.model_class import import_own, is_model
 from recbole_enhance.options.read import nearest
 from recbole_enhance.storage.files import read_settings
@@ -52,7 +52,10 @@ def explain(
     options_of_run = read_settings(folder.path / CONFIG)
     names = [str(options_of_run.get(key)) for key in ("model", "backbone")]
     explainer = importlib.import_module(_module_of(names[0], names[1], model_class)).explain
-    allowed = [name for name in inspect.signature(explainer).parameters if name not in _COMMON]
+    parameters = inspect.signature(explainer).parameters
+    if method is not None and "method" not in parameters:
+        raise InputError(f"model={method}: {run_dir} is a run of {names[0]}")
+    allowed = [name for name in parameters if name not in _COMMON]
     for key in options:
         if key not in allowed:
             hint = nearest(key, allowed) or f"; options are {', '.join(allowed)}"

@@ -114,7 +114,7 @@ def read_option(key: str, text: str) -> Any:
         >>> read_option("epochs", "3"), read_option("dataset", "007")
         (3, '007')
     """
-    name = key in _TEXT and text not in ("", "~", "null", "None")
+    name = (key in _TEXT or key.endswith("_FIELD")) and text not in ("", "~", "null", "None")
     return text if name else parse_value(key, text)
 
 

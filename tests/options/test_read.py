@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_enhance.options.read import flatten, load_yaml, merge, nest, parse_argv, parse_value
+from recbole_enhance.options.read import (
+    flatten,
+    load_yaml,
+    merge,
+    nest,
+    parse_argv,
+    parse_value,
+    read_option,
+)
 
 
 def test_both_ways_of_writing_an_option():
@@ -158,3 +166,7 @@ def test_a_mapping_that_is_replaced_leaves_no_origin_behind():
 def test_numbers_are_those_of_todays_yaml(text, value):
     read = parse_value("key", text)
     assert (read, type(read)) == (value, type(value))
+
+
+def test_a_column_may_be_named_like_a_number():
+    assert read_option("LABEL_FIELD", "1000000000000") == "1000000000000"
