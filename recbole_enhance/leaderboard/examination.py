@@ -1,6 +1,7 @@
 """What a board measures of its finished runs: their explanations, and both under attack."""
 
 import functools
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -68,7 +69,7 @@ def record_not_examined(
     cell: Cell, kind: str, status: str, reason: str, options: Mapping[str, Any]
 ) -> Outcome:
     """Leave the reason beside the run, in place of the result."""
-    reason = reason.removeprefix(f"{cell.path}: ")
+    reason = reason.removeprefix(f"{cell.path}: ").replace(f"{cell.path}{os.sep}", "")
 
     def write() -> None:
         with locked(cell.path) as folder:

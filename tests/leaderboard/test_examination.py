@@ -4,12 +4,14 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from recbole_enhance.cli.program import main
 from recbole_enhance.explanation import features
+from recbole_enhance.leaderboard.examination import record_not_examined
 from recbole_enhance.storage.run_folder import history_rows
 from recbole_enhance.testing.worlds import FEATURE_TOY
 
@@ -126,6 +128,16 @@ def test_a_model_that_cannot_be_examined_says_why_and_is_no_failure(board):
         assert found["mean"] is None
         assert found["reason"] == reason
     assert results_of(board, "BPR")["attack:ndcg@params 0.1"]["mean"] is not None
+
+
+def test_a_reason_names_no_folder_of_the_machine(board, tmp_path):
+    """A board may be shown to others, or lie elsewhere tomorrow."""
+    run = SimpleNamespace(path=tmp_path / "run")
+    shutil.copytree(cell(board, "Pop"), run.path)
+    for reason in (f"{run.path}/model.pt: no such file", f"{run.path}: no such file"):
+        told = record_not_examined(run, "explain", "failed", reason, {})
+        left = json.loads((run.path / "explanations.failure.json").read_text())
+        assert told.reason == left["reason"] == reason.replace(str(run.path), "")[1:].strip()
 
 
 def test_what_is_there_is_kept_and_other_options_are_done_again(board, monkeypatch):
