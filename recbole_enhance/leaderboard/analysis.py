@@ -74,12 +74,9 @@ def analyse(table: Table, collected: Collected) -> Analysis:
         table: Runs of one protocol.
         collected: What lies in the folder, for names, order and tuning.
     """
-    rows, repeated = make_rows(table, collected)
-    keys = list(dict.fromkeys(key for row in rows for key in row.results))
-    measures = sorted(map(measure_of, keys), key=_order(rows))
+    rows, measures, repeated = filled_rows(table, collected)
     main = _main(table, measures)
     rank = {title: place for place, title in enumerate(_board_rows(collected.board))}
-    rows = [_filled(row, measures) for row in rows]
 
     def place(row: Row) -> tuple[int, float, str]:
         value = row.mean(main.key) * -main.direction
@@ -106,6 +103,22 @@ def analyse(table: Table, collected: Collected) -> Analysis:
         repeated,
         failed,
     )
+
+
+def filled_rows(table: Table, collected: Collected) -> tuple[list[Row], list[Measure], list[Left]]:
+    """The rows of a table, each with a value or a reason for every metric; nothing is compared.
+
+    Args:
+        table: Runs of one protocol.
+        collected: What lies in the folder, for names and tuning.
+
+    Returns:
+        The rows, the metrics in the order of columns, and runs that repeat a setting and a seed.
+    """
+    rows, repeated = make_rows(table, collected)
+    keys = list(dict.fromkeys(key for row in rows for key in row.results))
+    measures = sorted(map(measure_of, keys), key=_order(rows))
+    return [_filled(row, measures) for row in rows], measures, repeated
 
 
 def _order(rows: Sequence[Row]) -> Callable[[Measure], tuple[int, int]]:

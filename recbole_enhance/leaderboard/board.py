@@ -59,7 +59,7 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
     same_data.refuse_other_data((run.folder, run.options) for run in collected.runs)
     tables = protocol.tables(collected.runs)
     analyses = [analysis.analyse(table, collected) for table in tables]
-    drawn = [plots.plots(a, _file_name(texts.table_title(a))) for a in analyses]
+    drawn = [plots.plots(a, _file_name(a.table.title)) for a in analyses]
     contents: dict[str, bytes] = {
         f"{PLOTS}/{plot.name}.{suffix}": content
         for of_table in drawn

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from recbole_enhance.leaderboard import wording
 from recbole_enhance.leaderboard.analysis import Analysis
 from recbole_enhance.leaderboard.measures import FAMILIES
-from recbole_enhance.leaderboard.texts import table_title, verdicts
+from recbole_enhance.leaderboard.texts import verdicts
 from recbole_enhance.leaderboard.wording import DASH, MINUS
 from recbole_enhance.options.read import one_line
 
@@ -44,7 +44,7 @@ def latex(analyses: Sequence[Analysis]) -> str:
             columns = [m for m in analysis.measures if m.family == family]
             if not columns:
                 continue
-            name = f"{table_title(analysis)}: {title.lower()}"
+            name = f"{analysis.table.title}: {title.lower()}"
             lines += [
                 "",
                 r"\begin{table}",

@@ -68,7 +68,7 @@ def html_page(
 
 def _heading(analyses: Sequence[Analysis], collected: Collected) -> str:
     """The board's name, or its datasets."""
-    datasets = ", ".join(dict.fromkeys(texts.table_title(a) for a in analyses))
+    datasets = ", ".join(dict.fromkeys(a.table.title for a in analyses))
     return str(collected.board.get("name") or datasets or "Leaderboard")
 
 
@@ -97,7 +97,7 @@ def _table(number: int, a: Analysis, drawn: Sequence[Plot]) -> dict[str, Any]:
     identifier = f"table-{number}"
     return {
         "id": identifier,
-        "title": texts.table_title(a),
+        "title": a.table.title,
         "digest": a.table.digest,
         "summary": f"{_count(len(a.rows), 'row')}, {_count(len(runs), 'run')}, seeds "
         f"{', '.join(map(str, seeds))}. Validation selected by "

@@ -55,6 +55,11 @@ class Table(NamedTuple):
     digest: str
     runs: Sequence[FinishedRun]
 
+    @property
+    def title(self) -> str:
+        """Dataset and variant."""
+        return f"{self.dataset} ({self.variant})" if self.variant else self.dataset
+
 
 def protocol_of(run: FinishedRun) -> dict[str, Any]:
     """The options that decide what a run's numbers mean.

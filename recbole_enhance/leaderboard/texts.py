@@ -63,12 +63,6 @@ SIGNIFICANCE = (
 )
 
 
-def table_title(analysis: Analysis) -> str:
-    """Dataset and variant."""
-    variant = analysis.table.variant
-    return f"{analysis.table.dataset} ({variant})" if variant else analysis.table.dataset
-
-
 def costs(analysis: Analysis) -> list[str]:
     """The cost columns that any row has."""
     return [key for key in COST if not all(math.isnan(row.cost[key]) for row in analysis.rows)]
@@ -98,7 +92,7 @@ def markdown(analyses: Sequence[Analysis], collected: Collected) -> str:
         "",
     ]
     for analysis in analyses:
-        lines += [f"## {md_text(table_title(analysis))}", ""]
+        lines += [f"## {md_text(analysis.table.title)}", ""]
         lines += [
             *(f"- {md_text(sentence)}" for sentence in headline(analysis)),
             "",

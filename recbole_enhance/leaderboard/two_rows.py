@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_enhance.explanation.words import table
-from recbole_enhance.leaderboard import analysis, collect, protocol, texts, wording
+from recbole_enhance.leaderboard import analysis, collect, protocol, wording
 from recbole_enhance.leaderboard.against import Comparison, Row, compare_pair, same_runs
+from recbole_enhance.leaderboard.measures import Measure
 from recbole_enhance.leaderboard.users import Users
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import nearest
@@ -38,35 +39,43 @@ def two_rows(folder: Path, row: str, base: str, metrics: Sequence[str] | None) -
         ValueError: If the folder is no board's, or the rows have no seed in common.
     """
     collected = collect.collect(folder)
-    analyses = [analysis.analyse(table, collected) for table in protocol.tables(collected.runs)]
-    titles = list(dict.fromkeys(r.title for a in analyses for r in a.rows))
+    found = []
+    for of_protocol in protocol.tables(collected.runs):
+        rows, measures, _ = analysis.filled_rows(of_protocol, collected)
+        found.append((of_protocol.title, {r.title: r for r in rows}, measures))
+    titles = list(dict.fromkeys(title for _, rows, _ in found for title in rows))
     for option, title in (("row", row), ("base", base)):
         if title not in titles:
             raise OptionError(option, title, f"one of {', '.join(titles)}{nearest(title, titles)}")
     if row == base:
         raise OptionError("base", base, "another row")
-    parts = []
-    for a in analyses:
-        rows = {r.title: r for r in a.rows}
-        if row in rows and base in rows:
-            parts.append(_text(a, rows[row], rows[base], metrics))
+    parts = [
+        _text(dataset, rows[row], rows[base], measures, metrics)
+        for dataset, rows, measures in found
+        if row in rows and base in rows
+    ]
     if not parts:
         raise OptionError("base", base, f"a row of a dataset that {row} is run on")
     return "\n\n".join(parts)
 
 
-def _text(a: analysis.Analysis, row: Row, base: Row, metrics: Sequence[str] | None) -> str:
-    keys = [m.key for m in a.measures]
+def _text(
+    dataset: str,
+    row: Row,
+    base: Row,
+    measures: Sequence[Measure],
+    metrics: Sequence[str] | None,
+) -> str:
+    keys = [m.key for m in measures]
     for name in metrics or ():
         if name.lower() not in keys:
             raise OptionError("metrics", name, f"any of {', '.join(keys)}{nearest(name, keys)}")
     wanted = [name.lower() for name in metrics or keys]
-    measures = [m for m in a.measures if m.key in wanted]
-    found = compare_pair(row, base, measures, Users([row, base]))
+    shown = [m for m in measures if m.key in wanted]
+    found = compare_pair(row, base, shown, Users([row, base]))
     seeds = sorted(set(row.seeds) & set(base.seeds))
     lines = [
-        f"{texts.table_title(a)}: {row.title} against {base.title}, seeds "
-        f"{', '.join(map(str, seeds))}",
+        f"{dataset}: {row.title} against {base.title}, seeds {', '.join(map(str, seeds))}",
         table(_HEAD, [_line(c) for c in found]),
     ]
     if same_runs(row, base, seeds):
