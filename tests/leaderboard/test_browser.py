@@ -192,6 +192,31 @@ def test_a_tooltip_explains_a_column(page):
     assert "Smaller is better." in tip.text
 
 
+SCROLL_TO_THE_END_THEN_FOCUS_THE_FIRST = """
+const [place, button, done] = arguments;
+place.scrollLeft = place.scrollWidth;
+setTimeout(() => {
+  place.addEventListener("scroll", () => setTimeout(() => done(true), 0), { once: true });
+  button.focus();
+}, 50);
+"""
+
+
+def test_the_tooltip_of_the_keyboard_stays_when_its_column_is_scrolled_into_sight(page):
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    page.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
+    page.refresh()
+    button = column(page, "Recall@10").find_element("tag name", "button")
+    place = find(page, ".scroll")[0]
+    page.execute_async_script(SCROLL_TO_THE_END_THEN_FOCUS_THE_FIRST, place, button)
+    tip = find(page, "#tip")[0]
+    assert tip.is_displayed()
+    assert tip.text == button.get_attribute("data-tip")
+    page.execute_script("arguments[0].blur(); window.scrollBy(0, 1)", button)
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_names_are_shown_and_not_run(page):
     assert HOSTILE in page.execute_script(
         "return [...document.querySelectorAll('.results tbody th')].map(th => th.textContent)"

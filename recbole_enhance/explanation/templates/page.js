@@ -77,7 +77,9 @@
 
   // ---- tooltips that a scrolling table does not cut off, for mouse, keyboard and touch
   const tip = document.getElementById("tip");
+  let tipOf = null;
   const showTip = (target) => {
+    tipOf = target;
     tip.textContent = target.dataset.tip;
     tip.hidden = false;
     const at = target.getBoundingClientRect();
@@ -87,15 +89,20 @@
     tip.style.left = `${left}px`;
     tip.style.top = `${below ? at.bottom + 6 : at.top - size.height - 6}px`;
   };
+  const hideTip = () => { tipOf = null; tip.hidden = true; };
+  // The focus scrolls its column into sight: the tip of the keyboard moves with it.
+  const followOrHide = () => {
+    if (tipOf && tipOf.matches(":focus-visible")) showTip(tipOf); else hideTip();
+  };
   const near = (event) => event.target.closest && event.target.closest("[data-tip]");
   for (const name of ["mouseover", "focusin", "click"]) {
     document.addEventListener(name, (event) => {
       const target = near(event);
-      if (target) showTip(target); else tip.hidden = true;
+      if (target) showTip(target); else if (name === "mouseover") followOrHide(); else hideTip();
     });
   }
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hidden = true; });
-  addEventListener("scroll", () => { tip.hidden = true; }, true);
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") hideTip(); });
+  addEventListener("scroll", followOrHide, true);
 
   // ---- columns that are cut off fade at the edge until the reader has scrolled there
   const showCut = (place) => place.classList.toggle(
