@@ -52,6 +52,27 @@ def compare(folder: str, row: str | None, base: str | None, metrics: list[str] |
     print(two_rows(Path(folder), row, base, metrics))
 
 
+def submit(
+    run_dir: str,
+    board: str | None,
+    contributor: str | None,
+    name: str | None,
+    against: str | None,
+    data_path: str | None,
+    quiet: bool,
+) -> None:
+    """Check a run of somebody else's, add it to a board, and say where it is."""
+    for option, value in (("board", board), ("contributor", contributor)):
+        if value is None:
+            raise InputError(f"leaderboard submit: --{option} is missing")
+    with console(quiet):
+        from recbole_enhance.leaderboard.submission import submit_run
+
+        written = submit_run(run_dir, str(board), str(contributor), name, against, data_path)
+    if not quiet:
+        print(f"accepted: {written}\nnext: recbole-enhance leaderboard build {board}")
+
+
 def claims(file: str, out: str | None) -> None:
     """Print the page, or write it."""
     from recbole_enhance.leaderboard.claims import claims_page
@@ -146,6 +167,28 @@ recbole-enhance leaderboard run board.yaml --epochs=50 --jobs=2""",
             help="Compare any two rows of a board, with the tests that methods have against their "
             "backbone; p-values are corrected over the metrics shown.",
             example="recbole-enhance leaderboard compare boards/first --row=DVR-BPR --base=EASE",
+        ),
+        Verb(
+            "submit",
+            callback=submit,
+            params=[
+                Place("run_dir", "RUN_DIR", "a finished run with its lists (--save_recs=True)"),
+                Option("board", Kind("DIR"), "the folder of a board, with its run folders"),
+                Option("contributor", Kind("NAME"), "who made the run; the board shows it"),
+                Option("name", Kind("NAME"), "what the board calls the row [as the run does]"),
+                Option(
+                    "against",
+                    Kind("LABEL"),
+                    "row of the board that it is compared with [the run's plain backbone]",
+                ),
+                Option("data_path", Kind("FOLDER"), "where the board's data are now"),
+                QUIET,
+            ],
+            help="Add a run of somebody else's to a board. Its lists are judged again by the "
+            "board's own data and protocol, and must give what the run reports. Nothing of it is "
+            "executed.",
+            example="recbole-enhance leaderboard submit theirs/run --board=boards/first "
+            "--contributor='A. Name'",
         ),
         Verb(
             "claims",

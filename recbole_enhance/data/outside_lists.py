@@ -1,7 +1,6 @@
 """Lists that any tool has written: one row for each recommended item, read as text and checked."""
 
 import csv
-import gzip
 import io
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import pandas as pd
 
 from recbole_enhance.options.errors import DataError, OptionError
 from recbole_enhance.options.read import one_line
+from recbole_enhance.storage.files import read_gzip
 
 # Of LensKit, RecTools, WarpRec, Elliot, Cornac and Surprise, in lower case; the first counts.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -158,7 +158,7 @@ def _text(path: Path, suffixes: Sequence[str]) -> tuple[pd.DataFrame, bool]:
     """Cells as text, and whether the first line is a header."""
     content = path.read_bytes()
     if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
+        content = read_gzip(path).getvalue()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

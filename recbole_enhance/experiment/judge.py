@@ -65,6 +65,7 @@ def evaluate_lists(
     model_class: str | type | None = None,
     method: str | Enhancer | None = None,
     saved: bool = True,
+    marks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Judge lists of recommendations as a run's own are judged: same split, users and metrics.
 
@@ -80,6 +81,7 @@ def evaluate_lists(
         model_class: If the run ``like`` is of a class of your own: the class or ``module:Class``.
         method: The same of a method.
         saved: Whether to write a run folder.
+        marks: More entries of its ``metrics.json``.
 
     Returns:
         ``test_result``, ``counts`` (what is odd about the lists, see
@@ -146,6 +148,7 @@ def evaluate_lists(
         **source,
         "counts": laid.counts,
         "data": account.size(),
+        **(marks or {}),
     }
     written = _write(config, name, source, report, account, test._dataset, evaluator)
     return {**found, "run_dir": str(written)}

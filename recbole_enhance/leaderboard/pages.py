@@ -311,7 +311,13 @@ def _made_elsewhere(row: Row) -> str:
     if not row.external:
         return ""
     files = dict.fromkeys(str(run.report.get("lists")) for run in row.runs)
-    return f"not trained here: lists of {', '.join(files)}"
+    found = f"not trained here: lists of {', '.join(files)}"
+    given = dict.fromkeys(
+        f"{run.report['contributor']} on {run.report.get('submitted')}"
+        for run in row.runs
+        if run.report.get("contributor")
+    )
+    return f"{found}, submitted by {' and '.join(given)}" if given else found
 
 
 def _training(a: Analysis, row: Row) -> dict[str, str]:
