@@ -21,43 +21,65 @@ _STYLE: Any = {
 }
 
 
-def label_places(points: np.ndarray, lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Choose the corner of each point where its label covers the least of others and of points.
+# Of a label in a picture of 640 by 440 points, as shares of the points' span.
+_LETTER, _LINE, _GAP = 0.0145, 0.048, 0.018
+LABEL_MARGIN = 0.12  # around the points, as a share of their span: labels may reach into it
+
+
+def label_places(
+    points: np.ndarray,
+    lengths: Sequence[int],
+    first: Sequence[bool] | np.ndarray | None = None,
+    errors: np.ndarray | float = 0.0,
+) -> list[tuple[int, int] | None]:
+    """Choose a corner of each point where its label covers no other label and no point.
 
     Args:
         points: Shape: ``(n, 2)``.
         lengths: Characters of each label.
+        first: Points whose labels are placed before all others; after them, and among them, the
+            points that are farthest from their nearest neighbour. None: no point comes first.
+        errors: Half lengths of the points' bars, which widen the picture. Shape: ``(n, 2)``.
 
     Returns:
-        For each, 1 or -1: right or left, above or below.
+        For each, 1 or -1: right or left, above or below. None where every corner is taken.
 
     Example:
-        >>> label_places(np.array([[0.0, 0.0], [0.01, 0.0], [1.0, 1.0]]), [9, 9, 3])[:2]
-        [(1, 1), (1, -1)]
+        >>> label_places(np.array([[0.0, 0.0], [0.01, 0.0], [1.0, 1.0]]), [9, 9, 3])
+        [(1, 1), (1, -1), (1, 1)]
+        >>> label_places(np.zeros((6, 2)), [9] * 6)[4:]
+        [None, None]
     """
-    span = np.ptp(points, axis=0)
-    at = (points - points.min(axis=0)) / np.where(span > 0, span, 1)
+    low, high = (points - errors).min(axis=0), (points + errors).max(axis=0)
+    at = (points - low) / np.where(high > low, high - low, 1)
     taken = [np.concatenate([p - 0.012, p + 0.012]) for p in at]  # left, bottom, right, top
-    chosen = []
-    for p, length in zip(at, lengths):  # over rows of a table
-        corners = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
-        boxes = []
-        for right, up in corners:
-            side = np.array([right, up])
-            ends = p + np.array([[0.015, 0.012], [0.015 + 0.016 * length, 0.06]]) * side
-            boxes.append(np.concatenate([ends.min(axis=0), ends.max(axis=0)]))
-        covered = [_overlap(box, np.array(taken)) for box in boxes]
-        best = int(np.argmin(covered))
-        chosen.append(corners[best])
-        taken.append(boxes[best])
+    early = np.zeros(len(at), bool) if first is None else np.asarray(first, bool)
+    chosen: list[tuple[int, int] | None] = [None] * len(at)
+    for n in np.lexsort((-_clearance(at), ~early)):  # over rows of a table
+        for corner in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            size = np.array([[0, 0], [_LETTER * lengths[n], _LINE]])
+            ends = at[n] + (_GAP + size) * corner
+            box = np.concatenate([ends.min(axis=0), ends.max(axis=0)])
+            inside = box[0] > -LABEL_MARGIN and box[2] < 1 + LABEL_MARGIN
+            if inside and not _covers(box, np.array(taken)):
+                chosen[n] = corner
+                taken.append(box)
+                break
     return chosen
 
 
-def _overlap(box: np.ndarray, others: np.ndarray) -> float:
-    """Area that a box shares with others; what leaves the picture counts too."""
+def _clearance(at: np.ndarray) -> np.ndarray:
+    """Distance of each point to its nearest neighbour."""
+    apart = np.linalg.norm(at[:, None] - at[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    nearest: np.ndarray = apart.min(axis=1)
+    return nearest
+
+
+def _covers(box: np.ndarray, others: np.ndarray) -> bool:
+    """Whether a box shares some area with one of the others."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    outside = max(0.0, box[2] - 1.1) + max(0.0, -0.1 - box[0])
-    return float(sides.clip(min=0).prod(axis=1).sum() + 0.01 * outside)
+    return bool((sides > 0).all(axis=1).any())
 
 
 def files(draw: Callable[..., None], *arguments: Any) -> dict[str, bytes]:

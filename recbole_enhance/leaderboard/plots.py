@@ -12,6 +12,7 @@ from recbole_enhance.leaderboard.against import Row
 from recbole_enhance.leaderboard.analysis import Analysis
 from recbole_enhance.leaderboard.measures import Measure, trade_off
 from recbole_enhance.leaderboard.pictures import (
+    LABEL_MARGIN,
     escaped,
     files,
     label_places,
@@ -21,7 +22,6 @@ from recbole_enhance.leaderboard.pictures import (
 from recbole_enhance.leaderboard.ranks import pareto_front
 
 _ACTIVITY = "activity"
-_MOST_NAMES = 25  # points with names in one picture; of more, those of the front have them
 _MOST_RANKS = 15  # numbers that fit beside each other on the axis of ranks
 
 
@@ -42,7 +42,7 @@ class _Point(NamedTuple):
     x_error: float
     y_error: float
     front: bool
-    label: tuple[int, int]  # side of the point: 1 right or above, -1 left or below
+    label: tuple[int, int] | None  # side of the point: 1 right or above, -1 left or below
 
 
 class _Groups(NamedTuple):
@@ -86,7 +86,7 @@ def _trade_off(analysis: Analysis, name: str) -> Plot | None:
     values = np.array([[row.mean(x.key), row.mean(y.key)] for row in rows])
     errors = np.nan_to_num([[row.deviation(x.key), row.deviation(y.key)] for row in rows])
     front = pareto_front(values, (x.direction, y.direction))
-    labels = label_places(values, [len(row.title) for row in rows])
+    labels = label_places(values, [len(row.title) for row in rows], front, errors)
     points = [
         _Point(row, v[0], v[1], e[0], e[1], bool(f), label)
         for row, v, e, f, label in zip(rows, values, errors, front, labels)
@@ -98,6 +98,8 @@ def _trade_off(analysis: Analysis, name: str) -> Plot | None:
         f"{y.arrow} is better. No other row beats the rows on the line in both. Grey lines lead "
         "from a backbone to the method over it."
     )
+    if None in labels:
+        about += " Names that would cover others are left out: point at a mark to see its name."
     return Plot(
         name,
         title,
@@ -159,7 +161,7 @@ def _draw_trade_off(
             ms=6 if point.front else 5,
             mfc=colour if point.front else "white",
         )
-        if len(points) > _MOST_NAMES and not point.front:
+        if point.label is None:
             continue
         right, up = point.label
         axes.annotate(
@@ -173,7 +175,7 @@ def _draw_trade_off(
         )
     axes.set_xlabel(f"{matplotlib_text(x.title)} {x.arrow}")
     axes.set_ylabel(f"{matplotlib_text(y.title)} {y.arrow}")
-    axes.margins(0.12)
+    axes.margins(LABEL_MARGIN)
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -211,13 +213,12 @@ def _trade_off_plotly(
         data.append(
             {
                 "type": "scatter",
-                "mode": "markers+text",
+                "mode": "markers+text" if p.label else "markers",
                 "x": [p.x],
                 "y": [p.y],
                 "text": [escaped(p.row.title)],
                 "showlegend": False,
-                "textposition": ("top " if p.label[1] > 0 else "bottom ")
-                + ("right" if p.label[0] > 0 else "left"),
+                "textposition": _side(p.label or (1, 1)),
                 "name": escaped(p.row.title),
                 "cliponaxis": False,
                 "marker": {"color": colour, "size": 11, "symbol": symbol, "line": {"width": 2}},
@@ -228,6 +229,12 @@ def _trade_off_plotly(
             }
         )
     return {"data": data, "layout": layout(f"{x.title} {x.arrow}", f"{y.title} {y.arrow}", 440)}
+
+
+def _side(label: tuple[int, int]) -> str:
+    """A corner in plotly's words."""
+    right, up = label
+    return f"{'top' if up > 0 else 'bottom'} {'right' if right > 0 else 'left'}"
 
 
 # ---- groups ------------------------------------------------------------------------------------

@@ -44,7 +44,12 @@
       place.textContent = "plotly.min.js is missing from the folder above this page's.";
       return;
     }
-    Plotly.react(place, spec.data, painted(spec.layout), {
+    // On a phone names cover one another: a tap on a mark shows its name.
+    const narrow = place.clientWidth < 500;
+    const data = narrow
+      ? spec.data.map((trace) => ({ ...trace, mode: (trace.mode || "").replace("+text", "") || undefined }))
+      : spec.data;
+    Plotly.react(place, data, painted(spec.layout), {
       responsive: true, displaylogo: false,
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
     });
