@@ -11,6 +11,7 @@ from recbole_enhance.data.reading import COLUMN_TYPES
 from recbole_enhance.options.errors import OptionError
 
 _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
+_COMMA = r"^[-+]?\d+,\d+$"
 _CODE = r"^[-+]?0\d"  # 007 is a name
 _CUTS = "|;"  # what parts lists in a cell
 _SHARE = 0.1  # of the cells, from which a sign parts a column
@@ -150,25 +151,73 @@ def mask_of(values: Any) -> Mask:
     return np.asarray(pc.fill_null(values, False).to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def numbers(column: Any) -> tuple[Array, np.ndarray]:
-    """Cells that are numbers, as they stand there, and their values.
+def with_points(column: Any, decimal: str) -> Array:
+    """Text of numbers, with a decimal point instead of a decimal comma.
+
+    A cell of text that has a point is then no number: ``1.500`` may be 1500 where commas part
+    decimals.
 
     Args:
         column: Text or numbers. Shape: ``(rows,)``.
+        decimal: The decimal separator of the text, ``.`` or ``,``.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> with_points(pa.array(["1,5", "2", "1.500"]), ",").to_pylist()
+        ['1.5', '2', '1_500']
+        >>> with_points(pa.array([1.5]), ",").to_pylist()
+        ['1.5']
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    cells = plain(column)
+    shown = texts(cells)
+    if decimal == "." or not (
+        pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
+    ):
+        return shown
+    return pc.replace_substring(pc.replace_substring(shown, ".", "_"), ",", ".")
+
+
+def have_commas(column: Any) -> bool:
+    """Whether all cells of text are numbers and some of them have a decimal comma.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> have_commas(pa.array(["1,5", "2"])), have_commas(pa.array(["1,5", "red"]))
+        (True, False)
+    """
+    import pyarrow.compute as pc
+
+    cells = pc.utf8_trim_whitespace(pc.drop_null(texts(column)))
+    commas = pc.match_substring_regex(cells, _COMMA)
+    either = pc.or_(commas, pc.match_substring_regex(cells, _NUMBER))
+    return bool(pc.any(commas).as_py() and pc.all(either).as_py())
+
+
+def numbers(column: Any, decimal: str = ".") -> tuple[Array, np.ndarray]:
+    """Cells that are numbers, as text, and their values.
+
+    Args:
+        column: Text or numbers. Shape: ``(rows,)``.
+        decimal: The decimal separator of text, ``.`` or ``,``.
 
     Returns:
-        Text without spaces around it, and float64, NaN where a cell is missing or no finite number.
-        Shape of both: ``(rows,)``.
+        Text with decimal points and without spaces around it, and float64, NaN where a cell is
+        missing or no finite number. Shape of both: ``(rows,)``.
 
     Example:
         >>> import pyarrow as pa
         >>> numbers(pa.array(["1", " 2.50", "1,5", ""]))[1].tolist()
         [1.0, 2.5, nan, nan]
+        >>> numbers(pa.array(["1,5", "1.500"]), ",")[1].tolist()
+        [1.5, nan]
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    cells = texts(column)
+    cells = with_points(column, decimal)
     try:
         values = cells.cast(pa.float64())
     except pa.ArrowInvalid:
@@ -314,15 +363,19 @@ def guess_kind(column: Any, category: bool = False) -> tuple[str, str]:
     return "token", "|"
 
 
-def kind_of(column: Any, told: str | None, category: bool = False) -> tuple[str, str]:
+def kind_of(
+    column: Any, told: str | None, category: bool = False, decimal: str = "."
+) -> tuple[str, str]:
     """The kind of a column, told or guessed, and what parts a list in its cells.
 
     Args:
         column: As for :func:`guess_kind`.
         told: The kind that the user names; None guesses.
         category: As for :func:`guess_kind`.
+        decimal: The decimal separator of text, ``.`` or ``,``.
     """
-    kind, cut = guess_kind(column, category)
+    commas = decimal == "," and not category and have_commas(column)
+    kind, cut = ("float", "|") if commas else guess_kind(column, category)
     if told and told.endswith("seq") and not kind.endswith("seq"):
         cut = cut_of(column)
     return told or kind, cut

@@ -11,6 +11,7 @@ from recbole_enhance.data.cells import (
     Column,
     Times,
     atomic_name,
+    have_commas,
     join_sequences,
     joined,
     kind_of,
@@ -30,7 +31,7 @@ _TIME = "timestamp"
 _MERGED = 16  # pieces whose ids are numbered together
 _WRONG_TIME = (
     "an ISO time or an epoch is expected, from 1971 to tomorrow and all in one unit "
-    "(--time_format reads others)"
+    "(--time_format=%d.%m.%Y reads 31.12.2025; %H is the hour, %M the minute, %S the second)"
 )
 
 
@@ -92,10 +93,14 @@ class Writer:
         file: The file.
         mark: What parts sequences.
         form_of_times: Format of times that are none of ISO.
+        decimal: The decimal separator of text, ``.`` or ``,``.
     """
 
-    def __init__(self, file: BinaryIO, mark: str, form_of_times: str | None = None) -> None:
+    def __init__(
+        self, file: BinaryIO, mark: str, form_of_times: str | None = None, decimal: str = "."
+    ) -> None:
         self.file, self.mark, self.form_of_times = file, mark, form_of_times
+        self.decimal = decimal
         self._changed: Counter[str] = Counter()
 
     def header(self, columns: Sequence[Column]) -> None:
@@ -148,14 +153,15 @@ class Writer:
                 found = [Check(source, refuse_numbers(lists), "numbers are expected", cells)]
             return join_sequences(lists, self.mark, lambda n: self._change(source, n)), found
         if kind == "float":
-            shown, values = numbers(cells)
+            shown, values = numbers(cells, self.decimal)
             wrong = np.isnan(values)
+            problem = "a number is expected"
+            if self.decimal == "." and wrong.any() and have_commas(cells):
+                problem += " (--decimal=, reads numbers with a decimal comma)"
             if not required:
                 wrong &= mask_of(shown.is_valid())
-            problem = f"a number is expected; --kinds={source}:token takes words"
-            return shown, [
-                Check(source, wrong, "a number is expected" if required else problem, cells)
-            ]
+                problem += f"; --kinds={source}:token takes words"
+            return shown, [Check(source, wrong, problem, cells)]
         shown = texts(cells)
         found = [Check(source, mask_of(shown.is_null()), "is missing", cells)] if required else []
         odd = marked(shown)
@@ -301,6 +307,7 @@ def read_side(
     title: tuple[str, str] | None = None,
     category: str | None = None,
     skip: bool = False,
+    decimal: str = ".",
 ) -> Side:
     """Read a table of items or users, and guess the kinds of its columns.
 
@@ -313,6 +320,7 @@ def read_side(
         title: The column of titles, and what it is called in the atomic file.
         category: The one of them that may hold lists.
         skip: Whether bad rows are left out.
+        decimal: The decimal separator of text, ``.`` or ``,``.
 
     Raises:
         InputError: If a column is not there, or twice.
@@ -322,15 +330,23 @@ def read_side(
     table.refuse_twins()
     order = [key[1], *(column for column in table.columns if column and column != key[1])]
     whole, columns, tokens = _whole(table, order), [Column(key[1], name, "token")], dict(named)
+    commas = []
     for source in (column for column in order[1:] if column in whole.column_names):
         told = source in tokens.values()
-        kind, cut = kind_of(whole[source], kinds.get(source), told)
+        kind, cut = kind_of(whole[source], kinds.get(source), told, decimal)
+        if kind == "token" and not told and source not in kinds and have_commas(whole[source]):
+            commas.append(source)
         if told and source != category and source not in kinds:
             kind = "token"
         called = title[1] if title and source == title[0] else atomic_name(source)
         columns.append(Column(source, called, kind, cut))
     refuse_clashes(table.name, columns)
-    return Side(table, columns, whole, skip)
+    side = Side(table, columns, whole, skip)
+    side.notes += [
+        f"{source}: numbers with a decimal comma are kept as text; --decimal=, reads them"
+        for source in commas
+    ]
+    return side
 
 
 def read_graph(table: Table, option: str, names: Sequence[str], skip: bool) -> Side:

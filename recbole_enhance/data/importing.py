@@ -105,6 +105,7 @@ def import_data(
     encoding: str | None = None,
     quoting: bool = True,
     time_format: str | None = None,
+    decimal: str = ".",
 ) -> Imported:
     """Write a dataset from a log of interactions and, if there are, tables of items and users.
 
@@ -140,6 +141,7 @@ def import_data(
         encoding: Of texts; None is UTF-8.
         quoting: Whether ``"`` quotes in texts.
         time_format: Format of the times as ``strptime`` takes it, as ``%d.%m.%Y %H:%M``.
+        decimal: The decimal separator of numbers in texts, ``.`` or ``,``.
 
     Returns:
         Where it is and what it holds.
@@ -148,10 +150,14 @@ def import_data(
         InputError: In one line, naming file, line, column and value where there are such.
     """
     arrow()
+    if decimal not in (".", ","):
+        raise OptionError("decimal", decimal, "a point or a comma is expected")
     folder = DatasetFolder(Path(out), name, overwrite)
     read = partial(open_table, separator=separator, encoding=encoding, quoting=quoting)
     table = read(log, header=header)
-    chosen = _Chosen(table, read_kinds(kinds), time, rating, features, sentiments, skip_bad)
+    chosen = _Chosen(
+        table, read_kinds(kinds), time, rating, features, sentiments, skip_bad, decimal
+    )
     chosen.choose(user, item, keep)
     if items is None and (title or category):
         option = "title" if title else "category"
@@ -169,6 +175,7 @@ def import_data(
             (title, TITLE) if title else None,
             category,
             skip_bad,
+            decimal,
         )
     if users is not None:
         sides["user"] = read_side(
@@ -178,6 +185,7 @@ def import_data(
             chosen.kinds,
             [("groups", group) for group in groups],
             skip=skip_bad,
+            decimal=decimal,
         )
     if kg is not None:
         sides["kg"] = read_graph(read(kg), "kg", KG, skip_bad)
@@ -188,10 +196,10 @@ def import_data(
     with folder.writing() as hidden:
         columns = {"inter": chosen.columns}
         with (hidden / f"{name}.inter").open("wb") as file:
-            counted = chosen.write(Writer(file, mark, form_of_times=time_format))
+            counted = chosen.write(Writer(file, mark, time_format, decimal))
         for suffix, side in sides.items():
             with (hidden / f"{name}.{suffix}").open("wb") as file:
-                side.write(Writer(file, mark))
+                side.write(Writer(file, mark, decimal=decimal))
             columns[suffix] = side.columns
         notes = [*counted.notes, *(note for side in sides.values() for note in side.notes)]
         for suffix, ids, what in (
@@ -289,8 +297,9 @@ class _Chosen:
         features: str | None,
         sentiments: str | None,
         skip_bad: bool,
+        decimal: str,
     ) -> None:
-        self.table, self.kinds, self.skip_bad = table, kinds, skip_bad
+        self.table, self.kinds, self.skip_bad, self.decimal = table, kinds, skip_bad, decimal
         self.named = {"time": time, "rating": rating}
         self.mentions = {"features": features, "sentiments": sentiments}
         self.columns: list[Column] = []
@@ -329,7 +338,7 @@ class _Chosen:
             if source is not None:
                 columns.append(Column(source, name, *kind_of(guessed[source], kind, True)))
         for source in kept:
-            kind, cut = kind_of(guessed[source], self.kinds.get(source))
+            kind, cut = kind_of(guessed[source], self.kinds.get(source), decimal=self.decimal)
             columns.append(Column(source, atomic_name(source), kind, cut))
         self.columns = columns
         refuse_clashes(self.table.name, columns)

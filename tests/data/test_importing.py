@@ -273,6 +273,45 @@ def test_a_named_kind_wins_over_the_guess(tmp_path):
         made(tmp_path, log, items=items, kinds=["year:text"], overwrite=True)
 
 
+EUROPEAN = "user;item;rating\nu1;i1;4,5\nu2;i2;3\n"
+
+
+def test_decimal_commas_are_read_where_they_are_asked_for(tmp_path):
+    log = put(tmp_path, "log.csv", EUROPEAN)
+    items = put(tmp_path, "items.csv", 'item;price;size\ni1;"9,75";1,5 l\ni2;10;2,0 l\n')
+    named = {"user": "user", "item": "item", "rating": "rating", "items": items}
+    result = made(tmp_path, log, **named, decimal=",")
+    assert interactions(result)["rating"].tolist() == [4.5, 3.0]
+    stored = read_atomic(result.path / "shop.item")
+    assert stored["price"].tolist() == [9.75, 10.0]
+    assert stored["size"].tolist() == ["1,5 l", "2,0 l"]
+    assert not any("decimal" in note for note in result.notes)
+
+
+def test_decimal_commas_that_were_not_asked_for_are_named(tmp_path):
+    log = put(tmp_path, "log.csv", EUROPEAN)
+    items = put(tmp_path, "items.csv", "item;price\ni1;9,75\ni2;10\n")
+    named = {"user": "user", "item": "item"}
+    said = refused(tmp_path, log, **named, rating="rating")
+    assert said.startswith("log.csv:2: rating='4,5': a number is expected (--decimal=, reads")
+    assert any(
+        note.startswith("price: ") for note in made(tmp_path, log, **named, items=items).notes
+    )
+
+
+@pytest.mark.parametrize("cell", ["1.500", "1.500,5", "4,5,6"])
+def test_points_are_refused_where_commas_part_decimals(tmp_path, cell):
+    log = put(tmp_path, "log.csv", f"user;item;rating\nu1;i1;4,5\nu2;i2;{cell}\n")
+    said = refused(tmp_path, log, user="user", item="item", rating="rating", decimal=",")
+    assert said == f"log.csv:3: rating={cell!r}: a number is expected"
+
+
+def test_a_decimal_separator_is_a_point_or_a_comma(tmp_path):
+    log = put(tmp_path, "log.csv", EUROPEAN)
+    said = refused(tmp_path, log, user="user", item="item", decimal=";")
+    assert said == "decimal=;: a point or a comma is expected"
+
+
 def test_an_item_stands_once(tmp_path):
     items = put(tmp_path, "items.csv", "sku,name\nNA,a\nnull,b\nNA,c\n")
     log = put(tmp_path, "log.csv", LOG)
