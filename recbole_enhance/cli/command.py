@@ -162,7 +162,7 @@ class Verb(_Usage):
         for place in taken:
             place.check(verb, places)
         if places and not taken:
-            raise InputError(f"{places[0]!r} is no option: write --key=value or --key value")
+            raise InputError(f"{places[0]!r} is not an option: write --key=value or --key value")
 
     def _read_files(
         self,
@@ -185,7 +185,7 @@ class Verb(_Usage):
                     if not option.in_files:
                         raise UnknownOptionError(f"{file}: {key}", "give it on the command line")
                 if mine and self.takes_run_options and key != "quiet":
-                    problem = f"no option of a run; say --{key}={value} on the command line"
+                    problem = f"not an option of a run; write --{key}={value} on the command line"
                     raise UnknownOptionError(f"{file}: {key}", problem)
                 if mine and value is not None and (not self.takes_run_options or key == "quiet"):
                     values[key] = value

@@ -11,7 +11,7 @@ from recbole_enhance.options.read import split_files
 def check(name: str, options: dict[str, str], quiet: bool, **files: str | None) -> int:
     """Print what was found, and return 1 if something is wrong."""
     if "dataset" in options:
-        raise UnknownOptionError("--dataset", "data check takes the name of the dataset alone")
+        raise UnknownOptionError("--dataset", "write the dataset without it: data check NAME")
     with console(True):  # warnings of the run come as findings
         from recbole_enhance.experiment.data_check import check_data
         from recbole_enhance.storage.run_folder import RunFolder

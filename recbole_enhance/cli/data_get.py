@@ -41,17 +41,22 @@ GET = Verb(
     callback=get,
     params=[
         Place("name", "NAME", "name of a public data set, as --list shows them", required=False),
-        Option("list", YesNo(), "list the sets, and get none", default=False),
+        Option("list", YesNo(), "list the sets and download nothing", default=False),
         Option("out", Kind("FOLDER"), "folder that contains the datasets", default="dataset"),
-        Option("cache", Kind("FOLDER"), "folder of the files that were fetched [the user's cache]"),
-        Option("archive", Kind("FILE"), "the set's file, or its folder, if you have it"),
-        Option("with_items", YesNo(), "fetch items that are in a large file too", default=False),
+        Option("cache", Kind("FOLDER"), "folder for downloaded files [the user's cache]"),
+        Option("archive", Kind("FILE"), "a downloaded file or folder, used instead of downloading"),
+        Option(
+            "with_items",
+            YesNo(),
+            "also download the table of items where it is a large file of its own",
+            default=False,
+        ),
         Option("overwrite", YesNo(), "replace a dataset of this name", default=False),
         OWN_FILES,
         QUIET,
     ],
-    help="Get a public data set and make a dataset of it. Files are fetched once, a download that "
-    "was stopped goes on, and what has another hash than it should is refused.",
+    help="Download a public dataset and convert it. Each file is downloaded once, a download that "
+    "was interrupted continues, and a file with an unexpected hash is refused.",
     example="""\
 recbole-enhance data get --list
 recbole-enhance data get ml-1m

@@ -36,9 +36,9 @@ ESTIMATE = Verb(
         Option("json", Kind("FILE"), "also write the estimate as JSON"),
         QUIET,
     ],
-    help="Tell the memory and the time of a run before it is run. The data are read and the model "
-    "is built as in the run; a few steps of training and batches of evaluation are timed, and "
-    "nothing is written. A model that is learnt at once (EASE, ItemKNN) is learnt by this.",
+    help="Estimate the memory and the time of a run without running it. The data are read, the "
+    "model is built, and a few training steps and evaluation batches are timed. Nothing is written. A "
+    "model without epochs (EASE, ItemKNN) is trained completely.",
     example="""\
 recbole-enhance estimate --model=LightGCN --dataset=ml-100k
 recbole-enhance estimate --model=DVR --backbone=BPR --dataset=ml-100k --steps=50""",

@@ -53,7 +53,7 @@ EVALUATE = Verb(
     callback=evaluate,
     takes_run_options=True,
     params=[
-        Place("lists", "LISTS", "a file of lists, with a row for each recommended item"),
+        Place("lists", "LISTS", "a file of lists: one row for each recommended item"),
         Option(
             "like",
             Kind("RUN_DIR"),

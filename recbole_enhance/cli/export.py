@@ -48,8 +48,8 @@ EXPORT = Verb(
     callback=export,
     params=[
         Place("folder", "RUN_DIR", "the folder of a run"),
-        Option("embeddings", Kind("FILE"), "where vectors go, as .npz or .parquet"),
-        Option("index", OneOf(("hnsw",)), "also write an index of the items for hnswlib, as .hnsw"),
+        Option("embeddings", Kind("FILE"), "file for the vectors, .npz or .parquet"),
+        Option("index", OneOf(("hnsw",)), "also write an index of the items for hnswlib (.hnsw)"),
         *OWN_CLASS,
         OWN_FILES,
         QUIET,

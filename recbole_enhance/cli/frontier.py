@@ -31,8 +31,8 @@ FRONTIER = Verb(
     callback=frontier,
     takes_run_options=True,
     params=[
-        Option("metric", Kind("NAME@K"), "what is to be moved, as cc@20 or gini@20"),
-        Option("accuracy", Kind("NAME@K"), "what must not fall [ndcg at the same K]"),
+        Option("metric", Kind("NAME@K"), "the metric to improve, such as cc@20 or gini@20"),
+        Option("accuracy", Kind("NAME@K"), "the accuracy metric to keep [ndcg at the same K]"),
         Option(
             "quick",
             YesNo(),

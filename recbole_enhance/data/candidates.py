@@ -91,12 +91,12 @@ def read_candidates(
         _numbered(some[fields[0]].numpy(), some[fields[1]].numpy(), size)
         for some in (dataset.inter_feat, rows)
     )
-    table.refuse(~np.isin(there, held), f"is no interaction that part {part} holds out")
+    table.refuse(~np.isin(there, held), f"is not a held-out interaction of part {part}")
     place = pd.Index(there).get_indexer(pd.Index(ranked))
     if len(lost := np.flatnonzero(place < 0)):
         one = (dataset.id2token(field, int(rows[field][int(lost[0])])) for field in fields)
         user, item = (str(token) for token in one)
-        problem = f"has no row of user {user!r} and item {item!r}, which part {part} holds out"
+        problem = f"has no row for user {user!r} and item {item!r}, held out in part {part}"
         raise DataError(table.path, problem)
     table, candidates = table.only(place), candidates[place]
     if used is None:
@@ -161,7 +161,7 @@ class _Table(NamedTuple):
         known = pd.Index(dataset.field2id_token[field], dtype=object)
         found = known.get_indexer(pd.Index(cells.ravel(), dtype=object)).reshape(cells.shape)
         first = columns.start if isinstance(columns, slice) else columns
-        self.refuse(found < 1, "the data have no such id", first)
+        self.refuse(found < 1, "this id is not in the data", first)
         return found
 
 

@@ -277,7 +277,7 @@ class Times:
             return "iso"
         middle = np.median(some)
         if middle < _YEAR:
-            self.said = "numbers, no times of a calendar: kept as they are"
+            self.said = "numbers that are not dates: kept as they are"
             return "order"
         unit = [name for name, scale in _UNITS.items() if middle >= _YEAR * scale][-1]
         self.said = f"epochs in {unit}, kept as they are"

@@ -172,8 +172,8 @@ def times(table: pd.DataFrame, user: str, column: str, name: str, year: int = 0)
     else:
         if len(known):
             text = (
-                f"{name}: {column} from {known.min()} to {known.max()} fits no unit since 1970; it "
-                "only orders rows"
+                f"{name}: {column} from {known.min()} to {known.max()} is no date in any unit; it "
+                "is only used to order rows"
             )
             found.append(_note("time", len(known), text))
     return found

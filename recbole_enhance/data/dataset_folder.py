@@ -124,7 +124,7 @@ def read_settings(data_path: Path, dataset: str) -> tuple[Path, dict[str, Any]]:
     for part in (flat, *parts.values(), *(v for v in variants.values() if v)):
         for key in part:
             if key not in SETTINGS:
-                problem = "is no option that a dataset's own file decides"
+                problem = "is not an option that a dataset's own file may set"
                 raise UnknownOptionError(key, problem, str(path), nearest(key, SETTINGS))
     return path, options
 
@@ -164,7 +164,7 @@ class DatasetFolder:
             raise OptionError(
                 "overwrite",
                 self.path,
-                f"holds {', '.join(others[:3])}, which is no file of a dataset: remove it yourself",
+                f"holds {', '.join(others[:3])}, which is not a file of a dataset: remove it first",
             )
 
     @contextlib.contextmanager

@@ -64,15 +64,15 @@ def fetch(
     except ValueError as error:
         if "hash" not in str(error):
             raise
-        problem = "is another file than it should be, and was removed"
+        problem = "has another hash than expected, and was removed"
         raise InputError(f"{address}: {problem} ({one_line(error)})") from error
     except (requests.RequestException, OSError) as error:
         reason = "no answer" if isinstance(error, requests.Timeout) else one_line(error)
         if "Max retries exceeded" in reason:
             reason = "no connection"
         raise InputError(
-            f"{address}: cannot be fetched ({reason}); what has come is kept, and the same command "
-            "goes on from there; --archive=FILE takes a file of yours"
+            f"{address}: cannot be downloaded ({reason}); the same command continues from what was "
+            "downloaded; --archive=FILE uses a file that you have"
         ) from error
     return Path(path), file_sha256(Path(path))
 

@@ -269,7 +269,7 @@ class Side:
             again = np.ones(len(codes), dtype=bool)
             again[np.unique(codes, return_index=True)[1]] = False
             again &= mask_of(cells[0].is_valid())
-            checks.append(Check(key, again, "has a row before", cells[0]))
+            checks.append(Check(key, again, "has a row already", cells[0]))
         good = bad.judge(checks, len(self._whole))
         if good is not None:
             cells = [column.filter(good) for column in cells]
@@ -387,6 +387,6 @@ def refuse_clashes(table: str, columns: Sequence[Column]) -> None:
         if column.name in names:
             raise InputError(
                 f"{table}: columns {names[column.name]!r} and {column.source!r} would both be "
-                f"{column.name} in the dataset: name one otherwise, or use it once"
+                f"{column.name} in the dataset: rename one of them, or use it once"
             )
         names[column.name] = column.source

@@ -214,7 +214,7 @@ def _utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
     try:
         codec = codecs.lookup(encoding).name
     except LookupError:
-        raise OptionError("encoding", encoding, "Python has no such encoding") from None
+        raise OptionError("encoding", encoding, "Python does not know this encoding") from None
     if codec in ("utf-8", "ascii") and content.isascii():
         return content
     try:
@@ -232,8 +232,8 @@ def _utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
 def _check_marks(path: Path, content: bytes) -> None:
     """Refuse bytes that are in no text."""
     for bad, problem in (
-        (b"\0", "a zero byte is no text"),
-        (rb"\r(?!\n)", "a carriage return within a row: rows end with LF or CR LF"),
+        (b"\0", "a zero byte is not text"),
+        (rb"\r(?!\n)", "a carriage return inside a row; rows end with LF or CR LF"),
     ):
         # Counting is faster than searching, where there is nothing or only line ends.
         if bad == b"\0" or content.count(_CR) != content.count(_CR + _LF):

@@ -132,7 +132,7 @@ def _load(path: Path, names: list[str], coded: bool) -> pd.DataFrame | None:
             os.utime(path)  # it was used
         return pd.DataFrame(table, copy=False)
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        logger.warning("%s: cannot be read (%s); it is made anew", path, error)
+        logger.warning("%s: cannot be read (%s); it is built again", path, error)
         return None
 
 

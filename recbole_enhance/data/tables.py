@@ -176,7 +176,7 @@ def open_table(
         return _of_lines(path)
     if ending[0] not in _TEXTS:
         known = ", ".join([*_TEXTS, *_LINES, *_PARQUET])
-        raise DataError(path, f"the ending says no format that is read here: {known}, or .gz after")
+        raise DataError(path, f"the file's ending is none of {known}, or .gz after")
     return _of_text(path, separator or _TEXTS[ending[0]], header, encoding, quoting)
 
 
@@ -197,7 +197,7 @@ def _codec(encoding: str | None) -> str:
     try:
         return codecs.lookup(encoding or "utf-8").name
     except LookupError:
-        raise OptionError("encoding", encoding, "Python has no such encoding") from None
+        raise OptionError("encoding", encoding, "Python does not know this encoding") from None
 
 
 def _bytes(path: Path) -> Any:
@@ -365,7 +365,7 @@ def _of_lines(path: Path) -> Table:
     if not first.strip():
         raise DataError(path, "is empty")
     if first.lstrip()[:1] == b"[":
-        raise DataError(path, "is one JSON list: one object a line is expected (JSON lines)", 1)
+        raise DataError(path, "is one JSON list: one object per line is expected (JSON lines)", 1)
     try:
         kinds = _json_of(first).schema
     except pa.ArrowInvalid:

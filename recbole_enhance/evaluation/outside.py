@@ -1,4 +1,4 @@
-"""Lists made elsewhere, laid out as a model's: rows, places, and what is odd about them."""
+"""Lists of another tool, laid out as a model's: rows, places, and what is odd about them."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -143,7 +143,7 @@ class _Finder:
             raise OptionError(
                 option,
                 model,
-                f"{origin} names code of yours, and files do not import code; "
+                f"{origin} names your own code, and files never import code; "
                 f"say {how_to_name(option, model, argument)}",
             )
 

@@ -228,8 +228,7 @@ def finished_run(run_dir: str | Path) -> RunFolder:
         if not is_file(Path(run_dir, name)):
             raise RunFolderError(
                 run_dir,
-                f"no finished run here ({name} is missing); the folder of a finished run is "
-                "expected",
+                f"not a finished run ({name} is missing); the folder of a finished run is expected",
             )
     return RunFolder.open(run_dir)
 

@@ -199,7 +199,7 @@ def table(report: Mapping[str, Any]) -> str:
 
 def _finished(path: Path) -> RunFolder:
     if not is_file(path / CONFIG):
-        raise RunFolderError(f"reproduce {path}", f"no run here ({CONFIG} is missing)")
+        raise RunFolderError(f"reproduce {path}", f"not a run folder ({CONFIG} is missing)")
     if not is_file(path / METRICS):
         problem = f"not finished; continue it first: --resume={path}"
         raise RunFolderError(f"reproduce {path}", problem)

@@ -108,7 +108,7 @@ def _points(rows: Sequence[Mapping[str, Any]], target: str, metric: str, random:
 
 
 def _distinct_names(reports: Sequence[dict[str, Any]]) -> list[str]:
-    """Labels of the runs, with the folder's name where a label stands twice."""
+    """Labels of the runs, with the folder's name where a label occurs twice."""
     labels = [report["label"] for report in reports]
     return [
         f"{report['label']} {report['run']}"

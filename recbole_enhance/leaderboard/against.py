@@ -12,7 +12,7 @@ from recbole_enhance.leaderboard.statistics import SeedInterval, UserTest
 from recbole_enhance.leaderboard.twins import TWIN, same_bits
 from recbole_enhance.leaderboard.users import Users
 
-ELSEWHERE = "the lists were made elsewhere"
+ELSEWHERE = "the lists are from another tool"
 _DECIMALS = 4  # RecBole's metric_decimal_place
 
 
@@ -201,7 +201,7 @@ def _is_compared(row: Row, rows: Sequence[Row]) -> bool:
 def base_of(row: Row, rows: Sequence[Row], against: str | None) -> tuple[Row | None, str]:
     """Find the row to compare a method with: the plain backbone, of the same name if there is one.
 
-    Lists made elsewhere are compared with the row of the run that ``evaluate --like`` named.
+    Lists of another tool are compared with the row of the run that ``evaluate --like`` named.
 
     Args:
         row: Of a method.

@@ -59,7 +59,7 @@ class FinishedRun(NamedTuple):
 
     @property
     def external(self) -> bool:
-        """Whether it is of lists made elsewhere, which nothing here has trained."""
+        """Whether it is of lists of another tool, which nothing here has trained."""
         return self.report.get(KIND) == EXTERNAL
 
     @property

@@ -110,10 +110,12 @@ def read_frontier(
     words = dict(words)
     model, backbone = words.pop("model", "DVR"), words.pop("backbone", "BPR")
     if model.lower() != "dvr":
-        raise OptionError("model", model, "DVR, whose dials these are")
+        raise OptionError("model", model, "DVR is expected")
     for key in words:
         if key in _OF_THE_ROWS:
-            raise OptionError(key, words[key], "the rows of a frontier differ in it; leave it out")
+            raise OptionError(
+                key, words[key], "the rows of a frontier set this option; leave it out"
+            )
     moved, kept = _read_metrics(metric, accuracy)
     dataset = words.get("datasets") or words.get("dataset") or ""
     if not dataset or any(mark in dataset for mark in "[,{"):

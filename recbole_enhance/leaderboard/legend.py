@@ -47,7 +47,7 @@ MODELS = {
     "exlib": "Boosted trees",
     "method": "Methods over a backbone",
     "ours": "Models of this package",
-    EXTERNAL: "Lists made elsewhere",
+    EXTERNAL: "Lists of another tool",
     "failed": "Failed rows",
     "other": "Your own models",
 }

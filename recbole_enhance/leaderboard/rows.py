@@ -19,7 +19,7 @@ _ELSEWHERE = {
     "seed": "seeds",
     "run_dir": "out",
     "config_files": "a row of models",
-    "resume": "nothing: boards resume",
+    "resume": "nothing: a board continues by itself",
     "cluster": "the command line, as --cluster=ADDRESS",
     "storage": "the command line, as --tune.storage=ADDRESS",
 }
@@ -74,7 +74,7 @@ def read_rows(models: Any, from_file: bool) -> tuple[RowSpec, ...]:
     titles = [row.title.lower() for row in rows]
     twice = next((row.title for row in rows if titles.count(row.title.lower()) > 1), None)
     if twice is not None:
-        raise ValueError(f"models: {twice} stands twice; give each a name of its own")
+        raise ValueError(f"models: {twice} is given twice; give each a name of its own")
     names = [row.name for row in rows]
     for row in rows:
         if row.against is not None and row.against not in names:
@@ -98,12 +98,12 @@ def _row(entry: Any, from_file: bool) -> RowSpec:
     if from_file and any(map(names_own_code, _words_of(entry))):
         title = ":".join(_words_of(entry))
         raise ValueError(
-            f"models={title}: code of yours, and files do not import code; say --models={title}"
+            f"models={title}: your own code, and files never import code; write --models={title}"
             f"{nearest(title.partition(':')[0], enhancer_names().values())}"
         )
     model, backbone = split_pair(entry["model"])
     if backbone is not None and entry.get("backbone") is not None:
-        raise ValueError(f"models={entry['model']}: backbone={entry['backbone']} is given too")
+        raise ValueError(f"models={entry['model']}: backbone={entry['backbone']} is also given")
     backbone = backbone or entry.get("backbone")
     title = f"{model}:{backbone}" if backbone else model
     named = entry.get("name"), entry.get("against")
@@ -146,7 +146,7 @@ def board_options(where: str, options: Any) -> dict[str, Any]:
     for key in options:
         if key in _ELSEWHERE:
             raise ValueError(
-                f"{where}: {key}: no option of a board; it belongs in {_ELSEWHERE[key]}"
+                f"{where}: {key}: not an option of a board; it belongs in {_ELSEWHERE[key]}"
             )
     return dict(options)
 

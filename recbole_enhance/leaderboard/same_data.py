@@ -30,7 +30,7 @@ def refuse_other_data(runs: Iterable[tuple[Path, Mapping[str, Any]]]) -> None:
             known[key] = _hashes(*files)
         hashes = known[key]
         if hashes is not None:
-            # Not opened: lists made elsewhere are no run, and are of the same files.
+            # Not opened: lists of another tool are no run, and are of the same files.
             RunFolder(folder, fresh=False).refuse_other_files(hashes)
 
 

@@ -239,7 +239,7 @@ def _datasets(datasets: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
             raise ValueError(f"datasets={entry}: a name, or a mapping with dataset and options")
         refuse_control("datasets", str(name))
         if str(name) in found:
-            raise ValueError(f"datasets: {name} stands twice")
+            raise ValueError(f"datasets: {name} is given twice")
         found[str(name)] = board_options(f"datasets: {name}: options", mapping.get("options"))
     return tuple(found.items())
 
@@ -328,7 +328,7 @@ def _history_columns(columns: Any) -> tuple[str, ...]:
     for column in columns:
         split_history_column(column)
     if len(set(columns)) < len(columns):
-        raise OptionError("history_columns", ", ".join(columns), "a column stands twice")
+        raise OptionError("history_columns", ", ".join(columns), "a column is given twice")
     return tuple(columns)
 
 

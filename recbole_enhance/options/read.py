@@ -45,7 +45,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
     """The one reader of YAML: safe, and numbers are what YAML 1.2 and RecBole take for such.
 
     ``1e-3`` is a number. ``1:30`` and ``010`` are text: YAML 1.1 has 90 and 8 for them. What the
-    standard forbids and PyYAML passes is refused: a key that stands twice.
+    standard forbids and PyYAML passes is refused: a key that is given twice.
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -55,7 +55,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
             if key_node.tag != "tag:yaml.org,2002:merge" and isinstance(key_node.value, str):
                 if key_node.value in seen:
                     raise yaml.constructor.ConstructorError(
-                        None, None, f"{key_node.value} stands twice", key_node.start_mark
+                        None, None, f"{key_node.value} is given twice", key_node.start_mark
                     )
                 seen.add(key_node.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
@@ -198,7 +198,7 @@ def load_yaml(path: Any) -> dict[str, Any]:
         # O_NONBLOCK: opening a FIFO that nobody writes would wait for ever.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise InputError(f"config file {path}: is no regular file")
+                raise InputError(f"config file {path}: is not a regular file")
             text = file.read(MAX_YAML_BYTES + 1).decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"config file {path} does not exist") from None
@@ -245,7 +245,7 @@ def split_words(
         The words that belong to no option, and the options as text; a bare one is ``true``.
 
     Raises:
-        InputError: If an option has no name, or stands twice with different values.
+        InputError: If an option has no name, or is given twice with different values.
 
     Example:
         >>> split_words(["--quiet", "runs/a", "--topk", "5", "--users=u1,u2"], ["quiet"])
@@ -261,9 +261,9 @@ def split_words(
             continue
         key, equals, value = word[2:].partition("=")
         if not word.startswith("--") or word == "--":
-            raise InputError(f"{word!r} is no option: write --key=value or --key value")
+            raise InputError(f"{word!r} is not an option: write --key=value or --key value")
         if not all(key.split(".")):
-            raise InputError(f"{word!r} is no option: the name is missing")
+            raise InputError(f"{word!r} is not an option: the name is missing")
         key = _OF_RECBOLE.get(key.replace("-", "_"), key.replace("-", "_"))
         if not equals:
             follows = bool(words) and not words[0].startswith("--")
@@ -287,7 +287,7 @@ def parse_argv(argv: Sequence[str]) -> dict[str, str]:
     """
     places, options = split_words(argv)
     for word in places:
-        raise InputError(f"{word!r} is no option: write --key=value or --key value")
+        raise InputError(f"{word!r} is not an option: write --key=value or --key value")
     return options
 
 

@@ -123,7 +123,10 @@ def export(
     found = embeddings(run, quiet)
     if not found.is_score:
         name = type(run.trainer.model).__name__
-        logger.warning("%s scores by no product of vectors: only its items are written", name)
+        logger.warning(
+            "%s: a score is not a product of two vectors; only the vectors of items are written",
+            name,
+        )
     if path.suffix == ".npz":
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **found._asdict())

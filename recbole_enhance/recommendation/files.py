@@ -40,7 +40,7 @@ def read_tokens(path: str | Path, option: str) -> Given:
     """
     lines = [line.strip() for line in _text_of(Path(path)).splitlines()]
     if not any(lines):
-        raise DataError(path, f"is empty: {option} wants a token on each line")
+        raise DataError(path, f"is empty: {option} needs one id on each line")
     return Given(lines, Path(path), option)
 
 

@@ -104,7 +104,7 @@ def _way(run: Any, sequences: Sequences, owned: UserLists) -> tuple[str, _Score]
         nobody = own.rows(known, torch.zeros_like(known))
         if _same(partial(scores_of, run, nobody, None), partial(own.scores, known)):
             return EXACT, partial(_of_sequences, run, sequences)
-        raise _refused(model, "its score reads what training learnt of the user")
+        raise _refused(model, "its score depends on what training has learnt about the user")
     matrix = run.train_data._dataset.inter_matrix(form="csr")
     for reader in _READERS:
         made = reader(model, _binary(matrix[known.numpy()]))
@@ -119,7 +119,7 @@ def _way(run: Any, sequences: Sequences, owned: UserLists) -> tuple[str, _Score]
         if vectors.is_score:
             return FOLD_IN, partial(_folded, run, owned, vectors)
     raise _refused(
-        model, "its score is neither read from a history nor a product of a user's vector"
+        model, "its score is neither computed from a history nor a product with a user's vector"
     )
 
 
@@ -130,7 +130,7 @@ def _of_sequences(run: Any, sequences: Sequences, users: Tensor, seen: Any) -> T
 
 
 def _refused(model: Any, why: str) -> InputError:
-    return InputError(f"histories: {type(model).__name__} cannot list for new users: {why}")
+    return InputError(f"histories: {type(model).__name__} cannot recommend to new users: {why}")
 
 
 def _same(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> bool:

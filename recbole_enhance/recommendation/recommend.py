@@ -246,7 +246,7 @@ def _people(
             pairs = [(user, item) for user, items in histories.items() for item in items]
             histories = pd.DataFrame(pairs, columns=[USER, ITEM])
         if not len(histories):
-            raise OptionError("histories", "given", "they hold no item")
+            raise OptionError("histories", "given", "they contain no item")
         names, sequences = sequences_from(histories, dataset, source)
         return NewUsers(run, names, sequences, filter_seen), torch.arange(len(names))
     people: KnownUsers = KnownUsers(run, history, filter_seen)
@@ -254,7 +254,7 @@ def _people(
         rows = people.can.nonzero().squeeze(1)
         without = dataset.user_num - 1 - len(rows)
         if without:
-            logger.warning("%d users have no history in %s: no list", without, history)
+            logger.warning("%d users have no history in %s and get no list", without, history)
         return people, rows
     named = given(users, "users")
     rows = ids_of(dataset, dataset.uid_field, named, "user")
@@ -262,6 +262,6 @@ def _people(
     if len(without):
         token = dataset.id2token(dataset.uid_field, int(without[0]))
         raise OptionError(
-            named.option, token, f"has no history in {history}, which the model reads"
+            named.option, token, f"has no history in {history}, and the model needs one"
         )
     return people, rows

@@ -1,8 +1,8 @@
 """Files of a run folder, which may come from a stranger: opened as what they are, or refused.
 
-A link is never followed, and what is no regular file (a FIFO, a device, a socket) is never waited
-for. What is read has a limit, also when it is unpacked; what is written is there whole or not at
-all.
+A link is never followed, and a file that is not a regular file (a FIFO, a device, a socket) is
+never waited for. Reading has a size limit, also after unpacking. A file is written completely or
+not at all.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ MAX_TEXT = 2**28  # bytes of a file that is read whole
 MAX_SMALL_TABLE, MAX_GROWTH, MAX_TABLE = 2**26, 100, 2**34
 MAX_DIGITS = 19  # of a whole number in JSON: as many as 64 bits have
 _CHUNK = 2**20
-_LINK = "is a link, and no link in a run folder is followed"
-_NO_FILE = "is no regular file"
+_LINK = "is a link, and links in a run folder are not followed"
+_NO_FILE = "is not a regular file"
 
 
 def open_file(path: str | Path, flags: int = os.O_RDONLY) -> int:
@@ -172,7 +172,7 @@ def _whole_number(text: str) -> int:
 def _number(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"a number beyond all bounds, {text[:40]}")
+        raise ValueError(f"a number that is too large, {text[:40]}")
     return number
 
 
@@ -195,7 +195,7 @@ def read_gzip(path: str | Path) -> io.BytesIO:
             while block := unpack.unconsumed_tail or file.read(_CHUNK):
                 content.write(unpack.decompress(block, _CHUNK))
                 if content.tell() > limit:
-                    problem = f"unpacks to more than {limit:,} bytes, which no table of a run has"
+                    problem = f"unpacks to more than the limit of {limit:,} bytes"
                     raise RunFolderError(path, problem)
                 if unpack.eof:
                     break

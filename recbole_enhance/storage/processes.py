@@ -58,7 +58,9 @@ def joined() -> Iterator[None]:
             backend, store=group, rank=launched.rank(), world_size=launched.size()
         )
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"WORLD_SIZE={launched.size()}: no word of the others: {error}") from error
+        raise InputError(
+            f"WORLD_SIZE={launched.size()}: the other processes did not answer: {error}"
+        ) from error
     with _stopped_by_launcher():
         yield
         add_up(torch.zeros(1))  # none goes before all are done
@@ -175,7 +177,7 @@ def _heard(speak: Callable[[], Result]) -> Result:
     try:
         return speak()
     except RuntimeError as error:
-        raise ProcessEndedError("another process of this run ended") from error
+        raise ProcessEndedError("another process of this run has ended") from error
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ from recbole_enhance.storage.tensor_files import dump_tensors
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "env.json", "metrics.json"
 LOCK = ".lock"
 DATA = "data.json"
-KIND, EXTERNAL = "kind", "external"  # in config.yaml and metrics.json of lists made elsewhere
+KIND, EXTERNAL = "kind", "external"  # in config.yaml and metrics.json of lists of another tool
 HISTORY, LOG, MODEL, CHECKPOINT = "history.csv", "run.log", "model.pt", "checkpoint.pt"
 # What may differ between two runs that must give the same numbers.
 VOLATILE = (
@@ -136,11 +136,11 @@ class RunFolder:
 
         Raises:
             OptionError: If there is no run in it.
-            RunFolderError: If it holds lists made elsewhere.
+            RunFolderError: If it holds lists of another tool.
         """
         path = Path(path)
         if not is_file(path / CONFIG):
-            raise OptionError(option, path, f"no run here ({CONFIG} is missing)")
+            raise OptionError(option, path, f"not a run folder ({CONFIG} is missing)")
         refuse_external(path)
         return cls(path, fresh=False)
 
@@ -310,7 +310,7 @@ class RunFolder:
         """
         if not self.has(DATA):
             logger.warning(
-                "%s: has no %s; data may be read and split otherwise now", self.path, DATA
+                "%s: has no %s; the data may now be read or split in another way", self.path, DATA
             )
             return
         before, now = self.read_json(DATA), plain(account)
@@ -361,7 +361,7 @@ def recorded_options(config: Any) -> dict[str, Any]:
 
 
 def refuse_external(path: str | Path) -> None:
-    """Refuse a folder of lists made elsewhere, in which there is no model.
+    """Refuse a folder of lists of another tool, in which there is no model.
 
     Raises:
         RunFolderError: Naming the folder, and what is in it.
@@ -370,7 +370,7 @@ def refuse_external(path: str | Path) -> None:
     if is_file(file) and read_settings(file).get(KIND) == EXTERNAL:
         raise RunFolderError(
             path,
-            "lists made elsewhere, judged by `recbole-enhance evaluate`: there is no model to "
+            "lists of another tool, evaluated by `recbole-enhance evaluate`: there is no model to "
             "resume, load, explain, attack or recommend with",
         )
 
@@ -404,7 +404,7 @@ def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str)
         RunFolderError: Naming the folder, the first such option, and both values.
     """
     for key, old, new in changed_options(path, recorded):
-        raise RunFolderError(path, f"was run with {key}={old}, and {key}={new} is asked; {advice}")
+        raise RunFolderError(path, f"was run with {key}={old}, but {key}={new} is given; {advice}")
 
 
 def digest(config: Any) -> str:

@@ -75,7 +75,7 @@ def _refuse_packed(path: Path, file: Any) -> None:
     """Refuse an archive whose files unpack to more than it has: torch stores them as they are."""
     with zipfile.ZipFile(file) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise RunFolderError(path, "is compressed, and no file of ours is")
+            raise RunFolderError(path, "is compressed, which files of recbole_enhance are not")
     file.seek(0)
 
 

@@ -208,8 +208,8 @@ class EnhancedTrainer(Trainer):
             raise OptionError(
                 "valid_metric",
                 self.config["valid_metric"],
-                f"nobody has a value of it in epoch {self._epoch}, so no epoch can be the best; "
-                "take another one",
+                f"no user has a value of it in epoch {self._epoch}, so it cannot "
+                "choose the best epoch; choose another metric",
             )
         row = self.history[-1]
         row["valid_seconds"] = round(time.perf_counter() - start, 4)

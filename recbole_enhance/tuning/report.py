@@ -19,7 +19,7 @@ _STATES = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "running",
 }
-_LOST = "its process ended before it did; its options were run again"
+_LOST = "its process ended too early; its options were run again"
 
 
 def options_of(trial: FrozenTrial, space: Space) -> dict[str, Any]:

@@ -224,7 +224,7 @@ def parse_hyper(text: str, where: str) -> Space:
             )
         name, kind, values = words
         if name in space:
-            raise ValueError(f"{at}: {name} stands twice")
+            raise ValueError(f"{at}: {name} is given twice")
         space[name] = _parameter(name, kind, _hyper_values(name, kind, values, at), at)
     return space
 
@@ -288,7 +288,7 @@ def _refuse_bad_choices(values: Sequence[Any], at: str) -> None:
         except (TypeError, ValueError):
             raise ValueError(f"{at}: {value!r}: plain finite values are expected") from None
         if any(value == other for other in values[:number]):  # also 1 and True, which SQL confuses
-            raise ValueError(f"{at}: {value} stands twice")
+            raise ValueError(f"{at}: {value} is given twice")
 
 
 def _label(value: Any) -> Any:

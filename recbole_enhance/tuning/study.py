@@ -99,7 +99,7 @@ class SharedStudy:
     def _refuse_other(self, name: str, about: dict[str, Any]) -> None:
         if _ABOUT not in self.study.user_attrs:
             if self.study.get_trials(deepcopy=False):
-                raise ValueError(f"study={name}: not made by `tune`; name another one")
+                raise ValueError(f"study={name}: was not made by `tune`; name another study")
             self.study.set_user_attr(_ABOUT, about)
         before = self.study.user_attrs[_ABOUT]
         for part in about:

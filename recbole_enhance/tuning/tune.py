@@ -71,7 +71,7 @@ def tune(
 
     out = Path("tuning", config["dataset"], config["label"]) if out is None else Path(out)
     if "?" in str(out.resolve()):  # ends the path in a database's address
-        raise OptionError("out", out, "a folder whose path has no ? is expected")
+        raise OptionError("out", out, "a folder without ? in its path is expected")
     if config.method is not None and config.method.in_search is not None:
         of_method = config.method.in_search(config)
         options = {**options, **{k: v for k, v in of_method.items() if k not in searched}}
@@ -138,7 +138,11 @@ def _refuse_no_validation(config: Config) -> None:
     split = config["eval_args"]["split"]
     ratios = split.get("RS") or split.get("TS") or [1, 1, 1]
     if (len(ratios) == 3 and ratios[1] == 0) or split.get("LS") == "test_only":
-        raise OptionError("eval_args.split", split, "no validation data, and tune chooses by them")
+        raise OptionError(
+            "eval_args.split",
+            split,
+            "there are no validation data, which tune needs to choose a setting",
+        )
 
 
 def _refuse_bad_arguments(options: Mapping[str, Any], trials: int, jobs: int, pruner: str) -> None:
@@ -176,7 +180,9 @@ def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Spa
         for name in sorted(said & set(space)):
             origin = config.origins.get(name)
             if origin not in split_files(options)[0]:
-                raise ValueError(f"{where}: {name}: is an option of the run too; give it only once")
+                raise ValueError(
+                    f"{where}: {name}: is also given as an option of the run; give it only once"
+                )
             logger.info("%s is searched, so its value in %s is not used", name, origin)
     else:
         trained = config["MODEL_TYPE"] != ModelType.TRADITIONAL
@@ -187,7 +193,7 @@ def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Spa
             del space[name]
     spaces.refuse_bad_options(space, lambda changed: make_config(options, changed), where)
     if not space:
-        logger.info("%s: nothing to search, so there is one trial", config["label"])
+        logger.info("%s: there is nothing to search, so there is one trial", config["label"])
     return space
 
 

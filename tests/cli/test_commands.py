@@ -241,8 +241,8 @@ def test_a_yes_of_a_run_takes_no_place_for_its_value(parsed):
     ("words", "message"),
     [
         (["--topk=3", "--topk=4"], "--topk is given twice: 3 and 4"),
-        (["--=3"], "'--=3' is no option: the name is missing"),
-        (["-x"], "'-x' is no option: write --key=value"),
+        (["--=3"], "'--=3' is not an option: the name is missing"),
+        (["-x"], "'-x' is not an option: write --key=value"),
     ],
 )
 def test_words_that_are_no_option_are_refused_by_every_verb(path, words, message):
@@ -256,7 +256,7 @@ def test_an_option_that_a_verb_does_not_have_is_refused(path):
 
 @pytest.mark.parametrize("path", [p for p in EVERY if not a_place(p)], ids=NAMES)
 def test_a_place_that_a_verb_does_not_take_is_refused(path):
-    assert "'epochs=3' is no option: write --key=value" in refused(*path, "epochs=3")
+    assert "'epochs=3' is not an option: write --key=value" in refused(*path, "epochs=3")
 
 
 TYPED = [

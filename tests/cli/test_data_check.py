@@ -119,7 +119,7 @@ def test_the_options_of_the_run_decide_the_split(check):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--dataset=x"], "--dataset: data check takes the name of the dataset alone"),
+        (["--dataset=x"], "--dataset: write the dataset without it: data check NAME"),
         (["--epocs=3"], "epocs: unknown option"),
         (["--variant=core"], "variant=core: d has no variants"),
         (["--model=BPPR"], "model=BPPR: unknown model"),

@@ -92,10 +92,10 @@ def test_parts_may_have_different_numbers_of_candidates(toy, tmp_path):
 
 
 REFUSED = {
-    "unknown user": (3, {1: "nobody"}, r":3: user_id='nobody': the data have no such id"),
-    "unknown item": (4, {2: "i99"}, r":4: item_id='i99': the data have no such id"),
-    "unknown candidate": (5, {7: "i99"}, r":5: 5='i99': the data have no such id"),
-    "padding": (5, {4: "[PAD]"}, r":5: 2='\[PAD\]': the data have no such id"),
+    "unknown user": (3, {1: "nobody"}, r":3: user_id='nobody': this id is not in the data"),
+    "unknown item": (4, {2: "i99"}, r":4: item_id='i99': this id is not in the data"),
+    "unknown candidate": (5, {7: "i99"}, r":5: 5='i99': this id is not in the data"),
+    "padding": (5, {4: "[PAD]"}, r":5: 2='\[PAD\]': this id is not in the data"),
     "unknown part": (2, {0: "train"}, r":2: part='train': valid or test is expected"),
     "too few": (6, {8: None}, r":6: 6 candidates are expected \(eval_args.mode\)"),
     "an empty one": (6, {4: ""}, r":6: 6 candidates are expected \(eval_args.mode\)"),
@@ -118,7 +118,7 @@ def test_a_held_out_item_without_a_row_is_refused(toy, written, tmp_path):
     path = tmp_path / "candidates.csv"
     path.write_text("\n".join(rows[:-1]) + "\n")
     _, user, item, *_ = rows[-1].split(",")
-    told = f"has no row of user '{user}' and item '{item}', which part test holds out"
+    told = f"has no row for user '{user}' and item '{item}', held out in part test"
     with pytest.raises(ValueError, match=told):
         loaders_of(toy, path)
     path.write_text("\n".join(rows[:61]) + "\n")

@@ -112,7 +112,7 @@ def test_times_that_are_missing_equal_or_no_dates():
     assert told(found, True) == {("time", 1)}
     assert [f.number for f in found if not f.wrong] == [1, 3]
     assert "no time, the first in row 3" in found[0].text
-    assert "from 3.0 to 3.0 fits no unit" in found[-1].text
+    assert "from 3.0 to 3.0 is no date in any unit" in found[-1].text
 
 
 @pytest.mark.parametrize(

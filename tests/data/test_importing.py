@@ -638,7 +638,7 @@ def test_a_dataset_decides_nothing_of_the_machine(tmp_path):
     result = made(tmp_path, put(tmp_path, "log.csv", LOG))
     path = result.path / "shop.yaml"
     for line, problem in (
-        ("checkpoint_dir: /", "checkpoint_dir: is no option that a dataset's own file decides"),
+        ("checkpoint_dir: /", "checkpoint_dir: is not an option that a dataset's own file may set"),
         ("general: {epochs: 3}", "epochs: is no option"),
         ("variants: {v: {model: x}}", "model: is no option"),
         ("item_categry_field: x", "did you mean item_category_field?"),

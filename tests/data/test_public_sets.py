@@ -114,7 +114,7 @@ def test_a_file_that_has_changed_meanwhile_is_fetched_from_its_start(server, tmp
 def test_a_wrong_hash_is_refused_and_leaves_nothing(server, tmp_path):
     server.files["log.csv"] = LOG + b"more"
     told = refused(fetch, f"{server.address}/log.csv", md5(LOG), tmp_path, True)
-    assert "is another file than it should be, and was removed" in told
+    assert "has another hash than expected, and was removed" in told
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,7 +123,7 @@ def test_an_address_that_does_not_answer_is_one_line(server, tmp_path):
     server.server.shutdown()
     server.server.server_close()
     told = refused(fetch, f"{server.address}/x.csv", None, tmp_path, True)
-    assert "cannot be fetched (no connection)" in told
+    assert "cannot be downloaded (no connection)" in told
 
 
 # ---- unpacking -------------------------------------------------------------------------------

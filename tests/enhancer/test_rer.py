@@ -144,7 +144,7 @@ def test_perturbed_features_keep_range_budget_and_mask(reviews, norm, steps, mas
         if mask == "mentioned":
             assert (change[rows == 0] == 0).all()
         items, place = torch.unique(batch["item_id"], return_inverse=True)
-        for number in range(len(items)):  # an item that stands twice gets one perturbation
+        for number in range(len(items)):  # an item that occurs twice gets one perturbation
             same = features[place == number]
             assert torch.equal(same, same[:1].expand_as(same))
         assert len(g) == len(items)

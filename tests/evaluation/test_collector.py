@@ -273,7 +273,9 @@ def test_every_metric_of_ours_is_a_reward(toy, name):
 def test_a_validation_metric_that_nobody_has_is_refused(toy, monkeypatch):
     monkeypatch.setattr(registry.BY_NAME["ild"], "value", lambda self, data, k: float("nan"))
     options = {"metrics": ["NDCG", "ILD"], "valid_metric": "ILD@5", "epochs": 1}
-    with pytest.raises(ValueError, match="valid_metric=ILD@5: nobody has a value of it in epoch 0"):
+    with pytest.raises(
+        ValueError, match="valid_metric=ILD@5: no user has a value of it in epoch 0"
+    ):
         run_toy(toy, "BPR", **options)
     assert not Path("runs").exists()
 

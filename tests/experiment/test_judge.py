@@ -1,4 +1,4 @@
-"""Lists made elsewhere: judged as a run's own, and by hand; refused in one line."""
+"""Lists of another tool: judged as a run's own, and by hand; refused in one line."""
 
 import contextlib
 import gzip
@@ -224,7 +224,7 @@ def test_a_folder_of_lists_has_no_model(bpr, tmp_path, words):
     folder = tmp_path / "lists"
     evaluate_lists(bpr / "recs.csv.gz", bpr, config_dict={"run_dir": str(folder)})
     err = refused(*words.format(folder).split())
-    assert f"error: {folder}: lists made elsewhere" in err
+    assert f"error: {folder}: lists of another tool" in err
 
 
 def test_lists_cannot_be_judged_like_other_lists(bpr, tmp_path):

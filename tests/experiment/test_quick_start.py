@@ -337,7 +337,7 @@ def test_a_run_without_an_account_is_read_with_a_word(tmp_path, caplog):
     run_toy(data, "BPR", run_dir="run")
     Path("run", "data.json").unlink()
     load_run("run")
-    assert "run: has no data.json; data may be read and split otherwise now" in caplog.text
+    assert "run: has no data.json; the data may now be read or split in another way" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", "{", '{"data_sha256": 3}'])
@@ -392,7 +392,7 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
         ({"learning_rate": 1e30, "epochs": 20}, "training loss is nan in epoch .*learning_rate=1e"),
         ({"user_inter_num_interval": "[1000,inf)"}, "toy: user_inter_num_interval=.*none of 840"),
         ({"val_interval": {"rating": "[99,inf)"}}, "toy: val_interval=.*leaves none of 840"),
-        ({"encoding": "klingon"}, "encoding=klingon: Python has no such encoding"),
+        ({"encoding": "klingon"}, "encoding=klingon: Python does not know this encoding"),
         ({"seq_len": 3}, "dataset=toy cannot be built .*AttributeError"),
         ({"topk": [5, 49]}, r"topk=\[5, 49\]: lists of 49 items, but there are only 48"),
         (

@@ -187,7 +187,7 @@ def test_boards_beside_each_other_share_plotly(board):
     [
         (["--plotly=cdn"], "plotly=cdn: one of embed, shared"),
         (["--history_columns=x@epoch"], "history_columns=x@epoch: NAME@EPOCH has best, mean"),
-        (["--history_columns=x,x"], "a column stands twice"),
+        (["--history_columns=x,x"], "a column is given twice"),
         (
             ["--attack.targets=me"],
             "attack.targets=['me']: a list of features, params, own, random",

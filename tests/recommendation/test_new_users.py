@@ -92,8 +92,11 @@ def test_what_reads_a_history_gives_the_list_of_a_known_user_of_the_same(toy, mo
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ("FPMC", "FPMC cannot list for new users: its score reads what training learnt"),
-        ("NeuMF", "NeuMF cannot list for new users: its score is neither read from a history"),
+        ("FPMC", "FPMC cannot recommend to new users: its score depends on what training"),
+        (
+            "NeuMF",
+            "NeuMF cannot recommend to new users: its score is neither computed from a history",
+        ),
         ("CDAE", "CDAE cannot list for new users"),
         ("FISM", "FISM cannot list for new users"),
     ],

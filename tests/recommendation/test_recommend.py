@@ -222,7 +222,10 @@ def test_where_no_product_is_the_score_only_items_are_exported(data, tmp_path, c
     folder = finished(data, "NeuMF", tmp_path / "run")
     found = export(folder, tmp_path / "e.parquet")
     assert (len(found.users), len(found.items), found.is_score) == (0, 48, False)
-    assert "NeuMF scores by no product of vectors: only its items are written" in caplog.text
+    assert (
+        "NeuMF: a score is not a product of two vectors; only the vectors of items are"
+        in caplog.text
+    )
     assert set(pd.read_parquet(tmp_path / "e.parquet")["kind"]) == {"item"}
 
 
@@ -408,7 +411,7 @@ def test_python_is_refused_the_same(bpr, tmp_path):
         ({"users": []}, r"users=\[\]: at least one is expected"),
         ({"users": ["u1"], "histories": {"x": ["i1"]}}, "histories=given: are of users who are"),
         ({"history": "test"}, "history=test: one of all"),
-        ({"histories": {}}, "histories=given: they hold no item"),
+        ({"histories": {}}, "histories=given: they contain no item"),
         ({"histories": pd.DataFrame({"user": ["x"]})}, "histories: has no column user_id"),
     ):
         with pytest.raises((OptionError, DataError), match=message):

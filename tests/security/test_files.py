@@ -48,7 +48,7 @@ def test_a_verb_follows_no_link_and_waits_for_no_fifo(finished, refused, verb, n
     spoil(finished / name)
     line = refused(*verb)
     assert name in line
-    assert "is a link" in line if spoil is link else "is no regular file" in line
+    assert "is a link" in line if spoil is link else "is not a regular file" in line
 
 
 @pytest.mark.parametrize("spoil", [link, fifo])
@@ -58,7 +58,7 @@ def test_a_run_is_not_continued_through_what_is_no_file(stopped, refused, name, 
     before = Path("outside").read_bytes() if spoil is link else b""
     line = refused(f"--resume={stopped}")
     assert name in line
-    assert "is a link" in line if spoil is link else "is no regular file" in line
+    assert "is a link" in line if spoil is link else "is not a regular file" in line
     assert spoil is fifo or Path("outside").read_bytes() == before
 
 
@@ -75,7 +75,7 @@ def test_a_run_is_not_continued_through_what_is_no_file(stopped, refused, name, 
 )
 def test_a_board_is_built_from_regular_files_only(finished, refused, name):
     fifo(finished / name)
-    assert f"{name}: is no regular file" in refused("leaderboard", "build", "board")
+    assert f"{name}: is not a regular file" in refused("leaderboard", "build", "board")
 
 
 def test_a_run_that_is_repeated_stays_in_its_folder(finished, refused):

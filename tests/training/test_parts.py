@@ -253,9 +253,7 @@ def test_a_killed_process_ends_the_other_with_a_line_and_the_run_goes_on(toy, to
     os.kill(ids[1], signal.SIGKILL)
     assert together.end() == [1, -signal.SIGKILL]
     said = together.said()[0]
-    line = (
-        r"another process of this run ended; continue with: recbole-enhance --resume=\S+/killed\n"
-    )
+    line = r"another process of this run has ended; continue with: \S+ --resume=\S+/killed\n"
     assert re.fullmatch(line, said), said
     together.start(2, "--resume=killed")
     assert together.end() == [0, 0], together.said()

@@ -116,7 +116,7 @@ def test_a_yaml_file_and_a_mapping_say_the_same():
     [
         ("k: [1", "expected"),
         ("- k", "a mapping"),
-        ("k: [1]\nk: [2]", "k stands twice"),
+        ("k: [1]\nk: [2]", "k is given twice"),
         ("\xff", "cannot be read"),
     ],
 )
@@ -144,7 +144,7 @@ def test_the_docs_name_what_is_searched():
         ("x choice [__import__('os').system('touch pwned')]", "a list of choices is expected"),
         ("x choice [" * 500, "a list of choices is expected"),
         ("x choice []", "an empty list"),
-        ("x choice [1, 1.0]", "stands twice"),
+        ("x choice [1, 1.0]", "is given twice"),
         ("x uniform 1", "[low, high]"),
         ("x uniform 2,1", "empty range"),
         ("x uniform a,b", "finite numbers"),
@@ -153,7 +153,7 @@ def test_the_docs_name_what_is_searched():
         ("x quniform 0,1,0", "step above 0"),
         ("x normal 0,1", "choice|uniform"),
         ("x choice", "choice|uniform"),
-        ("x uniform 0,1\nx uniform 0,1", "line 2: x stands twice"),
+        ("x uniform 0,1\nx uniform 0,1", "line 2: x is given twice"),
     ],
 )
 def test_a_bad_line_is_named_and_not_run(line, message):
@@ -181,7 +181,7 @@ def test_any_text_is_a_space_or_a_value_error(text):
         ({"loguniform": [0, 1]}, "above 0"),
         ({"int": [1, 2.5]}, "whole numbers"),
         ({"int": [2, 2]}, "empty range"),
-        ({"choice": [1, True]}, "stands twice"),
+        ({"choice": [1, True]}, "is given twice"),
         ({"choice": [float("nan")]}, "plain finite values"),
         ([], "an empty list"),
     ],
