@@ -37,8 +37,8 @@ ESTIMATE = Verb(
         QUIET,
     ],
     help="Estimate the memory and the time of a run without running it. The data are read, the "
-    "model is built, and a few training steps and evaluation batches are timed. Nothing is written. A "
-    "model without epochs (EASE, ItemKNN) is trained completely.",
+    "model is built, and a few training steps and evaluation batches are timed. Nothing is "
+    "written. A model without epochs (EASE, ItemKNN) is trained completely.",
     example="""\
 recbole-enhance estimate --model=LightGCN --dataset=ml-100k
 recbole-enhance estimate --model=DVR --backbone=BPR --dataset=ml-100k --steps=50""",
