@@ -1,4 +1,4 @@
-"""Where the numbers of a run go beside its folder: MLflow, W&B, TensorBoard, or code of yours."""
+"""Where the numbers of a run go beside its folder: MLflow, W&B, TensorBoard, CodeCarbon."""
 
 import contextlib
 import math
@@ -13,6 +13,7 @@ from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.run_folder import RunFolder, logger, plain
 
 PROJECT = "recbole_enhance"
+CARBON = "carbon.json"
 
 
 class Callback:
@@ -224,8 +225,60 @@ class TensorBoardTracker(Callback):
         self.writer.close()
 
 
+class CodeCarbonTracker(Callback):
+    """Energy and emissions, estimated by CodeCarbon without the network, in ``carbon.json``.
+
+    The country, whose mix of power plants decides the emissions, is the environment variable
+    ``CODECARBON_COUNTRY_ISO_CODE``. CodeCarbon measures the whole machine, or estimates its power
+    where there are no counters. A run that was stopped and resumed adds up its parts.
+    """
+
+    def begin(self, options: Mapping[str, Any], run_dir: str | None) -> None:
+        """Start to measure.
+
+        Raises:
+            ValueError: If no country is set.
+        """
+        from codecarbon import OfflineEmissionsTracker
+
+        country = os.environ.get("CODECARBON_COUNTRY_ISO_CODE")
+        if not country:
+            raise ValueError("set CODECARBON_COUNTRY_ISO_CODE, for example to DEU")
+        self.folder = RunFolder.open(run_dir) if run_dir else None
+        self.tracker = OfflineEmissionsTracker(
+            country_iso_code=country,
+            save_to_file=False,
+            allow_multiple_runs=True,
+            log_level="error",
+        )
+        self.tracker.start()
+
+    def end(self, result: Mapping[str, Any]) -> None:
+        """Write what the run has taken."""
+        self.tracker.stop()
+        data = self.tracker.final_emissions_data
+        taken = {
+            "seconds": data.duration,
+            "energy_kwh": data.energy_consumed,
+            "emissions_kg": data.emissions,
+        }
+        if self.folder is None:
+            logger.info("%.3g kWh, %.3g kg of CO2", taken["energy_kwh"], taken["emissions_kg"])
+            return
+        if self.folder.has(CARBON):
+            before = self.folder.read_json(CARBON)
+            taken = {key: value + before[key] for key, value in taken.items()}
+        country = {"country": data.country_iso_code, "codecarbon": data.codecarbon_version}
+        self.folder.write_json(CARBON, taken | country)
+
+    def stop(self, error: BaseException) -> None:
+        """Write what the run has taken until now."""
+        self.end({})
+
+
 TRACKERS: Mapping[str, Callable[[], Callback]] = {
     "mlflow": MLflowTracker,
     "wandb": WandbTracker,
     "tensorboard": TensorBoardTracker,
+    "codecarbon": CodeCarbonTracker,
 }

@@ -8,7 +8,7 @@ from recbole_enhance.options.limits import MOST, MOST_PAIRS
 from recbole_enhance.options.recbole import WHOLE_EXPECTED
 from recbole_enhance.options.schema import Name, Options, Rate, Rule, Share, Text, refusal, word
 
-TRACKERS = ("mlflow", "wandb", "tensorboard")
+TRACKERS = ("mlflow", "wandb", "tensorboard", "codecarbon")
 ACTIVITY = "activity"  # the field of option group_fields that is no column of .user
 _BETWEEN = "a number between 0 and 1 is expected"
 _InnerShare = Annotated[float, Field(gt=0, lt=1), Rule(_BETWEEN, kind=_BETWEEN)]

@@ -322,7 +322,7 @@ class RunFolder:
         self._refuse_changed(", ".join(told), option)
 
     def _refuse_changed(self, what: str, option: str | None) -> None:
-        problem = f"{what} changed since the run"
+        problem = f"{what} changed since the run: restore the data, or train again"
         if what and option:
             raise OptionError(option, self.path, problem)
         if what:

@@ -97,7 +97,110 @@ def test_other_data_are_refused_before_anything_is_trained(toy, tmp_path):
     file.write_text("".join([rows[0], *reversed(rows[1:])]))  # the same rows, other ids
     status, out, err = call("run", "--quiet")
     assert (status, out) == (2, "")
-    assert err == "recbole-enhance: error: run: toy.inter changed since the run\n"
+    assert (
+        err
+        == "recbole-enhance: error: run: toy.inter changed since the run: restore the data, or train again\n"
+    )
+    assert not Path("run/reproduced").exists()
+
+
+def test_rows_that_are_not_those_of_the_run_are_refused(run):
+    """The files are the same; what is read of them is not, as in another version."""
+    account = json.loads(Path("run/data.json").read_text())
+    edit("data.json", kept={**account["kept"], "users": 59})
+    status, _, err = call("run", "--quiet")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "run: kept in data.json changed since the run" in err
+    assert not Path("run/reproduced").exists()
+
+
+def test_the_threads_are_those_of_the_run(run, monkeypatch):
+    edit("env.json", cpu_threads=3)
+    seen = []
+    monkeypatch.setattr(reproduce, "_run_again", lambda *_: seen.append(torch.get_num_threads()))
+    for words in (["run"], ["run", "--threads=2"]):
+        call(*words)
+    assert seen == [3, 2]
+    assert torch.get_num_threads() == 1
+
+
+def test_a_stopped_reproduction_goes_on(run, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reproduce, "run_again", stop)
+        assert call("run")[0] == 130
+    Path("run/reproduced").mkdir()
+    config = yaml.safe_load(Path("run/config.yaml").read_text())
+    Path("run/reproduced/config.yaml").write_text(yaml.safe_dump(config))
+    assert call("run", "--quiet")[0] == 0
+    status, _, err = call("run")
+    assert status == 2
+    assert "run_dir=run/reproduced: there is a finished run; remove it, or name another" in err
+
+
+def test_users_that_only_one_run_has_are_no_match(run):
+    rows = gzip.decompress(Path("run/per_user.csv.gz").read_bytes()).decode().splitlines()
+    Path("other").mkdir()
+    Path("other/metrics.json").write_text(Path("run/metrics.json").read_text())
+    Path("other/per_user.csv.gz").write_bytes(gzip.compress("\n".join(rows[:-1]).encode()))
+    lines = reproduce.compare(*(RunFolder(Path(p), fresh=False) for p in ("run", "other")))
+    assert not any(line.within(1) for line in lines if line.part == "per user")
+    Path("other/per_user.csv.gz").unlink()
+    lines = reproduce.compare(*(RunFolder(Path(p), fresh=False) for p in ("run", "other")))
+    assert not any(line.within(1) for line in lines if line.part == "per user")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "reproduce RUN_DIR: the folder of a finished run is expected"),
+        (["nowhere"], "reproduce nowhere: no run here .config.yaml is missing"),
+        (["run", "--tolerence=1"], "tolerence: unknown option; did you mean tolerance"),
+        (["run", "--tolerance=-1"], "tolerance=-1: a number not below 0"),
+        (["run", "--tolerance=x"], "tolerance=x: a number not below 0"),
+        (["run", f"--tolerance={'9' * 400}"], "tolerance=9+: a number not below 0"),
+        (["run", "--threads=0"], "threads=0: a whole number above 0"),
+        (["run", "--model=LightGCN"], "model=LightGCN: run is a run of BPR"),
+        (["run", "--run_dir=run"], "run_dir=run: there is a finished run"),
+        (["run", "--run_dir=full"], "run_dir=full: not empty"),
+        (["run", "--data_path=elsewhere"], "toy"),
+    ],
+)
+def test_bad_input_is_one_line(run, words, message):
+    Path("full").mkdir()
+    Path("full/mine.txt").touch()
+    status, out, err = call(*words)
+    assert (status, out) == (2, "")
+    lines = [line for line in err.splitlines() if "again, in" not in line]
+    assert len(lines) == 1
+    assert re.search(message, lines[0])
+    assert not Path("run/reproduced").exists()
+
+
+def test_what_is_not_finished_is_told(run):
+    edit("metrics.json", test_result=None)
+    assert "metrics.json is not the report of a run" in call("run")[2]
+    Path("run/metrics.json").unlink()
+    assert "reproduce run: not finished; continue it first: --resume=run" in call("run")[2]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"user_id,recall@5\nu1,x\n", None])
+def test_what_cannot_be_compared_is_refused_before_the_run(run, content):
+    """A run may take hours, and would be in vain."""
+    if content is None:
+        report = json.loads(Path("run/metrics.json").read_text())
+        edit("metrics.json", test_result={**report["test_result"], "recall@5": ["1"]})
+    else:
+        packed = gzip.compress(content) if content else b""
+        Path("run/per_user.csv.gz").write_bytes(packed)
+    status, out, err = call("run", "--quiet")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert ("metrics.json" if content is None else "per_user.csv.gz") in err
+    assert not Path("run/reproduced").exists()    problem = "toy.inter changed since the run: restore the data, or train again"
+    assert err == f"recbole-enhance: error: run: {problem}\n"
+    )
     assert not Path("run/reproduced").exists()
 
 

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -47,6 +48,11 @@ class Broken(Callback):
     def epoch(self, row):
         self.calls += 1
         raise ConnectionError("no\nserver")
+
+
+class Stopping(Callback):
+    def epoch(self, row):
+        signal.raise_signal(signal.SIGINT)
 
 
 def run(callbacks=(), **options):
@@ -148,10 +154,70 @@ def test_mlflow_gets_the_rows(monkeypatch, folder):
     assert [(m.step, m.value) for m in steps] == expected
 
 
+@pytest.fixture
+def codecarbon(monkeypatch):
+    """CodeCarbon's interface, with numbers of its own."""
+
+    class Tracker:
+        def __init__(self, **options):
+            assert options["country_iso_code"] == "DEU"
+            assert not options["save_to_file"]
+
+        def start(self):
+            self.final_emissions_data = None
+
+        def stop(self):
+            self.final_emissions_data = SimpleNamespace(
+                duration=2.0,
+                energy_consumed=0.5,
+                emissions=0.25,
+                country_iso_code="DEU",
+                codecarbon_version="0",
+            )
+
+    module = ModuleType("codecarbon")
+    module.OfflineEmissionsTracker = Tracker
+    module.__spec__ = importlib.util.spec_from_loader("codecarbon", None)
+    monkeypatch.setitem(sys.modules, "codecarbon", module)
+    monkeypatch.setenv("CODECARBON_COUNTRY_ISO_CODE", "DEU")
+
+
+def test_codecarbon_adds_up_the_parts_of_a_run(codecarbon, folder):
+    with pytest.raises(KeyboardInterrupt):
+        run([Stopping()], track="codecarbon", run_dir="stopped")
+    first = json.loads((folder / "stopped" / "carbon.json").read_text())
+    assert first == {
+        "seconds": 2.0,
+        "energy_kwh": 0.5,
+        "emissions_kg": 0.25,
+        "country": "DEU",
+        "codecarbon": "0",
+    }
+    assert main(["--resume=stopped", "--quiet"]) == 0
+    both = json.loads((folder / "stopped" / "carbon.json").read_text())
+    assert (both["seconds"], both["energy_kwh"], both["emissions_kg"]) == (4.0, 1.0, 0.5)
+
+
+def test_codecarbon_needs_a_country_and_ends_no_run(codecarbon, monkeypatch, caplog):
+    monkeypatch.delenv("CODECARBON_COUNTRY_ISO_CODE")
+    result = run(track="codecarbon")
+    assert "CODECARBON_COUNTRY_ISO_CODE, for example to DEU" in caplog.text
+    assert not Path(result["run_dir"], "carbon.json").exists()
+
+
+def test_codecarbon_itself_measures_without_the_network(monkeypatch):
+    pytest.importorskip("codecarbon", reason="the extra carbon is not installed")
+    monkeypatch.setenv("CODECARBON_COUNTRY_ISO_CODE", "DEU")
+    result = run(track="codecarbon")
+    taken = json.loads(Path(result["run_dir"], "carbon.json").read_text())
+    assert taken["country"] == "DEU"
+    assert min(taken["seconds"], taken["energy_kwh"], taken["emissions_kg"]) > 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--track=mlfow"], "track=mlfow: a list of mlflow, wandb, tensorboard, or ~"),
+        (["--track=mlfow"], "track=mlfow: a list of mlflow, wandb, tensorboard, codecarbon, or ~"),
         (["--track=wandb"], "track=wandb: needs pip install wandb"),
     ],
 )

@@ -391,7 +391,9 @@ def test_data_that_are_gone_or_others_are_refused(tmp_path):
     file = data / "toy" / "toy.inter"
     text = file.read_text()
     file.write_text(text.rsplit("\n", 2)[0] + "\n")
-    assert refused("recommend", run, "--users=u1") == f"{run}: toy.inter changed since the run"
+    assert refused("recommend", run, "--users=u1") == (
+        f"{run}: toy.inter changed since the run: restore the data, or train again"
+    )
     file.unlink()
     assert "toy.inter" in refused("recommend", run, "--users=u1")
 
