@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from recbole_enhance.testing.shop import write_shop
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "from_csv_to_lists.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", PAGE, re.S | re.M)
@@ -107,3 +109,47 @@ def test_the_python_of_the_page_gives_lists(told):
     (code,) = [block for kind, block in BLOCKS if kind == "python"]
     check = "assert len(lists) == 10 and lists['title'].notna().all()"
     call([sys.executable, "-c", f"{code}\n{check}"], told[0])
+
+
+@pytest.mark.slow
+def test_files_of_another_country_become_a_board_by_what_the_page_says(tmp_path):
+    """Semicolons, decimal commas, other times, blanks in names, purchases that come again."""
+    write_shop(tmp_path)
+    log = pd.read_csv(tmp_path / "purchases.csv", dtype=str)
+    when = pd.to_datetime(log["bought_at"]).dt.strftime("%d.%m.%Y %H:%M")
+    log = log.assign(bought_at=when, price=log["price"].str.replace(".", ","))
+    log = pd.concat([log, log.head(50)]).rename(columns={"customer": "Customer No"})
+    log.to_csv(tmp_path / "log.csv", sep=";", index=False)
+    products = pd.read_csv(tmp_path / "products.csv", dtype=str)
+    products.assign(weight="1,5").to_csv(tmp_path / "items.csv", sep=";", index=False)
+    told = ["--user=Customer No", "--time_format=%d.%m.%Y %H:%M", "--decimal=,"]
+    for option in (
+        '--user="Customer No"',
+        '--time_format="%d.%m.%Y %H:%M"',
+        "--decimal=,",
+        "--rating=COLUMN",
+        "--rm_dup_inter=first",
+    ):
+        assert f"`{option}`" in PAGE
+    program = [sys.executable, str(ROOT / "run_recbole_enhance.py")]
+    columns = [
+        "--item=sku",
+        "--time=bought_at",
+        "--rating=price",
+        "--title=name",
+        "--category=kind",
+    ]
+    made = call(
+        [*program, "data", "import", "log.csv", "--items=items.csv", *told, *columns, "--name=own"],
+        tmp_path,
+    )
+    assert "price -> rating:float" in made
+    assert "weight -> weight:float" in made
+    once = "--rm_dup_inter=first"
+    assert "nothing is wrong" in call([*program, "data", "check", "own", once], tmp_path)
+    board = ["--models=Pop,BPR", "--dataset=own", "--seeds=1", "--epochs=1", "--metrics=NDCG,ILD"]
+    rest = ["--topk=10", "--valid_metric=NDCG@10", "--out=board", once]
+    call([*program, "leaderboard", "run", *board, *rest], tmp_path)
+    rows = pd.read_csv(tmp_path / "board" / "board.csv")
+    assert set(rows["row"]) == {"Pop", "BPR"}
+    assert rows["mean"].between(0, 1).all()
