@@ -69,7 +69,8 @@ docs: $(INSTALLED)
 	$(VENV)/bin/python -m recbole_enhance.experiment.option_docs
 	$(VENV)/bin/python -m recbole_enhance.cli.help_page
 
-# The documentation as a site, in site/: open site/index.html.
+# The documentation as a site, in site/: open site/index.html. Browsers allow its search only from a
+# server: python -m http.server -d site
 site: $(CHECK_INSTALLED)
 	$(MKDOCS) build --strict
 

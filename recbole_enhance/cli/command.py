@@ -47,6 +47,7 @@ class Option(click.Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
         """The option's line in the help."""
         default = ",".join(self.default) if isinstance(self.default, tuple) else self.default
+        default = "yes" if default is True else default
         shown = f" [{default}]" if default not in (None, False, "") else ""
         value = "" if isinstance(self.type, YesNo) else f"={self.type.metavar}"  # type: ignore[attr-defined]
         return f"--{self.name}{value}", self.sentence + shown
