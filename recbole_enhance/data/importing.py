@@ -46,9 +46,9 @@ class Imported(NamedTuple):
         interactions: Rows of the interactions.
         users: Users who have one.
         items: Items that have one.
-        repeated: Rows whose pair of user and item stands in an earlier row.
+        repeated: Rows whose pair of user and item occurs in an earlier row.
         columns: Suffix of a file -> its columns.
-        notes: What else is worth knowing, a line each.
+        notes: Further notes, one line each.
     """
 
     path: Path
@@ -110,44 +110,45 @@ def import_data(
     """Write a dataset from a log of interactions and, if there are, tables of items and users.
 
     Each table is a path (CSV, TSV, JSON lines, each also gzipped, or Parquet) or a frame of pandas,
-    polars or pyarrow. The dataset is written whole or not at all.
+    polars or pyarrow. The dataset is written completely or not at all.
 
     Args:
-        log: One row for each interaction.
-        user: Its column of users.
-        item: Its column of items.
+        log: Table with one row for each interaction.
+        user: The log's column of users.
+        item: The log's column of items.
         name: Name of the dataset.
-        time: Its column of times: ISO times, or epochs in s, ms, us or ns.
-        rating: Its column of ratings.
-        features: Its column of the features that a review names, a list in each cell.
-        sentiments: Its column of 1 or -1 for each of them.
-        keep: Its other columns that are kept.
-        items: One row for each item; all columns are kept.
-        title: Its column of titles.
-        category: Its column of categories, one or a list in each cell.
-        items_key: Its column of items; None is ``item``.
-        users: One row for each user; all columns are kept.
-        groups: Its columns whose groups the fairness metrics compare.
-        users_key: Its column of users; None is ``user``.
+        time: The log's column of times: ISO times, or epochs in s, ms, us or ns.
+        rating: The log's column of ratings.
+        features: The log's column of features that a review mentions, a list in each cell.
+        sentiments: The log's column of sentiments, 1 or -1 for each feature.
+        keep: Other columns of the log to keep.
+        items: Table with one row for each item; all columns are kept.
+        title: The items' column of titles.
+        category: The items' column of categories, one or a list in each cell.
+        items_key: The items' column of ids; None is ``item``.
+        users: Table with one row for each user; all columns are kept.
+        groups: The users' columns whose groups the fairness metrics compare.
+        users_key: The users' column of ids; None is ``user``.
         kg: Triples of a knowledge graph: head, relation, tail, in this order.
-        links: Which item is which entity of it: item, entity, in this order.
-        out: Folder that holds one folder for each dataset.
+        links: Items and their entities in the graph: item, entity, in this order.
+        out: Folder that contains one folder for each dataset.
         overwrite: Whether a dataset of this name is replaced.
-        skip_bad: Whether bad rows are left out and counted; else the first is refused.
+        skip_bad: Whether bad rows are skipped and counted; else the first stops the import.
         kinds: Column -> ``token``, ``token_seq``, ``float`` or ``float_seq``, where the guess is
             wrong.
-        separator: Of cells in texts; None takes the one that the first line has most.
-        header: Names of the log's columns, if its first line has none.
-        encoding: Of texts; None is UTF-8.
-        quoting: Whether ``"`` quotes in texts.
-        time_format: Format of the times as ``strptime`` takes it, as ``%d.%m.%Y %H:%M``.
-        decimal: The decimal separator of numbers in texts, ``.`` or ``,``.
+        separator: Separator of cells in text files; None uses the most frequent one in the first
+            line.
+        header: Names of the log's columns, if it has no header.
+        encoding: Encoding of text files; None is UTF-8.
+        quoting: Whether cells of text files may be in double quotes.
+        time_format: Format of the times, as for ``strptime``, such as ``%d.%m.%Y %H:%M``.
+        decimal: Decimal separator of numbers in text, ``.`` or ``,``.
 
     Returns:
-        Where it is and what it holds.
+        The path of the dataset, and what it contains.
 
     Raises:
-        InputError: In one line, naming file, line, column and value where there are such.
+        InputError: One line, with file, line, column and value if there are such.
     """
     arrow()
     if decimal not in (".", ","):

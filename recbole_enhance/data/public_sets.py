@@ -101,14 +101,14 @@ def get_data(
     quiet: bool = False,
     registry: Path = _REGISTRY,
 ) -> Imported:
-    """Get a public data set and make a dataset of its name.
+    """Download a public dataset and convert it.
 
     Args:
         name: As in ``data get --list``.
         out: Folder that holds one folder for each dataset.
-        cache: Folder of files that were fetched; None is the user's cache.
-        archive: The set's file, if you have it; it is not fetched then.
-        with_items: Whether items that stand in a large file of their own are fetched too.
+        cache: Folder for downloaded files; None is the user's cache.
+        archive: A downloaded file or folder, used instead of downloading.
+        with_items: Whether the table of items is also downloaded if it is a large file of its own.
         overwrite: Whether a dataset of this name is replaced.
         quiet: Whether there is no progress bar.
         registry: The file that lists the sets.

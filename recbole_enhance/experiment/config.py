@@ -65,9 +65,8 @@ _EVAL_BATCH_SIZE = 4096  # RecBole's
 class Config(RecBoleConfig):
     """All settings of one run.
 
-    ``config["model"]`` is the backbone's name, so that every look-up by name inside RecBole finds
-    what it should; ``config["enhancer"]`` is the method's name or None; ``config["label"]`` names
-    the pair. Priority, lowest first: RecBole's YAML, ``properties/overall.yaml``,
+    ``config["model"]`` is the name of the backbone, because RecBole looks up classes by this name.
+    ``config["enhancer"]`` is the name of the method or None, and ``config["label"]`` names both. Priority, lowest first: RecBole's YAML, ``properties/overall.yaml``,
     ``properties/model/``, ``dataset_configs/``, the dataset's own folder, ``properties/enhancer/``,
     ``config_file_list``, ``config_dict``, command line.
 

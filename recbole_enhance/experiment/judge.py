@@ -1,4 +1,4 @@
-"""Judge lists that were made elsewhere by the protocol of a run, into a folder a board can read."""
+"""Evaluate lists of another tool by the protocol of a run, into a folder that a board can read."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -67,24 +67,24 @@ def evaluate_lists(
     saved: bool = True,
     marks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Judge lists of recommendations as a run's own are judged: same split, users and metrics.
+    """Evaluate lists of recommendations like those of a run: same split, users and metrics.
 
     Args:
         lists: A file, see :func:`~recbole_enhance.data.outside_lists.read_lists`, or a table.
-        like: Folder of a finished run whose data, split and metrics count. Without it the options
-            say them, as for a run; ``model`` is then Pop, if none is named.
+        like: Folder of a finished run, whose data, split and metrics are used. Without it, the
+            options give them, as for a run; the default of ``model`` is then Pop.
         name: What a board calls the lists; by default the file's name.
         columns: ``user``, ``item``, ``score``, ``rank`` -> a column of the table.
         config_file_list: YAML files of options.
         config_dict: Options.
         command_line: Options as text.
-        model_class: If the run ``like`` is of a class of your own: the class or ``module:Class``.
-        method: The same of a method.
+        model_class: Your model class or ``module:Class``, if the run ``like`` used one.
+        method: Your method or ``module:Name``, if the run ``like`` used one.
         saved: Whether to write a run folder.
         marks: More entries of its ``metrics.json``.
 
     Returns:
-        ``test_result``, ``counts`` (what is odd about the lists, see
+        ``test_result``, ``counts`` (problems of the lists, see
         :func:`~recbole_enhance.evaluation.outside.lay_out`), ``left_out`` (metrics that need a
         model) and ``run_dir`` (None without a folder).
 

@@ -66,12 +66,12 @@ def run_recbole_enhance(
         config_dict: Options.
         saved: Whether to write a run folder. Without one, the best parameters are kept in memory.
         command_line: Options as text, from :func:`~recbole_enhance.options.read.parse_argv`.
-        data: A log of interactions, as a frame of pandas, polars or pyarrow or as a path; the
-            dataset that is made of it is kept in the folder of the run, and ``dataset`` is what its
-            name begins with.
-        callbacks: What is told of the run while it goes on; ``track`` names some that are ready.
-        **columns: What the log holds, and other tables: ``user``, ``item``, ``time``, ``items`` and
-            other arguments of :func:`~recbole_enhance.data.importing.import_data`.
+        data: A log of interactions: a data frame of pandas, polars or pyarrow, or a path. The
+            dataset made from it is kept in the run folder; its name begins with ``dataset``.
+        callbacks: Objects whose methods are called during the run; the option ``track`` names
+            those of this package.
+        **columns: The columns of the log, and other tables: ``user``, ``item``, ``time``, ``items``
+            and other arguments of :func:`~recbole_enhance.data.importing.import_data`.
 
     Returns:
         RecBole's ``best_valid_score``, ``valid_score_bigger``, ``best_valid_result`` and
@@ -140,7 +140,7 @@ def resume_run(
         model_class: The backbone, if it is a class of your own: the class or ``module:Class``.
             A run folder names it but never imports it.
         method: The method, if it is one of your own: the Enhancer or ``module:Name``.
-        callbacks: As in :func:`run_recbole_enhance`; not told of a run that is finished.
+        callbacks: As in :func:`run_recbole_enhance`; not called for a run that is finished.
 
     Returns:
         The same as :func:`run_recbole_enhance`.

@@ -17,21 +17,22 @@ CARBON = "carbon.json"
 
 
 class Callback:
-    """What is told of a run while it goes on; a method that is left out does nothing.
+    """Methods that are called during a run. Override those that you need.
 
-    A callback that fails is named in a warning and not told more. The run goes on.
+    If a method raises an exception, a warning names the callback, and it is not called again. The
+    run continues.
     """
 
     def begin(self, options: Mapping[str, Any], run_dir: str | None) -> None:
-        """The run begins, or is resumed.
+        """Called when the run begins or is resumed.
 
         Args:
             options: All options, as plain values.
-            run_dir: Folder of the run; None keeps it in memory.
+            run_dir: Folder of the run; None if the run has no folder.
         """
 
     def epoch(self, row: Mapping[str, Any]) -> None:
-        """An epoch has ended. A run that is resumed tells its earlier epochs, too.
+        """Called after each epoch. A run that is resumed first repeats its earlier epochs.
 
         Args:
             row: The epoch's row of ``history.csv``: ``epoch``, ``train_loss``, ``train_seconds``
@@ -39,17 +40,17 @@ class Callback:
         """
 
     def end(self, result: Mapping[str, Any]) -> None:
-        """The run has ended well.
+        """Called when the run has finished.
 
         Args:
             result: What the run returns: ``best_valid_result``, ``test_result`` and others.
         """
 
     def stop(self, error: BaseException) -> None:
-        """The run has failed or was stopped.
+        """Called when the run has failed or was stopped.
 
         Args:
-            error: Why.
+            error: The exception.
         """
 
 
@@ -135,8 +136,8 @@ def _title(options: Mapping[str, Any]) -> str:
 class MLflowTracker(Callback):
     """A run of MLflow: options as parameters, epochs and test results as metrics.
 
-    Where it goes is MLflow's affair: ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME``. A
-    name of a metric has ``_at_`` for the ``@`` that MLflow refuses.
+    ``MLFLOW_TRACKING_URI`` and ``MLFLOW_EXPERIMENT_NAME`` choose the server and the experiment. In
+    names of metrics, ``_at_`` replaces ``@``, which MLflow refuses.
     """
 
     def begin(self, options: Mapping[str, Any], run_dir: str | None) -> None:

@@ -57,7 +57,7 @@ def rank_values(
     title: str = "auto",
     model_class: str | type | None = None,
 ) -> pd.DataFrame:
-    """Rank what a run valued, the most valuable first.
+    """Rank the interactions that a run valued, the most valuable first.
 
     Args:
         run_dir: As in :func:`read_values`.
@@ -68,11 +68,11 @@ def rank_values(
         model_class: As in :func:`~recbole_enhance.experiment.quick_start.load_run`.
 
     Returns:
-        One row each: names, ``value`` (a sum), ``standard_error`` (of the sum, the interactions'
-        taken as independent), ``mean_value``, the value per interaction, and ``interactions``.
+        One row each: names, ``value`` (a sum), ``standard_error`` of the sum (interactions are
+        assumed to be independent), ``mean_value`` per interaction, and ``interactions``.
 
     Raises:
-        OptionError: If ``by`` is no such word, or the run has no categories.
+        OptionError: If ``by`` is another word, or the run has no categories.
         RunFolderError: If the run has no values.
     """
     if by not in GROUPS:

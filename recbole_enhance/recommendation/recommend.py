@@ -50,36 +50,35 @@ def recommend(
     method: Any = None,
     quiet: bool = True,
 ) -> pd.DataFrame | None:
-    """Recommend items to users, by a finished run.
+    """Recommend items to users, with the model of a finished run.
 
     Args:
-        run: Its folder, or what :func:`~recbole_enhance.experiment.quick_start.load_run` gave.
-        users: Their tokens, or the path of a file with one on each line; None is all users.
-        k: Length of the lists; a user with fewer candidates has a shorter one.
-        titles: Column of the ``.item`` file that is written beside the items; ``auto`` takes the
-            first of title, movie_title and name, if there is one; None leaves titles out.
-        exclude: Items that are in no list, as tokens or the path of a file.
-        only_items: The only items that are in lists, as tokens or the path of a file.
-        filter_seen: Whether a list leaves out what the user has.
-        history: What that is, and what a sequential model reads: ``all`` the data, or their parts
-            ``train+valid`` (what the test of the run saw) or ``train``.
-        histories: Users who are not in the data, with the items that they have: a table with the
-            columns user_id, item_id and perhaps timestamp, a mapping from users to items, oldest
-            first, or a file, see :func:`~.files.read_histories`. In place of ``users``.
-        out: File for the lists, ``.csv``, ``.parquet`` or ``.jsonl``, written as they are made;
-            nothing is returned then.
+        run: Its folder, or the result of :func:`~recbole_enhance.experiment.quick_start.load_run`.
+        users: Ids of users, or the path of a file with one id on each line; None is all users.
+        k: Length of the lists. A list is shorter if fewer items are allowed.
+        titles: Column of titles in the ``.item`` file; ``auto`` uses the first of title,
+            movie_title and name, if there is one; None leaves titles out.
+        exclude: Items to leave out, as ids or the path of a file.
+        only_items: Items to recommend from, as ids or the path of a file.
+        filter_seen: Whether the items in the user's history are left out.
+        history: The user's history, which a sequential model also reads: ``all`` interactions in
+            the data, ``train+valid`` (the history of the run's test) or ``train``.
+        histories: Users who are not in the data, and their items: a table with the columns user_id,
+            item_id and optionally timestamp; a mapping from users to items, oldest first; or a
+            file, see :func:`~.files.read_histories`. Used instead of ``users``.
+        out: File for the lists, ``.csv``, ``.parquet`` or ``.jsonl``. With it, nothing is returned.
         model_class: As in :func:`~recbole_enhance.experiment.quick_start.load_run`.
         method: As in :func:`~recbole_enhance.experiment.quick_start.load_run`.
         quiet: Whether there is no progress bar.
 
     Returns:
         One row per recommended item: ``user_id``, ``item_id``, ``score``, ``rank`` from 1,
-        ``title`` if asked for, and for new users ``how``: ``exact``, or ``fold-in`` where their
+        ``title`` if asked for, and for new users ``how``: ``exact``, or ``fold-in`` if their
         vector was fitted. None with ``out``.
 
     Raises:
-        InputError: If there is no such run, user, item, column or file, or the model cannot list
-            for new users.
+        InputError: If there is no such run, user, item, column or file, or the model cannot
+            recommend to new users.
     """
     path = None if out is None else refuse_name(out)
     if histories is not None and users is not None:

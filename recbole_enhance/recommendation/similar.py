@@ -28,13 +28,13 @@ def similar_items(
     model_class: str | type | None = None,
     method: Any = None,
 ) -> pd.DataFrame:
-    """The nearest items of some items, by the cosine of the model's vectors.
+    """Find the most similar items to some items, by the cosine of the model's vectors.
 
     Args:
         run: As in :func:`~.recommend.recommend`.
-        items: Their tokens, or the path of a file with one on each line.
-        k: How many of each; the item itself is none of them.
-        titles: As in :func:`~.recommend.recommend`; of the near ones.
+        items: Ids of items, or the path of a file with one id on each line.
+        k: Number of similar items for each, the item itself not included.
+        titles: As in :func:`~.recommend.recommend`; titles of the similar items.
         model_class: As in :func:`~recbole_enhance.experiment.quick_start.load_run`.
         method: As in :func:`~recbole_enhance.experiment.quick_start.load_run`.
 
