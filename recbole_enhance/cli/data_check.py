@@ -54,10 +54,10 @@ CHECK = Verb(
         Option("json", Kind("FILE"), "also write what was found as JSON"),
         QUIET,
     ],
-    help="Check the data of a run, and train nothing. Shown are the account of the rows, repeated "
-    "pairs, gaps, times, leakage between the parts of the split, ids that look like numbers, and "
-    "encodings. Options of a run decide what is read and how it is split. The exit status is 1 if "
-    "something is wrong.",
+    help="Check the data of a run, and train nothing. Reports how many rows were read and dropped, "
+    "repeated pairs, gaps, times, leakage between the parts of the split, ids that look like "
+    "numbers, and encodings. Options of a run decide what is read and how it is split. The "
+    "exit status is 1 if something is wrong.",
     example="""\
 recbole-enhance data check ml-100k
 recbole-enhance data check ml-100k --model=SASRec --json=check.json""",

@@ -78,8 +78,8 @@ IMPORT = Verb(
         OWN_FILES,
         QUIET,
     ],
-    help="Make a dataset from a log of interactions. It is written whole or not at all, with a "
-    "file of settings that runs read. Kinds of columns are guessed and printed.",
+    help="Make a dataset from a log of interactions. The dataset is written completely or not at "
+    "all, with a file of settings that runs read. Kinds of columns are guessed and printed.",
     example="""\
 recbole-enhance data import log.csv --user=customer --item=sku --time=ts --name=shop
 recbole-enhance data import log.csv --user=customer --item=sku --name=shop --skip-bad

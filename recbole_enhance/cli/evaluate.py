@@ -57,7 +57,7 @@ EVALUATE = Verb(
         Option(
             "like",
             Kind("RUN_DIR"),
-            "a finished run: its data, split, users and metrics count, and on a board the lists "
+            "a finished run whose data, split, users and metrics are used; on a board the lists "
             "are compared with it",
             in_files=False,
         ),
@@ -75,10 +75,10 @@ EVALUATE = Verb(
         Option("run_dir", Kind("FOLDER"), "folder for the result", of_run=True, typed=False),
         QUIET,
     ],
-    help="Judge lists of recommendations made by any tool. They get the metrics of a run under the "
-    "same protocol, and a folder that a board takes as a row. The file is CSV, TSV or Parquet, "
-    "gzipped or not, with a header or as user, item and score. Without --like, the options of a "
-    "run say the protocol.",
+    help="Evaluate lists of recommendations that any tool has made. They get the metrics of a run "
+    "under the same protocol, in a folder that is a row of a board. The file is CSV, TSV or "
+    "Parquet, gzipped or not, with a header or with the columns user, item and score. Without "
+    "--like, options of a run give the protocol.",
     example="""\
 recbole-enhance evaluate als.csv --like=runs/bpr --run_dir=runs/als
 recbole-enhance evaluate als.tsv.gz --dataset=ml-100k --metrics=NDCG,ILD --topk=10""",

@@ -69,12 +69,13 @@ EXPLAIN = Verb(
         OWN_FILES,
         QUIET,
     ],
-    help="Explain a run. CER, EFM and methods over them: the features that explain each "
-    "recommendation, and how well they do. IaCN: which capsule each item of a history goes to, and "
-    "which capsule matches each recommendation. RVRec: which part of the history each "
-    "recommendation rests on. All others: the items of the history that are most similar by the "
-    "model's own vectors, what the score loses without each where the model reads a history, and "
-    "for DVR the interactions that training gained most from.",
+    help="Explain a run. CER, EFM and methods on them: the features that explain each "
+    "recommendation, and the quality of these explanations. IaCN: the capsule of each item of "
+    "a history, and the capsule that matches each recommendation. RVRec: the part of the "
+    "history that each recommendation is based on. All others: the items of the history that "
+    "are most similar by the model's vectors; how much the score falls without each item, if "
+    "the model reads a history; and for DVR the interactions that were most valuable in "
+    "training.",
     example="""\
 recbole-enhance explain runs/defended --pairs=test --features=3
 recbole-enhance explain runs/iacn --users=1,7 --topk=3

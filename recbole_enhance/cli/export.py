@@ -54,7 +54,7 @@ EXPORT = Verb(
         OWN_FILES,
         QUIET,
     ],
-    help="Write the vectors of users and items of a run. Where the model scores by a product of "
-    "two vectors, these are the two.",
+    help="Write the vectors of users and items of a run. If scores are products of two vectors, "
+    "these vectors are written.",
     example="recbole-enhance export runs/bpr --embeddings=bpr.npz --index=hnsw",
 )

@@ -46,9 +46,9 @@ FRONTIER = Verb(
         *RUN_OPTIONS,
         QUIET,
     ],
-    help="Draw accuracy against a metric, by dials of DVR. The dials are values, direct ascent, "
-    "re-ranking, and values before re-ranking. The best point that keeps the accuracy is chosen on "
-    "validation. Finished runs are kept, as on a board.",
+    help="Plot accuracy against a metric for the dials of DVR. The dials are values, direct "
+    "ascent, re-ranking, and values before re-ranking. The recommended point is the best one "
+    "that keeps the accuracy, chosen on validation. Finished runs are kept, as on a board.",
     example="""\
 recbole-enhance frontier --model=DVR --backbone=BPR --dataset=ml-100k --metric=cc@20 --quick""",
 )

@@ -134,9 +134,9 @@ RECOMMEND = Verb(
         OWN_FILES,
         QUIET,
     ],
-    help="Recommend items to users by a finished run. They are users of the data, or new users who "
-    "bring a history; or find the items that are near others. A run that was stopped lists by its "
-    "best epoch so far.",
+    help="Recommend items to users with the model of a finished run. The users are in the data, or "
+    "are new and have a file of histories. Or find the items that are most similar to some "
+    "items. If a run was stopped, its best epoch so far is used.",
     example="""\
 recbole-enhance recommend runs/bpr --users=1,7 --titles=movie_title
 recbole-enhance recommend runs/bpr --all --k=100 --out=recs.parquet

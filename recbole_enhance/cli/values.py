@@ -68,24 +68,37 @@ VALUES = Verb(
     callback=values,
     params=[
         Place("folder", "RUN_DIR", "the folder of a finished run of DVR"),
-        Option("by", OneOf(_BY), "whose values are summed [interaction]"),
-        Option("top", Count(), "how many of both ends are printed [10]"),
-        Option("titles", Kind("COLUMN"), "of the .item file [title, movie_title, name]"),
-        Option("out", Kind("FILE"), "write all of them, as .csv or .parquet"),
+        Option("by", OneOf(_BY), "what to rank, by the sum of its values [interaction]"),
+        Option("top", Count(), "number of the most and of the least valuable to print [10]"),
+        Option(
+            "titles",
+            Kind("COLUMN"),
+            "column of titles in the .item file [title, movie_title, name]",
+        ),
+        Option("out", Kind("FILE"), "write all values, as .csv or .parquet"),
         Option(
             "html",
             Kind("FILE"),
-            "write a page of both ends: of interactions, users, items and categories",
+            "write a page of the most and the least valuable interactions, users, items, categories",
         ),
-        Option("write_clean", Kind("FOLDER"), "write the dataset without what has least value"),
-        Option("drop", Value(), "share of training that is dropped [0.1], or weighed less [0.3]"),
-        Option("soft", YesNo(), "drop nothing, write a column of weights", default=False),
+        Option(
+            "write_clean",
+            Kind("FOLDER"),
+            "write the dataset without the least valuable interactions",
+        ),
+        Option(
+            "drop",
+            Value(),
+            "share of training interactions to drop [0.1], or to give less weight [0.3]",
+        ),
+        Option("soft", YesNo(), "drop nothing, but write a column of weights", default=False),
         *OWN_CLASS,
         OWN_FILES,
         QUIET,
     ],
-    help="Rank what a run of DVR valued. Training interactions, or users, items and categories "
-    "by the sums of theirs; or write the data without the least valuable interactions.",
+    help="Rank the values of a run of DVR. Ranks training interactions, or users, items or "
+    "categories by the sums of their values; or writes the data without the least valuable "
+    "interactions.",
     example="""\
 recbole-enhance values runs/dvr --by=item --top=20
 recbole-enhance values runs/dvr --out=values.csv --html=values.html

@@ -66,9 +66,11 @@ class Config(RecBoleConfig):
     """All settings of one run.
 
     ``config["model"]`` is the name of the backbone, because RecBole looks up classes by this name.
-    ``config["enhancer"]`` is the name of the method or None, and ``config["label"]`` names both. Priority, lowest first: RecBole's YAML, ``properties/overall.yaml``,
-    ``properties/model/``, ``dataset_configs/``, the dataset's own folder, ``properties/enhancer/``,
-    ``config_file_list``, ``config_dict``, command line.
+    ``config["enhancer"]`` is the name of the method or None, and ``config["label"]`` names both.
+
+    Priority, lowest first: RecBole's YAML, ``properties/overall.yaml``, ``properties/model/``,
+    ``dataset_configs/``, the dataset's own folder, ``properties/enhancer/``, ``config_file_list``,
+    ``config_dict``, command line.
 
     Args:
         model: Name of a method or of a RecBole model; or one of your own, a model's class or an
