@@ -89,7 +89,7 @@ VALUES = Verb(
         Option(
             "drop",
             Value(),
-            "share of training interactions to drop [0.1], or to give less weight [0.3]",
+            "share of training interactions to drop [0.1] or to weight less [0.3]",
         ),
         Option("soft", YesNo(), "drop nothing, but write a column of weights", default=False),
         *OWN_CLASS,

@@ -34,7 +34,7 @@ class GeneralOptions(Options):
     """What ``properties/overall.yaml`` holds."""
 
     backbone: Name = Field(
-        description="RecBole model under the method; ~ takes the one of the method's YAML."
+        description="RecBole model under the method; ~ is the default of the method."
     )
     variant: Name = Field(
         description="Named variant of the dataset's protocol, from dataset_configs/<dataset>.yaml."
@@ -43,15 +43,15 @@ class GeneralOptions(Options):
         description="Item column that holds categories; diversity metrics need it."
     )
     interaction_weight_field: Text | None = Field(
-        description="Column of the interactions that holds each one's weight in the training loss, "
-        "or of the items: a number, or a list whose length is the weight; divided by their mean."
+        description="Column of weights in the training loss: of the interactions or of the items; "
+        "numbers, or lists whose lengths are the weights. Weights are divided by their mean."
     )
     train_on_validation: Rate = Field(
-        description="Share of the validation interactions, drawn by chance, that is added to "
+        description="Share of the validation interactions, drawn at random, that is added to "
         "training; the others select the epoch."
     )
     data_cache: Text | None = Field(
-        description="Folder that keeps tables of data as they were read, for the next run; ~ is "
+        description="Folder in which tables of data are kept for the next run; ~ is "
         "recbole_enhance/tables in the user's cache, never keeps nothing."
     )
     run_dir: Text | None = Field(
@@ -67,7 +67,7 @@ class GeneralOptions(Options):
             range=f"[{', '.join(TRACKERS)}]",
             shape={"type": ["array", "null"], "items": {"enum": list(TRACKERS)}},
         ),
-    ] = Field(description="Trackers that are told options, epochs and results of the run.")
+    ] = Field(description="Trackers that get the options, epochs and results of the run.")
     eval_batch_size: Annotated[
         int | None,
         Field(gt=0, le=MOST_PAIRS),
@@ -88,21 +88,19 @@ class GeneralOptions(Options):
     )
     rerank: Literal["coverage", "mmr", "calibrated", "popularity"] | None = Field(
         description="Re-rank each user's best 100 items: coverage and mmr spread the categories, "
-        "calibrated follows those of the history, popularity favours the tail."
+        "calibrated follows those of the history, popularity prefers less popular items."
     )
     rerank_lambda: Share | None = Field(
-        description="How much re-ranking counts against the score, which is scaled to [0, 1]; ~ is "
-        "0.2."
+        description="Weight of re-ranking, from 0 to 1; the score has the rest. ~ is 0.2."
     )
     save_recs: bool = Field(
         description="Write recs.csv.gz: each test user's list with scores and hits."
     )
     save_candidates: bool = Field(
-        description="Write candidates.csv.gz: the items that uniN and popN rank each held-out item "
-        "among."
+        description="Write candidates.csv.gz: the sampled candidates of each held-out item (uniN, popN)."
     )
     eval_candidates_file: Text | None = Field(
-        description="File of candidates for uniN and popN, as save_candidates writes it; ~ draws "
+        description="File of candidates for uniN and popN, written by save_candidates; ~ draws "
         "them by seed."
     )
     fast: bool = Field(
@@ -113,8 +111,8 @@ class GeneralOptions(Options):
         int, Field(ge=0, le=MOST), Rule(f"a whole number between 0 and {MOST} is expected")
     ] = Field(
         description="With fast, a causal sequential model reads a history once for all its "
-        "targets. Beyond MAX_ITEM_LIST_LENGTH items so many targets share a window, and see up to "
-        "packed_step - 1 items fewer: 1 is exact. 0 reads one row per target."
+        "targets. Beyond MAX_ITEM_LIST_LENGTH items, packed_step targets share a window, and the "
+        "first ones see up to packed_step - 1 items fewer. 1 is exact; 0 reads one row per target."
     )
     group_fields: Annotated[
         Any,
@@ -137,8 +135,8 @@ class GeneralOptions(Options):
         "interactions."
     )
     item_head_share: _InnerShare = Field(
-        description="Share of the training interactions that the head has, the fewest items that "
-        "reach it; the other items are long tail."
+        description="The head is the fewest items that have this share of the training "
+        "interactions; the other items are the long tail."
     )
     calibration_alpha: _InnerShare = Field(description="Smoothing of Calibration.")
     score_link: Annotated[Literal["sigmoid", "identity"], Rule("one of sigmoid, identity")] = Field(

@@ -362,7 +362,7 @@ class RecBoleOptions(Options):
     normalize_all: bool | None = Field(
         description="Whether all columns of numbers are scaled to [0, 1]."
     )
-    discretization: _Mapped = Field(description="Columns of numbers to cut into classes.")
+    discretization: _Mapped = Field(description="Columns of numbers to divide into classes.")
     convert_token_to_onehot: Annotated[Any, _shaped("bool or None", "boolean", "null")] = Field(
         description="RecBole's option for decision trees."
     )
