@@ -79,7 +79,7 @@ VALUES = Verb(
         Option(
             "html",
             Kind("FILE"),
-            "write a page of the most and the least valuable interactions, users, items, categories",
+            "write a page of the most and the least valuable interactions, users and items",
         ),
         Option(
             "write_clean",
@@ -89,7 +89,7 @@ VALUES = Verb(
         Option(
             "drop",
             Value(),
-            "share of training interactions to drop [0.1] or to weight less [0.3]",
+            "share of training interactions to drop [0.1] or weight less [0.3]",
         ),
         Option("soft", YesNo(), "drop nothing, but write a column of weights", default=False),
         *OWN_CLASS,

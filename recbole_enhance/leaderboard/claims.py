@@ -18,7 +18,7 @@ from recbole_enhance.options.errors import RunFolderError
 from recbole_enhance.options.read import load_yaml
 from recbole_enhance.storage.files import read_text
 
-HOLDS, OPEN, FAILS, UNKNOWN = "holds", "not told apart", "does not hold", "not measured"
+HOLDS, OPEN, FAILS, UNKNOWN = "holds", "no clear difference", "does not hold", "not measured"
 _BOARD = "significance.csv"
 
 
@@ -126,11 +126,11 @@ def claims_page(path: Path, root: Path) -> str:
         "# What became of the papers' claims",
         "",
         f"Written by `recbole-enhance leaderboard claims {path.as_posix()}` from the boards and "
-        "tables that it names: numbers and verdicts are the program's. A claim **holds** where "
-        "the method gains over its backbone "
-        "(what that takes: [leaderboard_pages.md](leaderboard_pages.md#against-the-backbone)), it "
-        "**does not hold** where the method loses, and else the two are **not told apart**. Ours "
-        "is the change against the backbone in percent, with the 95 % interval over seeds.",
+        "tables that it names; numbers and verdicts are computed. A claim **holds** where the "
+        "method is better than its backbone "
+        "([tests](leaderboard_pages.md#against-the-backbone)), and **does not hold** where it is "
+        'worse; otherwise there is **no clear difference**. "Ours" is the change against the '
+        "backbone in percent, with the 95 % interval over seeds.",
         "",
     ]
     every = [[_evidence(claim, path.parent) for claim in paper.claims] for paper in papers]

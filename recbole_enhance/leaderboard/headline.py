@@ -21,7 +21,7 @@ def headline(analysis: Analysis) -> list[str]:
 
     Returns:
         The leading rows; for each row that others are compared with, who gains, who loses, what
-        seeds leave open and what is not told apart; rows that did not stop early.
+        seeds leave open and what shows no clear difference; rows that did not stop early.
     """
     main = analysis.main
     best, second = analysis.best[main.key]

@@ -97,7 +97,7 @@ class GeneralOptions(Options):
         description="Write recs.csv.gz: each test user's list with scores and hits."
     )
     save_candidates: bool = Field(
-        description="Write candidates.csv.gz: the sampled candidates of each held-out item (uniN, popN)."
+        description="Write candidates.csv.gz: the candidates of each held-out item (uniN, popN)."
     )
     eval_candidates_file: Text | None = Field(
         description="File of candidates for uniN and popN, written by save_candidates; ~ draws "
@@ -112,7 +112,7 @@ class GeneralOptions(Options):
     ] = Field(
         description="With fast, a causal sequential model reads a history once for all its "
         "targets. Beyond MAX_ITEM_LIST_LENGTH items, packed_step targets share a window, and the "
-        "first ones see up to packed_step - 1 items fewer. 1 is exact; 0 reads one row per target."
+        "first see up to packed_step - 1 items fewer. 1 is exact; 0 uses one row per target."
     )
     group_fields: Annotated[
         Any,

@@ -85,7 +85,7 @@ def test_the_interval_over_the_seeds_of_a_table_decides(tmp_path, ours, better, 
         ((HOLDS, HOLDS), HOLDS),
         ((OPEN,), OPEN),
         ((HOLDS, OPEN, FAILS), "holds in 1 of 3"),
-        ((FAILS, OPEN), "does not hold in 1 of 2, else not told apart"),
+        ((FAILS, OPEN), "does not hold in 1 of 2, else no clear difference"),
     ],
 )
 def test_one_word_where_all_agree_else_a_count(words, said):
