@@ -168,7 +168,7 @@ def test_a_run_is_resumed_and_reproduced_with_the_method_named_again(own, toy, e
     sys.modules.pop("my_package.smooth")
     status, _, refused = enhance("--resume=run")
     assert (status, refused.count("\n")) == (2, 1)
-    assert f"model={BY_PATH}: run/config.yaml names code of yours" in refused
+    assert f"model={BY_PATH}: run/config.yaml names your own code" in refused
     assert f"--model={BY_PATH}, or method= from Python" in refused
     assert (
         "model=my_package.other:Smooth: run is a run of"
@@ -211,7 +211,7 @@ def test_from_python_the_object_is_handed_over(own, toy):
     for method in (Smooth, BY_PATH):
         run = load_run(result["run_dir"], method=method)
         assert dict(run.trainer.evaluate(run.test_data)) == result["test_result"]
-    with pytest.raises(ValueError, match=rf"model={BY_PATH}: .* names code of yours"):
+    with pytest.raises(ValueError, match=rf"model={BY_PATH}: .* names your own code"):
         load_run(result["run_dir"])
     with pytest.raises(ValueError, match=r"model=TCE: .* is a run of my_package.smooth:Smooth"):
         load_run(result["run_dir"], method=load_enhancer("TCE"))
@@ -227,7 +227,7 @@ def test_method_and_backbone_may_both_be_the_users(own, toy, done):
     assert config.pair.own_class == ("backbone", "my_models:MyBPR")
     assert config["label"] == "Smooth-MyBPR"
     result = run_toy(toy, BY_PATH, run_dir="run", **options)
-    with pytest.raises(ValueError, match=r"backbone=my_models:MyBPR: .*names code of yours"):
+    with pytest.raises(ValueError, match=r"backbone=my_models:MyBPR: .*names your own code"):
         load_run("run", method=BY_PATH)
     run = load_run("run", "my_models:MyBPR", BY_PATH)
     assert dict(run.trainer.evaluate(run.test_data)) == result["test_result"]
@@ -245,7 +245,7 @@ def test_a_run_of_a_users_method_is_attacked_and_not_explained(own, reviews, enh
     words = ("attack", "mine", "CER", "--targets=features", "--budgets=0.5", "--quiet")
     status, _, refused = enhance(*words)
     assert (status, refused.count("\n")) == (2, 1)
-    assert "model=mine:Mine: mine/config.yaml names code of yours" in refused
+    assert "model=mine:Mine: mine/config.yaml names your own code" in refused
     assert done(*words, "--model=mine:Mine") == ""
     assert Path("mine", "attack.json").is_file()
     assert Path("CER", "attack.json").is_file()
@@ -263,7 +263,7 @@ def test_no_file_imports_a_method(own, toy, enhance, option):
     else:
         status, _, refused = enhance(*toy_file(toy, model=BY_PATH))
     assert (status, refused.count("\n")) == (2, 1)
-    assert "files do not import code" in refused
+    assert "files never import code" in refused
 
 
 METHOD = """

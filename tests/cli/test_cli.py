@@ -121,7 +121,7 @@ def test_a_metric_without_a_value_is_a_dash_then_and_later(toy):
             ["--model=BPR", "--dataset=ml-100k", "--user_inter_num_interval=[9999,inf)"],
             "leaves none of 100000 interactions",
         ),
-        (["--resume=nowhere"], "resume=nowhere: no run here"),
+        (["--resume=nowhere"], "resume=nowhere: not a run folder"),
         (["--resume=nowhere", "--epochs=3"], "--resume takes the options of the run itself"),
         (["trian", "--model=BPR"], "trian: unknown verb"),
         (["config"], "config show"),

@@ -101,7 +101,7 @@ REFUSED = {
     "an empty one": (6, {4: ""}, r":6: 6 candidates are expected \(eval_args.mode\)"),
     "too many": (6, {8: "i1,i2"}, r":6: not a table of candidates"),
     "another header": (1, {2: "song"}, r":1: columns part, user_id, item_id and candidates"),
-    "not held out": (2, {2: "i0"}, r":2: is no interaction that part valid holds out"),
+    "not held out": (2, {2: "i0"}, r":2: is not a held-out interaction of part valid"),
 }
 
 
@@ -125,7 +125,7 @@ def test_a_held_out_item_without_a_row_is_refused(toy, written, tmp_path):
     with pytest.raises(ValueError, match="has no rows of part test"):
         loaders_of(toy, path)
     path.write_text("\n".join([*rows, rows[-1]]) + "\n")
-    with pytest.raises(ValueError, match=r":122: is no interaction that part test holds out"):
+    with pytest.raises(ValueError, match=r":122: is not a held-out interaction of part test"):
         loaders_of(toy, path)
 
 

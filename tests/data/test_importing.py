@@ -152,7 +152,7 @@ def test_numbers_that_only_order_rows_stay(tmp_path):
     log = put(tmp_path, "log.csv", "customer,sku,week\na,x,1\nb,y,12\n")
     result = made(tmp_path, log, time="week")
     assert interactions(result)["timestamp"].tolist() == [1, 12]
-    assert any("no times of a calendar" in note for note in result.notes)
+    assert any("numbers that are not dates" in note for note in result.notes)
 
 
 def test_times_of_another_form_are_read_by_it(tmp_path):
@@ -315,7 +315,7 @@ def test_a_decimal_separator_is_a_point_or_a_comma(tmp_path):
 def test_an_item_stands_once(tmp_path):
     items = put(tmp_path, "items.csv", "sku,name\nNA,a\nnull,b\nNA,c\n")
     log = put(tmp_path, "log.csv", LOG)
-    assert refused(tmp_path, log, items=items) == "items.csv:4: sku='NA': has a row before"
+    assert refused(tmp_path, log, items=items) == "items.csv:4: sku='NA': has a row already"
     result = made(tmp_path, log, items=items, title="name", skip_bad=True)
     assert read_atomic(result.path / "shop.item")["title"].tolist() == ["a", "b"]
 
@@ -551,7 +551,7 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path):
     parquet = put(tmp_path, "log.parquet", "no parquet")
     assert refused(tmp_path, parquet).startswith("log.parquet: cannot be read (")
     word = put(tmp_path, "log.docx", "x")
-    assert "the ending says no format" in refused(tmp_path, word)
+    assert "the file's ending is none of" in refused(tmp_path, word)
     assert refused(tmp_path, tmp_path / "no.csv") == "no.csv: there is no such file"
     lines = put(tmp_path, "log.jsonl", '{"customer": "a", "sku": "b"}\n{"customer": \n')
     assert refused(tmp_path, lines) == "log.jsonl:2: one JSON object is expected"

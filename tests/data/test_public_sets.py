@@ -95,7 +95,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
 def test_a_download_that_broke_goes_on_where_it_stopped(server, tmp_path, known):
     server.files["log.csv"], server.breaks = LOG, [100_000]
     arguments = (f"{server.address}/log.csv", md5(LOG) if known else None, tmp_path, True)
-    assert "what has come is kept" in refused(fetch, *arguments)
+    assert "continues from what was" in refused(fetch, *arguments)
     kept = (tmp_path / "log.csv.part").stat().st_size
     assert 0 < kept <= 100_000
     assert fetch(*arguments)[0].read_bytes() == LOG

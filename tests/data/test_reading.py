@@ -192,7 +192,7 @@ def test_another_encoding(tmp_path, encoding):
 
 def test_options_that_cannot_be_used(tmp_path):
     path = write(tmp_path, "t:token\na\n")
-    with pytest.raises(OptionError, match="encoding=klingon: Python has no"):
+    with pytest.raises(OptionError, match="encoding=klingon: Python does not know"):
         read_atomic(path, encoding="klingon")
     for separator in ("::", "\n", "·"):
         with pytest.raises(OptionError, match=r"field_separator=.*one ASCII"):

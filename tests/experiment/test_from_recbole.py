@@ -47,7 +47,7 @@ def test_over_the_command_line_the_hyper_file_has_none():
     Path("test.yaml").write_text("learning_rate: 0.5\n")
     options = {"model": "BPR", "dataset": "ml-100k", "config_files": "test.yaml"}
     options["learning_rate"] = "0.1"
-    with pytest.raises(ValueError, match="learning_rate: is an option of the run too"):
+    with pytest.raises(ValueError, match="learning_rate: is also given as an option of the run"):
         tune._space(make_config(options), options, "bpr.hyper")
 
 

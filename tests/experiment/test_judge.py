@@ -189,7 +189,9 @@ def test_options_that_cannot_be(bpr, toy, tmp_path):
     path = tmp_path / "lists.csv"
     path.write_text("user,item\nu0,i1\n")
     assert "topk: cannot be set with like" in refused("evaluate", path, "--like", bpr, "--topk=5")
-    assert f"error: like={tmp_path}: no run here" in refused("evaluate", path, f"--like={tmp_path}")
+    assert f"error: like={tmp_path}: not a run folder" in refused(
+        "evaluate", path, f"--like={tmp_path}"
+    )
     assert "name=a/b: " in refused("evaluate", path, f"--like={bpr}", "--name=a/b")
     assert "--dataset=NAME is missing" in refused("evaluate", path)
     options = {"dataset": "toy", "data_path": str(toy), "metrics": ["GAUC"], "valid_metric": "gauc"}

@@ -300,7 +300,7 @@ def test_foreign_and_broken_checkpoints_are_refused(toy, monkeypatch):
     torch.save({**best, "state_dict": smaller}, Path("stopped", MODEL))
     with pytest.raises(ValueError, match="does not fit this model or these data"):
         resume_run("stopped", quiet=True)
-    with pytest.raises(ValueError, match="no run here"):
+    with pytest.raises(ValueError, match="not a run folder"):
         resume_run("nowhere")
 
 

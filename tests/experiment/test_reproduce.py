@@ -154,7 +154,7 @@ def test_users_that_only_one_run_has_are_no_match(run):
     ("words", "message"),
     [
         ([], "reproduce RUN_DIR: the folder of a finished run is expected"),
-        (["nowhere"], "reproduce nowhere: no run here .config.yaml is missing"),
+        (["nowhere"], "reproduce nowhere: not a run folder .config.yaml is missing"),
         (["run", "--tolerence=1"], "tolerence: unknown option; did you mean tolerance"),
         (["run", "--tolerance=-1"], "tolerance=-1: a number not below 0"),
         (["run", "--tolerance=x"], "tolerance=x: a number not below 0"),

@@ -107,7 +107,7 @@ def test_explain_writes_sentences_and_shows_the_baselines(runs, name):
     ("argv", "message"),
     [
         (["attack"], "attack RUN_DIR ...: folders of finished runs are expected"),
-        (["attack", "nowhere"], "nowhere: no finished run here (config.yaml is missing)"),
+        (["attack", "nowhere"], "nowhere: not a finished run (config.yaml is missing)"),
         (["attack", "CER", "--targets=feature"], "targets=feature: one of features, params"),
         (["attack", "CER", "--targets=random"], "targets=random: a control needs"),
         (["attack", "CER", "--budgets=big"], "budgets=big: a number of at least 0"),

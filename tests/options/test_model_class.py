@@ -76,7 +76,9 @@ def test_a_name_runs_resumes_and_loads(toy, monkeypatch, caplog, options, option
     assert f"continue with: recbole-enhance --resume=run --{option}={NAME}" in caplog.text
     forget()
     for read in (resume_run, load_run):
-        with pytest.raises(ValueError, match=rf"{option}={NAME}: .*config.yaml names code of you"):
+        with pytest.raises(
+            ValueError, match=rf"{option}={NAME}: .*config.yaml names your own code"
+        ):
             read("run")
         with pytest.raises(ValueError, match=rf"{option}=os:path: run is a run of {NAME}"):
             read("run", model_class="os:path")
@@ -168,7 +170,7 @@ def test_no_file_imports_anything(toy, name):
     """Not even one that is named as the places whose word counts."""
     for options in ({"model": NAME}, {"model": "DVR", "backbone": NAME}):
         Path(name).write_text(yaml.safe_dump({**toy_options(toy, "BPR"), **options}))
-        with pytest.raises(ValueError, match="files do not import code"):
+        with pytest.raises(ValueError, match="files never import code"):
             Config(config_file_list=[name])
     assert not Path("imported").exists()
 

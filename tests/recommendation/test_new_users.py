@@ -97,8 +97,8 @@ def test_what_reads_a_history_gives_the_list_of_a_known_user_of_the_same(toy, mo
             "NeuMF",
             "NeuMF cannot recommend to new users: its score is neither computed from a history",
         ),
-        ("CDAE", "CDAE cannot list for new users"),
-        ("FISM", "FISM cannot list for new users"),
+        ("CDAE", "CDAE cannot recommend to new users"),
+        ("FISM", "FISM cannot recommend to new users"),
     ],
 )
 def test_the_others_are_refused_by_name(toy, model, reason):

@@ -329,7 +329,7 @@ def test_the_verb_export_says_what_it_wrote(folders, tmp_path):
         (["--all"], "all=True: the lists of all users go into a file: --out=FILE"),
         (["--users=u1", "--k=49"], "k=49: from 1 to 48, the number of items that are allowed"),
         (["--users=u1", "--k=0"], "k=0: a whole number above 0 is expected"),
-        (["--users_file=empty"], "empty: is empty: users wants a token on each line"),
+        (["--users_file=empty"], "empty: is empty: users needs one id on each line"),
         (["--users_file=gone"], "gone: there is no such file"),
         (["--users_file=bad"], "bad:2: user='zz': no such user in toy"),
         (["--users_file=binary"], "binary: is not text in UTF-8 (invalid start byte)"),
@@ -373,11 +373,11 @@ def test_bad_input_is_one_line(folders, tmp_path, words, message):
 
 def test_folders_that_cannot_recommend_are_refused(data, folders, tmp_path):
     words = ("recommend", "--users=u1")
-    assert "no finished run here (config.yaml is missing)" in refused(*words, tmp_path)
+    assert "not a finished run (config.yaml is missing)" in refused(*words, tmp_path)
     run = shutil.copytree(folders / "BPR", tmp_path / "run")
     (run / "model.pt").unlink()
-    assert "no finished run here (model.pt is missing)" in refused(*words, run)
-    assert "no finished run here (model.pt is missing)" in refused(
+    assert "not a finished run (model.pt is missing)" in refused(*words, run)
+    assert "not a finished run (model.pt is missing)" in refused(
         "export", run, "--embeddings=a.npz"
     )
     assert "--embeddings=FILE is expected" in refused("export", folders / "BPR")
@@ -427,7 +427,7 @@ def test_a_sequential_model_needs_a_history(folders, caplog):
     # As if all that user 1 has were held out for the test.
     dataset.inter_feat["user_id"] = torch.ones(int((rows["user_id"] == 1).sum()))
     dataset.inter_feat["user_id"] = dataset.inter_feat["user_id"].long()
-    reason = f"users={one}: has no history in train\\+valid, which the model reads"
+    reason = f"users={one}: has no history in train\\+valid, and the model needs one"
     with pytest.raises(OptionError, match=reason):
         recommend(run, [one], history="train+valid")
     assert recommend(run, history="train+valid")["user_id"].nunique() == 59

@@ -104,7 +104,7 @@ def test_every_verb_refuses_a_yaml_bomb(finished, refused):
     [
         ("{", "not JSON"),
         ("[" * 100_000, "not JSON"),
-        ('{"a": 1e999}', "a number beyond all bounds"),
+        ('{"a": 1e999}', "a number that is too large"),
         ('{"a": ' + "9" * 30 + "}", "a number of 30 digits"),
         ('{"a": ' + "9" * 10_000 + "}", "a number of 10000 digits"),
         ("\xff", "not text in UTF-8"),

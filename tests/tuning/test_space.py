@@ -240,7 +240,7 @@ def test_what_is_given_is_not_searched(caplog):
         ({"eval_args.mode": ["full", "uni10"]}, "data and evaluation are the same"),
         ({"seed": {"int": [1, 9]}}, "data and evaluation are the same"),
         ({"backbone": ["BPR", "NeuMF"]}, "data and evaluation are the same"),
-        ({"epochs": [5]}, "is an option of the run too"),
+        ({"epochs": [5]}, "is also given as an option of the run"),
     ],
 )
 def test_a_space_of_what_cannot_be_searched(space, message):
