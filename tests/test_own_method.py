@@ -415,9 +415,9 @@ def test_a_name_that_two_packages_have_is_refused(own, toy):
         ("BPR", "recbole and one"),
         ("ProtoMF", "recbole_enhance and two"),
     ):
-        with pytest.raises(ValueError, match=f"^model={name}: {owners} each have something"):
+        with pytest.raises(ValueError, match=f"^model={name}: {owners} each define this name"):
             Config(config_dict=toy_options(toy, name))
-    with pytest.raises(ValueError, match=r"^backbone=BPR: recbole and one each have"):
+    with pytest.raises(ValueError, match=r"^backbone=BPR: recbole and one each define"):
         Config(config_dict=toy_options(toy, "TCE", backbone="BPR"))
     assert "DVR and one" not in dict(list_methods())["RER"]
     told = [about for name, about in list_methods() if name == "DVR"]

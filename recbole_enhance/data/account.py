@@ -158,12 +158,12 @@ class Account:
             return ""
         share, run = f"{self.cleaned['share']:.3g}", _short(self.cleaned["run"])
         if self.cleaned["soft"]:
-            return f"; the {share} of training of least value in {run} has lower weights"
+            return f"; the {share} of training with the lowest values in {run} has lower weights"
         dropped = Counts(**self.cleaned["dropped"])
         return (
             f"; before that, {dropped.interactions:,} training interactions were dropped, the "
-            f"{share} of least value in {run} ({dropped.users:,} users and {dropped.items:,} items "
-            "have none left)"
+            f"{share} with the lowest values in {run} ({dropped.users:,} users and "
+            f"{dropped.items:,} items have none left)"
         )
 
 

@@ -104,7 +104,7 @@ def read_candidates(
     else:
         of_rows = rows[fields[0]][:, None].expand(-1, number)
         known = used.holds(of_rows, torch.from_numpy(candidates)).numpy()
-    table.refuse(known, "the user has this item, so it is no candidate", _BEFORE)
+    table.refuse(known, "the user already has this item, so it cannot be a candidate", _BEFORE)
     return torch.from_numpy(candidates.T.copy())
 
 

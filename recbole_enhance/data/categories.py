@@ -38,9 +38,9 @@ def category_matrix(dataset: Any, field: str, option: str = "item_category_field
         if kind in (FeatureType.TOKEN, FeatureType.TOKEN_SEQ) and name != dataset.iid_field
     ]
     if field not in usable:
-        state = f"is {kinds[field].value}, no category" if field in kinds else "is not loaded"
+        state = f"is {kinds[field].value}, not a category" if field in kinds else "is not loaded"
         if field == dataset.iid_field:
-            state = "is the item's id, no category"
+            state = "is the item's id, not a category"
         raise OptionError(
             option,
             repr(field),

@@ -76,7 +76,7 @@ def look_alikes(tokens: pd.Series, name: str) -> list[Finding]:
     if changed.any():
         shown = ", ".join(repr(token) for token in tokens[changed][:_EXAMPLES])
         text = (
-            f"{name}: {int(changed.sum()):,} ids would be others if read as numbers or stripped, "
+            f"{name}: {int(changed.sum()):,} ids would change if read as numbers or stripped, "
             f"such as {shown}"
         )
         found.append(_note("ids", int(changed.sum()), text))
@@ -111,7 +111,7 @@ def gaps(used: pd.Series, described: pd.Series, name: str, what: str) -> list[Fi
     again = described.duplicated()
     if again.any():
         n = int(again.sum())
-        text = f"{name}: {n:,} rows of {what} that it has already{_such(described[again])}"
+        text = f"{name}: {n:,} repeated rows of {what}{_such(described[again])}"
         found.append(_wrong("gaps", n, text))
     missing = used[~used.isin(described)]
     if len(missing):
@@ -148,8 +148,8 @@ def times(table: pd.DataFrame, user: str, column: str, name: str, year: int = 0)
     ties = int(table.loc[known.index].duplicated([user, column]).sum())
     if ties:
         text = (
-            f"{name}: {ties:,} interactions are at the moment of another of the same user; they "
-            "stay in the order of the file"
+            f"{name}: {ties:,} interactions have the same time as another one of the same user; "
+            "they keep the order of the file"
         )
         found.append(_note("time", ties, text))
     years = known.to_numpy(dtype=np.float64) / _YEAR + 1970

@@ -166,7 +166,7 @@ class Writer:
         found = [Check(source, mask_of(shown.is_null()), "is missing", cells)] if required else []
         odd = marked(shown)
         if odd is not None and required:
-            found.append(Check(source, odd, "an id holds no tab and no line end", cells))
+            found.append(Check(source, odd, "an id must not contain a tab or a line end", cells))
         elif odd is not None:
             self._change(source, int(odd.sum()))
             shown = without_marks(shown)
@@ -213,7 +213,7 @@ def mentions_checks(piece: Piece, columns: Sequence[Column], names: tuple[str, s
         Check(
             sentiment.source,
             lengths[0] != lengths[1],
-            f"as many sentiments are expected as {feature.source} has features",
+            f"one sentiment is expected for each feature in {feature.source}",
             cells,
         ),
     ]

@@ -94,8 +94,8 @@ def _tell_who_is_not_ranked(config: Any, dataset: Any, evaluation: Sequence[Any]
     repeated = getattr(evaluation[1], "n_repeated", 0)
     if repeated:
         logger.warning(
-            "%d of %d test interactions are pairs that the user has before: not ranked, in no "
-            "result (rm_dup_inter=first keeps each pair once; repeatable=true ranks them)",
+            "%d of %d test interactions repeat an earlier pair of user and item: not ranked, not "
+            "counted (rm_dup_inter=first keeps each pair once; repeatable=true ranks them)",
             repeated,
             len(evaluation[1]._dataset),
         )
@@ -105,12 +105,12 @@ def _tell_who_is_not_ranked(config: Any, dataset: Any, evaluation: Sequence[Any]
         users = evaluation[1]._dataset.inter_feat[dataset.uid_field].unique()
     if len(users) == 0:
         raise InputError(
-            "eval_args: nothing to test: the users have had all test items before "
-            "(rm_dup_inter, repeatable)"
+            "eval_args: nothing to test: all test interactions repeat earlier pairs of user "
+            "and item (rm_dup_inter, repeatable)"
         )
     if len(users) < n_users:
         missing = n_users - len(users)
-        logger.info("%d of %d users have no test interaction: in no result", missing, n_users)
+        logger.info("%d of %d users have no test interaction and do not count", missing, n_users)
 
 
 def take(interaction: Interaction, index: Tensor) -> Interaction:

@@ -89,7 +89,7 @@ def checked(
     blank = table.isna().all(axis=1).to_numpy()
     table, lines = table[~blank], lines[~blank]
     if not len(table):
-        raise DataError(path, "it holds no list")
+        raise DataError(path, "it contains no list")
     made: dict[str, Any] = {}
     for key, name in found.items():
         cells = table[name]

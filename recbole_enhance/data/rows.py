@@ -99,7 +99,9 @@ def weigh_rows(part: Any, weights: Tensor) -> None:
     weights = weights.float()
     bad = weights[~(weights >= 0) | weights.isinf()]
     if len(bad):
-        raise OptionError(option, part.config[option], f"has {bad[0]:g}: weights are at least 0")
+        raise OptionError(
+            option, part.config[option], f"has {bad[0]:g}: weights must be at least 0"
+        )
     if not weights.any():
         raise OptionError(option, part.config[option], "is 0 for all training interactions")
     # In float64: the mean of many ones is 1, and they stay what they are.

@@ -288,7 +288,7 @@ def _of_text(
         for line, cells in rows():
             if len(cells) != width:
                 open_quote = any("\n" in cell for cell in cells)
-                hint = "; a quote opens here: --quoting=no takes quotes as text"
+                hint = "; a quote begins here and does not end: --quoting=no reads quotes as text"
                 problem = f"{len(cells)} cells, and the header has {width}"
                 yield line, problem + (hint if open_quote else "")
 

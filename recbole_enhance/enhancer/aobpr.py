@@ -353,7 +353,9 @@ def check(config: Any) -> None:
     mode, is_neumf = config["aobpr_mode"], issubclass(config.model_class, NeuMF)
     if mode == "exact" and is_neumf:
         raise OptionError(
-            "aobpr_mode", "exact", "NeuMF's scores are no product of factors; take factor or pool"
+            "aobpr_mode",
+            "exact",
+            "NeuMF's scores are not products of factors; choose factor or pool",
         )
     if mode == "factor":
         refuse_without_factors(config, "aobpr_mode=factor")

@@ -258,7 +258,9 @@ def parameter_names(model: nn.Module, pattern: str | None) -> list[str]:
         return names_of_weights(model, embedding_tables(model).values()) or names
     chosen = [name for name in names if re.search(pattern, name)]
     if not chosen:
-        raise OptionError("rer_params", pattern, f"no parameter is called so; {', '.join(names)}")
+        raise OptionError(
+            "rer_params", pattern, f"no parameter has such a name; {', '.join(names)}"
+        )
     return chosen
 
 

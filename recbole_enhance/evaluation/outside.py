@@ -136,9 +136,9 @@ def told(counts: dict[str, int], k: int, why_not_ranked: str) -> list[str]:
     n = counts["lists"] + counts["missing"]
     lines = {
         "missing": f"of {n} lists are missing: they count as empty",
-        "short": f"of {n} lists are shorter than {k}: the places that are missing are no hits",
-        "not_tested": "users have no held-out item: their lists are not judged",
-        "never_ranked": f"recommended items are {why_not_ranked}: no list of a model here has such",
+        "short": f"of {n} lists are shorter than {k}: missing places count as no hits",
+        "not_tested": "users have no held-out item: their lists are not evaluated",
+        "never_ranked": f"recommended items are {why_not_ranked}; lists of runs here have none",
     }
     return [f"{counts[key]} {text}" for key, text in lines.items() if counts[key]]
 
@@ -181,4 +181,4 @@ def refuse_no_lists(loader: Any, config: Any) -> None:
     """
     if not hasattr(loader, "held_out"):
         mode = config["eval_args"]["mode"]["test"]
-        raise OptionError("eval_args.mode", mode, "lists are judged in full, uniN and popN")
+        raise OptionError("eval_args.mode", mode, "lists can be evaluated with full, uniN and popN")

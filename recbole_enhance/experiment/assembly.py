@@ -97,7 +97,7 @@ def _naming_missing_options(config: Config) -> Iterator[None]:
     if lacking:
         example = " ".join(f"--{name}=VALUE" for name in lacking)
         named = f"{', '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no value"
-        logger.warning("%s: %s, so it reads None; say %s", config["model"], named, example)
+        logger.warning("%s: %s, so it reads None; set %s", config["model"], named, example)
     try:
         yield
     except InputError:
@@ -106,7 +106,7 @@ def _naming_missing_options(config: Config) -> Iterator[None]:
         if not lacking or out_of_memory(error):
             raise
         reason = one_line(f"{type(error).__name__}: {error}")
-        raise InputError(f"{named} (say {example}), and so: {reason}") from error
+        raise InputError(f"{named} (set {example}); the model stops with {reason}") from error
 
 
 def _within_memory(model_class: Any, config: Config, dataset: Any) -> Any:

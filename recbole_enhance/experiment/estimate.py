@@ -108,22 +108,22 @@ class Estimate(NamedTuple):
             found.append(f"  {name:<42}{mb:>10,.1f} MB")
         found += [
             f"  {'memory in all':<42}{sum(self.memory.values()):>10,.1f} MB",
-            f"  {'peak of the steps below, as measured':<42}{self.measured_mb:>10,.1f} MB",
+            f"  {'measured peak of the steps below':<42}{self.measured_mb:>10,.1f} MB",
             f"  {'reading and splitting':<42}{self.data:>10,.2f} s",
             f"  {'building the model':<42}{self.model:>10,.2f} s",
             _line("an epoch", self.epoch, "steps"),
             _line("a validation, without metrics", self.validation, "batches"),
         ]
         if self.epoch is None:
-            return [*found, "  no step of training was timed: building the model is the training"]
+            return [*found, "  no training step was timed: the model is trained when it is built"]
         least = min(self.epochs, max(1, self.eval_step) * (self.stopping_step + 2))
         found.append(
             f"  run: {_clock(self.run_seconds(least))} if it stops early ({least} epochs), at most "
             f"{_clock(self.run_seconds(self.epochs))} ({self.epochs} epochs)"
         )
         found.append(
-            "  seconds are of this machine as busy as it is now; what a method does every few "
-            "epochs is not in them"
+            "  seconds are measured on this machine with its present load; work that a method does "
+            "only every few epochs is not included"
         )
         return found
 

@@ -98,8 +98,7 @@ def refuse_shared_name(option: str, name: str) -> None:
         raise OptionError(
             option,
             name,
-            f"{' and '.join(owners)} each have something of this name; one of them must go, or "
-            "rename it",
+            f"{' and '.join(owners)} each define this name; uninstall one of them, or rename it",
         )
 
 

@@ -84,7 +84,7 @@ def run_recbole_enhance(
     if data is None:
         for name in columns:
             raise InputError(
-                f"{name} is no argument of a run without data=FRAME; options are in config_dict"
+                f"{name} is no argument of a run without data=FRAME; options go into config_dict"
             )
         with processes.joined():
             config = Config(model, dataset, config_file_list, config_dict, command_line)

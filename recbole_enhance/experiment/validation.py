@@ -231,8 +231,8 @@ def refuse_missing_labels(config: Any, columns: Sequence[str]) -> None:
         )
     if config["threshold"] and not learns and config["eval_type"].name == "RANKING":
         logger.warning(
-            "threshold=%s: does nothing for %s, which takes every interaction for a positive; "
-            "val_interval={%s: '[%s,inf)'} keeps those from there on only",
+            "threshold=%s has no effect on %s, which treats every interaction as a positive; "
+            "val_interval={%s: '[%s,inf)'} keeps only those with at least this value",
             config["threshold"],
             model,
             *next(iter(config["threshold"].items())),
@@ -262,7 +262,7 @@ def refuse_unweighable(config: Any) -> None:
         return
     name, why = config["label"], None
     if config.method is not None:
-        why = f"{name} gives samples weights of its own, or makes its own; take {config['model']}"
+        why = f"{name} weights samples itself, or makes its own; use {config['model']}"
     elif config["MODEL_TYPE"] in (ModelType.TRADITIONAL, ModelType.DECISIONTREE):
         why = f"{name} is not trained by the losses of samples"
     elif config["MODEL_INPUT_TYPE"] == InputType.LISTWISE:

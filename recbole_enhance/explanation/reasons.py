@@ -304,7 +304,7 @@ def _values(folder: RunFolder) -> Any:
         return None
     try:
         return read_values(folder.path)
-    except RunFolderError:  # of dvr_values=harsanyi, which add to no sum
+    except RunFolderError:  # of dvr_values=harsanyi, which do not add up
         return None
 
 
@@ -333,10 +333,12 @@ def _valuable(
 def _sentence(near: Any, lost: Any) -> str:
     if lost and lost[0]["loss"] > 0:
         top = lost[0]
-        return f"Rests most on {top['title']}: without it the score falls by {short(top['loss'])}."
+        return (
+            f"Based mostly on {top['title']}: without it the score falls by {short(top['loss'])}."
+        )
     if near and near[0]["similarity"] > 0:
         titles = [entry["title"] for entry in near[:2] if entry["similarity"] > 0]
-        return f"Nearest to {' and '.join(titles)} of the history, by the model's vectors."
+        return f"Most similar to {' and '.join(titles)} of the history, by the model's vectors."
     return NO_REASON
 
 

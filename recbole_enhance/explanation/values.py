@@ -46,7 +46,7 @@ def read_values(run_dir: str | Path) -> pd.DataFrame:
         raise RunFolderError(path, f"not a table of values ({one_line(error)})") from error
     if "standard_error" not in table:
         raise RunFolderError(
-            run_dir, "its values are those of dvr_values=harsanyi, which add to no sum"
+            run_dir, "its values are those of dvr_values=harsanyi, which do not add up"
         )
     return table
 

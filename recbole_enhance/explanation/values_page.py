@@ -56,7 +56,7 @@ def values_page(label: str, dataset: str, tables: Mapping[str, pd.DataFrame], to
     whole = tables["interaction"]
     return rendered(
         "values.html.j2",
-        title=f"What training was worth: {label} on {dataset}",
+        title=f"Values of training interactions: {label} on {dataset}",
         interactions=len(whole),
         above=int((whole["value"] > 0).sum()),
         sections=[_section(by, table, top) for by, table in tables.items()],

@@ -87,7 +87,7 @@ def attack_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, An
     """
     known = filled(AttackOptions, options, prefix)
     if set(known["targets"]) <= {"random"}:
-        allowed = "a control needs features or params beside it"
+        allowed = "random needs features or params in addition"
         raise OptionError(f"{prefix}targets", ",".join(known["targets"]), allowed)
     return known
 

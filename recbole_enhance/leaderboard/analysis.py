@@ -45,10 +45,10 @@ _NOT_TRAINING = (
     "save_dataloaders",
     "valid_metric_bigger",
 )
-# Family -> what makes its columns, and why they are empty where no reason was left.
+# Family -> what makes its columns, and why they are empty where no reason was recorded.
 _NOT_EXAMINED = {
     EXPLANATION: (EXPLAIN, "the run was not explained, or its model has no explanations"),
-    ATTACKED: (ATTACK, "the run was not attacked so"),
+    ATTACKED: (ATTACK, "the run was not attacked in this way"),
 }
 
 
@@ -235,7 +235,7 @@ def _filled(row: Row, measures: Sequence[Measure]) -> Row:
         values = results.setdefault(m.key, np.full(len(row.runs), np.nan))
         known = int(np.count_nonzero(~np.isnan(values)))
         if not known and row.external:
-            reasons[m.key] = f"{ELSEWHERE}, and lists alone do not decide it"
+            reasons[m.key] = f"{ELSEWHERE}, and it cannot be computed from lists"
         elif known < len(values) and known:
             reasons[m.key] = f"{known} of {len(values)} seeds have a value"
         elif not known and m.family in _NOT_EXAMINED:

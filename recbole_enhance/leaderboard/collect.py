@@ -195,7 +195,10 @@ def _run(folder: Path, place: str, files: Sequence[str]) -> FinishedRun:
     )
     left = {k: _read_json(path / name) for k, name in NOT_EXAMINED.items() if name in files}
     not_examined = {
-        kind: (str(content.get("status")), one_line(content.get("reason") or "no reason was left"))
+        kind: (
+            str(content.get("status")),
+            one_line(content.get("reason") or "no reason was recorded"),
+        )
         for kind, content in left.items()
     }
     return FinishedRun(
@@ -251,7 +254,7 @@ def _failure(folder: Path, place: str) -> Left:
         str(content.get("dataset") or guess[0]),
         None if variant is None else str(variant),
         content.get("seed", guess[2]),
-        one_line(content.get("reason") or "no reason was left"),
+        one_line(content.get("reason") or "no reason was recorded"),
     )
 
 

@@ -56,7 +56,7 @@ def _over(base: str, metric: str, found: Sequence[Comparison]) -> str:
     for verdict in ("better maybe", "worse maybe"):
         if by[verdict]:
             word = verdict.split(" ")[0]
-            parts.append(f"{word} over users, while seeds leave it open: {_changes(by[verdict])}")
+            parts.append(f"{word} over users, but not clearly over seeds: {_changes(by[verdict])}")
     if by[""]:
         parts.append(f"no clear difference in {metric}: {_joined(short(c.row) for c in by[''])}")
     return f"Against {base}, {'; '.join(parts)}."

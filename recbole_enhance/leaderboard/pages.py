@@ -139,7 +139,11 @@ def _cost(row: Row, key: str) -> dict[str, str]:
 
 
 def _column(m: Measure, measures: Sequence[Measure], place: int) -> dict[str, Any]:
-    side = {1: "Larger is better.", -1: "Smaller is better.", 0: "No side is better."}
+    side = {
+        1: "Larger is better.",
+        -1: "Smaller is better.",
+        0: "Neither larger nor smaller is better.",
+    }
     starts = place == 0 or measures[place - 1].family != m.family
     return {
         **m._asdict(),

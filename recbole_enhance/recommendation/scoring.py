@@ -51,7 +51,7 @@ def scores_of(run: Any, rows: Interaction, seen: tuple[Tensor, Tensor] | None) -
             raise
         raise InputError(
             f"{type(trainer.model).__name__} reads the column {column} of an interaction, which "
-            "nobody knows before it; load_col without it makes a run that can recommend"
+            "is unknown before it happens; train a run whose load_col does not have it"
         ) from None
 
 

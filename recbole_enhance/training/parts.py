@@ -364,13 +364,13 @@ class PartsTrainer(Trainer):
         if not off <= (_TOLERANCE_AMP if self.enable_amp else _TOLERANCE):
             why = f"the gradient of a batch is not that of its parts (off by {off:.2g} of it)"
         elif not drawn:
-            why = "it draws random numbers by the number of rows"
+            why = "its random numbers depend on the number of rows"
         else:
             return
         raise OptionError(
             "model",
             self.config["label"],
-            f"cannot be trained by {launched.size()} processes: {why}; train it in one",
+            f"cannot be trained by {launched.size()} processes: {why}; train it in one process",
         )
 
     def _gradient_of(self, loss: Tensor) -> dict[int, Tensor]:
@@ -437,18 +437,20 @@ def refuse_parts(config: Any) -> None:
     method, label = config.method, config["label"]
     cannot = f"cannot be trained by {size} processes"
     if config["MODEL_TYPE"] in (ModelType.TRADITIONAL, ModelType.DECISIONTREE):
-        raise OptionError("model", label, f"{cannot}: it has no steps to share; run it in one")
+        raise OptionError(
+            "model", label, f"{cannot}: it has no training steps; run it in one process"
+        )
     own = get_trainer(config["MODEL_TYPE"], config["model"])
     if own is not Trainer:
         why = f"{own.__name__} has a training loop of its own"
-        raise OptionError("model", config["model"], f"{cannot}: {why}; train it in one")
+        raise OptionError("model", config["model"], f"{cannot}: {why}; train it in one process")
     if method is not None and not method.by_parts:
-        why = f"{method.name} looks at a batch as a whole"
-        raise OptionError("model", method.name, f"{cannot}: {why}; train it in one")
+        why = f"{method.name} needs the whole batch"
+        raise OptionError("model", method.name, f"{cannot}: {why}; train it in one process")
     if config["learner"].lower() == "sparse_adam":
-        raise OptionError("learner", config["learner"], f"{cannot}; take adam")
+        raise OptionError("learner", config["learner"], f"{cannot}; use adam")
     windows = config["fast"] and config["packed_step"]
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL and windows:
         # Rows that share a window share its dropout, and a part has other windows than the batch.
-        why = f"one process reads windows of histories; {size} take 0, and read rows"
+        why = f"with {size} processes it must be 0, which reads one row per target"
         raise OptionError("packed_step", config["packed_step"], why)

@@ -340,7 +340,7 @@ def test_a_general_model_never_ranks_what_the_user_had(data, mode, caplog):
     again = sum(pair in known for pair in held_out)
     assert again > 0
     assert test.n_repeated == again
-    assert f"{again} of {len(held_out)} test interactions are pairs" in caplog.text
+    assert f"{again} of {len(held_out)} test interactions repeat an earlier pair" in caplog.text
     assert dataset.account.repeated["test and training"] > 0
     positives = set()
     for batch, masked, rows, items in test:
@@ -440,7 +440,7 @@ def test_a_float_cannot_be_a_selected_feature(data):
 def test_a_threshold_that_does_nothing_is_told(data, caplog):
     options = data([("u", f"i{n}", n, n) for n in range(9)])
     Config(config_dict={**options, "model": "BPR", "threshold": {"rating": 4}})
-    assert "threshold={'rating': 4}: does nothing for BPR" in caplog.text
+    assert "threshold={'rating': 4} has no effect on BPR" in caplog.text
     assert "val_interval={rating: '[4,inf)'}" in caplog.text
     caplog.clear()
     Config(config_dict={**options, "model": "FM", "threshold": {"rating": 4}})

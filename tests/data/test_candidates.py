@@ -138,11 +138,11 @@ def test_an_item_of_the_users_own_is_no_candidate(toy, written, tmp_path, model)
     mine = train.inter_feat["item_id"][train.inter_feat["user_id"] == user]
     had = train.id2token("item_id", int(mine[0]))
     file = changed(tmp_path, written, 121, {5: last[2]})
-    with pytest.raises(ValueError, match=rf":121: 3='{last[2]}': the user has this item"):
+    with pytest.raises(ValueError, match=rf":121: 3='{last[2]}': the user already has this item"):
         loaders_of(toy, file, model)
     file = changed(tmp_path, written, 121, {5: had})
     if model == "BPR":
-        with pytest.raises(ValueError, match=rf":121: 3='{had}': the user has this item"):
+        with pytest.raises(ValueError, match=rf":121: 3='{had}': the user already has this item"):
             loaders_of(toy, file, model)
     else:
         assert torch.any(loaders_of(toy, file, model)[2].candidates[2] == int(mine[0]))

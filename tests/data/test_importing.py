@@ -342,7 +342,7 @@ def test_mentions_of_features(tmp_path):
     assert table["feature"].map(len).tolist() == [2, 0]
     assert table["sentiment"][0].tolist() == [1, -1]
     for cells, problem in (
-        ("a,x,battery,1|1", "as many sentiments are expected as what has features"),
+        ("a,x,battery,1|1", "one sentiment is expected for each feature in what"),
         ("a,x,battery,2", "sentiments are 1 or -1"),
         ("a,x,battery,good", "numbers are expected"),
     ):
@@ -378,7 +378,7 @@ IN_2100 = 4_102_444_800
         "a,x,1614834367000,5": "log.csv:3: t='1614834367000': an ISO time or an epoch",
         "a,x,0,5": "log.csv:3: t='0': an ISO time or an epoch is expected, from 1971",
         "a,x,,5": "log.csv:3: column t: an ISO time or an epoch is expected",
-        '"a\tb",x,1614834367,5': "log.csv:3: customer='a\\tb': an id holds no tab",
+        '"a\tb",x,1614834367,5': "log.csv:3: customer='a\\tb': an id must not contain a tab",
     }.items(),
 )
 def test_a_bad_row_is_refused_by_its_line_or_left_out(tmp_path, line, problem):
@@ -473,7 +473,7 @@ def test_other_columns_of_one_name_are_not_in_the_way(tmp_path):
 
 def test_a_quote_that_does_not_end_is_one_line(tmp_path):
     log = put(tmp_path, "log.csv", 'customer,sku\n"a,b\nc,d\n')
-    told = "log.csv:2: 1 cells, and the header has 2; a quote opens here: --quoting=no"
+    told = "log.csv:2: 1 cells, and the header has 2; a quote begins here and does not end: "
     assert refused(tmp_path, log).startswith(told)
     table = interactions(made(tmp_path, log, quoting=False))
     assert table.to_numpy().tolist() == [['"a', "b"], ["c", "d"]]

@@ -81,7 +81,7 @@ def test_columns_by_other_names(tmp_path):
         ("user,item,score\nu1,i1,inf\n", {}, "lists.csv:2: score='inf': a number is expected"),
         ("user,item,rank\nu1,i1,1.5\n", {}, "lists.csv:2: rank='1.5': a whole number is expected"),
         ("user,item\nu1,i1\n\nu2,i1,5\n", {}, "lists.csv:4: 3 cells, and the first line has 2"),
-        ("user,item\n", {}, "lists.csv: it holds no list"),
+        ("user,item\n", {}, "lists.csv: it contains no list"),
         ("", {}, "lists.csv:1: the first line is empty"),
         ("user,item\nu1,i1\n", {"score": "x"}, "score=x: "),
         ("user,item\nu1,\xff\n", {}, "lists.csv:2: is not text in UTF-8"),

@@ -119,7 +119,7 @@ def test_a_column_weighs_and_no_model_reads_it(toy, model, normalize):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("-1", "interaction_weight_field=rating: has -1: weights are at least 0"),
+        ("-1", "interaction_weight_field=rating: has -1: weights must be at least 0"),
         ("", r"toy.inter:2: column rating: is missing"),
         ("all0", "interaction_weight_field=rating: is 0 for all training interactions"),
     ],

@@ -53,7 +53,7 @@ def test_a_model_that_is_learnt_at_once_has_no_epoch(in_folder):
     told = estimate("ItemKNN", "ml-100k", config_dict=OPTIONS)
     assert told.epoch is None
     assert told.model > 0
-    assert "building the model is the training" in told.lines()[-1]
+    assert "the model is trained when it is built" in told.lines()[-1]
 
 
 def test_the_state_of_other_optimisers_is_theirs(in_folder):

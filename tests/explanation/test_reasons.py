@@ -75,7 +75,9 @@ def test_the_loss_of_ease_is_the_similarity_that_leaves(toy, tmp_path):
         losses = [entry["loss"] for entry in line["removal"]]
         assert losses == sorted(losses, reverse=True)
         best = line["removal"][0]
-        assert line["text"].startswith(f"Rests most on {best['title']}: without it the score falls")
+        assert line["text"].startswith(
+            f"Based mostly on {best['title']}: without it the score falls"
+        )
 
 
 def test_the_loss_of_a_sequential_model_is_that_of_its_score_without_the_item(toy, tmp_path):
@@ -119,7 +121,7 @@ def test_likeness_is_the_cosine_of_the_vectors_that_score(toy, tmp_path, model):
             expected = torch.cosine_similarity(*pair, dim=0)
             assert entry["similarity"] == pytest.approx(float(expected), abs=1e-5)
         top = line["nearest"][0]["title"]
-        assert line["text"] == reasons.NO_REASON or f"Nearest to {top}" in line["text"]
+        assert line["text"] == reasons.NO_REASON or f"Most similar to {top}" in line["text"]
 
 
 def test_dvr_shows_what_training_gained_most_from(toy, tmp_path):

@@ -110,7 +110,7 @@ def test_the_page_shows_both_ends_of_everything(run_dir, tmp_path, capsys):
     assert main(["values", str(run_dir), f"--html={path}", "--top=3", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
     text = path.read_text(encoding="utf-8")
-    assert "<title>What training was worth: DVR-" in text
+    assert "<title>Values of training interactions: DVR-" in text
     assert 'name="viewport"' in text
     assert len(text) < 300_000
     assert not re.search(r"[-\N{MINUS SIGN}]0\.?0*<", text)

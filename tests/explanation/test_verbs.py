@@ -109,7 +109,7 @@ def test_explain_writes_sentences_and_shows_the_baselines(runs, name):
         (["attack"], "attack RUN_DIR ...: folders of finished runs are expected"),
         (["attack", "nowhere"], "nowhere: not a finished run (config.yaml is missing)"),
         (["attack", "CER", "--targets=feature"], "targets=feature: one of features, params"),
-        (["attack", "CER", "--targets=random"], "targets=random: a control needs"),
+        (["attack", "CER", "--targets=random"], "targets=random: random needs"),
         (["attack", "CER", "--budgets=big"], "budgets=big: a number of at least 0"),
         (["attack", "CER", "--budgets=-1"], "budgets=-1: a number of at least 0"),
         (["attack", "CER", "--param_budgets=nan"], "param_budgets=nan"),

@@ -115,14 +115,14 @@ def test_columns_have_directions_and_tests_as_others_have(board):
         assert results_of(board, "CER")[key]["mean"] is not None
     page = (board / "index.html").read_text()
     assert "F1, features 0.5 ↑" in page
-    assert "No side is better." in page
+    assert "Neither larger nor smaller is better." in page
 
 
 def test_a_model_that_cannot_be_examined_says_why_and_is_no_failure(board):
     for row, key, reason in (
         ("BPR", "explain:f1", "BPR has no item features to explain by; models that have: CER, EFM"),
         ("Pop", "attack:ndcg@clean", "Pop: only general models rank pairs of user and item"),
-        ("BPR", "attack:f1@features 0.5", "the run was not attacked so"),
+        ("BPR", "attack:f1@features 0.5", "the run was not attacked in this way"),
     ):
         found = results_of(board, row)[key]
         assert found["mean"] is None

@@ -105,7 +105,7 @@ def test_seeds_are_a_number_of_them_or_a_list(text, seeds):
         ({"models": [{"model": "BPR", "against": "x"}]}, "BPR: against=x: no row has this name"),
         ({"history_columns": {"x": 1}}, "history_columns={'x': 1}: a list of columns is expected"),
         ({"explain": {"truth": "mine"}}, "explain.truth=mine: must be one of positive, all"),
-        ({"attack": {"targets": ["random"]}}, "targets=random: a control needs features or params"),
+        ({"attack": {"targets": ["random"]}}, "targets=random: random needs features or params"),
         ({"attack": {"topk": "ten"}}, "attack.topk=ten: a number is expected"),
         ({"plotly": True}, "plotly=True: one of embed, shared"),
         ({"models": [{"model": "BPR", "options": {"seed": 3}}]}, "seed: no option of a board"),

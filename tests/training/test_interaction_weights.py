@@ -82,7 +82,7 @@ def test_the_loss_is_the_mean_of_the_weighted_ones(toy, tmp_path, model):
         ("Pop", "Pop is not trained"),
         ("MultiDAE", "MultiDAE has 0 loss modules"),
         ("DiffRec", "the samples of DiffRec are users"),
-        ("DVR", "DVR-BPR gives samples weights of its own"),
+        ("DVR", "DVR-BPR weights samples itself"),
         ("SimpleX", "SimpleX has 0 loss modules"),
         ("ENMF", "ENMF has 0 loss modules"),
     ],

@@ -214,7 +214,7 @@ def check(config: Any) -> None:
     utility, reward = config["dvr_utility"], config["dvr_reward"]
     judges, added = config["dvr_judges"], config["train_on_validation"]
     if judges is not None and added:
-        why = f"those judge that train_on_validation={added} adds to training; leave it out"
+        why = f"train_on_validation={added} adds the judges to training; leave dvr_judges out"
         raise OptionError("dvr_judges", judges, why)
     if kind == "harsanyi" and utility != "validation":
         raise OptionError("dvr_utility", utility, "with dvr_values=harsanyi validation only")

@@ -59,7 +59,7 @@ def read_rewards(reward: Any) -> Any:
     if not weights or not all(is_number(w) and w > 0 for w in weights.values()):
         raise refusal("weights above 0 by metric are expected")
     if len(weights) > 1 and str(LOSS) in weights:
-        raise refusal("loss stands alone")
+        raise refusal("loss cannot be combined with metrics")
     return {text: float(weight) for text, weight in weights.items()}
 
 

@@ -240,7 +240,7 @@ class InterestAware(_Backbone):
             raise OptionError(
                 "backbone",
                 type(self).__name__,
-                "IaCN parts item vectors of 2 numbers or more, and these have "
+                "IaCN divides item vectors of at least 2 numbers, and these have "
                 f"{table.embedding_dim}",
             )
         self.iacn_table = [fuse(table, size, first_row, n_items, float(self.iacn_delta))]
@@ -471,7 +471,7 @@ def check(config: Any) -> None:
         raise OptionError(
             "iacn_routing",
             "zeros",
-            "with iacn_map=shared all capsules are equal; take item or normal, or "
+            "with iacn_map=shared all capsules are equal; choose item or normal, or "
             "iacn_map=per_capsule",
         )
     if not routes and config["iacn_map"] != "shared":

@@ -70,7 +70,7 @@ class RVRecTrainer(EnhancedTrainer):
                 self._warned = True
                 logger.warning(
                     "rvrec_sigma_%s is %.4f in epoch %d, near rvrec_sigma_floor=%g: the variances "
-                    "have collapsed, and PEO is a map of points",
+                    "have collapsed, and PEO has no effect as a distribution",
                     name,
                     sigma,
                     self._epoch,

@@ -456,7 +456,7 @@ def test_several_rewards_add_up(trained, generator):
         ({"dvr_reward": "nonparityunfairness@5", **GROUPS}, "no metric of one user's list"),
         ({"dvr_reward": "ndgc@5"}, "dvr_reward=ndgc@5: loss, or NAME@K"),
         ({"dvr_reward": {"ndcg@5": 0}}, "weights above 0 by metric"),
-        ({"dvr_reward": {"ndcg@5": 1, "loss": 1}}, "loss stands alone"),
+        ({"dvr_reward": {"ndcg@5": 1, "loss": 1}}, "loss cannot be combined with metrics"),
         ({"dvr_reward": {}}, "weights above 0 by metric"),
         ({"item_category_field": None, "dvr_reward": "cc@5"}, "needs item_category_field"),
         ({"dvr_reward": "groupgap@5"}, "dvr_reward=groupgap@5: needs group_fields"),

@@ -240,7 +240,7 @@ def test_data_that_do_not_fit_are_told_in_one_line(toy):
     for options, message in (
         ({"load_col": no_time}, "timestamp"),
         ({"iacn_profile": "concat"}, "iacn_profile=concat: no user columns of tokens are loaded"),
-        ({"embedding_size": 1}, "backbone=DIN: IaCN parts item vectors of 2 numbers or more"),
+        ({"embedding_size": 1}, "backbone=DIN: IaCN divides item vectors of at least 2 numbers"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             built(options_of(toy, "DIN", **options))
