@@ -421,7 +421,7 @@ def test_a_name_that_two_packages_have_is_refused(own, toy):
         Config(config_dict=toy_options(toy, "TCE", backbone="BPR"))
     assert "DVR and one" not in dict(list_methods())["RER"]
     told = [about for name, about in list_methods() if name == "DVR"]
-    assert told[1].startswith("cannot be used: model=DVR: recbole_enhance and one each have")
+    assert told[1].startswith("cannot be used: model=DVR: recbole_enhance and one each define")
 
 
 def test_a_registered_model_is_a_backbone_by_its_name(own, toy):

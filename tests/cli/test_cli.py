@@ -111,7 +111,7 @@ def test_a_metric_without_a_value_is_a_dash_then_and_later(toy):
         (["--model=BPR", "--dataset=ml-100k", "--config_files=no.yaml"], "no.yaml does not exist"),
         (["--model=BPR", "--dataset=ml-100k", "--topk=5"], "valid_metric=NDCG@20"),
         (["--model=DVR", "--backbone=SASRec", "--dataset=ml-100k"], "backbone=SASRec"),
-        (["--model=BPR", "epochs=3"], "'epochs=3' is no option"),
+        (["--model=BPR", "epochs=3"], "'epochs=3' is not an option"),
         (["--model=BPR", "--dataset=ml-100k", "--topk=[5"], "topk=[5: not a YAML value"),
         (
             ["--model=NeuMF", "--dataset=ml-100k", "--mlp_hidden_size=5"],

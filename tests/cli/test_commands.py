@@ -432,7 +432,7 @@ def test_files_of_a_board_lie_between_its_spec_and_the_command_line():
     assert board.last == {"epochs": 2, "learning_rate": 0.2}
     assert board.origins == {"epochs": "mine.yaml"}
     Path("mine.yaml").write_text("seed: 2\n")
-    with pytest.raises(ValueError, match=r"mine\.yaml: seed: no option of a board"):
+    with pytest.raises(ValueError, match=r"mine\.yaml: seed: not an option of a board"):
         read_board("spec.yaml", {"config_files": "mine.yaml"})
 
 

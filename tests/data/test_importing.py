@@ -639,8 +639,8 @@ def test_a_dataset_decides_nothing_of_the_machine(tmp_path):
     path = result.path / "shop.yaml"
     for line, problem in (
         ("checkpoint_dir: /", "checkpoint_dir: is not an option that a dataset's own file may set"),
-        ("general: {epochs: 3}", "epochs: is no option"),
-        ("variants: {v: {model: x}}", "model: is no option"),
+        ("general: {epochs: 3}", "epochs: is not an option"),
+        ("variants: {v: {model: x}}", "model: is not an option"),
         ("item_categry_field: x", "did you mean item_category_field?"),
         ("general: 3", "general must be a mapping"),
     ):

@@ -31,7 +31,7 @@ def test_a_verb_refuses_what_it_has_no_use_for(refused, words):
     if not ALL[words].takes_run_options:
         place = ["folder0"] if any(isinstance(p, click.Argument) for p in ALL[words].params) else []
         assert "--bogus: unknown option" in refused(*words, *place, "--bogus=1")
-    assert "is no option" in refused(*words, "-x")
+    assert "is not an option" in refused(*words, "-x")
     assert not list(Path().iterdir())
 
 
