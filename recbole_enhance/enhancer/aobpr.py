@@ -370,4 +370,5 @@ AOBPR = Enhancer(
     trainer=AOBPRTrainer,
     adapt=pairwise,
     by_parts=True,
+    by_rows=True,
 )

@@ -47,6 +47,8 @@ class Enhancer:
             options that others make useless: lines, perhaps none; or None.
         by_parts: Whether several processes may each take a part of a batch: the loss is the mean
             over the batch's rows, and what is drawn is drawn for the whole batch.
+        by_rows: Whether ``learner=row_adam`` may train it: the loss looks at the backbone's
+            tables through ``calculate_loss`` only, at the rows of the batch.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Enhancer:
     begins: str | Callable[[Any], str | None] | None = None
     notes: Callable[[Any], list[str]] | None = None
     by_parts: bool = False
+    by_rows: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", self.name):  # it becomes part of folders' names

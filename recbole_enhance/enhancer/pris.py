@@ -184,4 +184,5 @@ PRIS = Enhancer(
     trainer=PRISTrainer,
     adapt=pairwise,
     by_parts=True,
+    by_rows=True,
 )

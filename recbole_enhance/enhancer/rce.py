@@ -93,4 +93,5 @@ RCE = Enhancer(
     check=check,
     trainer=RCETrainer,
     adapt=pairwise,
+    by_rows=True,
 )

@@ -135,4 +135,5 @@ TCE = Enhancer(
     check=check,
     trainer=TCETrainer,
     adapt=pairwise,
+    by_rows=True,
 )

@@ -66,4 +66,5 @@ WBPR = Enhancer(
     trainer=WBPRTrainer,
     adapt=pairwise,
     by_parts=True,
+    by_rows=True,
 )

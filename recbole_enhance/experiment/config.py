@@ -55,6 +55,7 @@ from recbole_enhance.options.read import (
 from recbole_enhance.options.recbole import RecBoleOptions
 from recbole_enhance.options.schema import Options, is_list
 from recbole_enhance.training.parts import refuse_parts
+from recbole_enhance.training.row_adam import refuse_rows
 
 logger = logging.getLogger("recbole_enhance")
 COMMAND_LINE = "command line"
@@ -113,6 +114,7 @@ class Config(RecBoleConfig):
             validation.refuse_missing_labels(self, self._inter_columns)
             validation.refuse_unweighable(self)
             refuse_parts(self)
+            refuse_rows(self)
         if self["fast"] and not (self.method and self.method.wrap):  # a wrapper scores by its own
             self.model_class = faster(self.model_class)
 

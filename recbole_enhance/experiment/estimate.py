@@ -243,7 +243,7 @@ def _bytes(thing: Any) -> int:
 
 def _states(optimizer: Any) -> int:
     """How many numbers an optimiser keeps of a parameter."""
-    kept = {"Adam": 2, "AdamW": 2, "SparseAdam": 2, "Adagrad": 1, "RMSprop": 1}
+    kept = {"Adam": 2, "AdamW": 2, "SparseAdam": 2, "RowAdam": 2, "Adagrad": 1, "RMSprop": 1}
     return kept.get(type(optimizer).__name__, 0)
 
 

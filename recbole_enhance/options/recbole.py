@@ -264,9 +264,9 @@ class RecBoleOptions(Options):
 
     epochs: NotBelow0 = Field(description="Largest number of epochs.")
     train_batch_size: Above0 = Field(description="Rows of a training batch.")
-    learner: Annotated[Any, word("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")] = (
-        Field(description="The optimiser.")
-    )
+    learner: Annotated[
+        Any, word("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam", "row_adam")
+    ] = Field(description="The optimiser; row_adam is Adam on the rows of a batch, for BPR.")
     learning_rate: LearningRate = Field(description="Learning rate.")
     train_neg_sample_args: Mapped = Field(
         description="How negatives of training are drawn; ~ for none."

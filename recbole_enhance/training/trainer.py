@@ -29,6 +29,7 @@ from recbole_enhance.storage.tensor_files import load_tensors, out_of_memory, re
 from recbole_enhance.training import acceleration, packing
 from recbole_enhance.training.losses import weigh_by_column
 from recbole_enhance.training.parts import PartsTrainer
+from recbole_enhance.training.row_adam import RowTrainer, is_by_rows
 
 _PRECISION = re.compile(r"dtype|scalar type|BFloat16|HalfTensor|Half\b|same type", re.I)
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
@@ -486,6 +487,8 @@ def make_trainer(config: Any, model: Any, folder: RunFolder | None) -> EnhancedT
     bases = (method,) if base is Trainer else (method, base)
     if processes.together():
         bases = (*bases, PartsTrainer)
+    if is_by_rows(config):
+        bases = (*bases, RowTrainer)
     return type(f"{config['label'].replace('-', '')}Trainer", bases, {})(config, model, folder)
 
 
