@@ -15,7 +15,7 @@ of them. Both are made up for when the row is needed again. After k such steps
 
 which is what dense Adam does but for :math:`\epsilon`: there it stays as v decays, here
 :math:`\epsilon'` decays with it. The sum is the same for all rows that were last needed at the
-same step.
+same step. A table with fewer rows than a batch has ids is moved whole: that costs less.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,6 +38,7 @@ from recbole_enhance.training import acceleration
 
 NAME = "row_adam"
 _GONE = 1e-17  # of a first moment: what a row moves by it is below a double's precision
+_WHOLE = 1.0  # ids of a batch for each row of a table, from where on all its rows are moved
 _BLOCK = 1 << 16  # rows that are brought up to date at once
 _TOLERANCE = 1e-4  # of the loss; float32 sums up in another order
 
@@ -88,7 +89,7 @@ class _Side:
         tables: All of the same number of rows.
 
     Attributes:
-        rows: Of the batch, in rising order. Shape: ``(n,)``.
+        rows: Of the batch, in rising order; None where all are moved. Shape: ``(n,)``.
         since: At which step each row was brought up to date. Shape: ``(rows of a table,)``.
     """
 
@@ -96,7 +97,7 @@ class _Side:
         self.tables = list(tables)
         self.weights = [cast(nn.Parameter, table.weight) for table in tables]
         n, device = len(self.weights[0]), self.weights[0].device
-        self.rows = torch.zeros(0, dtype=torch.long, device=device)
+        self.rows: Tensor | None = None
         self.since = torch.zeros(n, dtype=torch.long, device=device)
         self._needed = torch.zeros(n, dtype=torch.bool, device=device)
         self._place = torch.zeros(n, dtype=torch.long, device=device)
@@ -104,27 +105,31 @@ class _Side:
     def choose(self, ids: Tensor) -> Tensor:
         """Take the rows of a batch; where each of them is among those. Shape: ``(any,)`` both."""
         self._needed[ids] = True
-        self.rows = self._needed.nonzero().squeeze(1)
-        self._needed[self.rows] = False
-        self._place[self.rows] = torch.arange(len(self.rows), device=ids.device)
+        rows = self._needed.nonzero().squeeze(1)
+        self._needed[rows] = False
+        self._place[rows] = torch.arange(len(rows), device=ids.device)
+        self.rows = rows
         return self._place[ids]
 
 
 class _Small:
-    """Some rows of a table and of its moments, copied out."""
+    """Some rows of a table and of its moments, copied out; or all of them, in their place."""
 
-    def __init__(self, weight: nn.Parameter, state: dict[str, Any], rows: Tensor) -> None:
+    def __init__(self, weight: nn.Parameter, state: dict[str, Any], rows: Tensor | None) -> None:
         self.weight, self.state, self.rows = weight, state, rows
-        self.p, self.m, self.v = (x.index_select(0, rows) for x in self._whole())
-        self.parameter: nn.Parameter | None = None
+        self.p, self.m, self.v = self._whole()
+        if rows is not None:
+            self.p, self.m, self.v = (x.index_select(0, rows) for x in self._whole())
+        self.parameter = weight if rows is None else nn.Parameter(self.p)
 
     def _whole(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.weight.detach(), self.state["exp_avg"], self.state["exp_avg_sq"]
 
     def write_back(self) -> None:
         """Write the rows into the table and its moments."""
-        for whole, own in zip(self._whole(), (self.p, self.m, self.v)):
-            whole.index_copy_(0, self.rows, own)
+        if self.rows is not None:
+            for whole, own in zip(self._whole(), (self.p, self.m, self.v)):
+                whole.index_copy_(0, self.rows, own)
 
 
 class RowAdam(Optimizer):
@@ -186,15 +191,24 @@ class RowAdam(Optimizer):
             Where they are in the small tables. Shape: that of the arguments.
         """
         self.put_back()
-        places = tuple(side.choose(ids) for side, ids in zip(self.sides, (users, items)))
-        for side in self.sides:
-            taken = self._up_to_date(side, side.rows)
-            for table, small in zip(side.tables, taken):
-                small.parameter = nn.Parameter(small.p)
-                table.weight = small.parameter
-            self._small += taken
+        places = [self._take(side, ids) for side, ids in zip(self.sides, (users, items))]
         return places[0], places[1]
 
+    def _take(self, side: _Side, ids: Tensor) -> Tensor:
+        if len(ids) >= _WHOLE * len(side.since):
+            self._catch_up(side)
+            side.rows = None
+            self._small += [_Small(weight, self.state[weight], None) for weight in side.weights]
+            return ids
+        places = side.choose(ids)
+        assert side.rows is not None
+        taken = self._up_to_date(side, side.rows)
+        for table, small in zip(side.tables, taken):
+            table.weight = small.parameter
+        self._small += taken
+        return places
+
+    @torch.no_grad()
     def _up_to_date(self, side: _Side, rows: Tensor) -> list[_Small]:
         """Rows of a side's tables with what the steps that skipped them left out."""
         beta1, beta2 = self._group["betas"]
@@ -225,7 +239,7 @@ class RowAdam(Optimizer):
         loss = closure() if closure is not None else None
         group, small = self._group, self._small
         beta1, beta2 = group["betas"]
-        leaves = [each.parameter for each in small if each.parameter is not None]
+        leaves = [each.parameter for each in small]
         adam(
             [leaf.detach() for leaf in leaves],
             [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves],
@@ -246,7 +260,10 @@ class RowAdam(Optimizer):
         now = self._steps + 1
         self._skipped.add(group["lr"] * (1 - beta2**now) ** 0.5 / (1 - beta1**now))
         for side in self.sides:
-            side.since[side.rows] = self._skipped.steps
+            if side.rows is None:
+                side.since.fill_(self._skipped.steps)
+            else:
+                side.since[side.rows] = self._skipped.steps
         for each in small:
             each.write_back()
         self.put_back()
@@ -257,12 +274,17 @@ class RowAdam(Optimizer):
         """Bring all rows up to date, as dense Adam has them at this step."""
         self.put_back()
         for side in self.sides:
-            for rows in torch.arange(len(side.since), device=side.since.device).split(_BLOCK):
-                for small in self._up_to_date(side, rows):
-                    small.write_back()
+            self._catch_up(side)
             side.since.zero_()
         self._begun = self._steps
         self._skipped.forget()
+
+    def _catch_up(self, side: _Side) -> None:
+        behind = (side.since < self._skipped.steps).nonzero().squeeze(1)
+        for rows in behind.split(_BLOCK):
+            for small in self._up_to_date(side, rows):
+                small.write_back()
+        side.since[behind] = self._skipped.steps
 
     # ---- state -----------------------------------------------------------------------------
 

@@ -71,7 +71,9 @@ def assert_equal_tables(made, others, **tolerance):
         torch.testing.assert_close(ours.weight, dense.weight, **tolerance)
 
 
-def test_it_is_dense_adam_where_every_row_has_a_gradient_in_each_step():
+@pytest.mark.parametrize("whole", [1.0, 1e9])
+def test_it_is_dense_adam_where_every_row_has_a_gradient_in_each_step(whole, monkeypatch):
+    monkeypatch.setattr(row_adam, "_WHOLE", whole)
     ours, dense = tables(), tables()
     optimizers = row_optimizer(ours, 0.1), dense_optimizer(dense, 0.1)
     generator = torch.Generator().manual_seed(3)
@@ -84,12 +86,15 @@ def test_it_is_dense_adam_where_every_row_has_a_gradient_in_each_step():
         assert_equal_tables(ours, dense, atol=1e-13, rtol=1e-12)
 
 
-@given(st.integers(1, 6), st.integers(1, 40), st.integers(0, 99), st.booleans())
-def test_it_is_dense_adam_but_for_eps_where_rows_are_skipped(size, number, seed, clips):
-    """The losses are equal at each step, so a row is up to date when it is needed."""
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(0, 99), st.booleans())
+def test_it_is_dense_adam_but_for_eps_where_rows_are_skipped(sizes, seed, clips):
+    """The losses are equal at each step, so a row is up to date when it is needed.
+
+    A batch of 5 moves the items' table whole, one of 7 the users', too.
+    """
     ours, dense = tables(seed), tables(seed)
     optimizers = row_optimizer(ours, 1e-40), dense_optimizer(dense, 1e-40)
-    for batch in batches(number, size, seed):
+    for batch in (batches(1, size, seed + n)[0] for n, size in enumerate(sizes)):
         clip = 0.1 if clips else None
         losses = [step(*each, batch, clip) for each in zip((ours, dense), optimizers)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-9)
