@@ -101,8 +101,10 @@ def step_sizes(optimizer: Optimizer) -> dict[Tensor, Tensor | float]:
                 sizes[parameter] = group["lr"]
             elif state:
                 squares = state[_SQUARES[kind]]
+                scale = 1.0
                 if kind in _SECOND_MOMENT:
-                    squares = squares / (1 - group["betas"][1] ** float(state["step"]))
-                size = group["lr"] / (squares.sqrt() + group["eps"])
-                sizes[parameter] = torch.where(squares > 0, size, 0.0)
+                    scale = 1 - group["betas"][1] ** float(state["step"])
+                # In place: a table's worth of fresh memory costs more than the arithmetic.
+                size = (squares / scale).sqrt_().add_(group["eps"]).reciprocal_().mul_(group["lr"])
+                sizes[parameter] = size.masked_fill_(~(squares > 0), 0.0)
     return sizes

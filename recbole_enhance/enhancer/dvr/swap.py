@@ -59,14 +59,13 @@ def best(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
         return top.values, top.indices
     whole = blocks * _BLOCK
     folded = scores[:, :whole].view(len(scores), _BLOCK, blocks)  # a block is a column of a row
-    chosen = folded.amax(1).topk(n, dim=1, sorted=False).indices.unsqueeze(1)
-    chosen = chosen.expand(-1, _BLOCK, -1)
-    place = chosen + blocks * torch.arange(_BLOCK, device=scores.device).view(1, -1, 1)
-    rest = torch.arange(whole, scores.shape[1], device=scores.device).expand(len(scores), -1)
-    place = torch.cat([place.flatten(1), rest], 1)
-    values = torch.cat([folded.gather(2, chosen).flatten(1), scores[:, whole:]], 1)
-    top = values.topk(n, dim=1)
-    return top.values, place.gather(1, top.indices)
+    chosen = folded.amax(1).topk(n, dim=1, sorted=False).indices
+    found = folded.gather(2, chosen.unsqueeze(1).expand(-1, _BLOCK, -1))
+    top = torch.cat([found.flatten(1), scores[:, whole:]], 1).topk(n, dim=1)
+    # Only where the n best stand is asked for: row of the fold and block of each, or the rest.
+    row, number = top.indices // n, top.indices % n
+    place = chosen.gather(1, number).add_(row, alpha=blocks)
+    return top.values, torch.where(row < _BLOCK, place, top.indices + (whole - _BLOCK * n))
 
 
 def draw_swaps(scores: Tensor, k: int, n_draws: int, generator: torch.Generator) -> Swaps:

@@ -267,11 +267,9 @@ def _accuracies(
     """Accuracy of the lists ``(users,)`` and after each swap ``(users, draws)``."""
     data, swaps = lists.data, lists.swaps
     positives = data["rec.positive_u"], data["rec.positive_i"]
-    hits = torch.zeros(lists.candidates.shape, dtype=torch.long)
-    hits.index_add_(
-        0, positives[0], (lists.candidates[positives[0]] == positives[1].unsqueeze(1)).long()
-    )
-    hits = hits > 0
+    hits = torch.zeros(lists.candidates.shape, dtype=torch.bool)
+    number, place = (lists.candidates[positives[0]] == positives[1].unsqueeze(1)).nonzero().T
+    hits[positives[0][number], place] = True
     n = ranking.count_positives(*positives, len(hits), data["data.num_items"])
     swapped = swap.swapped_lists(hits, lists.k, swaps)  # (users, draws, k)
     after = accuracy(swapped.flatten(0, 1), n.repeat_interleave(swapped.shape[1]))
