@@ -1,14 +1,15 @@
 """Time and memory of a training step with DVR against a plain step of the same backbone.
 
-One thread by default: two threads that wait for each other on busy cores measure the other jobs,
-and ratios become arbitrary. A step is the trainer's own: forward, valuation, backward, optimiser,
-of the paper's network also the score of the policy and the fit. "Step" runs over batches fetched
+One thread by default, and its CPU time: two threads that wait for each other on busy cores measure
+the other jobs, and ratios become arbitrary. A step is the trainer's own: forward, valuation, backward,
+optimiser, of the paper's network also the score of the policy and the fit. "Step" runs over batches fetched
 beforehand; "epoch" also waits for the loader, as a user does, and of ``inrun+reward`` holds the
 gradients of the reward that an epoch has.
 """
 
 import itertools
 import sys
+import time
 from typing import Any
 
 from turns import assembled, choose_dataset, measure, parser, serve, workers
@@ -58,7 +59,8 @@ def work(case: str, dataset: str, data_path: str, threads: int) -> None:
         trainer._train_epoch(data, next(epochs))
         return len(data)
 
-    serve(turn, {"rows": len(train_data._dataset)})
+    clock = time.process_time if threads == 1 else time.perf_counter
+    serve(turn, {"rows": len(train_data._dataset)}, clock)
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ gains = 1 / np.log2(np.arange(2, 12))
 curve, spent, model = [], 0.0, None
 for epoch in range(epochs):
     start = {} if model is None else {"U": model.u_factors, "V": model.i_factors, "Bi": model.i_biases}
-    model = BPR(k=64, max_iter=5, learning_rate=rate, lambda_reg=0.001, num_threads=1, seed=seed + 5 * epoch, init_params=start)
+    model = BPR(k=64, max_iter=5, learning_rate=rate, lambda_reg=0.01, num_threads=1, seed=seed + 5 * epoch, init_params=start)
     begin = time.process_time()
     model.fit(known)
     spent += time.process_time() - begin
@@ -111,7 +111,7 @@ def main() -> None:
     options.add_argument("--batch", type=int, default=2048)
     options.add_argument("--to", type=float, help="NDCG@10; default: .98 of dense Adam's best")
     options.add_argument("--peer", help="a Python with Cornac")
-    options.add_argument("--peer_rate", type=float, default=0.1)
+    options.add_argument("--peer_rate", type=float, default=0.05)
     options.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     args = options.parse_args()
     if args.worker:
@@ -154,7 +154,8 @@ def main() -> None:
     print("\n| learner | CPU s to the target, median | CPU s of an epoch |\n|---|---|---|")
     for name, seconds in spent.items():
         print(f"| {name} | {seconds:.2f} | {epoch_seconds[name] / args.epochs:.3f} |")
-    peer = f" over_cornac={spent['row_adam'] / spent['Cornac']:.2f}" if args.peer else ""
+    over = spent["row_adam"] / spent.get("Cornac", float("inf"))
+    peer = f" over_cornac={f'{over:.2f}' if over > 0 else '-'}" if args.peer else ""
     print(
         f"\nbenchmark=learners dataset={args.dataset} target={target:.4f} "
         f"over_dense={spent['row_adam'] / spent['adam']:.2f} "

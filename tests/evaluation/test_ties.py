@@ -1,8 +1,8 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_enhance.enhancer.dvr import swap
 from recbole_enhance.evaluation import ties
 from recbole_enhance.evaluation.ties import drawn_order, ranked
 
@@ -16,7 +16,7 @@ def test_lists_are_what_a_full_sort_gives(data, rows, n_items):
         data.draw(st.lists(st.lists(value, min_size=n_items, max_size=n_items), min_size=rows))
     )
     place = drawn_order(n_items, data.draw(st.integers(0, 9)))
-    top = data.draw(st.sampled_from([ties._torch_top, swap.best]))
+    top = data.draw(st.sampled_from([ties._torch_top, ties.best]))
     values, items = ranked(scores, k, place, top)
     for row, found, at in zip(scores.tolist(), items.tolist(), values.tolist()):
         expected = sorted(range(n_items), key=lambda item: (-row[item], place[item]))[:k]
@@ -55,3 +55,16 @@ def test_a_constant_model_is_at_chance_over_seeds_by_ndcg():
     chance = float(discount.sum()) / n_items
     error = float(torch.tensor(found).std()) / len(found) ** 0.5
     assert abs(sum(found) / len(found) - chance) < 3 * error < 0.15 * chance
+
+
+@pytest.mark.parametrize("columns", [20, 79, 80, 81, 1000, 1007])
+def test_the_best_are_top_k(columns, generator):
+    scores = torch.randn((7, columns), generator=generator)
+    scores[2, 5:] = -torch.inf
+    values, index = ties.best(scores, 10)
+    assert torch.equal(values, scores.topk(10, dim=1).values)
+    assert torch.equal(scores.gather(1, index), values)
+    any_order = ties.best(scores, 10, in_order=False)[0]
+    assert torch.equal(any_order.sort(descending=True).values, values)
+    finite = values[0].isfinite()
+    assert len(index[0][finite].unique()) == 10

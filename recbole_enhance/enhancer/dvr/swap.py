@@ -17,7 +17,6 @@ from torch import Tensor
 
 from recbole_enhance.metric.fairness import group_statistics
 
-_BLOCK = 8
 _CLIP = 20  # medians; a swap that was hardly ever to be drawn must not decide alone
 
 
@@ -34,38 +33,6 @@ class Swaps(NamedTuple):
     place: Tensor
     outsider: Tensor
     weight: Tensor
-
-
-def best(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The n largest of each row, and where they are; torch's top-k in two steps.
-
-    They lie in the n blocks of the largest maxima, so that no more than those need be searched:
-    half the time of one step for 200 of 12,000.
-
-    Args:
-        scores: Shape: ``(rows, columns)``, at least n columns.
-        n: Number of values.
-
-    Returns:
-        Values, in falling order, and their columns. Shape of both: ``(rows, n)``.
-
-    Example:
-        >>> best(torch.tensor([[3.0, 9.0, 5.0]]), 2)
-        (tensor([[9., 5.]]), tensor([[1, 2]]))
-    """
-    blocks = scores.shape[1] // _BLOCK
-    if blocks <= n:
-        top = scores.topk(n, dim=1)
-        return top.values, top.indices
-    whole = blocks * _BLOCK
-    folded = scores[:, :whole].view(len(scores), _BLOCK, blocks)  # a block is a column of a row
-    chosen = folded.amax(1).topk(n, dim=1, sorted=False).indices
-    found = folded.gather(2, chosen.unsqueeze(1).expand(-1, _BLOCK, -1))
-    top = torch.cat([found.flatten(1), scores[:, whole:]], 1).topk(n, dim=1)
-    # Only where the n best stand is asked for: row of the fold and block of each, or the rest.
-    row, number = top.indices // n, top.indices % n
-    place = chosen.gather(1, number).add_(row, alpha=blocks)
-    return top.values, torch.where(row < _BLOCK, place, top.indices + (whole - _BLOCK * n))
 
 
 def draw_swaps(scores: Tensor, k: int, n_draws: int, generator: torch.Generator) -> Swaps:

@@ -16,7 +16,7 @@ from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.dvr import swap
 from recbole_enhance.enhancer.dvr.reward import Scores, _Settings, read_reward
 from recbole_enhance.evaluation.collector import EnhancedCollector
-from recbole_enhance.evaluation.ties import drawn_order, ranked
+from recbole_enhance.evaluation.ties import best, drawn_order, ranked
 from recbole_enhance.metric import base, concentration, groups, ranking
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.training.losses import WeightedLoss
@@ -165,9 +165,9 @@ class ListUtility:
         scores, items, rows, positives, done = [], [], [], [], 0
         for chunk in users.split(self.ranking.step):
             _, all_scores, row, positive = self.score(self.ranking.users(chunk))
-            best, index = ranked(all_scores, self.n_candidates, self.place, swap.best)
-            scores.append(best)
-            items.append(index.masked_fill(best == -torch.inf, 0))
+            top, index = ranked(all_scores, self.n_candidates, self.place, best)
+            scores.append(top)
+            items.append(index.masked_fill(top == -torch.inf, 0))
             rows.append(row.cpu() + done)
             positives.append(positive.cpu())
             done += len(chunk)

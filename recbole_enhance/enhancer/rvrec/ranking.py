@@ -11,40 +11,12 @@ since weights whose ratio is at most :math:`e^\delta` move a mean by at most
 were no candidates, the list is the exact one.
 """
 
-import torch
 from torch import Tensor
 from torch.nn.functional import embedding, normalize
 
 from recbole_enhance.enhancer.rvrec.histories import Chains
 from recbole_enhance.enhancer.rvrec.item_query import STEEPEST
-
-_GROUP = 8  # columns whose maximum stands for them
-
-
-def best_of_each(scores: Tensor, n: int) -> Tensor:
-    """Indices of the n largest of each row, in any order: those of the n best groups hold them.
-
-    Args:
-        scores: Shape: ``(rows, columns)``.
-        n: At most as many as there are columns.
-
-    Returns:
-        Shape: ``(rows, n)``.
-
-    Example:
-        >>> best_of_each(Tensor([[1.0, 3.0, 2.0]]), 2).sort().values
-        tensor([[1, 2]])
-    """
-    n_groups = scores.shape[1] // _GROUP
-    if n_groups <= 2 * n:
-        return scores.topk(n, sorted=False).indices
-    # Column c is of group c % n_groups, so that the maxima are of whole slices.
-    whole = n_groups * _GROUP
-    groups = scores[:, :whole].view(-1, _GROUP, n_groups).amax(1).topk(n, sorted=False).indices
-    steps = torch.arange(_GROUP, device=scores.device) * n_groups
-    rest = torch.arange(whole, scores.shape[1], device=scores.device).expand(len(scores), -1)
-    within = torch.cat([(groups.unsqueeze(2) + steps).flatten(1), rest], dim=1)
-    return within.gather(1, scores.gather(1, within).topk(n, sorted=False).indices)
+from recbole_enhance.evaluation.ties import best
 
 
 def candidates(scores: Tensor, known: Chains, n: int) -> Tensor:
@@ -62,7 +34,7 @@ def candidates(scores: Tensor, known: Chains, n: int) -> Tensor:
     kept = scores[:, 0].clone(), scores[known.row, known.item]
     scores[:, 0] = float("-inf")
     scores[known.row, known.item] = float("-inf")
-    chosen = best_of_each(scores, min(n, scores.shape[1]))
+    chosen = best(scores, min(n, scores.shape[1]), in_order=False)[1]
     scores[:, 0], scores[known.row, known.item] = kept
     return chosen
 
