@@ -1,10 +1,10 @@
 """Time and memory of a training step with DVR against a plain step of the same backbone.
 
 One thread by default, and its CPU time: two threads that wait for each other on busy cores measure
-the other jobs, and ratios become arbitrary. A step is the trainer's own: forward, valuation, backward,
-optimiser, of the paper's network also the score of the policy and the fit. "Step" runs over batches fetched
-beforehand; "epoch" also waits for the loader, as a user does, and of ``inrun+reward`` holds the
-gradients of the reward that an epoch has.
+the other jobs, and ratios become arbitrary. A step is the trainer's own: forward, valuation,
+backward, optimiser, of the paper's network also the score of the policy and the fit. "Step" runs
+over batches fetched beforehand; "epoch" also waits for the loader, as a user does, and of
+``inrun+reward`` holds the gradients of the reward that an epoch has.
 """
 
 import itertools
