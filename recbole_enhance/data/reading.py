@@ -21,6 +21,7 @@ from recbole_enhance.options.read import printable
 
 COLUMN_TYPES = ("token", "token_seq", "float", "float_seq")
 _BLOCK = 1 << 18  # bytes looked at together, with all that is made of them, in a cache of the CPU
+_AT_ONCE = 1 << 20  # bytes of a file that are in memory at a time, where that can be
 _LF, _CR = b"\n", b"\r"
 _MARK = "\r"  # is in no cell: rows that have one are refused
 
@@ -115,7 +116,15 @@ def read_atomic(
         raise OptionError("seq_separator", repr(seq_separator), "characters within a line expected")
     if not path.is_file():
         raise DataError(path, "there is no such file")
-    content = _utf8(path, path.read_bytes(), encoding)
+    streamed = _streamed(path, columns, separator, encoding, whole)
+    if streamed is not None:
+        table = {
+            name: pd.Series(_tokens(values, coded) if kind == "token" else values, copy=False)
+            for name, (kind, values) in streamed.items()
+        }
+        if not any(bool(table[name].isna().any()) for name in required if name in table):
+            return pd.DataFrame(table, copy=False)
+    content = _utf8(path, path.read_bytes(), encoding)  # what is unusual is told by its line
     if not content.endswith(_LF):
         content += _LF
     kinds = _columns_of(path, content[: content.index(_LF)], separator)
@@ -179,6 +188,59 @@ def read_atomic(
     return pd.DataFrame(table, copy=False)
 
 
+def _streamed(
+    path: Path,
+    columns: Collection[str] | None,
+    separator: str,
+    encoding: str | None,
+    whole: bool,
+) -> dict[str, tuple[str, Any]] | None:
+    """Columns of a file of which a part at a time is in memory: name -> kind and values.
+
+    None where something is unusual, or a column has other cells than short texts and numbers
+    without a sign; then the whole file has to be looked at.
+    """
+    try:
+        codec = codecs.lookup(encoding or "UTF-8").name
+    except LookupError:
+        return None
+    if codec not in ("utf-8", "ascii"):
+        return None
+    with path.open("rb") as file:
+        header = file.readline()
+    try:
+        kinds = _columns_of(path, header, separator)
+    except (DataError, UnicodeDecodeError):
+        return None
+    kinds = dict.fromkeys(kinds, "token") if whole else kinds
+    wanted = [name for name in kinds if columns is None or name in columns]
+    if not wanted or any(kinds[name].endswith("seq") for name in wanted):
+        return None
+    place = {name: number for number, name in enumerate(kinds)}
+    tokens, floats = (
+        [place[name] for name in wanted if kinds[name] == kind] for kind in ("token", "float")
+    )
+    try:
+        found = read_columns(
+            _blocks_of(path, strict=codec == "ascii"),
+            separator,
+            len(kinds),
+            tokens,
+            floats,
+            rows=_lines_of(path),
+            all_or_none=True,
+        )
+    except UnicodeDecodeError:
+        return None
+    if found is None or not any(found):
+        return None
+    texts, numbers = found
+    values = {**texts, **numbers}
+    if not len(next(iter(texts.values())).codes if texts else next(iter(numbers.values()))):
+        return None  # nothing to infer columns from
+    return {name: (kinds[name], values[place[name]]) for name in wanted}
+
+
 def _packed(
     rows: bytes, separator: str, names: list[str], tokens: list[str], floats: list[str]
 ) -> tuple[dict[str, Texts], dict[str, np.ndarray]] | None:
@@ -190,6 +252,7 @@ def _packed(
         len(names),
         [place[name] for name in tokens],
         [place[name] for name in floats],
+        rows.count(_LF),
     )
     if found is None:
         return None
@@ -277,6 +340,42 @@ def _blocks(content: bytes) -> Iterator[memoryview]:
         end = (content.index(_LF, start) if end < 0 else end) + 1
         yield view[start:end]
         start = end
+
+
+def _blocks_of(path: Path, strict: bool) -> Iterator[memoryview]:
+    """Pieces of whole lines of a file, read as they are asked for.
+
+    Args:
+        path: The file.
+        strict: Whether it has to be ASCII; else UTF-8.
+
+    Raises:
+        UnicodeDecodeError: If there is another text, or bytes that are in none.
+    """
+    rest = b""
+    with path.open("rb") as file:
+        while content := file.read(_AT_ONCE):
+            content = rest + content
+            end = content.rfind(_LF) + 1
+            rest = content[end:]
+            yield from _blocks(_text(content[:end], strict))
+    if rest:
+        yield from _blocks(_text(rest + _LF, strict))
+
+
+def _lines_of(path: Path) -> int:
+    """How many lines a file has, with the last one if that does not end."""
+    with path.open("rb") as file:
+        return 1 + sum(block.count(_LF) for block in iter(lambda: file.read(_AT_ONCE), b""))
+
+
+def _text(content: bytes, strict: bool) -> bytes:
+    """Whole lines, if they are text; no character has an end of line within."""
+    if not content.isascii():
+        content.decode("ascii" if strict else "utf-8")
+    if b"\0" in content or content.count(_CR) != content.count(_CR + _LF):
+        raise UnicodeDecodeError("utf-8", content, 0, 1, "in no text")
+    return content
 
 
 def _line_of(content: bytes, row: int, width: int) -> int:

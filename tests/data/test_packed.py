@@ -10,8 +10,8 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 
-from recbole_enhance.data import reading
-from recbole_enhance.data.account import _distinct
+from recbole_enhance.data import account, packed, reading
+from recbole_enhance.data.account import _in_both
 from recbole_enhance.data.as_written import AsWritten
 from recbole_enhance.data.rows import by_first_appearance, stable_order
 from recbole_enhance.options.errors import DataError
@@ -27,7 +27,7 @@ def _both(path, monkeypatch, **how):
     """The table read as words, and by pandas alone."""
     with monkeypatch.context() as patch:
         quick = reading.read_atomic(path, **how)
-        patch.setattr(reading, "read_columns", lambda *_: ({}, {}))
+        patch.setattr(reading, "read_columns", lambda *_, **__: ({}, {}))
         return quick, reading.read_atomic(path, **how)
 
 
@@ -36,13 +36,15 @@ def _both(path, monkeypatch, **how):
     rows=st.lists(st.tuples(_cells, _whole, _whole | _odd, _cells), min_size=1, max_size=30),
     end=st.sampled_from(["\n", "\r\n"]),
     block=st.sampled_from([1, 40, 1 << 18]),
+    at_once=st.sampled_from([1, 7, 1 << 18]),
     blank=st.booleans(),
 )
-def test_tables_are_what_pandas_reads(tmp_path, monkeypatch, rows, end, block, blank):
+def test_tables_are_what_pandas_reads(tmp_path, monkeypatch, rows, end, block, at_once, blank):
     lines = ["a:token\tb:float\tc:float\td:token", *map("\t".join, rows), *[""] * blank]
     path = tmp_path / "t.inter"
     path.write_bytes((end.join(lines) + end).encode())
     monkeypatch.setattr(reading, "_BLOCK", block)
+    monkeypatch.setattr(reading, "_AT_ONCE", at_once)
     quick, slow = _both(path, monkeypatch)
     pd.testing.assert_frame_equal(quick, slow)
     coded, _ = _both(path, monkeypatch, coded=True)
@@ -70,10 +72,75 @@ def test_the_order_by_group_is_the_stable_one(groups):
     np.testing.assert_array_equal(stable_order(groups), np.argsort(groups, kind="stable"))
 
 
-@given(st.lists(st.integers(-3, 3), max_size=40))
-def test_distinct_numbers(numbers):
-    numbers = np.array(numbers, dtype=np.int64)
-    np.testing.assert_array_equal(_distinct(numbers), np.unique(numbers))
+@given(st.lists(st.sampled_from([-(2**63), -5, 0, 3, 2**62, 2**63 - 1]) | st.floats(-2, 2)))
+def test_any_numbers_are_ordered_stably(values):
+    for kind in (np.float64, np.int64):
+        array = np.array([min(v, 2**62) if kind is np.float64 else int(v) for v in values], kind)
+        np.testing.assert_array_equal(stable_order(array), np.argsort(array, kind="stable"))
+
+
+_decimals = (
+    st.decimals(0, 10**9, places=6).map("{:f}".format)
+    | st.sampled_from(
+        [
+            "0.1",
+            "4.0",
+            "00.30",
+            "123456789.123456",
+            "0.000000000000001",
+            "999999999999999.9",
+            "1.2.3",
+        ]
+    )
+    | st.sampled_from([".5", "5.", "."])
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(_decimals | st.integers(0, 10**18 - 1).map(str), min_size=1, max_size=20))
+def test_decimals_are_rounded_as_python_does(tmp_path, cells):
+    path = tmp_path / "t.inter"
+    path.write_text("a:float\n" + "\n".join(cells) + "\n")
+    try:
+        expected = [float(cell) for cell in cells]
+    except ValueError:
+        with pytest.raises(DataError, match="a number is expected"):
+            reading.read_atomic(path)
+        return
+    assert reading.read_atomic(path)["a"].astype(float).tolist() == expected
+
+
+@settings(deadline=None)
+@given(st.lists(_cells, min_size=1, max_size=30), st.integers(1, 9), st.integers(1, 40))
+def test_texts_are_numbered_in_pieces(cells, piece, block):
+    content = b"a\tb\n" + "".join(f"{cell}\tx\n" for cell in cells).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed, "_PIECE", piece)
+        patch.setattr(reading, "_BLOCK", block)
+        texts, _ = packed.read_columns(reading._blocks(content), "\t", 2, [0], [], 99)
+    if max(len(cell.encode()) for cell in cells) > packed._MOST_BYTES:
+        assert not texts
+        return
+    codes, names = pd.factorize(np.array([cell or np.nan for cell in cells], dtype=object))
+    np.testing.assert_array_equal(texts[0].codes, codes)
+    assert list(texts[0].texts) == list(names)
+
+
+@given(st.lists(st.integers(0, 9), max_size=40), st.lists(st.integers(0, 9), max_size=40))
+def test_numbers_in_both(one, other):
+    common = _in_both(np.sort(np.array(one, dtype=int)), np.sort(np.array(other, dtype=int)))
+    assert common == len(set(one) & set(other))
+
+
+@given(st.lists(st.integers(-1, 9), max_size=40), st.integers(1, 50))
+def test_different_ids_are_counted(ids, piece):
+    expected = len({one for one in ids if one >= 0})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(account, "_PIECE", piece)
+        assert account._number_of(np.array(ids, dtype=np.int64)) == expected
+        cells = pd.Series([f"t{one}" if one >= 0 else None for one in ids], dtype=object)
+        assert account._number_of(cells) == expected
+        assert account._number_of(cells.astype("category")) == expected
 
 
 @given(st.lists(st.integers(-1, 5), max_size=30), st.booleans())
