@@ -373,6 +373,19 @@ def optimizer_without_compiler() -> bool:
     return True
 
 
+def loader_rows() -> bool:
+    """Let a loader hold the numbers of its rows as a range, not as a list of Python's numbers.
+
+    ``data/dataloader/abstract_dataloader.py:61,66`` makes that list, 36 bytes a row, of which torch
+    asks for the length only, and for items that are the numbers again.
+    """
+    module: Any = importlib.import_module("recbole.data.dataloader.abstract_dataloader")
+    if "list" in vars(module):
+        return False
+    module.list = lambda numbers: numbers
+    return True
+
+
 def known_warnings() -> bool:
     """Silence the warnings that RecBole's own lines cause on a normal run, and no others.
 
@@ -463,5 +476,6 @@ _MENDS: tuple[tuple[Callable[[], bool], str], ...] = (
     (weights_only_files, "a file of pretrained parameters can run code, below torch 2.6"),
     (pretrained_checkpoint, "the second stage of S3Rec and RaCT fails: UnpicklingError"),
     (optimizer_without_compiler, "loading a saved model takes a second and 70 MB for a compiler"),
+    (loader_rows, "each loader takes 36 bytes a row for a list of numbers"),
     (known_warnings, "warnings of pandas and torch about RecBole's own lines"),
 )

@@ -155,6 +155,8 @@ class NegativeSampler:
         users, n = torch.arange(dataset.user_num), int(drawable.sum())
         if self.used is None:
             full = torch.zeros(0) if n > 1 else torch.ones(1)
+        elif int(self.used.counts.max()) < n:  # nobody can have all
+            return
         else:
             rows, items = self.used.of(users)
             full = torch.bincount(rows[drawable[items]], minlength=len(users)) >= n

@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Optional
 
+import numpy as np
 import torch
+from recbole.data.dataset import Dataset
 from torch import Tensor
+
+_FAR_APART = 16  # pairs for each that is looked up, from which on they are worth sorting
+LISTS = "_lists"  # attribute of interactions, and no column of them
 
 
 class UserLists:
@@ -28,11 +33,25 @@ class UserLists:
     """
 
     def __init__(self, users: Tensor, items: Tensor, n_users: int, n_items: int) -> None:
-        self.n_items = n_items
-        self._keys = torch.unique(users.long() * n_items + items.long())  # sorted
-        self._items = self._keys % n_items
-        self.counts = torch.bincount(self._keys // n_items, minlength=n_users)
-        self._start = self.counts.cumsum(0) - self.counts
+        self._use(_once(pair_keys(users.numpy(), items.numpy(), n_items)), n_users, n_items)
+
+    def _use(self, keys: np.ndarray, n_users: int, n_items: int) -> None:
+        self.n_items, self._keys = n_items, torch.from_numpy(keys)
+        stops = np.searchsorted(keys, np.arange(1, n_users + 1) * n_items)
+        self.counts = torch.from_numpy(np.diff(stops, prepend=0))
+        self._start = torch.from_numpy(stops) - self.counts
+
+    @property
+    def keys(self) -> np.ndarray:
+        """The pairs by their numbers, see :func:`pair_keys`, each once. Shape: ``(pairs,)``."""
+        return self._keys.numpy()
+
+    @classmethod
+    def of_keys(cls, keys: np.ndarray, n_users: int, n_items: int) -> "UserLists":
+        """Make lists of :attr:`keys`."""
+        lists = cls.__new__(cls)
+        lists._use(keys, n_users, n_items)
+        return lists
 
     @classmethod
     def of_datasets(
@@ -44,13 +63,33 @@ class UserLists:
             datasets: Parts of one dataset.
             without: Pairs to leave out.
         """
-        matrices = [dataset.inter_matrix(form="coo") for dataset in datasets]
-        users = torch.cat([torch.from_numpy(matrix.row).long() for matrix in matrices])
-        items = torch.cat([torch.from_numpy(matrix.col).long() for matrix in matrices])
+        parts = [cls._of_part(dataset) for dataset in datasets]
+        if len(parts) == 1 and without is None:
+            return parts[0]
+        keys = parts[0].keys
+        for more in parts[1:]:
+            new = more.keys[~_among(more.keys, keys)]
+            keys = np.insert(keys, np.searchsorted(keys, new), new)
         if without is not None:
-            keep = ~without.holds(users, items)
-            users, items = users[keep], items[keep]
-        return cls(users, items, datasets[0].user_num, datasets[0].item_num)
+            keys = keys[~_among(keys, without.keys)]
+        return cls.of_keys(keys, datasets[0].user_num, datasets[0].item_num)
+
+    @classmethod
+    def _of_part(cls, dataset: Any) -> "UserLists":
+        """Lists of one part; several loaders ask for those of training."""
+        if getattr(type(dataset), "inter_matrix", None) is not Dataset.inter_matrix:
+            matrix = dataset.inter_matrix(form="coo")
+            users, items = (torch.from_numpy(ids).long() for ids in (matrix.row, matrix.col))
+            return cls(users, items, dataset.user_num, dataset.item_num)
+        features = dataset.inter_feat
+        users, items = features[dataset.uid_field], features[dataset.iid_field]
+        # Whatever changes a column gives it another number or takes another one.
+        of = (users._version, items._version, dataset.user_num, dataset.item_num)
+        known = vars(features).get(LISTS)
+        if known is None or known[0] is not users or known[1] is not items or known[2] != of:
+            known = users, items, of, cls(users, items, dataset.user_num, dataset.item_num)
+            setattr(features, LISTS, known)
+        return known[3]
 
     def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Items of some users.
@@ -64,12 +103,51 @@ class UserLists:
         counts = self.counts[users]
         rows = torch.repeat_interleave(torch.arange(len(users)), counts)
         offset = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
-        return rows, self._items[self._start[users][rows] + offset]
+        return rows, self._keys[self._start[users][rows] + offset] % self.n_items
 
     def holds(self, users: Tensor, items: Tensor) -> Tensor:
         """Whether each user has the item beside it. Shape of all three: ``(pairs,)``."""
         keys = users * self.n_items + items
         if not len(self._keys):
             return torch.zeros_like(keys, dtype=torch.bool)
+        if _FAR_APART * len(keys) > len(self._keys):
+            return self._has(keys)
+        ordered, order = keys.sort()  # so that one look-up finds in the cache what the last read
+        return torch.empty_like(keys, dtype=torch.bool).scatter_(0, order, self._has(ordered))
+
+    def _has(self, keys: Tensor) -> Tensor:
         place = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
         return self._keys[place] == keys
+
+
+def pair_keys(users: np.ndarray, items: np.ndarray, n_items: int) -> np.ndarray:
+    """One number for each pair of a user and an item, rising.
+
+    Args:
+        users: Ids. Shape: ``(pairs,)``.
+        items: Ids. Shape: ``(pairs,)``.
+        n_items: Number of item ids, padding included.
+
+    Example:
+        >>> pair_keys(np.array([2, 1]), np.array([0, 3]), 4).tolist()
+        [7, 8]
+    """
+    keys = users.astype(np.int64)
+    keys *= n_items
+    keys += items
+    keys.sort()  # numpy's is several times as fast as torch's, and needs no room
+    return keys
+
+
+def _among(keys: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which keys are among others, both rising."""
+    if not len(others):
+        return np.zeros(len(keys), dtype=bool)
+    return others[np.searchsorted(others, keys).clip(max=len(others) - 1)] == keys
+
+
+def _once(keys: np.ndarray) -> np.ndarray:
+    """Sorted numbers, each once."""
+    new = np.ones(len(keys), dtype=bool)
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return keys if new.all() else keys[new]

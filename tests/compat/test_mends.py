@@ -53,6 +53,7 @@ MENDS = {
     "dok_matrix_update",
     "grad_scaler",
     "optimizer_without_compiler",
+    "loader_rows",
 }
 NUMPY_2 = int(np.__version__.split(".")[0]) >= 2
 NUMPY_OWN = {"bool", "long"} if NUMPY_2 else {"float_", "complex_", "unicode_"}
