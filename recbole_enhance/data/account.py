@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from recbole_enhance.data.user_lists import pair_keys
 from recbole_enhance.options.errors import DataError
 
 CLEANED = ".cleaned.json"  # after the dataset's name: what was dropped before it was written
 PARTS = ("training", "validation", "test")
+_PIECE = 1 << 20  # rows that are looked up at once
 _MOST_WORDS = 60  # characters of an option's value in a line
 
 
@@ -25,7 +27,7 @@ class Counts(NamedTuple):
     @classmethod
     def of(cls, users: Any, items: Any) -> "Counts":
         """Count interactions by their users and items, as tokens or ids; a missing one is none."""
-        return cls(len(users), pd.Series(users).nunique(), pd.Series(items).nunique())
+        return cls(len(users), _number_of(users), _number_of(items))
 
     def __str__(self) -> str:
         return (
@@ -93,18 +95,20 @@ class Account:
         """Note what each part holds, and which pairs stand in two of them.
 
         Args:
-            pairs: Users and items of training, validation and test. Shape: ``(interactions,)``.
+            pairs: Ids of users and items of training, validation and test. Shape:
+                ``(interactions,)``.
             n_items: Number of item ids, padding included.
             split: How they were split.
         """
         self.split = dict(split)
         self.parts = {name: Counts.of(*part) for name, part in zip(PARTS, pairs)}
-        keys = [_distinct(users * n_items + items) for users, items in pairs]
+        keys = [pair_keys(users, items, n_items) for users, items in pairs]
         for number, name in enumerate(PARTS):
-            self.repeated[f"within {name}"] = len(pairs[number][0]) - len(keys[number])
+            own = keys[number]
+            self.repeated[f"within {name}"] = int(np.count_nonzero(own[1:] == own[:-1]))
             for other in range(number):
-                both = np.concatenate([keys[number], keys[other]])
-                self.repeated[f"{name} and {PARTS[other]}"] = len(both) - len(_distinct(both))
+                both = _in_both(own, keys[other])
+                self.repeated[f"{name} and {PARTS[other]}"] = both
 
     def size(self) -> dict[str, int]:
         """Interactions, and all users and items: what decides whether two runs are of one data."""
@@ -167,10 +171,23 @@ class Account:
         )
 
 
-def _distinct(numbers: np.ndarray) -> np.ndarray:
-    """Each number once, ascending; numpy's own function takes many times as long."""
-    ordered = np.sort(numbers)
-    return ordered[np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]]
+def _number_of(values: Any) -> int:
+    """How many different ones there are; ids and categories are counted without a hash."""
+    if isinstance(values, pd.Series) and isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.cat.codes.to_numpy()
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "i":
+        return int(pd.Series(values).nunique())
+    there = np.zeros(int(values.max(initial=-1)) + 2, dtype=bool)
+    for piece in np.array_split(values, -(-len(values) // _PIECE) or 1):
+        there[piece] = True
+    return int(np.count_nonzero(there[:-1]))  # the last is that of -1, where a cell is missing
+
+
+def _in_both(some: np.ndarray, others: np.ndarray) -> int:
+    """How many different numbers stand in both, which are sorted."""
+    few, many = sorted((some, others), key=len)
+    few = few[np.append(True, few[1:] != few[:-1])[: len(few)]]
+    return int(np.count_nonzero(many[np.searchsorted(many, few).clip(max=len(many) - 1)] == few))
 
 
 def _short(text: str) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 from recbole.data.dataset import Dataset, SequentialDataset
+from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
-from torch import Tensor
 
+from recbole_enhance.data import splits
 from recbole_enhance.data.account import CLEANED, Account, Counts
-from recbole_enhance.data.loaders import take
 from recbole_enhance.data.reading import read_atomic, read_header
 from recbole_enhance.data.rows import (
     FILE_ROW,
@@ -52,20 +52,27 @@ class AsWritten(Dataset):
 
     Attributes:
         account: What became of the rows; the parts of the split share it.
-        file_rows: Row of each interaction in the interaction files, from 0, before the split
-            orders them. Shape: ``(interactions,)``.
         keeps_file_rows: Whether the parts have them as column :data:`FILE_ROW`.
     """
 
     account: Account
-    file_rows: np.ndarray
     keeps_file_rows = False
+
+    @property
+    def file_rows(self) -> np.ndarray:
+        """Row of each interaction in the files, from 0, before a split. Shape: ``(rows,)``."""
+        return (
+            np.arange(self.account.read.interactions)
+            if self._kept_rows is None
+            else self._kept_rows
+        )
 
     # ---- reading ---------------------------------------------------------------------------
 
     def _get_preset(self) -> None:
         super()._get_preset()
         self.account = Account()
+        self._kept_rows: np.ndarray | None = None  # all
 
     def _load_data(self, token: str, dataset_path: str) -> None:
         super()._load_data(token, dataset_path)
@@ -74,7 +81,6 @@ class AsWritten(Dataset):
         self.account.read = self.account.kept = Counts.of(*ids)
         if not len(self.inter_feat):
             raise DataError(Path(dataset_path, f"{token}.inter"), "has no interactions")
-        self.file_rows = np.arange(len(self.inter_feat))
         self._refuse_bad_columns()
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
@@ -275,7 +281,8 @@ class AsWritten(Dataset):
                     Path(self.dataset_path),
                     f"no row of .{name.removesuffix('_feat')} is left by the filters",
                 )
-        self.file_rows = self.inter_feat.index.to_numpy()
+        if len(self.inter_feat) < self.account.read.interactions or self.config["rm_dup_inter"]:
+            self._kept_rows = self.inter_feat.index.to_numpy()
         super()._reset_index()
 
     def _remap(self, remap_list: list[Any]) -> None:
@@ -284,17 +291,25 @@ class AsWritten(Dataset):
         if not columns or not all(isinstance(c.dtype, pd.CategoricalDtype) for c in columns):
             super()._remap(remap_list)
             return
-        _, names = pd.factorize(np.concatenate([c.cat.categories for c in columns]))
-        places = pd.Index(names)
-        codes = [
-            np.append(places.get_indexer(c.cat.categories), -1)[c.cat.codes.to_numpy()]
-            for c in columns
-        ]
-        ids, first = by_first_appearance(np.concatenate(codes))
+        if len(columns) == 1:
+            names: Any = columns[0].cat.categories
+            codes = columns[0].cat.codes.to_numpy()
+        else:
+            _, names = pd.factorize(np.concatenate([c.cat.categories for c in columns]))
+            places = pd.Index(names)
+            codes = np.concatenate(
+                [
+                    np.append(places.get_indexer(c.cat.categories), -1)[c.cat.codes.to_numpy()]
+                    for c in columns
+                ]
+            )
+        stops = np.cumsum([len(c) for c in columns])[:-1]
+        del columns
+        ids, first = by_first_appearance(codes)
+        ids += 1
         tokens = np.array(["[PAD]", *names[first]])
         by_token = dict(zip(tokens, range(len(tokens))))
-        stops = np.cumsum([len(c) for c in codes])[:-1]
-        for (feat, field, _), new in zip(remap_list, np.split(ids + 1, stops)):
+        for (feat, field, _), new in zip(remap_list, np.split(ids, stops)):
             if field not in self.field2id_token:
                 self.field2id_token[field] = tokens
                 self.field2token_id[field] = by_token
@@ -334,15 +349,24 @@ class AsWritten(Dataset):
     # ---- order and split ---------------------------------------------------------------------
 
     def _dataframe_to_interaction(self, data: pd.DataFrame) -> Any:
-        converted = super()._dataframe_to_interaction(data)
-        if data is self.inter_feat and self.time_field in data:
-            times = data[self.time_field].to_numpy()
-            if times.dtype == object:  # pairs, of numerical_features
-                times = np.array(times.tolist(), dtype=np.float64)
-            converted.interaction[self.time_field] = torch.from_numpy(times.copy())
-        if data is self.inter_feat and self.keeps_file_rows:
-            converted.interaction[FILE_ROW] = torch.from_numpy(self.file_rows)
-        return converted
+        if not isinstance(data, pd.DataFrame):
+            return super()._dataframe_to_interaction(data)
+        interactions = data is self.inter_feat
+        # Numbers stay where they are; RecBole copies each column, and sends it through a list.
+        numbers = {
+            name: torch.from_numpy(values)
+            for name, values in ((name, data[name].to_numpy()) for name in data)
+            if (values.dtype == np.int64 and self.field2type[name] == FeatureType.TOKEN)
+            or (values.dtype.kind in "if" and interactions and name == self.time_field)
+        }
+        rest = super()._dataframe_to_interaction(data[[n for n in data if n not in numbers]])
+        columns = {name: numbers.get(name, rest.interaction.get(name)) for name in data}
+        if interactions and self.time_field in rest:  # pairs, of numerical_features
+            times = np.array(data[self.time_field].tolist(), dtype=np.float64)
+            columns[self.time_field] = torch.from_numpy(times)
+        if interactions and self.keeps_file_rows:
+            columns[FILE_ROW] = torch.from_numpy(self.file_rows)
+        return Interaction(columns)
 
     def shuffle(self) -> None:
         """Shuffle the rows, by RecBole's own permutation."""
@@ -355,9 +379,9 @@ class AsWritten(Dataset):
         if ascending is not True or len(keys) < len(names) or any(key.dim() > 1 for key in keys):
             super().sort(by, ascending)
             return
-        order = np.arange(len(self.inter_feat))
-        for key in keys[::-1]:
-            order = order[np.argsort(key.numpy()[order], kind="stable")]
+        order = stable_order(keys[-1].numpy())
+        for key in keys[-2::-1]:
+            order = order[stable_order(key.numpy()[order])]
         reorder(self.inter_feat, torch.from_numpy(order))
 
     def build(self) -> list[Any]:
@@ -365,10 +389,16 @@ class AsWritten(Dataset):
         parts = self.exact_parts()
         if self.config["interaction_weight_field"]:
             self._weigh(parts)
-        for part in parts:
-            columns = part.inter_feat.interaction
-            if self.time_field in columns:
-                columns[self.time_field] = columns[self.time_field].float()
+        if self.time_field in self.inter_feat:
+            exact = self.inter_feat[self.time_field]
+            times = self.inter_feat[self.time_field] = exact.float()
+            for rows in (part.inter_feat for part in parts):
+                own = rows[self.time_field]
+                if own.untyped_storage().data_ptr() == exact.untyped_storage().data_ptr():
+                    start = (own.storage_offset() - exact.storage_offset()) // exact.stride(0)
+                    rows[self.time_field] = times[start : start + len(own)]
+                else:
+                    rows[self.time_field] = own.float()
         return parts
 
     def exact_parts(self) -> list[Any]:
@@ -418,60 +448,42 @@ class AsWritten(Dataset):
 
     def split_by_ratio(self, ratios: list[float], group_by: str | None = None) -> list[Any]:
         """Split by ratios, over all rows or within groups; rows as in RecBole."""
-        share = np.array(ratios, dtype=float)[:, None] / sum(ratios)
         if group_by is None:
-            rows, n = torch.arange(len(self)), np.array([len(self)])
-            place, size = np.arange(len(self)), np.zeros(len(self), dtype=np.int64)
-        else:
-            rows, place, size, n = self._grouped(group_by)
-        sizes = (share * n).astype(np.int64)
-        sizes[0] = n - sizes[1:].sum(0)
-        more = np.ones(len(n), dtype=bool)
-        for part in range(len(share) - 1, 0, -1):  # a part that would be empty takes one
-            more &= sizes[0] > 1
-            taken = more & (share[part] * n > 0) & (share[part] * n < 1)
-            sizes[part] += taken
-            sizes[0] -= taken
-        starts = sizes.cumsum(0)[:-1]
-        return self._parts(rows, (place >= starts[:, size]).sum(0), len(share))
+            return self._parts(None, splits.by_ratio(np.array([len(self)]), ratios))
+        rows, sizes = splits.groups_of(self.inter_feat[group_by].numpy())
+        return self._parts(rows, splits.by_ratio(sizes, ratios))
 
     def leave_one_out(self, group_by: str, leave_one_mode: str) -> list[Any]:
         """Hold out the last row or two of each group; rows as in RecBole."""
-        held = 2 if leave_one_mode == "valid_and_test" else 1
-        rows, place, group, sizes = self._grouped(group_by)
-        size = sizes[group]
-        part = np.where(place >= size - np.minimum(held, size - 1), held + 1 - size + place, 0)
-        if leave_one_mode == "test_only":
-            part *= 2
-        return self._parts(rows, part, 3)
+        rows, sizes = splits.groups_of(self.inter_feat[group_by].numpy())
+        return self._parts(rows, splits.last_ones(sizes, leave_one_mode))
 
     def time_based_split(self, ratios: list[float], group_by: str) -> list[Any]:
         """Test what comes after a moment, validate on the last of each group before it."""
         share = np.array(ratios, dtype=float) / sum(ratios)
-        rows, place, group, sizes = self._grouped(group_by)
+        rows, sizes = splits.groups_of(self.inter_feat[group_by].numpy())
         times = self.inter_feat[self.time_field].numpy()
         border = np.percentile(times, 100 * (1 - share[-1]), method="lower")
-        before = times[rows] <= border
-        n_before = np.bincount(group[before], minlength=len(sizes))
-        training = (n_before * (share[0] / (1 - share[2]))).astype(np.int64)
-        part = np.where(before, place >= training[group], 2)
-        return self._parts(rows, part, 3)
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        before = np.bincount(group[times[rows] <= border], minlength=len(sizes))
+        return self._parts(rows, splits.by_moment(sizes, before, share))
 
-    def _grouped(self, field: str) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
-        """Row numbers by group, and for each its place in the group and the group; sizes.
+    def _parts(self, rows: np.ndarray | None, sizes: np.ndarray) -> list[Any]:
+        """Parts that are slices of the rows, which stand by part then: no second copy of them.
 
-        Groups are in the order of their first row.
+        Args:
+            rows: Row numbers by group; None is in order. Shape: ``(rows,)``.
+            sizes: Rows of each part and group. Shape: ``(parts, groups)``.
         """
-        group, _ = pd.factorize(self.inter_feat[field].numpy())
-        rows = stable_order(group)
-        sizes = np.bincount(group)
-        place = np.arange(len(rows)) - np.repeat(sizes.cumsum() - sizes, sizes)
-        return torch.from_numpy(rows), place, group[rows], sizes
-
-    def _parts(self, rows: Tensor, part: np.ndarray, n: int) -> list[Any]:
         self._drop_unused_col()
+        stops = sizes.sum(1).cumsum()
+        if rows is not None:
+            rows, stops = splits.in_parts(rows, sizes)
+            reorder(self.inter_feat, torch.from_numpy(rows))
+        columns = self.inter_feat.interaction
         return [
-            self.copy(take(self.inter_feat, rows[torch.from_numpy(part == i)])) for i in range(n)
+            self.copy(Interaction({name: column[a:b] for name, column in columns.items()}))
+            for a, b in zip(np.append(0, stops[:-1]).tolist(), stops.tolist())
         ]
 
 
