@@ -5,6 +5,7 @@ What is missing is said with the option that asked for it, not with a KeyError f
 
 import difflib
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ _GRAPH = {
 }
 _MAX_LISTED = 10
 _BLOCK = 1 << 20  # bytes read at a time
+_SETTLED = 2 * 10**9  # nanoseconds, more than clocks of files tick in
+_KNOWN: dict[
+    tuple[int, int, int, int, int], str
+] = {}  # state of a file -> SHA-256, in this process
 
 
 def check_columns(
@@ -245,12 +250,25 @@ def data_hashes(
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes in hexadecimal."""
+    """SHA-256 of a file's bytes in hexadecimal; of a file that stays as it is, counted once."""
+    before = _state(path)
+    known = _KNOWN.get(before)
+    if known is not None:
+        return known
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             digest.update(block)
-    return digest.hexdigest()
+    found = digest.hexdigest()
+    # A file that has just been written could be written again without another time.
+    if time.time_ns() - max(before[-2:]) > _SETTLED and _state(path) == before:
+        _KNOWN[before] = found
+    return found
+
+
+def _state(path: Path) -> tuple[int, int, int, int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _inter_files(folder: Path, dataset: str, splits: Sequence[str]) -> list[Path]:

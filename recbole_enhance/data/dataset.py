@@ -15,16 +15,23 @@ _BY_TYPE = {
 
 
 def create_dataset(config: Any) -> Any:
-    """Build the dataset of ``config.model_class``: its own, by RecBole's name for it, or by type.
+    """Build the dataset of ``config.model_class``.
+
+    RecBole's function of this name also unpickles files that it finds; this one reads none.
+    """
+    return dataset_class(config)(config)
+
+
+def dataset_class(config: Any) -> type:
+    """The class of the dataset: the model's own, by RecBole's name for it, or by type.
 
     RecBole finds special classes by the model's name inside its own module; a model of ours names
-    its class in the attribute ``dataset_class``. RecBole's function of this name also unpickles
-    files that it finds; this one reads none.
+    its class in the attribute ``dataset_class``.
     """
     own = getattr(config.model_class, "dataset_class", None)
     if own is not None:
-        return as_written(own)(config)
+        return as_written(own)
     name = config["model"] + "Dataset"
     if not hasattr(datasets, name):
         name = _BY_TYPE.get(config["MODEL_TYPE"], "Dataset")
-    return as_written(with_fast_sequences(getattr(datasets, name)))(config)
+    return as_written(with_fast_sequences(getattr(datasets, name)))

@@ -38,13 +38,14 @@ _CPU_BLOCK_BYTES, _CPU_BLOCK_PAIRS = 12 << 20, 1 << 16
 _BYTES_PER_SCORE, _BYTES_PER_PAIR = 16, 128
 
 
-def prepare_data(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
+def prepare_data(config: Any, dataset: Any, parts: Any = None) -> tuple[Any, Any, Any]:
     """Split a dataset and make its loaders; RecBole's ``data_preparation`` with ours in place.
 
     Args:
         config: The run's settings. ``fast`` false keeps RecBole's training loader, whose random
             numbers are those of a plain RecBole run.
-        dataset: RecBole's dataset, before ``build``.
+        dataset: RecBole's dataset.
+        parts: What its ``build`` returned; None calls it.
 
     Returns:
         Training, validation and test loader.
@@ -52,7 +53,7 @@ def prepare_data(config: Any, dataset: Any) -> tuple[Any, Any, Any]:
     Raises:
         ValueError: If nothing is held out for the test, or no negative can be drawn.
     """
-    parts = dataset.build()
+    parts = parts or dataset.build()
     kinds = [get_dataloader(config, phase) for phase in ("train", "valid", "test")]
     fast = config["fast"] and config["single_spec"] and kinds[0] is TrainDataLoader
     draws = [_draws(config, phase) for phase in ("valid", "test")]

@@ -1,8 +1,9 @@
 """Tables of atomic files, kept as they were read, so that the next run need not read them.
 
 A file of the cache is named by a hash of the atomic file's bytes and of all that decides what is
-read from it. It is numpy's own format without pickled objects, written whole or not at all, so that
-processes may share the folder. One that cannot be read is made anew.
+read from it (:mod:`.kept_parts` keeps what is made of the tables in the same folder). It is numpy's
+own format without pickled objects, written whole or not at all, so that processes may share the
+folder. One that cannot be read is made anew.
 """
 
 import contextlib
@@ -12,9 +13,9 @@ import logging
 import os
 import time
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -27,11 +28,16 @@ from recbole_enhance.storage.files import temporary_name
 
 logger = logging.getLogger("recbole_enhance")
 _VERSION = 1  # of what the reader makes of a file, and of the files here
-_LEAST = 1 << 20  # bytes of a file that is worth it
+LEAST = 1 << 20  # bytes of a file that is worth it
 _MOST = 8 << 30  # bytes of the folder; the files that were not used for longest go
 _LEFT_OVER = 24 * 3600  # seconds after which no process still writes a file
 _ORDER = "columns"
 _NEVER = "never"
+_DAMAGE = (
+    *(OSError, ValueError, TypeError, AttributeError, LookupError, EOFError, RuntimeError),
+    zipfile.BadZipFile,
+)
+_Read = TypeVar("_Read")
 
 
 def cache_folder(option: str | None) -> Path | None:
@@ -88,7 +94,7 @@ def read_through(
         "encoding": encoding,
         "coded": coded,
     }
-    if folder is None or not path.is_file() or path.stat().st_size < _LEAST:
+    if folder is None or not path.is_file() or path.stat().st_size < LEAST:
         return read_atomic(path, columns, required=required, **how)
     before = _state(path)
     kinds = read_header(path, separator, encoding)
@@ -116,31 +122,50 @@ def _state(path: Path) -> tuple[int, int, int]:
 
 
 def _load(path: Path, names: list[str], coded: bool) -> pd.DataFrame | None:
+    def table(arrays: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        if _words(arrays[_ORDER]) != names:
+            raise ValueError("it has other columns")
+        columns = {
+            name: pd.Series(_unpacked(arrays, str(number), coded), copy=False)
+            for number, name in enumerate(names)
+        }
+        if len({len(column) for column in columns.values()}) > 1:
+            raise ValueError("its columns differ in length")
+        return pd.DataFrame(columns, copy=False)
+
+    return read_arrays(path, table)
+
+
+def _keep(path: Path, table: pd.DataFrame, coded: bool) -> None:
+    arrays: dict[str, Any] = {_ORDER: _bytes(list(table))}
+    for number, name in enumerate(table):
+        arrays.update(_packed(table[name], str(number)))
+    write_arrays(path, arrays)
+
+
+def read_arrays(path: Path, read: Callable[[Mapping[str, np.ndarray]], _Read]) -> _Read | None:
+    """Read a file of the cache; None if it is not there, or damaged, which is told.
+
+    Args:
+        path: The file.
+        read: Makes something of its arrays, which are read when they are asked for; or None.
+    """
     if not path.is_file():
         return None
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            if _words(arrays[_ORDER]) != names:
-                raise ValueError("it has other columns")
-            table = {
-                name: pd.Series(_unpacked(arrays, str(number), coded), copy=False)
-                for number, name in enumerate(names)
-            }
-        if len({len(column) for column in table.values()}) > 1:
-            raise ValueError("its columns differ in length")
-        with contextlib.suppress(OSError):
-            os.utime(path)  # it was used
-        return pd.DataFrame(table, copy=False)
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+            found = read(arrays)
+        if found is not None:
+            with contextlib.suppress(OSError):
+                os.utime(path)  # it was used
+        return found
+    except _DAMAGE as error:
         logger.warning("%s: cannot be read (%s); it is built again", path, error)
         return None
 
 
-def _keep(path: Path, table: pd.DataFrame, coded: bool) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write a file of the cache; that it cannot be is no reason to stop."""
-    arrays: dict[str, Any] = {_ORDER: _bytes(list(table))}
-    for number, name in enumerate(table):
-        arrays.update(_packed(table[name], str(number)))
     temporary = path.with_name(temporary_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

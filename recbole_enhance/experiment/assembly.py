@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from recbole.utils import init_seed
 
-from recbole_enhance.data.dataset import create_dataset
+from recbole_enhance.data.kept_parts import built
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.experiment import validation
 from recbole_enhance.experiment.config import Config
@@ -64,11 +64,9 @@ def load_data(config: Config) -> tuple[Any, Any, Any]:
     """
     with told_as_input_error(f"dataset={config['dataset']}"):
         init_seed(config["seed"], config["reproducibility"])
-        dataset = create_dataset(config)
-        if config.method and config.method.prepare:
-            config.method.prepare(config, dataset)
+        dataset, parts = built(config, config.method.prepare if config.method else None)
         validation.refuse_bad_k(config.final_config_dict, dataset.item_num - 1)
-        return prepare_data(config, dataset)
+        return prepare_data(config, dataset, parts)
 
 
 def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float]) -> Run:

@@ -51,7 +51,7 @@ class GeneralOptions(Options):
         "training; the others select the epoch."
     )
     data_cache: Text | None = Field(
-        description="Folder in which tables of data are kept for the next run; ~ is "
+        description="Folder that keeps data as they were read and split, for the next run; ~ is "
         "recbole_enhance/tables in the user's cache, never keeps nothing."
     )
     run_dir: Text | None = Field(

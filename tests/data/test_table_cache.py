@@ -22,7 +22,7 @@ COLUMNS = ["user", "time", "price", "tags", "places"]
 
 @pytest.fixture(autouse=True)
 def _small_files_too(monkeypatch):
-    monkeypatch.setattr(table_cache, "_LEAST", 0)
+    monkeypatch.setattr(table_cache, "LEAST", 0)
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def test_the_oldest_go_where_there_are_too_many(tmp_path, path, monkeypatch):
 
 
 def _work(folder, path):
-    table_cache._LEAST = 0
+    table_cache.LEAST = 0
     for _ in range(5):
         _same(read_through(folder, path, COLUMNS), read_atomic(path, COLUMNS))
 
