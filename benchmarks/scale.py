@@ -2,8 +2,11 @@
 
 Data are made here, seeded: 50 interactions for a user in the mean and 200 for an item, both with
 long tails. So users and items grow with the interactions, and a full evaluation with the pairs of
-both; its exponent is of the pairs, all others are of the interactions. Each case is a process of
-its own, which reads the data first; its peak is that of what is timed, the data included.
+both; its exponent is of the pairs, all others are of the interactions. Batches are as many at all
+sizes, as steps and what one costs (a graph product, Adam over all rows) would both grow with a
+batch of one size, and an epoch with their square; a million interactions have RecBole's default of
+2048. Each case is a process of its own, which reads the data first; its peak is that of what is
+timed, the data included.
 """
 
 import json
@@ -47,16 +50,17 @@ OPTIONS: dict[str, Any] = {
 }
 MODELS: dict[str, dict[str, Any]] = {
     "bpr": {"model": "BPR"},
-    "lightgcn": {"model": "LightGCN"},
     "evaluation": {"model": "BPR"},
     "dvr": {"model": "DVR", "backbone": "BPR", "dvr_reward": "ndcg@10"},
     "rvrec": {"model": "RVRec", "backbone": "BPR"},
+    "lightgcn": {"model": "LightGCN"},
 }
 # RecBole has no import, no methods and no boards.
 OURS = ("import", "load", *MODELS, "board")
-RECBOLES = ("load", "bpr", "lightgcn", "evaluation")
+RECBOLES = ("load", *(model for model in MODELS if model not in ("dvr", "rvrec")))
 MOST_USERS = 100_000  # of an evaluation
 EXTRAPOLATED = 100_000_000
+ROWS_OF_A_BATCH = 2048 / 1_000_000  # of the interactions
 LATE = 10  # number of an epoch in which DVR has begun to weigh
 MAX_EXPONENT, MAX_FILES = 1.1, 3
 
@@ -110,7 +114,7 @@ def work(who: str, what: str, folder: Path) -> None:
     elif what == "board":
         board_page(folder)
     elif what == "load":
-        config = settings(1, model="BPR", data_path=str(folder), **OPTIONS)
+        config = settings(1, model="BPR", data_path=str(folder), data_cache="never", **OPTIONS)
         init_seed(config["seed"], config["reproducibility"])
         plain = who == "RecBole"
         create = recbole_create_dataset if plain else create_dataset
@@ -119,7 +123,11 @@ def work(who: str, what: str, folder: Path) -> None:
         measured(lambda: prepare(config, dataset), "split")
     else:
         _warm_up()
-        config = settings(1, **OPTIONS, **MODELS[what], data_path=str(folder))
+        rows = sum(1 for _ in (folder / "log.csv").open("rb")) - 1
+        options = {**OPTIONS, **MODELS[what], "data_path": str(folder)}
+        options["data_cache"] = str(folder / "cache")
+        options["train_batch_size"] = max(1, int(rows * ROWS_OF_A_BATCH))
+        config = settings(1, **options)
         train, valid, test, trainer = _recboles(config) if who == "RecBole" else _ours(config)
         if what == "evaluation":
             users = min(MOST_USERS, len(test.uid_list))
@@ -288,6 +296,7 @@ def main() -> None:
     options.add_argument("--what", nargs="+", choices=OURS, default=list(OURS))
     options.add_argument("--recbole_rows", type=int, default=1_000_000, help="RecBole's most")
     options.add_argument("--limit", type=float, default=3600, help="seconds of a case")
+    options.add_argument("--seconds", type=float, default=1e9, help="after them no case begins")
     args = options.parse_args()
     if args.worker:
         logging.disable(logging.WARNING)
@@ -296,19 +305,26 @@ def main() -> None:
     if args.quick:
         args.rows, args.what, args.recbole_rows = [10_000, 40_000], ["load", "bpr"], 0
     found: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
-    mb = {}
-    for rows in args.rows:
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder)
+    mb, end = {}, time.monotonic() + args.seconds
+    with tempfile.TemporaryDirectory() as folder:
+        places = {rows: Path(folder, str(rows)) for rows in args.rows}
+        for rows, place in places.items():
+            place.mkdir()
             write(place, rows)
             mb[rows] = (place / NAME / f"{NAME}.inter").stat().st_size / 2**20
             print(f"{rows:,} rows: {mb[rows]:.1f} MB", file=sys.stderr)
-            cases = [("ours", what) for what in args.what]
-            if rows <= args.recbole_rows:
-                cases += [("RecBole", what) for what in RECBOLES if what in args.what]
-            for who, what in cases:
-                for case in run_case(who, what, place, args.limit):
-                    found.setdefault((who, case.pop("what")), {})[rows] = case
+        cases = [("ours", what, rows) for rows in args.rows for what in args.what]
+        plain = [rows for rows in args.rows if rows <= args.recbole_rows]
+        cases += [
+            ("RecBole", what, rows) for rows in plain for what in RECBOLES if what in args.what
+        ]
+        cases.sort(key=lambda case: case[1:] == ("lightgcn", max(args.rows)))  # the longest, last
+        for who, what, rows in cases:
+            left = end - time.monotonic()
+            limit = min(args.limit, left)
+            for case in run_case(who, what, places[rows], limit) if left > 0 else ():
+                print(f"{who}, {rows:,} rows: {json.dumps(case)}", file=sys.stderr)
+                found.setdefault((who, case.pop("what")), {})[rows] = case
     report(found, mb)
 
 

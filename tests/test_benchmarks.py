@@ -132,8 +132,8 @@ def test_loading_ends_with_what_was_won():
     pattern = (
         rf"benchmark=loading rows=10000 over_rectools=(skipped|{NUMBER}) "
         rf"over_polars=(skipped|{NUMBER}) over_recbole={NUMBER} "
-        rf"again_over_recbole={NUMBER} peak_mb=\d+ import_mb=\d+ "
-        r"file_mb=\d+ (kept|missed)"
+        rf"again_over_first={NUMBER} command_again_over_first={NUMBER} "
+        r"peak_mb=\d+ import_mb=\d+ file_mb=\d+"
     )
     assert re.fullmatch(pattern, lines[-2])
 
