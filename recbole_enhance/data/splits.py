@@ -91,8 +91,8 @@ def by_moment(
         As of :func:`by_ratio`.
 
     Example:
-        >>> by_moment(np.array([5, 2]), np.array([4, 2]), [0.6, 0.2, 0.2]).tolist()
-        [[3, 1], [1, 1], [1, 0]]
+        >>> by_moment(np.array([5, 2]), np.array([4, 2]), [0.5, 0.25, 0.25]).tolist()
+        [[2, 1], [2, 1], [1, 0]]
     """
     training = (before * (share[0] / (1 - share[2]))).astype(np.int64)
     return np.stack([training, before - training, sizes - before])
