@@ -176,7 +176,7 @@ class _Reader:
         return _ENUMS[content[0]](content[1])
 
     def _dataset(self, content: Any) -> Any:
-        made = object.__new__(self._kind)
+        made: Any = object.__new__(self._kind)
         vars(made).update(config=self._config, logger=logging.getLogger())
         vars(made).update((name, self.of(its)) for name, its in content)
         return made

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -144,7 +144,7 @@ def _as_text(value: Any) -> str:
 
 def _random_states() -> tuple[Any, ...]:
     """Of torch, Python and numpy."""
-    _, numbers, *place = np.random.get_state()
+    _, numbers, *place = cast(tuple[Any, ...], np.random.get_state())
     return torch.get_rng_state().numpy().tobytes(), random.getstate(), numbers.tobytes(), place
 
 
