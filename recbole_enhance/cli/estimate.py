@@ -36,7 +36,7 @@ ESTIMATE = Verb(
         Option("json", Kind("FILE"), "also write the estimate as JSON"),
         QUIET,
     ],
-    help="Estimate the memory and the time of a run without running it. The data are read, the "
+    help="Estimate the memory and the time of a run before it. The data are read, the "
     "model is built, and a few training steps and evaluation batches are timed. Nothing is "
     "written. A model without epochs (EASE, ItemKNN) is trained completely.",
     example="""\

@@ -235,7 +235,7 @@ def test_which_parameters_are_perturbed(toy, reviews):
     assert parameter_names(bpr, "^item") == ["item_embedding.weight"]
     assert len(parameter_names(cer, None)) == len(list(cer.parameters()))
     assert all("embedding" in name for name in parameter_names(neumf, None))
-    with pytest.raises(ValueError, match="rer_params=nothing: no parameter is called so"):
+    with pytest.raises(ValueError, match="rer_params=nothing: no parameter has such a name"):
         parameter_names(bpr, "nothing")
 
 

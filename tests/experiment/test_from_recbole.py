@@ -86,7 +86,7 @@ def test_options_without_a_value_are_named(folder, caplog):
     options = {"epochs": 1, "quiet": True, "metrics": ["NDCG"], "train_batch_size": 100000}
     with pytest.raises(
         ValueError,
-        match=r"embedding_size, new_width have no value \(say --embedding_size=VALUE --new_width=",
+        match=r"embedding_size, new_width have no value \(set --embedding_size=VALUE --new_width=",
     ):
         run_recbole_enhance("newmodel2:NewModel", "ml-100k", config_dict=options, saved=False)
     caplog.clear()

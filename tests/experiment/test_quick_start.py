@@ -558,7 +558,7 @@ def test_every_epoch_is_in_the_history(toy, options):
 
 
 PHASES = {
-    "reading the data": (assembly, "create_dataset", 1),
+    "reading the data": (assembly, "built", 1),
     "splitting": (assembly, "prepare_data", 1),
     "building the model": (assembly, "make_trainer", 1),
     "the first epoch": (EnhancedTrainer, "_check_nan", 2),

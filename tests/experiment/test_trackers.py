@@ -182,6 +182,15 @@ def codecarbon(monkeypatch):
     monkeypatch.setenv("CODECARBON_COUNTRY_ISO_CODE", "DEU")
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT as in a terminal; where jobs run in the background it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_codecarbon_adds_up_the_parts_of_a_run(codecarbon, folder):
     with pytest.raises(KeyboardInterrupt):
         run([Stopping()], track="codecarbon", run_dir="stopped")

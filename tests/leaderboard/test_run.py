@@ -257,7 +257,7 @@ def test_other_options_than_those_of_a_finished_cell_are_refused(spec):
     status, out, err = call("run", spec(["BPR", "Pop"], seeds=1), "--learning_rate=0.5")
     assert (status, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert "BPR/2020: was run with learning_rate=0.001, and learning_rate=0.5 is asked" in err
+    assert "BPR/2020: was run with learning_rate=0.001, but learning_rate=0.5 is given" in err
     assert before == (stamps(), Path("board/board.yaml").read_text())
     assert call("run", spec(["BPR"], seeds=1), "--quiet", "--save_recs=true")[0] == 0  # no number
 

@@ -431,5 +431,5 @@ def test_a_sequential_model_needs_a_history(folders, caplog):
     with pytest.raises(OptionError, match=reason):
         recommend(run, [one], history="train+valid")
     assert recommend(run, history="train+valid")["user_id"].nunique() == 59
-    assert "1 users have no history in train+valid: no list" in caplog.text
+    assert "1 users have no history in train+valid and get no list" in caplog.text
     assert recommend(run)["user_id"].nunique() == 60

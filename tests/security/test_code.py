@@ -48,8 +48,8 @@ def test_a_spec_names_no_address_and_no_code(toy, refused, changes, flag):
 @pytest.mark.parametrize(
     ("verb", "option", "says"),
     [
-        (("tune",), {"storage": "sqlite:///made.db"}, "say --storage=sqlite:///made.db"),
-        (("tune",), {"out": "elsewhere"}, "say --out=elsewhere"),
+        (("tune",), {"storage": "sqlite:///made.db"}, "write --storage=sqlite:///made.db"),
+        (("tune",), {"out": "elsewhere"}, "write --out=elsewhere"),
         (("leaderboard", "run"), {"cluster": "tcp://127.0.0.1:1"}, "--cluster=ADDRESS"),
         (("run",), {"model": "mine_of_nobody:Mine"}, "mine_of_nobody:Mine"),
         (("run",), {"model": "DVR", "backbone": "mine_of_nobody:Mine"}, "mine_of_nobody:Mine"),

@@ -131,7 +131,7 @@ def test_only_regular_files_are_opened(flags):
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind("socket")
         for name in ("folder", "fifo", "link", "dangling", "socket", "/dev/null"):
-            with pytest.raises(RunFolderError, match=f"{name}: is (a link|no regular file)"):
+            with pytest.raises(RunFolderError, match=f"{name}: is (a link|not a regular file)"):
                 files.open_file(name, flags)
     descriptor = files.open_file("file", flags)
     assert stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -144,7 +144,7 @@ def test_a_gzip_bomb_is_refused_and_never_held(finished, refused, bomb):
     ):
         whole = (finished / name).read_bytes()
         (finished / name).write_bytes(bomb)
-        assert f"{name}: unpacks to more than 67,108,864 bytes" in refused(*verb)
+        assert f"{name}: unpacks to more than the limit of 67,108,864 bytes" in refused(*verb)
         (finished / name).write_bytes(whole)
 
 

@@ -383,7 +383,7 @@ def test_a_file_that_is_no_database(toy):
 def test_a_study_that_is_not_ours(toy):
     Path("out").mkdir()
     optuna.create_study(storage="sqlite:///out/study.db", study_name="BPR-toy").ask()
-    with pytest.raises(ValueError, match="study=BPR-toy: not made by `tune`"):
+    with pytest.raises(ValueError, match="study=BPR-toy: was not made by `tune`"):
         search(toy)
 
 
