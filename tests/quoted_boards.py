@@ -40,7 +40,7 @@ def cell(row, name, metric, base):
 
 def filled(table):
     """The table as the boards have it."""
-    columns = [words.split() for words in table["what"].split(";")]
+    columns = [words.split(maxsplit=2) for words in table["what"].split(";")]
     lines = []
     for line in table["lines"].splitlines():
         row = line.split("|")[1].strip()
