@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
-from recbole_enhance.data.user_lists import pair_keys
+from recbole_enhance.data.user_lists import among, once, pair_keys
 from recbole_enhance.options.errors import DataError
 
 CLEANED = ".cleaned.json"  # after the dataset's name: what was dropped before it was written
@@ -186,8 +187,7 @@ def _number_of(values: Any) -> int:
 def _in_both(some: np.ndarray, others: np.ndarray) -> int:
     """How many different numbers stand in both, which are sorted."""
     few, many = sorted((some, others), key=len)
-    few = few[np.append(True, few[1:] != few[:-1])[: len(few)]]
-    return int(np.count_nonzero(many[np.searchsorted(many, few).clip(max=len(many) - 1)] == few))
+    return int(among(torch.from_numpy(once(few)), torch.from_numpy(many)).count_nonzero())
 
 
 def _short(text: str) -> str:

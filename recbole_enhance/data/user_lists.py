@@ -33,7 +33,7 @@ class UserLists:
     """
 
     def __init__(self, users: Tensor, items: Tensor, n_users: int, n_items: int) -> None:
-        self._use(_once(pair_keys(users.numpy(), items.numpy(), n_items)), n_users, n_items)
+        self._use(once(pair_keys(users.numpy(), items.numpy(), n_items)), n_users, n_items)
 
     def _use(self, keys: np.ndarray, n_users: int, n_items: int) -> None:
         self.n_items, self._keys = n_items, torch.from_numpy(keys)
@@ -66,13 +66,14 @@ class UserLists:
         parts = [cls._of_part(dataset) for dataset in datasets]
         if len(parts) == 1 and without is None:
             return parts[0]
-        keys = parts[0].keys
+        keys = parts[0]._keys
         for more in parts[1:]:
-            new = more.keys[~_among(more.keys, keys)]
-            keys = np.insert(keys, np.searchsorted(keys, new), new)
+            new = more._keys[~among(more._keys, keys)].numpy()
+            known = keys.numpy()
+            keys = torch.from_numpy(np.insert(known, np.searchsorted(known, new), new))
         if without is not None:
-            keys = keys[~_among(keys, without.keys)]
-        return cls.of_keys(keys, datasets[0].user_num, datasets[0].item_num)
+            keys = keys[~among(keys, without._keys)]
+        return cls.of_keys(keys.numpy(), datasets[0].user_num, datasets[0].item_num)
 
     @classmethod
     def _of_part(cls, dataset: Any) -> "UserLists":
@@ -108,16 +109,11 @@ class UserLists:
     def holds(self, users: Tensor, items: Tensor) -> Tensor:
         """Whether each user has the item beside it. Shape of all three: ``(pairs,)``."""
         keys = users * self.n_items + items
-        if not len(self._keys):
-            return torch.zeros_like(keys, dtype=torch.bool)
         if _FAR_APART * len(keys) > len(self._keys):
-            return self._has(keys)
+            return among(keys, self._keys)
         ordered, order = keys.sort()  # so that one look-up finds in the cache what the last read
-        return torch.empty_like(keys, dtype=torch.bool).scatter_(0, order, self._has(ordered))
-
-    def _has(self, keys: Tensor) -> Tensor:
-        place = torch.searchsorted(self._keys, keys).clamp(max=len(self._keys) - 1)
-        return self._keys[place] == keys
+        found = among(ordered, self._keys)
+        return torch.empty_like(found).scatter_(0, order, found)
 
 
 def pair_keys(users: np.ndarray, items: np.ndarray, n_items: int) -> np.ndarray:
@@ -139,15 +135,25 @@ def pair_keys(users: np.ndarray, items: np.ndarray, n_items: int) -> np.ndarray:
     return keys
 
 
-def _among(keys: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Which keys are among others, both rising."""
+def among(numbers: Tensor, others: Tensor) -> Tensor:
+    """Which numbers are among others, which are sorted. Shape: that of the numbers.
+
+    Example:
+        >>> among(torch.tensor([5, 2, 9]), torch.tensor([2, 3, 3, 5])).tolist()
+        [True, True, False]
+    """
     if not len(others):
-        return np.zeros(len(keys), dtype=bool)
-    return others[np.searchsorted(others, keys).clip(max=len(others) - 1)] == keys
+        return torch.zeros_like(numbers, dtype=torch.bool)
+    return others[torch.searchsorted(others, numbers).clamp(max=len(others) - 1)] == numbers
 
 
-def _once(keys: np.ndarray) -> np.ndarray:
-    """Sorted numbers, each once."""
+def once(keys: np.ndarray) -> np.ndarray:
+    """Sorted numbers, each once.
+
+    Example:
+        >>> once(np.array([2, 3, 3, 5])).tolist()
+        [2, 3, 5]
+    """
     new = np.ones(len(keys), dtype=bool)
     np.not_equal(keys[1:], keys[:-1], out=new[1:])
     return keys if new.all() else keys[new]
