@@ -12,9 +12,7 @@ import pandas as pd
 
 _MOST_BYTES = 64  # of a cell; longer texts are rarely equal
 _MOST_DIGITS = 18  # int64 holds any number of so many
-_EXACT_DIGITS = (
-    15  # of a decimal: its digits and a power of ten are exact, so that one division rounds
-)
+_EXACT_DIGITS = 15  # of a decimal: they and a power of ten are exact, and one division rounds
 _PIECE = 1 << 18  # rows whose texts are numbered together: few words are kept of a long file
 _LF, _CR = 10, 13
 _WORD = np.dtype("<u8")  # the first byte of a text is the lowest one

@@ -1,7 +1,7 @@
 """Evaluate lists of another tool by the protocol of a run, into a folder that a board can read."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def evaluate_lists(
     model_class: str | type | None = None,
     method: str | Enhancer | None = None,
     saved: bool = True,
+    check: Callable[[dict[str, float]], None] | None = None,
     marks: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate lists of recommendations like those of a run: same split, users and metrics.
@@ -81,6 +82,7 @@ def evaluate_lists(
         model_class: Your model class or ``module:Class``, if the run ``like`` used one.
         method: Your method or ``module:Name``, if the run ``like`` used one.
         saved: Whether to write a run folder.
+        check: Called with the result before anything is written; it may refuse it.
         marks: More entries of its ``metrics.json``.
 
     Returns:
@@ -127,6 +129,8 @@ def evaluate_lists(
     users, *positives = test.held_out()
     collector.take_lists(laid.items, laid.scores, users, *positives)
     result = evaluator.evaluate(collector.get_data_struct())
+    if check is not None:
+        check(result)
     found = {"test_result": result, "counts": laid.counts, "left_out": left_out}
     if not saved:
         return {**found, "run_dir": None}

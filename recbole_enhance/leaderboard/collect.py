@@ -119,7 +119,7 @@ def collect(folder: Path) -> Collected:
             unfinished.append(_unfinished(folder, place))
     if not (runs or failed or unfinished):
         raise ValueError(f"{folder}: no run folder below it ({CONFIG} and {METRICS} are expected)")
-    board = read_settings(folder / BOARD) if _is_file(folder / BOARD) else {}
+    board = read_settings(folder / BOARD) if has_file(folder / BOARD) else {}
     board = checked(BoardSpec, folder / BOARD, board)
     return Collected(runs, failed, unfinished, _tuning(folder / TUNING), board)
 
@@ -134,7 +134,7 @@ def per_user(run: FinishedRun) -> pd.DataFrame | None:
         ValueError: If the file is no such table.
     """
     path = run.folder / PER_USER
-    return read_per_user(path) if _is_file(path) else None
+    return read_per_user(path) if has_file(path) else None
 
 
 def groups(run: FinishedRun) -> pd.DataFrame | None:
@@ -144,7 +144,7 @@ def groups(run: FinishedRun) -> pd.DataFrame | None:
         ValueError: If the file is no such table.
     """
     path = run.folder / GROUPS
-    if not _is_file(path):
+    if not has_file(path):
         return None
     numbers = ("mean", "ci_low", "ci_high")
     try:
@@ -166,7 +166,7 @@ def groups(run: FinishedRun) -> pd.DataFrame | None:
 
 def history(run: FinishedRun) -> list[dict[str, str]]:
     """One row per epoch, as text; empty if the run has none."""
-    return history_rows(run.folder) if _is_file(run.folder / HISTORY) else []
+    return history_rows(run.folder) if has_file(run.folder / HISTORY) else []
 
 
 def _cells(folder: Path) -> list[tuple[str, Sequence[str]]]:
@@ -289,17 +289,18 @@ def _tuning(folder: Path) -> dict[str, dict[str, Any]]:
         return found
     for path, folders, files in os.walk(folder, followlinks=False):
         folders.sort()
-        if "tuning.json" in files and _is_file(Path(path, "tuning.json")):
+        if "tuning.json" in files and has_file(Path(path, "tuning.json")):
             place = Path(path).relative_to(folder).as_posix()
             best = Path(path, "best.yaml")
             found[place] = {
                 **_read_json(Path(path, "tuning.json")),
-                "chosen": read_settings(best) if _is_file(best) else {},
+                "chosen": read_settings(best) if has_file(best) else {},
             }
     return found
 
 
-def _is_file(path: Path) -> bool:
+def has_file(path: Path) -> bool:
+    """Whether there is a regular file; a link is none."""
     return not path.is_symlink() and is_file(path)
 
 

@@ -134,10 +134,15 @@ def tables(runs: Sequence[FinishedRun]) -> list[Table]:
     return made
 
 
+def first_difference(protocol: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The first option in which two protocols differ, which are not the same."""
+    return next(key for key in protocol if protocol[key] != other[key])
+
+
 def _refuse(
     run: FinishedRun, first: Mapping[str, Any], other_run: FinishedRun, other: Mapping[str, Any]
 ) -> None:
-    option = next(key for key in first if first[key] != other[key])
+    option = first_difference(first, other)
     loaded = [value_text(one.options.get("load_col")) for one in (run, other_run)]
     why = f" (load_col={loaded[0]} and {loaded[1]})" if option == "data" else ""
     raise ValueError(

@@ -1,6 +1,7 @@
 """Take an outsider's run into a board: its lists are judged again, and must give its report."""
 
 import datetime
+import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,6 @@ from recbole_enhance.leaderboard import SUBMITTED, collect, protocol
 from recbole_enhance.leaderboard.collect import FinishedRun
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.read import nearest
-from recbole_enhance.storage.files import is_file
 
 _ROUNDED = 10  # digits, where the run does not say how many it keeps
 _LONGEST_NAME = 80
@@ -52,23 +52,24 @@ def submit_run(
     _refuse_contributor(contributor)
     run = _one_run(Path(run_dir))
     lists = run.folder / RECOMMENDATIONS
-    if lists.is_symlink() or not is_file(lists):
+    if not collect.has_file(lists):
         problem = f"{RECOMMENDATIONS} is missing; run it again with --save_recs=True"
         raise RunFolderError(run.folder, problem)
     like, base = _like(run, Path(board), against)
     label = name or run.label
-    options = {} if data_path is None else {"data_path": data_path}
-    found = evaluate_lists(lists, like.folder, label, config_dict=options, saved=False)
-    _refuse_other_values(run, found["test_result"])
     place = Path(board, SUBMITTED, run.report["dataset"], label, str(run.seed))
     if place.exists():
         raise OptionError("name", label, f"{place} exists; remove it, or give another name")
+    options = {"run_dir": str(place)}
+    if data_path is not None:
+        options["data_path"] = data_path
     day = date or datetime.datetime.now(datetime.timezone.utc).date()
     evaluate_lists(
         lists,
         like.folder,
         label,
-        config_dict={**options, "run_dir": str(place)},
+        config_dict=options,
+        check=functools.partial(_refuse_other_values, run),
         marks={"contributor": contributor, "submitted": day.isoformat(), "against": base},
     )
     return place
@@ -92,7 +93,7 @@ def _like(run: FinishedRun, board: Path, against: str | None) -> tuple[FinishedR
     alike = [r for r in ours if protocol.protocol_of(r) == wanted]
     if not alike:
         first = protocol.protocol_of(ours[0])
-        key = next(key for key in first if first[key] != wanted[key])
+        key = protocol.first_difference(first, wanted)
         theirs, its = protocol.value_text(wanted[key]), protocol.value_text(first[key])
         raise RunFolderError(run.folder, f"another protocol: {key}={theirs}, the board has {its}")
     seeds = sorted({r.seed for r in alike})
