@@ -47,8 +47,9 @@ FRONTIER = Verb(
         QUIET,
     ],
     help="Plot accuracy against a metric for the dials of DVR. The dials are values, direct "
-    "ascent, re-ranking, and values before re-ranking. The recommended point is the best one "
-    "that keeps the accuracy, chosen on validation. Finished runs are kept, as on a board.",
+    "ascent, re-ranking, and direct ascent on accuracy before re-ranking. The recommended point "
+    "is the best one that keeps the accuracy, chosen on validation. Finished runs are kept, as on "
+    "a board.",
     example="""\
 recbole-enhance frontier --model=DVR --backbone=BPR --dataset=ml-100k --metric=cc@20 --quick""",
 )

@@ -74,7 +74,9 @@ def test_every_dial_has_rows():
     }
     assert rows["direct-0.02"].row.options["dvr_weighting"] == "direct"
     assert rows["coverage-0.3"].row.options["dvr_strength"] == 0
-    assert rows["ndcg-0.2-coverage-0.3"].row.options["dvr_reward"] == "ndcg@20"
+    combined = rows["direct-ndcg-0.04-coverage-0.3"].row.options
+    assert combined["dvr_reward"] == "ndcg@20"
+    assert combined["dvr_weighting"] == "direct"
     assert rows["validation-added"].row.model == "BPR"
     assert len(rows_of("cc@20", quick=True)) == 8
 
