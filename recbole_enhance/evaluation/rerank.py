@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.special import entr
 
-_MAX_CELLS = 1 << 23  # of candidates x categories at a time
+_MAX_CELLS = 1 << 20  # of candidates x the most categories of an item at a time
 RERANKERS = ("coverage", "mmr", "calibrated", "popularity")
 CANDIDATES = 100  # of a user
 DEFAULT_WEIGHT = 0.2
@@ -68,16 +68,16 @@ def rerank(
         rarity = more_popular.to(scores.dtype) / max(len(ordered), 1)
         return _greedy(scores, weight, k, _Fixed(rarity[items]))
     assert categories is not None
-    step = max(1, _MAX_CELLS // (items.shape[1] * max(categories.shape[1], 1)))
+    ids, n = _padded(categories), categories.shape[1]
+    step = max(1, _MAX_CELLS // (items.shape[1] * ids.shape[1]))
     chosen = []
     for rows in torch.arange(len(items), device=items.device).split(step):
-        own = categories[items[rows]] & (items[rows] != 0).unsqueeze(2)
-        own = own.to(scores.dtype)  # (users, candidates, n_categories)
+        own = ids[items[rows]].masked_fill_((items[rows] == 0).unsqueeze(2), n)
         state: _Fixed | _Coverage | _MMR | _Calibrated
         if how == "coverage":
-            state = _Coverage(own)
+            state = _Coverage(own, n, scores.dtype)
         elif how == "mmr":
-            state = _MMR(own)
+            state = _MMR(own, n, scores.dtype)
         else:
             assert taste is not None
             state = _Calibrated(own, taste[rows].to(scores.dtype))
@@ -160,56 +160,103 @@ class _Fixed:
         pass
 
 
-class _Coverage:
-    def __init__(self, own: Tensor) -> None:
-        self.own, self.size = own, own.sum(2).clamp(min=1)
-        self.covered = own.new_zeros(own.shape[0], own.shape[2])
+class _Own:
+    """Categories of the candidates.
+
+    Args:
+        own: Their numbers, filled up with n. Shape: ``(users, candidates, most of an item)``.
+        n: How many categories there are.
+    """
+
+    def __init__(self, own: Tensor, n: int, dtype: torch.dtype) -> None:
+        self.own, self.n = own, n
+        self.size = (own < n).sum(2).to(dtype)
+
+    def at(self, values: Tensor) -> Tensor:
+        """Of values by category, those of each candidate's. Shape: that of ``own``."""
+        return values.gather(1, self.own.flatten(1)).view(self.own.shape)
+
+    def of(self, place: Tensor) -> Tensor:
+        """Categories of the candidate at a place. Shape: ``(users, most of an item)``."""
+        return self.own[torch.arange(len(self.own), device=self.own.device), place]
+
+
+class _Coverage(_Own):
+    def __init__(self, own: Tensor, n: int, dtype: torch.dtype) -> None:
+        super().__init__(own, n, dtype)
+        self.new = torch.ones(len(own), n + 1, dtype=dtype, device=own.device)
+        self.new[:, n] = 0
 
     def bonus(self) -> Tensor:
-        return (self.own @ (1 - self.covered).unsqueeze(2)).squeeze(2) / self.size
+        return self.at(self.new).sum(2) / self.size.clamp(min=1)
 
     def take(self, place: Tensor) -> None:
-        self.covered = torch.maximum(self.covered, _row(self.own, place))
+        self.new.scatter_(1, self.of(place), 0.0)
 
 
-class _MMR:
-    def __init__(self, own: Tensor) -> None:
-        self.own, self.size = own, own.sum(2)
-        self.nearest = own.new_zeros(own.shape[:2])
+class _MMR(_Own):
+    def __init__(self, own: Tensor, n: int, dtype: torch.dtype) -> None:
+        super().__init__(own, n, dtype)
+        self.nearest = torch.zeros_like(self.size)
 
     def bonus(self) -> Tensor:
         return -self.nearest
 
     def take(self, place: Tensor) -> None:
-        row = _row(self.own, place)
-        both = (self.own @ row.unsqueeze(2)).squeeze(2)
-        either = self.size + row.sum(1, keepdim=True) - both
+        its = self.size.new_zeros(len(self.own), self.n + 1).scatter_(1, self.of(place), 1.0)
+        its[:, self.n] = 0
+        both = self.at(its).sum(2)
+        either = self.size + its.sum(1, keepdim=True) - both
         # Two items of which nothing is known are alike.
         similarity = torch.where(either > 0, both / either.clamp(min=1), 1.0)
         self.nearest = torch.maximum(self.nearest, similarity)
 
 
-class _Calibrated:
+class _Calibrated(_Own):
+    # Scaled to one more item, the divergence with a candidate differs from that without it by the
+    # candidate's own categories alone.
+
     def __init__(self, own: Tensor, taste: Tensor) -> None:
-        self.own = own / own.sum(2, keepdim=True).clamp(min=1)
-        self.taste = taste.unsqueeze(1)  # p
-        self.total = own.new_zeros(own.shape[0], 1, own.shape[2])
-        self.n = 0
+        super().__init__(own, taste.shape[1], taste.dtype)
+        self.taste = torch.nn.functional.pad(taste, (0, 1))  # p
+        self.wanted = self.at(self.taste)
+        self.share = (1 / self.size.clamp(min=1)).unsqueeze(2)  # of an item's in q
+        self.total = torch.zeros_like(self.taste)
+        self.taken = 0
 
     def bonus(self) -> Tensor:
-        q = (self.total + self.own) / (self.n + 1)
-        return -self._divergence(q)
-
-    def _divergence(self, q: Tensor) -> Tensor:
-        mixed = (1 - _ALPHA) * q + _ALPHA * self.taste
-        cross = torch.where(self.taste > 0, self.taste * mixed.clamp(min=1e-12).log(), 0.0)
-        return -entr(self.taste).sum(2) - cross.sum(2)
+        mixed = (1 - _ALPHA) * self.total / (self.taken + 1) + _ALPHA * self.taste
+        cross = torch.where(self.taste > 0, self.taste * _log(mixed), 0.0).sum(1, keepdim=True)
+        without = self.at(mixed)
+        with_it = without + (1 - _ALPHA) * self.share / (self.taken + 1)
+        change = torch.where(self.wanted > 0, self.wanted * (_log(with_it) - _log(without)), 0.0)
+        return entr(self.taste).sum(1, keepdim=True) + cross + change.sum(2)
 
     def take(self, place: Tensor) -> None:
-        self.total = self.total + _row(self.own, place).unsqueeze(1)
-        self.n += 1
+        rows = torch.arange(len(place), device=place.device)
+        share = self.share[rows, place].expand(-1, self.own.shape[2])
+        self.total.scatter_add_(1, self.of(place), share)  # the last column is not wanted
+        self.taken += 1
 
 
-def _row(own: Tensor, place: Tensor) -> Tensor:
-    """Categories of the candidate at a place. Shape: ``(users, n_categories)``."""
-    return own[torch.arange(len(own), device=own.device), place]
+def _log(x: Tensor) -> Tensor:
+    return x.clamp(min=1e-12).log()
+
+
+def _padded(categories: Tensor) -> Tensor:
+    """Numbers of each item's categories, filled up with the number of all.
+
+    Args:
+        categories: See :func:`rerank`.
+
+    Returns:
+        Shape: ``(n_items, most of an item, at least 1)``.
+    """
+    n = categories.shape[1]
+    item, category = categories.nonzero(as_tuple=True)
+    sizes = categories.sum(1)
+    first = sizes.cumsum(0) - sizes
+    width = max(int(sizes.max()), 1) if len(sizes) else 1
+    ids = torch.full((len(categories), width), n, device=categories.device)
+    ids[item, torch.arange(len(item), device=item.device) - first[item]] = category
+    return ids
