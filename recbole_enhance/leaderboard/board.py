@@ -26,7 +26,7 @@ from recbole_enhance.storage.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")
 _PACKAGES = ("jinja2", "statsmodels", "matplotlib")
-_OURS = re.compile(r".+-(tradeoff|groups-\d+|ranks)\.(png|svg)")
+_OURS = re.compile(r".+-(tradeoff|groups-\d+|gains-\d+|ranks)\.(png|svg)")
 
 
 def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = None) -> list[Path]:
@@ -43,7 +43,8 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
 
     Returns:
         Paths of the files: ``index.html``, ``board.md``, ``board.csv``, ``board.tex``,
-        ``board.json``, ``significance.csv`` and the files in ``plots/``.
+        ``board.json``, ``significance.csv``, ``groups.csv`` if the runs have groups of users,
+        and the files in ``plots/``.
 
     Raises:
         ValueError: If there is no run, a folder is not a valid run folder, two runs of a dataset
@@ -80,6 +81,8 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
         "significance.csv": texts.significance_csv(analyses),
         "index.html": pages.html_page(analyses, drawn, collected, plotly_src),
     }
+    if gained := texts.groups_csv(analyses):
+        words["groups.csv"] = gained
     contents.update({name: text.encode("utf-8") for name, text in words.items()})
     try:
         written = [_write(folder / name, content) for name, content in contents.items()]

@@ -20,6 +20,7 @@ from recbole_enhance.storage.files import read_text
 
 HOLDS, OPEN, FAILS, UNKNOWN = "holds", "no clear difference", "does not hold", "not measured"
 _BOARD = "significance.csv"
+_GROUPS = "groups.csv"
 
 
 class _Part(BaseModel):
@@ -40,6 +41,20 @@ class BoardEvidence(_Part):
     rows: list[str] = Field(min_length=1)
     metric: str
     expect: Literal["gain", "kept"] = "gain"
+
+
+class GroupEvidence(_Part):
+    """Rows of a board: whether the users with the fewest training interactions gain most.
+
+    Attributes:
+        board: Folder of the board's pages, seen from the file of claims.
+        rows: Titles of rows.
+        group: As in ``groups.csv``, such as ``level 1 less level 4``.
+    """
+
+    board: str
+    rows: list[str] = Field(min_length=1)
+    group: str
 
 
 class TableEvidence(_Part):
@@ -76,7 +91,7 @@ class Claim(_Part):
 
     claim: str
     paper_says: str
-    evidence: list[BoardEvidence | TableEvidence] = []
+    evidence: list[BoardEvidence | GroupEvidence | TableEvidence] = []
     because: str
 
 
@@ -166,6 +181,8 @@ def _evidence(claim: Claim, folder: Path) -> list[Found]:
     for evidence in claim.evidence:
         if isinstance(evidence, BoardEvidence):
             found += _of_board(evidence, folder)
+        elif isinstance(evidence, GroupEvidence):
+            found += _of_groups(evidence, folder)
         else:
             found.append(_of_table(evidence, folder))
     return found
@@ -187,6 +204,23 @@ def _of_board(evidence: BoardEvidence, folder: Path) -> list[Found]:
         low, high = (100 * end / base if base else math.nan for end in (low, high))
         percent, seeds = _of(line, "percent"), int(line["seeds"])
         found.append(Found(evidence.board, row, evidence.metric, percent, low, high, seeds, word))
+    return found
+
+
+def _of_groups(evidence: GroupEvidence, folder: Path) -> list[Found]:
+    path = folder / evidence.board / _GROUPS
+    lines = {line["row"]: line for line in _lines(path) if line["group"] == evidence.group}
+    found = []
+    for row in evidence.rows:
+        line = lines.get(row)
+        if line is None:
+            raise RunFolderError(path, f"no line of {row} for {evidence.group}")
+        percent, low, high = (_of(line, key) for key in ("percent", "ci_low", "ci_high"))
+        least, most = sorted((low, high) if line["better"] == "larger" else (-low, -high))
+        word = HOLDS if least > 0 else FAILS if most < 0 else OPEN
+        metric = f"{line['metric']}, gain of {evidence.group}"
+        seeds = int(line["seeds"])
+        found.append(Found(evidence.board, row, metric, percent, low, high, seeds, word))
     return found
 
 

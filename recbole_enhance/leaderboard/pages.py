@@ -45,6 +45,7 @@ def html_page(
         package="recbole_enhance.leaderboard",
         plotly_src=plotly_src,
         has_plots=True,
+        grouped=any("-gains-" in plot.name for of_table in drawn for plot in of_table),
         tables=tables,
         summary=_summary(analyses, collected),
         models=[(family, MODELS.get(family, family)) for family in models],

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from recbole_enhance.explanation.html import COLOURS
-from recbole_enhance.leaderboard import collect
+from recbole_enhance.leaderboard import groups
 from recbole_enhance.leaderboard.against import Row
 from recbole_enhance.leaderboard.analysis import Analysis
 from recbole_enhance.leaderboard.measures import Measure, trade_off
@@ -21,7 +20,6 @@ from recbole_enhance.leaderboard.pictures import (
 )
 from recbole_enhance.leaderboard.ranks import pareto_front
 
-_ACTIVITY = "activity"
 _MOST_RANKS = 15  # numbers that fit beside each other on the axis of ranks
 
 
@@ -48,8 +46,9 @@ class _Point(NamedTuple):
 class _Groups(NamedTuple):
     field: str
     groups: list[str]
-    means: np.ndarray  # (rows, groups)
-    deviations: np.ndarray
+    titles: list[str]  # of the rows
+    values: np.ndarray  # (rows, groups)
+    errors: np.ndarray
 
 
 def plots(analysis: Analysis, name: str) -> list[Plot]:
@@ -60,14 +59,11 @@ def plots(analysis: Analysis, name: str) -> list[Plot]:
         name: Start of the files' names.
 
     Returns:
-        Accuracy against diversity, one plot of bars for each field of groups, and the
+        Accuracy against diversity, two plots of bars for each field of groups, and the
         critical-difference diagram; those without data are left out.
     """
     made = [_trade_off(analysis, f"{name}-tradeoff")]
-    made += [
-        _bars(analysis, found, f"{name}-groups-{number}")
-        for number, found in enumerate(_groups(analysis), start=1)
-    ]
+    made += _groups(analysis, name)
     made.append(_critical_difference(analysis, f"{name}-ranks"))
     return [plot for plot in made if plot is not None]
 
@@ -240,68 +236,60 @@ def _side(label: tuple[int, int]) -> str:
 # ---- groups ------------------------------------------------------------------------------------
 
 
-def _groups(analysis: Analysis) -> list[_Groups]:
-    """Means of the main metric by group and row, over seeds."""
-    tables = [
-        _of_run(table, analysis.main.key).assign(row=number)
-        for number, row in enumerate(analysis.rows)
-        for table in map(collect.groups, row.runs)
-        if table is not None
-    ]
-    every = pd.concat(tables) if tables else pd.DataFrame({"field": []})
-    found = []
-    for field in dict.fromkeys(every["field"]):
-        part = every[every["field"] == field]
-        groups = list(dict.fromkeys(part["group"]))
-        over_seeds = part.groupby(["row", "group"], sort=False)["mean"].agg(["mean", "std"])
+def _groups(analysis: Analysis, name: str) -> list[Plot | None]:
+    """The main metric in each group of users, and the methods' changes of it."""
+    every, gained = groups.by_group(analysis), groups.gains(analysis)
+    title = analysis.main.title
+    made: list[Plot | None] = []
+    for number, field in enumerate(dict.fromkeys(every["field"]), start=1):
+        names = list(dict.fromkeys(every["group"][every["field"] == field]))
+        over_seeds = every[every["field"] == field].groupby(["row", "group"], sort=False)["mean"]
         means, deviations = (
-            over_seeds[column]
-            .unstack()
-            .reindex(range(len(analysis.rows)), columns=groups)
-            .to_numpy(float)
-            for column in ("mean", "std")
+            column.unstack().reindex(range(len(analysis.rows)), columns=names).to_numpy(float)
+            for column in (over_seeds.mean(), over_seeds.std())
         )
-        found.append(_Groups(str(field), groups, means, np.nan_to_num(deviations)))
-    return found
+        known = ~np.isnan(means).all(axis=1)
+        titles = [row.title for row, keep in zip(analysis.rows, known) if keep]
+        found = _Groups(str(field), names, titles, means[known], np.nan_to_num(deviations[known]))
+        about = (
+            f"Mean of {title} in each group of {field}, over seeds, with the standard deviation "
+            "over seeds."
+        )
+        made.append(_bars(found, f"{name}-groups-{number}", f"{title} by {field}", about, title))
+        mine = {(g.row.title, g.group): g.percent for g in gained if g.field == field}
+        titles = list(dict.fromkeys(of_row for of_row, _ in mine))
+        changes, halves = (
+            np.array([[value(mine.get((t, g))) for g in names] for t in titles], float)
+            for value in (lambda i: i.mean if i else np.nan, lambda i: i.high - i.mean if i else 0)
+        )
+        found = _Groups(str(field), names, titles, changes, np.nan_to_num(halves))
+        about = (
+            f"Change of {title} against the backbone in each group of {field}, percent of the "
+            "backbone's, with the 95 % interval over seeds."
+        )
+        heading = f"Change of {title} by {field}"
+        made.append(_bars(found, f"{name}-gains-{number}", heading, about, f"change of {title}, %"))
+    return made
 
 
-def _of_run(table: pd.DataFrame, key: str) -> pd.DataFrame:
-    """The groups of a run, those of activity by number: their bounds differ between splits."""
-    table = table[(table["metric"] == key) & ~table["group"].str.startswith("gap: ")]
-    table = table.dropna(subset=["mean"])
-    active = table["field"] == _ACTIVITY
-    if active.any():
-        number = (active.cumsum()[active]).astype(str)
-        table = table.assign(group=table["group"].mask(active, "level " + number))
-    return table
-
-
-def _bars(analysis: Analysis, found: _Groups, name: str) -> Plot | None:
-    known = ~np.isnan(found.means).all(axis=1)
-    if not known.any():
+def _bars(found: _Groups, name: str, title: str, about: str, axis: str) -> Plot | None:
+    if not found.titles:
         return None
-    titles = [row.title for row, keep in zip(analysis.rows, known) if keep]
-    means, deviations = found.means[known], found.deviations[known]
-    about = (
-        f"Mean of {analysis.main.title} in each group of {found.field}, over seeds, with the "
-        "standard deviation over seeds."
-    )
-    if found.field == _ACTIVITY:
+    if found.field == groups.ACTIVITY:
         about += " Level 1 has the users with the fewest training interactions."
-    title = f"{analysis.main.title} by {found.field}"
     data = [
         {
             "type": "bar",
             "name": escaped(group),
-            "x": [escaped(t) for t in titles],
-            "y": _listed(means[:, n]),
+            "x": [escaped(t) for t in found.titles],
+            "y": _listed(found.values[:, n]),
             "marker": {"color": COLOURS[n % len(COLOURS)]},
-            "error_y": {"array": _listed(deviations[:, n]), "thickness": 1, "width": 3},
+            "error_y": {"array": _listed(found.errors[:, n]), "thickness": 1, "width": 3},
         }
         for n, group in enumerate(found.groups)
     ]
-    axes = {**layout("", analysis.main.title, 380), "barmode": "group"}
-    drawn = files(_draw_bars, titles, found.groups, means, deviations, analysis.main.title)
+    axes = {**layout("", axis, 380), "barmode": "group"}
+    drawn = files(_draw_bars, found.titles, found.groups, found.values, found.errors, axis)
     return Plot(name, title, about, {"data": data, "layout": axes}, drawn)
 
 

@@ -10,6 +10,7 @@ from recbole_enhance.leaderboard import wording
 from recbole_enhance.leaderboard.against import Comparison, Row
 from recbole_enhance.leaderboard.analysis import Analysis
 from recbole_enhance.leaderboard.collect import Collected, Left
+from recbole_enhance.leaderboard.groups import gains
 from recbole_enhance.leaderboard.headline import headline
 from recbole_enhance.leaderboard.measures import COST, FAMILIES, Measure
 from recbole_enhance.leaderboard.protocol import value_text
@@ -60,6 +61,24 @@ SIGNIFICANCE = (
     "p_seeds_holm",
     "p_seeds_bh",
     "verdict",
+)
+
+GROUP_COLUMNS = (
+    "dataset",
+    "variant",
+    "protocol",
+    "row",
+    "backbone",
+    "metric",
+    "better",
+    "field",
+    "group",
+    "value",
+    "backbone_value",
+    "percent",
+    "ci_low",
+    "ci_high",
+    "seeds",
 )
 
 
@@ -310,6 +329,23 @@ def board_csv(analyses: Sequence[Analysis]) -> str:
 def significance_csv(analyses: Sequence[Analysis]) -> str:
     """``significance.csv``: a line for each comparison, nothing rounded."""
     return _csv(SIGNIFICANCE, [list(line.values()) for line in significance(analyses)])
+
+
+def groups_csv(analyses: Sequence[Analysis]) -> str:
+    """``groups.csv``: the main metric of each method in each group of users; empty for none.
+
+    ``percent`` and its 95 % interval over seeds are of the backbone's value.
+    """
+    lines = [
+        [
+            *(a.table.dataset, a.table.variant, a.table.digest, g.row.title, g.base.title),
+            *(a.main.key, _side(a.main), g.field, g.group, g.value, g.base_value),
+            *(g.percent.mean, g.percent.low, g.percent.high, g.percent.n),
+        ]
+        for a in analyses
+        for g in gains(a)
+    ]
+    return _csv(GROUP_COLUMNS, lines) if lines else ""
 
 
 def significance(analyses: Sequence[Analysis]) -> list[dict[str, Any]]:

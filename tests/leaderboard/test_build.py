@@ -371,7 +371,7 @@ def test_a_build_writes_every_page_and_the_plots(board):
     plots = {name for name in names if name.startswith("plots/")}
     assert plots == {
         f"plots/toy-{kind}.{suffix}"
-        for kind in ("tradeoff", "groups-1", "ranks")
+        for kind in ("tradeoff", "groups-1", "gains-1", "ranks")
         for suffix in ("png", "svg")
     }
     assert not list(board.rglob("*.tmp"))
