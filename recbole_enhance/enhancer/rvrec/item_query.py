@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
+from recbole_enhance.enhancer.rvrec.asked_histories import (
+    SMALLEST_NORM,
+    STEEPEST,
+    AskedHistories,
+)
 from recbole_enhance.enhancer.rvrec.histories import Chains, unique_ids
 
-STEEPEST = 40.0  # of beta: e^40 and e^-40 are numbers that single precision adds up
 RULE = 0.5  # neighbours of a larger centred cosine are one coalition
-_SMALLEST_NORM = 1e-12
 _PAIRS_AT_ONCE = 8192  # of a user and an item, for inference
 _BLOCK = 2**18  # cosines of history items and items at once, 1 MB
-_PARTS = 3  # lengths of histories that are told apart
 _NARROWEST = 64  # items of a block: narrower products are slow
 
 
@@ -98,15 +100,8 @@ def products_and_cosines(history: Tensor, items: Tensor, table: Tensor) -> tuple
     """
     players = embedding(history, table)
     products = embedding(items.T, table) @ players.transpose(1, 2)
-    return products, _cosines(products, _norms(table), history, items.T)
-
-
-def _norms(table: Tensor) -> Tensor:
-    return table.detach().norm(dim=1).clamp(min=_SMALLEST_NORM)
-
-
-def _cosines(products: Tensor, norm: Tensor, history: Tensor, items: Tensor) -> Tensor:
-    return products.detach() / (norm[items].unsqueeze(2) * norm[history].unsqueeze(1))
+    norm = table.detach().norm(dim=1).clamp(min=SMALLEST_NORM)
+    return products, products.detach() / (norm[items.T].unsqueeze(2) * norm[history].unsqueeze(1))
 
 
 def history_scores(
@@ -131,38 +126,8 @@ def history_scores(
         >>> history_scores(torch.tensor([[1, 2]]), there, asked, table, torch.tensor(0.0))
         tensor([[0.5000]])
     """
-    parts, widths = _by_length(there)
-    sizes, order = [len(rows) for rows in parts], torch.cat(parts)
-    cut = [history[rows, :width] for rows, width in zip(parts, widths)]
-    # One look-up for all parts: each has a gradient of the table's size. None for padding.
-    players = embedding(torch.cat([ids.flatten() for ids in cut]), table, padding_idx=0)
-    players_of = players.split([ids.numel() for ids in cut])
-    asking, norm, scores = items.T[order], _norms(table), []
-    for rows, ids, own, targets, queries in zip(
-        parts, cut, players_of, asking.split(sizes), embedding(asking, table).split(sizes)
-    ):
-        products = queries @ own.view(*ids.shape, table.shape[1]).transpose(1, 2)
-        cosine = _cosines(products, norm, ids, targets)
-        weights = query_weights(cosine, there[rows, : ids.shape[1]], beta)
-        scores.append((weights * products).sum(2))  # Eq. (16b)
-    return torch.cat(scores)[order.argsort()].T
-
-
-def _by_length(there: Tensor) -> tuple[list[Tensor], list[int]]:
-    """Rows in parts of much the same length: most of a padded table of histories is padding.
-
-    Args:
-        there: False for padding, which comes last. Shape: ``(rows, players)``.
-
-    Returns:
-        Rows of each part, and how many players its longest row has at most.
-    """
-    players = there.shape[1]
-    lengths, order = (there * torch.arange(1, players + 1, device=there.device)).amax(1).sort()
-    widths = torch.tensor([players * part // _PARTS for part in range(1, _PARTS + 1)])
-    ends = torch.searchsorted(lengths, widths.to(lengths.device), right=True).tolist()
-    parts = [order[start:end] for start, end in zip([0, *ends], ends)]
-    return parts, widths.tolist()
+    scores: Tensor = AskedHistories.apply(table, beta, history, there, items)  # Eq. (16b)
+    return scores
 
 
 @torch.no_grad()
@@ -265,7 +230,7 @@ def history_means(chains: Chains, table: Tensor) -> Tensor:
 def unit_rows(table: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of length 1, and how long they were. Shapes: ``(n_items, d)``, ``(n_items,)``."""
     norm = table.norm(dim=1)
-    return table / norm.clamp(min=_SMALLEST_NORM).unsqueeze(1), norm
+    return table / norm.clamp(min=SMALLEST_NORM).unsqueeze(1), norm
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:

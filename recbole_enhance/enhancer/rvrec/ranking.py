@@ -14,8 +14,8 @@ were no candidates, the list is the exact one.
 from torch import Tensor
 from torch.nn.functional import embedding, normalize
 
+from recbole_enhance.enhancer.rvrec.asked_histories import STEEPEST
 from recbole_enhance.enhancer.rvrec.histories import Chains
-from recbole_enhance.enhancer.rvrec.item_query import STEEPEST
 from recbole_enhance.evaluation.ties import best
 
 
