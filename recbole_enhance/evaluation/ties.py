@@ -6,12 +6,14 @@ appearance: a model that knows nothing would list what is popular.
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 # The n largest of each row, best first, and their columns: (scores, n) -> (rows, n) both.
 Top = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 _BLOCK = 8
+_FEW = 2  # threads, in which numpy's partition of rows is faster than torch's top-k
 
 
 def _torch_top(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -23,7 +25,7 @@ def best(scores: Tensor, n: int, in_order: bool = True) -> tuple[Tensor, Tensor]
     """The n largest of each row, and where they are; torch's top-k in two steps.
 
     They lie in the n blocks of the largest maxima, so that no more than those need be searched:
-    half the time of one step for 200 of 12,000.
+    a seventh of the time of one step for 200 of 12,000, in one thread.
 
     Args:
         scores: Shape: ``(rows, columns)``, at least n columns.
@@ -43,13 +45,26 @@ def best(scores: Tensor, n: int, in_order: bool = True) -> tuple[Tensor, Tensor]
         return top.values, top.indices
     whole = blocks * _BLOCK
     folded = scores[:, :whole].view(len(scores), _BLOCK, blocks)  # a block is a column of a row
-    chosen = folded.amax(1).topk(n, dim=1, sorted=False).indices
+    chosen = _largest(folded.amax(1), n)
     found = folded.gather(2, chosen.unsqueeze(1).expand(-1, _BLOCK, -1))
-    top = torch.cat([found.flatten(1), scores[:, whole:]], 1).topk(n, dim=1, sorted=in_order)
+    found = torch.cat([found.flatten(1), scores[:, whole:]], 1)
+    index = _largest(found, n)
+    values = found.gather(1, index)
+    if in_order:
+        values, order = values.sort(1, descending=True)
+        index = index.gather(1, order)
     # Only where the n best stand is asked for: row of the fold and block of each, or the rest.
-    row, number = top.indices // n, top.indices % n
+    row, number = index // n, index % n
     place = chosen.gather(1, number).add_(row, alpha=blocks)
-    return top.values, torch.where(row < _BLOCK, place, top.indices + (whole - _BLOCK * n))
+    return values, torch.where(row < _BLOCK, place, index + (whole - _BLOCK * n))
+
+
+def _largest(scores: Tensor, n: int) -> Tensor:
+    """Columns of the n largest of each row, in any order. Shape: ``(rows, n)``."""
+    plain = scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64)
+    if not plain or torch.get_num_threads() > _FEW:
+        return scores.topk(n, dim=1, sorted=False).indices
+    return torch.from_numpy(np.argpartition(scores.detach().numpy(), -n, axis=1)[:, -n:])
 
 
 def drawn_order(n_items: int, seed: int) -> Tensor:

@@ -10,6 +10,7 @@ only, and beta by the weights. beta = 0 is the plain mean.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,18 @@ RULE = 0.5  # neighbours of a larger centred cosine are one coalition
 _PAIRS_AT_ONCE = 8192  # of a user and an item, for inference
 _BLOCK = 2**18  # cosines of history items and items at once, 1 MB
 _NARROWEST = 64  # items of a block: narrower products are slow
+
+
+class UnitRows(NamedTuple):
+    """A table as directions and lengths.
+
+    Attributes:
+        units: Rows of length 1, or 0. Shape: ``(n_items, d)``.
+        norm: How long they were. Shape: ``(n_items,)``.
+    """
+
+    units: Tensor
+    norm: Tensor
 
 
 def query_weights(cosine: Tensor, there: Tensor, beta: Tensor) -> Tensor:
@@ -179,18 +192,20 @@ def scores_of_candidates(
     history: Tensor,
     there: Tensor,
     items: Tensor,
-    table: Tensor,
+    table: UnitRows,
     alpha: Tensor,
     beta: Tensor,
 ) -> Tensor:
     """Scores of some items of each user, in parts of bounded memory.
 
+    Users of a part have histories of much the same length, so that little padding is multiplied.
+
     Args:
         users: Users' rows. Shape: ``(users, d)``.
         history: Players' rows of the table. Shape: ``(users, players)``.
-        there: False for padding. Shape: as ``history``.
+        there: False for padding, which comes last. Shape: as ``history``.
         items: Shape: ``(users, any)``.
-        table: Shape: ``(n_items, d)``.
+        table: Of :func:`unit_rows`.
         alpha: Shape: ``()``.
         beta: Not 0. Shape: ``()``.
 
@@ -198,23 +213,24 @@ def scores_of_candidates(
         Shape: as ``items``.
     """
     beta = beta.clamp(-STEEPEST, STEEPEST)
-    units, norm = unit_rows(table)
-    steep, scale = beta * units, alpha * norm / beta
+    units, norm = table
+    scale = alpha / beta * norm
+    lengths, order = there.sum(1).sort()
     at_once = max(1, _PAIRS_AT_ONCE // items.shape[1])
-    out = []
-    for own, players, some, asked in zip(
-        *(part.split(at_once) for part in (users, history, there, items))
-    ):
-        rows = embedding(asked, units)
-        logits = embedding(players, steep) @ rows.transpose(1, 2)
+    parts, longest = order.split(at_once), [part[-1] for part in lengths.split(at_once)]
+    scores = units.new_empty(items.shape)
+    for rows, width in zip(parts, torch.stack(longest).tolist()):
+        players, asked = history[rows, :width], items[rows]
+        # The user's row and the players' ask each item's row once.
+        asking = torch.cat([users[rows].unsqueeze(1), beta * embedding(players, units)], 1)
+        products = asking @ embedding(asked, units).transpose(1, 2)
+        own, logits = products[:, 0], products[:, 1:]
         keys = logits.exp()
-        mask = some.to(keys).unsqueeze(1)
-        weight = mask @ keys
-        total = (mask * scale[players].unsqueeze(1)) @ logits.mul_(keys)
-        score = own.unsqueeze(1) @ rows.transpose(1, 2)
-        score += total / weight.clamp(min=torch.finfo(total.dtype).tiny)
-        out.append(score.squeeze(1) * norm[asked])
-    return torch.cat(out)
+        mask = there[rows, :width].to(keys).unsqueeze(1)
+        weight = (mask @ keys).squeeze(1).clamp_(min=torch.finfo(keys.dtype).tiny)
+        total = ((mask * scale[players].unsqueeze(1)) @ keys.mul_(logits)).squeeze(1)
+        scores[rows] = total.div_(weight).add_(own).mul_(norm[asked])
+    return scores
 
 
 def uniform_scores(chains: Chains, table: Tensor) -> Tensor:
@@ -227,10 +243,10 @@ def history_means(chains: Chains, table: Tensor) -> Tensor:
     return embedding_bag(chains.item, table, chains.starts, mode="mean")
 
 
-def unit_rows(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of length 1, and how long they were. Shapes: ``(n_items, d)``, ``(n_items,)``."""
+def unit_rows(table: Tensor) -> UnitRows:
+    """Directions and lengths of a table's rows."""
     norm = table.norm(dim=1)
-    return table / norm.clamp(min=SMALLEST_NORM).unsqueeze(1), norm
+    return UnitRows(table / norm.clamp(min=SMALLEST_NORM).unsqueeze(1), norm)
 
 
 def _blocks(n: int, size: int) -> Iterator[slice]:

@@ -30,11 +30,13 @@ from recbole_enhance.enhancer.rvrec.embedding_tables import (
 )
 from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_ids
 from recbole_enhance.enhancer.rvrec.item_query import (
+    UnitRows,
     history_means,
     history_scores,
     scores_of_all,
     scores_of_candidates,
     scores_of_pairs,
+    unit_rows,
 )
 from recbole_enhance.enhancer.rvrec.network import Enhanced, RVRecNetwork
 from recbole_enhance.enhancer.rvrec.ranking import candidates, put_first
@@ -60,6 +62,7 @@ else:
 logger = logging.getLogger("recbole_enhance")
 FILE_ORDER = "file_order"
 _CHUNK = 1024  # users whose rows are made at once for inference
+_STAGED = 128  # the same of two stages, which go over the scores several times: they fit a cache
 
 
 class ProbabilisticShapley(_Backbone):
@@ -68,7 +71,7 @@ class ProbabilisticShapley(_Backbone):
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)  # the backbone as it is, with its own initialisation
         self.adapter = find_adapter(config.model_class)
-        self._scoring: tuple[Tensor, Tensor] | None = None
+        self._forget()
         with seeded(config["seed"]), torch.no_grad():
             size = self.adapter.base(self)[0].shape[1]  # NGCF's is no option
             self.rvrec = RVRecNetwork(config, size, Histories.of_dataset(dataset, FILE_ORDER))
@@ -84,7 +87,7 @@ class ProbabilisticShapley(_Backbone):
 
     def calculate_loss(self, interaction: Any) -> Any:
         """The backbone's losses of the enhanced tables, then the contrastive and the gates'."""
-        self._scoring = None
+        self._forget()
         if not self.rvrec_on:
             return self.backbone_loss(interaction)
         if self.rvrec.item_query:
@@ -183,7 +186,8 @@ class ProbabilisticShapley(_Backbone):
         if not self.rvrec.item_query:
             return (U[users] @ I.T).view(-1)
         scores = I.new_empty(len(users), len(I))
-        for part, out in zip(users.split(_CHUNK), scores.split(_CHUNK)):
+        at_once = _STAGED if self.candidates else _CHUNK
+        for part, out in zip(users.split(at_once), scores.split(at_once)):
             self._item_query_scores(part, out)
         return scores.view(-1)
 
@@ -205,10 +209,12 @@ class ProbabilisticShapley(_Backbone):
         torch.mm(U[users] + alpha * history_means(chains, I), I.T, out=scores)
         if beta != 0:
             known = network.histories.last(users, self.n_items)
-            chosen = candidates(scores, known, self.candidates)
+            chosen, largest = candidates(scores, known, self.candidates)
             history = network.histories.last_without(users, network.longest)
-            exact = scores_of_candidates(U[users], *history, chosen, I, alpha, beta)
-            put_first(scores, chosen, exact)
+            if self._units is None:
+                self._units = unit_rows(I)
+            exact = scores_of_candidates(U[users], *history, chosen, self._units, alpha, beta)
+            put_first(scores, chosen, exact, largest)
 
     def added_to_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """What histories add to the scores of items, by the item query.
@@ -251,19 +257,24 @@ class ProbabilisticShapley(_Backbone):
         chains = self.rvrec.histories.last(users, self.rvrec.longest)
         return self.rvrec.enhance(embedding(users, table), x, chains, None, learns=False)
 
+    def _forget(self) -> None:
+        """Drop what was made of the parameters, which are to change."""
+        self._scoring: tuple[Tensor, Tensor] | None = None
+        self._units: UnitRows | None = None
+
     def train(self, mode: bool = True) -> Any:
         """As torch's; forgets the tables."""
-        self._scoring = None
+        self._forget()
         return super().train(mode)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """As torch's; forgets the tables."""
-        self._scoring = None
+        self._forget()
         return super().load_state_dict(*args, **kwargs)
 
     def load_other_parameter(self, para: Any) -> None:
         """As RecBole's; forgets the tables."""
-        self._scoring = None
+        self._forget()
         super().load_other_parameter(para)
 
 

@@ -19,7 +19,7 @@ from recbole_enhance.enhancer.rvrec.histories import Chains
 from recbole_enhance.evaluation.ties import best
 
 
-def candidates(scores: Tensor, known: Chains, n: int) -> Tensor:
+def candidates(scores: Tensor, known: Chains, n: int) -> tuple[Tensor, Tensor]:
     """The best items of the first stage, those left out that their users have.
 
     Args:
@@ -29,17 +29,27 @@ def candidates(scores: Tensor, known: Chains, n: int) -> Tensor:
         n: How many.
 
     Returns:
-        Shape: ``(users, n)``, or all items where there are no more.
+        Candidates, or all items where there are no more, shape ``(users, n)``, and the largest
+        score of all others, ``-inf`` of none, shape ``(users, 1)``.
     """
-    kept = scores[:, 0].clone(), scores[known.row, known.item]
+    own = scores[known.row, known.item]
+    padding = scores[:, 0].clone()
     scores[:, 0] = float("-inf")
     scores[known.row, known.item] = float("-inf")
-    chosen = best(scores, min(n, scores.shape[1]), in_order=False)[1]
-    scores[:, 0], scores[known.row, known.item] = kept
-    return chosen
+    n = min(n, scores.shape[1])
+    if n == scores.shape[1]:
+        chosen, largest = scores.argsort(1), scores.new_full((len(scores),), float("-inf"))
+    else:  # one more, who is the best of the others
+        values, found = best(scores, n + 1, in_order=False)
+        last = values.min(1, keepdim=True)
+        chosen = found.scatter(1, last.indices, found[:, n:])[:, :n]
+        largest = last.values.squeeze(1).maximum(padding)
+        largest = largest.scatter_reduce(0, known.row, own, "amax")
+    scores[:, 0], scores[known.row, known.item] = padding, own
+    return chosen, largest.unsqueeze(1)
 
 
-def put_first(scores: Tensor, chosen: Tensor, exact: Tensor) -> None:
+def put_first(scores: Tensor, chosen: Tensor, exact: Tensor, largest: Tensor) -> None:
     """Give candidates their exact scores, and lower all others below, in place.
 
     The others keep their order; what they are lowered by is one number per user.
@@ -48,15 +58,15 @@ def put_first(scores: Tensor, chosen: Tensor, exact: Tensor) -> None:
         scores: Of the first stage. Shape: ``(users, n_items)``.
         chosen: Candidates. Shape: ``(users, n)``.
         exact: Their scores. Shape: as ``chosen``.
+        largest: Of the others' scores. Shape: ``(users, 1)``.
 
     Example:
         >>> scores = Tensor([[0.0, 5.0, 4.0, 3.0]])
-        >>> put_first(scores, Tensor([[1, 2]]).long(), Tensor([[1.0, 2.0]]))
+        >>> put_first(scores, Tensor([[1, 2]]).long(), Tensor([[1.0, 2.0]]), Tensor([[3.0]]))
         >>> scores
         tensor([[-2.,  1.,  2.,  1.]])
     """
-    scores.scatter_(1, chosen, float("-inf"))
-    gap = exact.amin(1, keepdim=True) - scores.amax(1, keepdim=True)
+    gap = exact.amin(1, keepdim=True) - largest
     scores += gap.nan_to_num(posinf=0.0).clamp(max=0.0)
     scores.scatter_(1, chosen, exact)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_enhance.enhancer.rvrec import item_query, ranking
-from recbole_enhance.enhancer.rvrec.histories import Histories
+from recbole_enhance.enhancer.rvrec.histories import Chains, Histories
 from recbole_enhance.enhancer.rvrec.item_query import (
     history_scores,
     products_and_cosines,
@@ -17,6 +17,7 @@ from recbole_enhance.enhancer.rvrec.item_query import (
     scores_of_candidates,
     scores_of_pairs,
     uniform_scores,
+    unit_rows,
 )
 
 seeds = st.integers(0, 10_000)
@@ -167,14 +168,18 @@ def test_a_steep_beta_and_rows_of_zeros_stay_finite(beta):
 
 
 def test_blocks_and_parts_change_nothing(monkeypatch):
-    histories, table, users, asked, longest = world(4, n_users=30, n_items=200)
+    histories, table, users, asked, longest = world(4, n_users=30, n_items=200, share=0.01)
     chains, beta = histories.last(users, longest), torch.tensor(3.0)
     history, there = histories.last_without(users, longest)
     table = table.float()
     whole = scores_of_all(chains, table, beta)
     pairs = scores_of_pairs(history, there, asked, table, beta)
     monkeypatch.setattr(item_query, "_BLOCK", 1)
+    chosen = torch.randint(1, 200, (30, 5), generator=torch.Generator().manual_seed(0))
+    given = torch.ones(30, 5), history, there, chosen, unit_rows(table), beta / 2, beta
+    some = scores_of_candidates(*given)
     monkeypatch.setattr(item_query, "_PAIRS_AT_ONCE", 7)
+    torch.testing.assert_close(scores_of_candidates(*given), some)
     torch.testing.assert_close(scores_of_all(chains, table, beta), whole)
     torch.testing.assert_close(scores_of_pairs(history, there, asked, table, beta), pairs)
 
@@ -204,12 +209,14 @@ def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha):
     shift = ranking.largest_shift(history, there, table, a, b)
     lengths = table.norm(dim=1)
     assert (exact <= first + shift.unsqueeze(1) * lengths + 1e-9).all()
-    chosen = ranking.candidates(first, known, 15)
+    chosen, largest = ranking.candidates(first, known, 15)
+    others = first.scatter(1, chosen, float("-inf")).amax(1, keepdim=True)
+    assert torch.equal(largest, others)
     scores = first.clone()
     right = exact.gather(1, chosen)
-    found = scores_of_candidates(own, history, there, chosen, table, a, b)
+    found = scores_of_candidates(own, history, there, chosen, unit_rows(table), a, b)
     torch.testing.assert_close(found, right, atol=1e-10, rtol=0)
-    ranking.put_first(scores, chosen, right)
+    ranking.put_first(scores, chosen, right, largest)
     for part in (first, exact, scores):
         part[:, 0] = float("-inf")
         part[known.row, known.item] = float("-inf")
@@ -224,11 +231,12 @@ def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha):
 def test_candidates_come_first_and_the_others_keep_their_order():
     scores = torch.tensor([[0.0, 5.0, 4.0, 3.0, 2.0]])
     chosen = torch.tensor([[2, 3]])
-    ranking.put_first(scores, chosen, torch.tensor([[1.0, 1.5]]))
+    ranking.put_first(scores, chosen, torch.tensor([[1.0, 1.5]]), torch.tensor([[5.0]]))
     assert scores.argsort(descending=True, stable=True)[0].tolist()[:1] == [3]
     assert scores[0, [2, 3]].tolist() == [1.0, 1.5]
     assert (scores[0, [0, 1, 4]] <= 1.0).all()
     assert scores[0, 1] > scores[0, 4] > scores[0, 0]
     everything = torch.tensor([[1.0, 2.0]])
-    ranking.put_first(everything, torch.tensor([[0, 1]]), torch.tensor([[7.0, 8.0]]))
+    chosen, largest = ranking.candidates(everything, Chains(*torch.zeros(3, 0).long()), 2)
+    ranking.put_first(everything, chosen, chosen + 7.0, largest)
     assert everything.tolist() == [[7.0, 8.0]]
