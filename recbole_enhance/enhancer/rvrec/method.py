@@ -30,16 +30,13 @@ from recbole_enhance.enhancer.rvrec.embedding_tables import (
 )
 from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_ids
 from recbole_enhance.enhancer.rvrec.item_query import (
-    UnitRows,
-    history_means,
     history_scores,
     scores_of_all,
     scores_of_candidates,
     scores_of_pairs,
-    unit_rows,
 )
 from recbole_enhance.enhancer.rvrec.network import Enhanced, RVRecNetwork
-from recbole_enhance.enhancer.rvrec.ranking import candidates, put_first
+from recbole_enhance.enhancer.rvrec.ranking import FirstStage, candidates, put_first
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.options.errors import OptionError
@@ -206,14 +203,15 @@ class ProbabilisticShapley(_Backbone):
             torch.mm(U[users], I.T, out=scores)
             scores += scores_of_all(chains, I, beta).mul_(alpha)
             return
-        torch.mm(U[users] + alpha * history_means(chains, I), I.T, out=scores)
+        if self._first_stage is None:
+            self._first_stage = FirstStage(I, alpha, beta)
+        stage = self._first_stage
+        stage.scores(U[users], chains, scores)
         if beta != 0:
             known = network.histories.last(users, self.n_items)
             chosen, largest = candidates(scores, known, self.candidates)
             history = network.histories.last_without(users, network.longest)
-            if self._units is None:
-                self._units = unit_rows(I)
-            exact = scores_of_candidates(U[users], *history, chosen, self._units, alpha, beta)
+            exact = scores_of_candidates(U[users], *history, chosen, stage.rows, alpha, beta)
             put_first(scores, chosen, exact, largest)
 
     def added_to_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -260,7 +258,7 @@ class ProbabilisticShapley(_Backbone):
     def _forget(self) -> None:
         """Drop what was made of the parameters, which are to change."""
         self._scoring: tuple[Tensor, Tensor] | None = None
-        self._units: UnitRows | None = None
+        self._first_stage: FirstStage | None = None
 
     def train(self, mode: bool = True) -> Any:
         """As torch's; forgets the tables."""
@@ -360,8 +358,8 @@ class RVRecOptions(Options):
         "rvrec_alpha_start=~ is 0, a tenth of it."
     )
     rvrec_candidates: Number0 = Field(
-        description="Items per user that the item query ranks, chosen by equal weights; all others "
-        "follow in that order. 0 ranks all items exactly."
+        description="Items per user that the item query ranks, chosen by a cheaper score; all "
+        "others follow in that order. 0 ranks all items exactly."
     )
     rvrec_history: Count = Field(description="Last items of a user that are players, H.")
     rvrec_kappa: NotNegative = Field(

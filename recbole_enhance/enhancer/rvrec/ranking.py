@@ -1,4 +1,4 @@
-r"""Two stages of ranking: equal weights choose candidates, the item query ranks them.
+r"""Two stages of ranking: one product chooses candidates, the item query ranks them.
 
 The item query moves what a history adds from its plain mean by at most
 
@@ -7,16 +7,49 @@ The item query moves what a history adds from its plain mean by at most
     R_u = \max_t \|v_t - \bar v_u\|, \quad r_u = \max_t \|\hat v_t - \bar{\hat v}_u\|
 
 since weights whose ratio is at most :math:`e^\delta` move a mean by at most
-:math:`\tanh(\delta / 4)` of the range. Where the last place of a list beats this bound of all who
-were no candidates, the list is the exact one.
+:math:`\tanh(\delta / 4)` of the range. Candidates have the largest sums of the plain mean's score
+and a quarter of this bound, which lets in items near one player of many. Where the last place of a
+list beats the bound of all who were no candidates, the list is the exact one.
 """
 
+import torch
 from torch import Tensor
-from torch.nn.functional import embedding, normalize
 
 from recbole_enhance.enhancer.rvrec.asked_histories import STEEPEST
 from recbole_enhance.enhancer.rvrec.histories import Chains
+from recbole_enhance.enhancer.rvrec.item_query import UnitRows, history_means, unit_rows
 from recbole_enhance.evaluation.ties import best
+
+_HOPE = (
+    0.25  # of the bound: found more of the exact lists than .1, .5 or none, for 100 to 400 items
+)
+
+
+class FirstStage:
+    """Scores that choose candidates, as one product of users and items.
+
+    Args:
+        table: What is multiplied. Shape: ``(n_items, d)``.
+        alpha: Shape: ``()``.
+        beta: Shape: ``()``.
+    """
+
+    def __init__(self, table: Tensor, alpha: Tensor, beta: Tensor) -> None:
+        self.rows, self.alpha, self.beta = unit_rows(table), alpha, beta
+        self.table = table
+        self._items = torch.cat([table, self.rows.norm.unsqueeze(1)], 1).T.contiguous()
+
+    def scores(self, users: Tensor, chains: Chains, out: Tensor) -> None:
+        """Fill in the scores of all items.
+
+        Args:
+            users: Users' rows. Shape: ``(users, d)``.
+            chains: Their histories.
+            out: Shape: ``(users, n_items)``.
+        """
+        means = users + self.alpha * history_means(chains, self.table)
+        hope = _HOPE * largest_shift(chains, self.rows, self.alpha, self.beta)
+        torch.mm(torch.cat([means, hope.unsqueeze(1)], 1), self._items, out=out)
 
 
 def candidates(scores: Tensor, known: Chains, n: int) -> tuple[Tensor, Tensor]:
@@ -71,15 +104,12 @@ def put_first(scores: Tensor, chosen: Tensor, exact: Tensor, largest: Tensor) ->
     scores.scatter_(1, chosen, exact)
 
 
-def largest_shift(
-    history: Tensor, there: Tensor, table: Tensor, alpha: Tensor, beta: Tensor
-) -> Tensor:
+def largest_shift(chains: Chains, table: UnitRows, alpha: Tensor, beta: Tensor) -> Tensor:
     """By how much the item query can move a score from the plain mean's, per length of an item.
 
     Args:
-        history: Players' rows of the table. Shape: ``(users, players)``.
-        there: False for padding. Shape: as ``history``.
-        table: Shape: ``(n_items, d)``.
+        chains: Histories.
+        table: Of ``item_query.unit_rows``.
         alpha: Shape: ``()``.
         beta: Shape: ``()``.
 
@@ -88,13 +118,15 @@ def largest_shift(
     """
 
     def radius(rows: Tensor) -> Tensor:
-        rows = rows * there.unsqueeze(2)
-        mean = rows.sum(1, keepdim=True) / there.sum(1).clamp(min=1).view(-1, 1, 1)
-        return ((rows - mean).norm(dim=2) * there).amax(1)
+        size = chains.lengths.clamp(min=1).unsqueeze(1)
+        mean = rows.new_zeros(len(size), rows.shape[1]).index_add_(0, chains.row, rows) / size
+        far = (rows - mean.index_select(0, chains.row)).norm(dim=1)
+        return far.new_zeros(len(size)).scatter_reduce(0, chains.row, far, "amax")
 
-    rows = embedding(history, table)
+    units = table.units.index_select(0, chains.item)
+    rows = units * table.norm.index_select(0, chains.item).unsqueeze(1)
     # The range of products is at most two radii, that of cosines, too.
-    ratio = (beta.abs().clamp(max=STEEPEST) * radius(normalize(rows, dim=2)) / 2).tanh()
+    ratio = (beta.abs().clamp(max=STEEPEST) * radius(units) / 2).tanh()
     return alpha.abs() * radius(rows) * (2 * ratio).clamp(max=1)
 
 
@@ -104,7 +136,7 @@ def proven(
     """Whose list of k items is the exact one, by the bound.
 
     Args:
-        first: Scores of the first stage; ``-inf`` of what cannot be recommended. Shape:
+        first: Scores by plain means; ``-inf`` of what cannot be recommended. Shape:
             ``(users, n_items)``.
         exact: Scores of the candidates. Shape: ``(users, n)``.
         chosen: Candidates. Shape: as ``exact``.
