@@ -209,6 +209,17 @@ def test_rvrec_step_ends_with_ratios(tmp_path):
 
 
 @pytest.mark.slow
+def test_rvrec_lists_proves_no_list_that_is_not_exact(tmp_path):
+    lines = quick_lines("rvrec_lists", f"--data_path={tmp_path}")
+    row = re.compile(rf"\| (\d+) \| {NUMBER} \| {NUMBER} \| {NUMBER} \| {NUMBER} \|")
+    shares = [tuple(map(float, found.groups())) for found in map(row.fullmatch, lines) if found]
+    assert len(shares) == 15
+    assert all(proved <= exactly <= items <= 1 for *_, exactly, items, proved in shares)
+    pattern = rf"benchmark=rvrec_lists candidates=200 exact={NUMBER} found={NUMBER} proved={NUMBER}"
+    assert re.fullmatch(pattern, lines[-1])
+
+
+@pytest.mark.slow
 def test_rvrec_explanations_beat_random_runs(tmp_path):
     words = (f"--out={tmp_path}/runs", f"--results={tmp_path}/results")
     lines = quick_lines("rvrec_explanations", *words)
