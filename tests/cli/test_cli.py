@@ -1,5 +1,3 @@
-import contextlib
-import io
 import shutil
 import subprocess
 import sys
@@ -8,17 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from calling import call
 
 from recbole_enhance import __version__
-from recbole_enhance.cli.program import main
 from recbole_enhance.testing.worlds import TOY
-
-
-def call(*words):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main(words)
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The verbs as they are read: help, words, lists, files, classes of one's own, exit statuses."""
 
-import contextlib
-import io
 import json
 import re
 import shlex
@@ -12,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from calling import call, refused
 from iacn_backbones import PROPERTIES, options_of
 
 from recbole_enhance import __version__
@@ -42,22 +41,6 @@ OF_RUN = [path for path, verb in EVERY.items() if verb.takes_run_options]
 OWN_FILES = [path for path in FILES if path not in OF_RUN]
 NAMES = "-".join
 ROOT = Path(__file__).parents[2]
-
-
-def call(*words):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(word) for word in words])
-    return status, out.getvalue(), err.getvalue()
-
-
-def refused(*words):
-    """The one line that says no."""
-    status, out, err = call(*words)
-    assert (status, out) == (2, ""), err
-    assert err.startswith("recbole-enhance: error: ")
-    assert err.count("\n") == 1, err
-    return err
 
 
 @pytest.fixture

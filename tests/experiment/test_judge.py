@@ -1,8 +1,6 @@
 """Lists of another tool: judged as a run's own, and by hand; refused in one line."""
 
-import contextlib
 import gzip
-import io
 import json
 import shutil
 from pathlib import Path
@@ -11,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from calling import call, refused
 
-from recbole_enhance.cli.program import main
 from recbole_enhance.evaluation.files import read_per_user
 from recbole_enhance.experiment.judge import evaluate_lists
 from recbole_enhance.experiment.quick_start import load_run
@@ -23,20 +21,6 @@ from recbole_enhance.testing.worlds import run_toy
 METRICS = ["Recall", "NDCG", "MRR", "MAP", "Hit", "Precision", "ILD", "ItemCoverage", "GroupGap"]
 LEAVE_ONE_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
 FILES = ("groups.csv", "per_user.csv.gz", "recs.csv.gz")
-
-
-def call(*words):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(word) for word in words])
-    return status, out.getvalue(), err.getvalue()
-
-
-def refused(*words):
-    status, out, err = call(*words)
-    assert (status, out) == (2, ""), err
-    assert err.count("\n") == 1, err
-    return err
 
 
 @pytest.fixture(scope="module")
@@ -189,9 +173,7 @@ def test_options_that_cannot_be(bpr, toy, tmp_path):
     path = tmp_path / "lists.csv"
     path.write_text("user,item\nu0,i1\n")
     assert "topk: cannot be set with like" in refused("evaluate", path, "--like", bpr, "--topk=5")
-    assert f"error: like={tmp_path}: not a run folder" in refused(
-        "evaluate", path, f"--like={tmp_path}"
-    )
+    assert f"like={tmp_path}: not a run folder" in refused("evaluate", path, f"--like={tmp_path}")
     assert "name=a/b: " in refused("evaluate", path, f"--like={bpr}", "--name=a/b")
     assert "--dataset=NAME is missing" in refused("evaluate", path)
     options = {"dataset": "toy", "data_path": str(toy), "metrics": ["GAUC"], "valid_metric": "gauc"}
@@ -226,7 +208,7 @@ def test_a_folder_of_lists_has_no_model(bpr, tmp_path, words):
     folder = tmp_path / "lists"
     evaluate_lists(bpr / "recs.csv.gz", bpr, config_dict={"run_dir": str(folder)})
     err = refused(*words.format(folder).split())
-    assert f"error: {folder}: lists of another tool" in err
+    assert f"{folder}: lists of another tool" in err
 
 
 def test_lists_cannot_be_judged_like_other_lists(bpr, tmp_path):

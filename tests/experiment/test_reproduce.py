@@ -1,28 +1,22 @@
 """Runs that are run again: equal, and told where they are not."""
 
-import contextlib
+import functools
 import gzip
-import io
 import json
 import re
 import shutil
 from pathlib import Path
 
+import calling
 import pytest
 import torch
 import yaml
 
-from recbole_enhance.cli.program import main
 from recbole_enhance.experiment import reproduce
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.testing.worlds import run_toy
 
-
-def call(*words):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main(["reproduce", *words])
-    return status, out.getvalue(), err.getvalue()
+call = functools.partial(calling.call, "reproduce")
 
 
 def edit(name, **changes):

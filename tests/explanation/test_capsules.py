@@ -1,25 +1,16 @@
-import contextlib
-import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from calling import call
 from iacn_backbones import options_of
 
-from recbole_enhance.cli.program import main
 from recbole_enhance.data.loaders import join
 from recbole_enhance.evaluation.ties import drawn_order
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.explanation import capsules
 from recbole_enhance.testing.worlds import run_toy
-
-
-def call(*argv):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(word) for word in argv])
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -1,22 +1,13 @@
-import contextlib
 import csv
-import io
 import json
 from pathlib import Path
 
 import pytest
+from calling import call
 
-from recbole_enhance.cli.program import main
 from recbole_enhance.experiment.quick_start import run_recbole_enhance
 from recbole_enhance.explanation.plot import quality_against_budget
 from recbole_enhance.testing.worlds import feature_toy_options, write_feature_toy
-
-
-def call(*argv):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(word) for word in argv])
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")

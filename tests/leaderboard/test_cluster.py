@@ -1,7 +1,7 @@
 """Boards on a Dask cluster: scheduler and workers as processes of their own, on loopback."""
 
 import contextlib
-import io
+import functools
 import os
 import signal
 import socket
@@ -11,9 +11,9 @@ import threading
 import time
 from pathlib import Path
 
+import calling
 import pytest
 
-from recbole_enhance.cli.program import main
 from recbole_enhance.leaderboard import run
 from recbole_enhance.leaderboard.cluster import connected
 from recbole_enhance.testing.worlds import TOY
@@ -22,13 +22,7 @@ pytest.importorskip("distributed", reason="needs the extra distributed")
 pytestmark = pytest.mark.serial
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
-
-
-def call(*words):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main(["leaderboard", "run", *words])
-    return status, out.getvalue(), err.getvalue()
+call = functools.partial(calling.call, "leaderboard", "run")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Boards that run: folders, what is kept, what fails, and equality with a run alone."""
 
 import contextlib
-import io
+import functools
 import json
 import os
 import re
@@ -13,11 +13,11 @@ import time
 import types
 from pathlib import Path
 
+import calling
 import pytest
 import torch
 import yaml
 
-from recbole_enhance.cli.program import main
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.leaderboard import cells, run
 from recbole_enhance.leaderboard.local import run_here
@@ -26,13 +26,7 @@ from recbole_enhance.testing.worlds import TOY, run_toy
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"dvr_units": 10, "dvr_reward": "ndcg@5", "dvr_update_interval": 2, "dvr_reward_users": 20}
-
-
-def call(*words):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main(["leaderboard", *words])
-    return status, out.getvalue(), err.getvalue()
+call = functools.partial(calling.call, "leaderboard")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """``recommend`` and ``export`` as a user calls them, and what they refuse."""
 
 import contextlib
-import io
 import json
 import shutil
 from pathlib import Path
@@ -10,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from calling import call, refused
 from recbole.utils.case_study import full_sort_scores, full_sort_topk
 
 import recbole_enhance
-from recbole_enhance.cli.program import main
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.options.errors import DataError, InputError, OptionError
@@ -22,20 +21,6 @@ from recbole_enhance.recommendation.recommend import recommend
 from recbole_enhance.recommendation.similar import similar_items
 from recbole_enhance.recommendation.writing import growing_table
 from recbole_enhance.testing.worlds import toy_options, write_toy
-
-
-def call(*words):
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main([str(word) for word in words])
-    return status, out.getvalue(), err.getvalue()
-
-
-def refused(*words):
-    status, out, err = call(*words)
-    assert (status, out) == (2, ""), err
-    assert err.count("\n") == 1, err
-    return err.removeprefix("recbole-enhance: error: ").strip()
 
 
 @pytest.fixture(scope="module")
@@ -338,7 +323,7 @@ def test_the_verb_export_says_what_it_wrote(folders, tmp_path):
             ["--users=u1", "--out=a.xlsx"],
             "out=a.xlsx: a name that ends in .csv, .parquet, .jsonl is expected",
         ),
-        (["--users=u1", "--out=no/a.csv"], "out=no/a.csv: there is no such folder"),
+        (["--users=u1", "--out=no/a.csv"], "out=no/a.csv: there is no folder no"),
         (
             ["--users=u1", "--out=folder.csv"],
             "out=folder.csv: is a folder, and the name of a file is expected",
