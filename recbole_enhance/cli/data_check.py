@@ -1,10 +1,8 @@
 """The verb ``data check``: what is wrong with a dataset."""
 
-from pathlib import Path
-
 from recbole_enhance.cli.command import QUIET, RUN_OPTIONS, Option, Place, Verb, console
 from recbole_enhance.cli.kinds import Kind
-from recbole_enhance.options.errors import OptionError, UnknownOptionError
+from recbole_enhance.options.errors import UnknownOptionError
 from recbole_enhance.options.read import split_files
 
 
@@ -14,22 +12,20 @@ def check(name: str, options: dict[str, str], quiet: bool, **files: str | None) 
         raise UnknownOptionError("--dataset", "write the dataset without it: data check NAME")
     with console(True):  # warnings of the run come as findings
         from recbole_enhance.experiment.data_check import check_data
+        from recbole_enhance.storage.outputs import output_file
         from recbole_enhance.storage.run_folder import RunFolder
 
+        json = None if files["json"] is None else output_file("json", files["json"])
         paths, command_line = split_files(options)
         found = check_data(name, paths, command_line=command_line)
-        if files["json"] is not None:
-            path = Path(files["json"])
+        if json is not None:
             content = {
                 "dataset": name,
                 "wrong": found.wrong,
                 "findings": [finding._asdict() for finding in found.findings],
                 "account": found.account,
             }
-            try:
-                RunFolder(path.parent, fresh=False).write_json(path.name, content)
-            except OSError as error:
-                raise OptionError("json", path, f"cannot be written ({error.strerror})") from error
+            RunFolder(json.parent, fresh=False).write_json(json.name, content)
     if not quiet:
         wrong = sum(finding.wrong for finding in found.findings)
         lines = [

@@ -1,10 +1,7 @@
 """The verb ``estimate``: memory and seconds of a run, before it is run."""
 
-from pathlib import Path
-
 from recbole_enhance.cli.command import QUIET, RUN_OPTIONS, Option, Verb, console
 from recbole_enhance.cli.kinds import Count, Kind
-from recbole_enhance.options.errors import OptionError
 from recbole_enhance.options.read import split_files
 
 
@@ -12,16 +9,14 @@ def estimate(options: dict[str, str], steps: int, json: str | None, quiet: bool)
     """Print what a run will take."""
     with console(quiet):
         from recbole_enhance.experiment.estimate import estimate as estimated
+        from recbole_enhance.storage.outputs import output_file
         from recbole_enhance.storage.run_folder import RunFolder
 
+        path = None if json is None else output_file("json", json)
         files, command_line = split_files(options)
         found = estimated(config_file_list=files, command_line=command_line, steps=steps)
-        if json is not None:
-            path = Path(json)
-            try:
-                RunFolder(path.parent, fresh=False).write_json(path.name, found.as_json())
-            except OSError as error:
-                raise OptionError("json", path, f"cannot be written ({error.strerror})") from error
+        if path is not None:
+            RunFolder(path.parent, fresh=False).write_json(path.name, found.as_json())
     if not quiet:
         print("\n".join(found.lines()))
 

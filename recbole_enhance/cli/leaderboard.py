@@ -15,6 +15,7 @@ from recbole_enhance.cli.kinds import Kind, List, OneOf
 from recbole_enhance.leaderboard import PLOTLY
 from recbole_enhance.options.errors import InputError, RunFolderError
 from recbole_enhance.storage.files import write_whole
+from recbole_enhance.storage.outputs import output_file
 
 
 def run(spec: str | None, options: dict[str, str], quiet: bool) -> int:
@@ -61,7 +62,7 @@ def submit(
     data_path: str | None,
     quiet: bool,
 ) -> None:
-    """Check a run of somebody else's, add it to a board, and say where it is."""
+    """Check the run of an outsider, add it to a board, and say where it is."""
     for option, value in (("board", board), ("contributor", contributor)):
         if value is None:
             raise InputError(f"leaderboard submit: --{option} is missing")
@@ -77,19 +78,16 @@ def claims(file: str, out: str | None) -> None:
     """Print the page, or write it."""
     from recbole_enhance.leaderboard.claims import claims_page
 
-    place = Path(out) if out else Path("claims.md")
+    place = Path("claims.md") if out is None else output_file("out", out)
     text = claims_page(Path(file), place.parent)
     if out is None:
         print(text, end="")
         return
-    try:
-        write_whole(place, text.encode("utf-8"))
-    except OSError as error:
-        raise InputError(f"--out={out}: cannot be written ({error.strerror})") from error
+    write_whole(place, text.encode("utf-8"))
 
 
 def _key(name: str, metavar: str, sentence: str) -> Option:
-    """A key of the board, which :func:`~recbole_enhance.leaderboard.spec.read_board` judges."""
+    """An option of the board; :func:`~recbole_enhance.leaderboard.spec.read_board` checks it."""
     return Option(name, Kind(metavar), sentence, of_run=True, typed=False)
 
 
@@ -184,7 +182,7 @@ recbole-enhance leaderboard run board.yaml --epochs=50 --jobs=2""",
                 Option("data_path", Kind("FOLDER"), "where the board's data are now"),
                 QUIET,
             ],
-            help="Add a run of somebody else's to a board. Its lists are judged again by the "
+            help="Add someone else's run to a board. Its lists are judged again by the "
             "board's own data and protocol, and must give what the run reports. Nothing of it is "
             "executed.",
             example="recbole-enhance leaderboard submit theirs/run --board=boards/first "

@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if os.environ.get(_COMPLETE):  # a shell asks
         return shell_complete(VERBS, {}, PROGRAM, _COMPLETE, os.environ[_COMPLETE])
-    if launched.size() > 1:  # torch tells at length in C++ that another process is gone
+    if launched.size() > 1:  # else torch prints C++ traces when another ends
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         status = _do(words)
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, click.ClickException) as error:
         if "--state=DEBUG" in words:
             traceback.print_exc()
-        _tell(one_line(error))
+        _tell(_reason(error))
         return BAD_INPUT
     except Exception as error:
         # These import torch, as --help does not.
@@ -127,8 +127,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
+def _reason(error: Exception) -> str:
+    """Say in one line what is wrong; of a file that cannot be read or written, without errno."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return one_line(f"{error.filename}: {error.strerror}")
+    return one_line(error)
+
+
 def _tell(line: str, ended: bool = False) -> None:
-    """Say why the program ends; of several processes that end the first to say so does."""
+    """Print why the program ends; of several processes, only the first that ends prints it."""
     if launched.size() > 1:
         from recbole_enhance.storage.processes import first_to_tell
 

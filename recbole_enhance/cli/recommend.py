@@ -1,4 +1,4 @@
-"""The verb ``recommend``: lists for users, known or new, and items that are near others."""
+"""The verb ``recommend``: lists for users, known or new, and the items most similar to others."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,11 +42,11 @@ def recommend(
         raise OptionError("html", html, "cannot be used with --out; choose the page or the file")
     with console(quiet):
         from recbole_enhance.experiment.quick_start import finished_run
-        from recbole_enhance.explanation.html import page_path
         from recbole_enhance.explanation.lists_page import write_lists_page
+        from recbole_enhance.storage.outputs import output_file
 
         if html is not None:
-            page_path(html)
+            output_file("html", html, (".html",))
         finished_run(folder)
         common = {"k": k or 10, "titles": titles or "auto", **own_classes(folder, model, backbone)}
         if "similar_to" in said:
@@ -88,9 +88,10 @@ def _lists(
 
 def _near(folder: str, items: Any, common: Mapping[str, Any], out: str | None) -> Any:
     from recbole_enhance.recommendation.similar import similar_items
-    from recbole_enhance.recommendation.writing import growing_table, refuse_name
+    from recbole_enhance.recommendation.writing import ENDINGS, growing_table
+    from recbole_enhance.storage.outputs import output_file
 
-    path = None if out is None else refuse_name(out)
+    path = None if out is None else output_file("out", out, ENDINGS)
     table = similar_items(folder, items, **common)
     if path is None:
         return table

@@ -36,8 +36,12 @@ def values(
             if not quiet:
                 print(_told(done, soft))
             return
-        from recbole_enhance.explanation.values import rank_values, write_table
+        from recbole_enhance.explanation.values import TABLES, rank_values, write_table
+        from recbole_enhance.storage.outputs import output_file
 
+        for option, path, endings in (("out", out, TABLES), ("html", html, (".html",))):
+            if path is not None:
+                output_file(option, path, endings)
         table = rank_values(folder, by or _BY[0], titles or "auto", backbone or model)
         if out is not None:
             write_table(table, Path(out))

@@ -12,6 +12,7 @@ import yaml
 from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
 from recbole_enhance.options.read import load_yaml, nearest
 from recbole_enhance.storage.file_lock import lock_file
+from recbole_enhance.storage.outputs import make_output_folder
 
 SECTIONS = ("general", "context", "sequential", "knowledge")
 # What a dataset may decide: its columns, filters, split and metrics, and nothing of the machine.
@@ -136,6 +137,7 @@ class DatasetFolder:
         out: Folder that holds one folder for each dataset; made if it is not there.
         name: Name of the dataset.
         overwrite: Whether a dataset of this name is replaced.
+        option: The option that names ``out``, for the message.
 
     Attributes:
         path: Where it will be.
@@ -145,9 +147,9 @@ class DatasetFolder:
         OptionError: If the name is a path, or taken.
     """
 
-    def __init__(self, out: Path, name: str, overwrite: bool = False) -> None:
+    def __init__(self, out: Path, name: str, overwrite: bool = False, option: str = "out") -> None:
         refuse_path(name, "name")
-        self.path, self.overwrite = out / name, overwrite
+        self.path, self.overwrite, self.option = out / name, overwrite, option
         self.hidden = out / f".{name}.importing"
         self._refuse_taken()
 
@@ -173,14 +175,11 @@ class DatasetFolder:
 
         Raises:
             LockedError: If another process writes the same dataset.
-            OptionError: If there is no folder `out` and none can be made.
+            OptionError: If there is no folder ``out`` and none can be made.
         """
         out = self.path.parent
         made = [folder for folder in (out, *out.parents) if not folder.exists()]
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OptionError("out", out, f"cannot be written ({error.strerror})") from error
+        make_output_folder(self.option, out)
         lock, done = out / f".{self.path.name}.lock", False
         held = lock_file(lock, f"name={self.path.name}")
         try:

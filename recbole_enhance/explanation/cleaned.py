@@ -1,4 +1,4 @@
-"""A dataset without what a run of DVR valued least, or with weights, for any model to train on.
+"""Write a dataset without the least valuable interactions of a run of DVR, or with weights.
 
 The parts are written as the run had them, so that a model trained on them is held against the very
 same validation and test interactions, whatever its split and seed would have been.
@@ -56,7 +56,7 @@ class Cleaned(NamedTuple):
 
 
 def lowest(values: np.ndarray, share: float) -> np.ndarray:
-    """Which values are among the lowest; of equal ones those that come first.
+    """Which values are among the lowest; ties go to those that come first.
 
     Args:
         values: Shape: ``(interactions,)``.
@@ -261,7 +261,7 @@ def _options(config: Any, out: Path, soft: bool) -> dict[str, Any]:
 
 def _write(out: Path, name: str, files: dict[str, list[bytes]], source: Path) -> None:
     """Write all files of a dataset, or none."""
-    with DatasetFolder(out, name).writing() as folder:
+    with DatasetFolder(out, name, option="write_clean").writing() as folder:
         for file, lines in files.items():
             (folder / file).write_bytes(b"\n".join(lines) + b"\n")
         for suffix in ("kg", "link"):

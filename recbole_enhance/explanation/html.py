@@ -1,4 +1,4 @@
-"""What all pages share: one frame, its style in light and dark, and numbers as people read them."""
+"""What all pages share: a frame, its style in light and dark, and the format of numbers."""
 
 import functools
 import math
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from recbole_enhance import __version__
-from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.run_folder import RunFolder
 
 SCRIPT = "plotly.min.js"
@@ -60,20 +59,6 @@ def _environment(package: str) -> Any:
     )
     environment.filters.update(number=number, short=short, signed=signed)
     return environment
-
-
-def page_path(path: str | Path) -> Path:
-    """Check where a page shall be written, before there is anything to write.
-
-    Raises:
-        OptionError: If it does not end in ``.html``, or its folder is not there.
-    """
-    path = Path(path)
-    if path.suffix != ".html":
-        raise OptionError("html", path, "a name that ends in .html is expected")
-    if not path.parent.is_dir():
-        raise OptionError("html", path, f"there is no folder {path.parent}")
-    return path
 
 
 def write_explanations(
@@ -153,7 +138,7 @@ def signed(value: float | None, like: float | None = None, decimals: int = 4) ->
 
 
 def short(value: float | None, digits: int = 3, sign: bool = False) -> str:
-    """The digits of a number that count, of whatever size; a dash for none.
+    """A number in a few significant digits, of any size; a dash for none.
 
     Args:
         value: The number.

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from recbole_enhance.experiment.quick_start import finished_run
-from recbole_enhance.explanation.html import page_path, rendered
+from recbole_enhance.explanation.html import rendered
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.files import read_settings
+from recbole_enhance.storage.outputs import output_file
 from recbole_enhance.storage.run_folder import CONFIG, RunFolder
 
 MOST_LISTS = 200  # more are for a file, not for eyes
@@ -28,7 +29,7 @@ def write_lists_page(run_dir: str | Path, table: pd.DataFrame, path: str | Path)
     Raises:
         OptionError: If there are more than ``MOST_LISTS``, or the page cannot be written.
     """
-    path = page_path(path)
+    path = output_file("html", path, (".html",))
     whose = table.columns[0]
     count = table[whose].nunique()
     if count > MOST_LISTS:

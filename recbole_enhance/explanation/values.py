@@ -10,10 +10,12 @@ from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.files import read_gzip
+from recbole_enhance.storage.outputs import output_file
 from recbole_enhance.storage.run_folder import RunFolder
 from recbole_enhance.storage.tables import csv_text_of_columns, written_texts
 
 VALUES = "values.csv.gz"
+TABLES = (".csv", ".parquet")  # endings of the files that `write_table` writes
 GROUPS = ("interaction", "user", "item", "category")
 
 
@@ -133,10 +135,9 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write a table as its name's ending says.
 
     Raises:
-        OptionError: If it does not end in ``.csv`` or ``.parquet``.
+        OptionError: If it ends in neither ``.csv`` nor ``.parquet``, or cannot be written.
     """
-    if path.suffix not in (".csv", ".parquet"):
-        raise OptionError("out", path, "a name that ends in .csv or .parquet is expected")
+    path = output_file("out", path, TABLES)
     if path.suffix == ".csv":
         shown = table.astype(object).where(table.notna(), "")
         columns = [shown[name] for name in shown]

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_enhance.explanation.html import decimals_for, page_path, rendered
+from recbole_enhance.explanation.html import decimals_for, rendered
 from recbole_enhance.explanation.values import rank_all
+from recbole_enhance.storage.outputs import output_file
 from recbole_enhance.storage.run_folder import METRICS, RunFolder
 
 _TITLES = {
@@ -37,7 +38,7 @@ def write_values_page(
     Raises:
         InputError: If the run has no values, or the page cannot be written.
     """
-    path = page_path(path)
+    path = output_file("html", path, (".html",))
     tables = rank_all(run_dir, title, model_class)
     report = RunFolder.open(run_dir).read_json(METRICS)
     text = values_page(str(report["label"]), str(report["dataset"]), tables, top)

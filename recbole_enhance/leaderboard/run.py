@@ -30,6 +30,7 @@ from recbole_enhance.leaderboard.process import worker_process
 from recbole_enhance.leaderboard.spec import Board, describe
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.files import refuse_links
+from recbole_enhance.storage.outputs import make_output_folder
 from recbole_enhance.storage.run_folder import METRICS, RunFolder, logger
 
 _NOT_OF_TUNING = {"options", "out", "quiet", "study", "jobs"}  # the board says these itself
@@ -105,10 +106,7 @@ def _engine(board: Board) -> Iterator[Engine]:
 @contextlib.contextmanager
 def _board_lock(out: Path) -> Iterator[None]:
     """Let one process run a board; cells have locks of their own."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"out={out}: cannot be written ({error.strerror})") from error
+    make_output_folder("out", out)
     folder = RunFolder(out, fresh=False)
     folder.lock("out")
     try:

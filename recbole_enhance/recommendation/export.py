@@ -17,7 +17,8 @@ from recbole_enhance.options.errors import OptionError
 from recbole_enhance.recommendation.recommend import open_run
 from recbole_enhance.recommendation.scoring import KnownUsers, dataset_of
 from recbole_enhance.recommendation.vectors import item_vectors, watched
-from recbole_enhance.recommendation.writing import VECTOR, growing_table, refuse_name, replacing
+from recbole_enhance.recommendation.writing import VECTOR, growing_table, replacing
+from recbole_enhance.storage.outputs import output_file
 
 logger = logging.getLogger("recbole_enhance")
 INDEXES = ("hnsw",)
@@ -114,7 +115,7 @@ def export(
         InputError: If there is no such run, the model has no vectors of items, the name has
             another ending, or hnswlib is not installed.
     """
-    path = refuse_name(out, (".npz", ".parquet"), "embeddings")
+    path = output_file("embeddings", out, (".npz", ".parquet"))
     if index is not None and index not in INDEXES:
         raise OptionError("index", index, f"one of {', '.join(INDEXES)}")
     if index is not None and importlib.util.find_spec("hnswlib") is None:

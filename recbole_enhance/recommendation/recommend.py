@@ -28,7 +28,8 @@ from recbole_enhance.recommendation.files import (
 from recbole_enhance.recommendation.histories import HISTORIES
 from recbole_enhance.recommendation.new_users import NewUsers
 from recbole_enhance.recommendation.scoring import KnownUsers, dataset_of
-from recbole_enhance.recommendation.writing import growing_table, refuse_name
+from recbole_enhance.recommendation.writing import ENDINGS, growing_table
+from recbole_enhance.storage.outputs import output_file
 
 logger = logging.getLogger("recbole_enhance")
 Tokens = Sequence[str] | str | Path | None  # tokens, one token, or a file of them
@@ -80,7 +81,7 @@ def recommend(
         InputError: If there is no such run, user, item, column or file, or the model cannot
             recommend to new users.
     """
-    path = None if out is None else refuse_name(out)
+    path = None if out is None else output_file("out", out, ENDINGS)
     if histories is not None and users is not None:
         raise OptionError("histories", "given", "are of users who are not in the data: no users")
     if history not in HISTORIES:
@@ -100,7 +101,7 @@ def recommend(
 def open_run(
     run: Run | str | Path, model_class: str | type | None = None, method: Any = None
 ) -> Run:
-    """Load a run that has a model; one that is not finished is told, and has its best so far.
+    """Load a run that has a model; of a run that is not finished, with a warning, its best so far.
 
     Raises:
         InputError: If there is none, or its data are not there any more or others.
@@ -235,7 +236,7 @@ def given(tokens: Sequence[str] | str | Path, option: str) -> Given:
 def _people(
     run: Run, users: Tokens, histories: Any, history: str, filter_seen: bool
 ) -> tuple[Any, Tensor]:
-    """Who is to have a list."""
+    """The users who get a list."""
     dataset = dataset_of(run)
     if histories is not None:
         source = histories if isinstance(histories, (str, Path)) else "histories"

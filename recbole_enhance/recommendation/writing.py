@@ -1,7 +1,6 @@
-"""Tables that grow piece by piece, and are a file only when they are whole."""
+"""Writes tables piece by piece; the file appears when it is complete."""
 
 import contextlib
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,43 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.files import temporary_name
 from recbole_enhance.storage.tables import neutral_table
 
 ENDINGS = (".csv", ".parquet", ".jsonl")
 VECTOR = "vector"  # the column of vectors
 Write = Callable[[pd.DataFrame], None]
-
-
-def refuse_name(out: str | Path, endings: tuple[str, ...] = ENDINGS, option: str = "out") -> Path:
-    """Refuse a file that cannot be written, before any work is done for it.
-
-    Args:
-        out: Its name.
-        endings: What it may end in.
-        option: What names it.
-
-    Raises:
-        OptionError: If the ending is another one, there is no such folder or nothing can be written
-            into it, it is a folder itself, or the package for it is not installed.
-    """
-    path = Path(out)
-    if path.suffix not in endings:
-        raise OptionError(option, out, f"a name that ends in {', '.join(endings)} is expected")
-    if not path.parent.is_dir():
-        raise OptionError(option, out, "there is no such folder")
-    if os.path.isdir(path):  # Path's raises for a name that is too long
-        raise OptionError(option, out, "is a folder, and the name of a file is expected")
-    trial = path.with_name(temporary_name(path.name))
-    try:
-        trial.touch()
-        trial.unlink()
-    except OSError as error:
-        raise OptionError(option, out, f"cannot be written ({error.strerror})") from error
-    if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise OptionError(option, out, 'needs pyarrow: pip install "recbole_enhance[data]"')
-    return path
 
 
 @contextlib.contextmanager
@@ -102,7 +70,7 @@ def _parquet(path: Path, _: str) -> Iterator[Write]:
         nonlocal writer
         table = pyarrow.Table.from_pydict({name: _column(piece[name]) for name in piece})
         if writer is None:
-            # Scores differ: a dictionary of them is work for nothing. Text is text when read.
+            # A dictionary of scores, which all differ, would save nothing.
             listed = [name for name in piece if name not in ("score", VECTOR)]
             writer = parquet.ParquetWriter(
                 path,

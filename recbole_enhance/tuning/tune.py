@@ -15,6 +15,7 @@ from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.options.limits import MOST, MOST_PROCESSES, checked_count
 from recbole_enhance.options.read import split_files
 from recbole_enhance.storage.files import is_file
+from recbole_enhance.storage.outputs import make_output_folder
 from recbole_enhance.storage.run_folder import VOLATILE, logger, missing_folders, plain
 from recbole_enhance.tuning import space as spaces
 from recbole_enhance.tuning.settings import PRUNERS, make_config
@@ -77,10 +78,7 @@ def tune(
         options = {**options, **{k: v for k, v in of_method.items() if k not in searched}}
         config = make_config(options)
     made = missing_folders(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionError("out", out, f"cannot be made ({error.strerror})") from error
+    make_output_folder("out", out)
     files, rest = split_files(options)
     plan = workers.Plan(
         options=rest,
@@ -99,7 +97,7 @@ def tune(
         with workers.hushed():
             return _search(plan, _facts(config, plan), jobs, quiet, page)
     finally:
-        for folder in made:  # a storage that did not answer leaves nothing behind
+        for folder in made:  # if the database did not answer, leave nothing behind
             with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
 
@@ -134,7 +132,7 @@ def check_plan(
 
 
 def _refuse_no_validation(config: Config) -> None:
-    """Refuse a split that leaves nothing to choose by, before there is a study of failed trials."""
+    """Refuse a split without validation data, before a study of failed trials is made."""
     split = config["eval_args"]["split"]
     ratios = split.get("RS") or split.get("TS") or [1, 1, 1]
     if (len(ratios) == 3 and ratios[1] == 0) or split.get("LS") == "test_only":

@@ -123,7 +123,7 @@ def test_the_options_of_the_run_decide_the_split(check):
         (["--epocs=3"], "epocs: unknown option"),
         (["--variant=core"], "variant=core: d has no variants"),
         (["--model=BPPR"], "model=BPPR: unknown model"),
-        (["--json=no/such/file.json"], "json=no/such/file.json: cannot be written"),
+        (["--json=no/such/file.json"], "json=no/such/file.json: there is no folder no/such"),
         (["more"], "data check takes one NAME, not 2"),
     ],
 )
