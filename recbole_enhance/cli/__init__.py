@@ -1,6 +1,6 @@
-"""The command line, a file per verb; its function is ``main``, as ``recbole-enhance`` calls it.
+"""The command line, one file per verb; ``recbole-enhance`` calls :func:`main`.
 
-Python alone imports this file, so ``doctor`` can tell what is missing where nothing is there yet.
+This file needs no package, so that ``doctor`` can say what is missing before an installation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from recbole_enhance.compat import needs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; ``doctor`` and ``version`` also where nothing is installed.
+    """Run the command line; ``doctor`` and ``version`` work before an installation, too.
 
     Args:
         argv: The words after the program's name; the process's own by default.
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         from recbole_enhance.cli import program
-    except (ImportError, SyntaxError, TypeError) as error:  # the last two: of an older Python
+    except (ImportError, SyntaxError, TypeError) as error:  # the last two: Python is too old
         if needs.python_is_supported() and not isinstance(error, ModuleNotFoundError):
             raise
         if words[:1] == ["doctor"]:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return program.main(words)
     except ModuleNotFoundError as error:
-        if needs.completion(()) is None:  # all is there that we ask for: a module of the user's
+        if needs.completion(()) is None:  # nothing of ours is missing: a module of the user's
             raise
         return _incomplete(str(error))
 

@@ -1,4 +1,4 @@
-"""What all verbs share: ONE reader of words, help, and options in files."""
+"""What all verbs share: the parser of the command line, help, and options in files."""
 
 import contextlib
 import logging
@@ -54,7 +54,7 @@ class Option(click.Option):
 
 
 class Place(click.Argument):
-    """The files or folders that a verb is about.
+    """A positional argument: the files or folders that a verb works on.
 
     Args:
         name: Parameter of the verb's function.
@@ -72,7 +72,7 @@ class Place(click.Argument):
         self.sentence, self.needed, self.many = sentence, required, many
 
     def check(self, verb: str, given: Sequence[str]) -> None:
-        """Refuse too few or too many.
+        """Refuse too few or too many of them.
 
         Raises:
             InputError: Naming the verb and what it takes.
@@ -85,7 +85,7 @@ class Place(click.Argument):
 
 
 class _Usage(click.Command):
-    """Usage and help as ours begin."""
+    """A command whose usage line and help have our form."""
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the line of usage."""
@@ -96,15 +96,16 @@ class _Usage(click.Command):
 class Verb(_Usage):
     """A command whose words are read by :func:`~recbole_enhance.options.read.split_words`.
 
-    Its function gets its own options by their names and, where the verb takes those of a run, the
-    others as text, in ``options``. ``--config_files`` of such a verb hold options of the run;
-    of any other verb its own options. The last file wins, and the command line over all.
+    The verb's function gets the verb's own options by name. If the verb also takes the options of a
+    run, the function gets these as text, in ``options``. The files of ``--config_files`` then hold
+    options of the run; otherwise they hold the verb's own options. A later file overrides an
+    earlier one, and the command line overrides all files.
 
     Args:
         *args: As :class:`click.Command`.
         example: Lines for the help.
         takes_run_options: Whether options that are not its own are those of a run.
-        takes_processes: Whether several processes may do it together.
+        takes_processes: Whether several processes of one launcher may run it together.
         **kwargs: As :class:`click.Command`.
     """
 
@@ -136,7 +137,7 @@ class Verb(_Usage):
         flags = [name for name, option in options.items() if isinstance(option.type, YesNo)]
         flags += _flags_of_runs() if self.takes_run_options else []
         args = [_underscored(word, options) for word in args]
-        if ctx.resilient_parsing:  # of a shell that completes a line, which may not be whole
+        if ctx.resilient_parsing:  # a shell completes a line, which may be incomplete
             with contextlib.suppress(InputError):
                 places, given = split_words([word for word in args if word != "="], flags)
                 return super().parse_args(ctx, _in_order({}, places))
@@ -195,7 +196,7 @@ class Verb(_Usage):
         ctx.default_map = values
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the text, and what the verb is about."""
+        """Write the description, and the positional arguments."""
         super().format_help_text(ctx, formatter)
         for place in (param for param in self.params if isinstance(param, Place)):
             formatter.write_paragraph()
@@ -203,7 +204,7 @@ class Verb(_Usage):
                 formatter.write_text(f"{place.metavar}: {place.sentence}.")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, and where those of a run are."""
+        """Write the options, and where the options of a run are listed."""
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
         records = [option.get_help_record(ctx) for option in options]
         with formatter.section("Options"):
@@ -226,7 +227,7 @@ class Verbs(_Usage, click.Group):
 
     Args:
         *args: As :class:`click.Group`.
-        default: Verb of words that name none.
+        default: The verb that is meant if none is named.
         **kwargs: As :class:`click.Group`.
     """
 
@@ -251,7 +252,7 @@ class Verbs(_Usage, click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Look a verb up, and name the others where there is no such one."""
+        """Look up a verb; if there is no such verb, list those that there are."""
         if args[0] not in self.commands and not ctx.resilient_parsing:
             path, known = ctx.command_path.partition(" ")[2], self.list_commands(ctx)
             verb = f"{path} {args[0]}".strip()
@@ -264,7 +265,7 @@ class Verbs(_Usage, click.Group):
         return list(self.commands)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """For completion also those of the default verb."""
+        """The parameters; for shell completion also those of the default verb."""
         params = super().get_params(ctx)
         if ctx.resilient_parsing and self.default:
             params = [*params, *self.commands[self.default].params]
@@ -277,7 +278,7 @@ def _names_own_code(given: Mapping[str, str]) -> bool:
         return True
     if ":" not in given.get("models", ""):
         return False
-    from recbole_enhance.leaderboard.rows import names_own_code  # imports much, and so comes now
+    from recbole_enhance.leaderboard.rows import names_own_code  # slow to import
 
     return any(map(names_own_code, split_list(given["models"])))
 
@@ -297,7 +298,7 @@ def _flags_of_runs() -> list[str]:
 
 
 def _underscored(word: str, options: Mapping[str, Any]) -> str:
-    """An option of ours as it is called here, where dashes stand for its underscores."""
+    """The name of an option, with underscores for the dashes that may be typed instead."""
     key, equals, value = word.partition("=")
     name = key[2:].replace("-", "_")
     known = key.startswith("--") and name in options
@@ -374,7 +375,7 @@ QUIET = Option("quiet", YesNo(), "print nothing but errors", default=False)
 
 
 def own_classes(folder: str, model: str | None, backbone: str | None) -> dict[str, Any]:
-    """Classes of the user's in :data:`OWN_CLASS`, as arguments of what loads a finished run."""
+    """The user's classes in :data:`OWN_CLASS`, as arguments for loading a finished run."""
     from recbole_enhance.experiment.quick_start import finished_run, named_again
 
     words = {"model": model, "backbone": backbone}

@@ -1,4 +1,4 @@
-"""The verb ``frontier``: accuracy against one metric, with every dial between them."""
+"""The verb ``frontier``: accuracy against one metric, for all dials of DVR and re-ranking."""
 
 from recbole_enhance.cli.command import QUIET, RUN_OPTIONS, Option, Verb, console
 from recbole_enhance.cli.kinds import Kind, YesNo
@@ -22,7 +22,7 @@ def frontier(
 
 
 def _key(name: str, metavar: str, sentence: str) -> Option:
-    """A key of the board, which the reader of boards judges."""
+    """An option of the board; :func:`~recbole_enhance.leaderboard.spec.read_board` checks it."""
     return Option(name, Kind(metavar), sentence, of_run=True, typed=False)
 
 

@@ -59,7 +59,7 @@ class YesNo(Kind):
 
 
 class Value(Kind):
-    """A number or another YAML value, which the function that takes it judges."""
+    """A number or another YAML value; the function that takes it checks it."""
 
     name = "number"
 
@@ -98,7 +98,7 @@ class OneOf(Kind):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Words that begin so."""
+        """The words that begin with what was typed."""
         return [CompletionItem(word) for word in self.words if word.startswith(incomplete)]
 
 
@@ -115,7 +115,7 @@ class List(Kind):
         self.of = of or Kind()
 
     def read(self, option: str, value: Any) -> tuple[Any, ...]:
-        """Read a list; what is none is a list of one."""
+        """Read a list; any other value becomes a list of one."""
         if isinstance(value, str):
             value = split_list(value)
         entries = value if isinstance(value, (list, tuple)) else [value]
@@ -141,7 +141,7 @@ class Model(Kind):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Names that begin so, whatever the case; their files are listed, nothing is imported."""
+        """Names that begin with what was typed, whatever the case; nothing is imported for it."""
         folders, groups = [resource_dir("properties") / "model"], [packages.MODELS]
         if param.name == "model":
             folders.append(resource_dir("properties") / "enhancer")
@@ -161,7 +161,7 @@ class Dataset(Kind):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Datasets with settings of ours that begin so."""
+        """Datasets with bundled settings whose names begin with what was typed."""
         return _names([resource_dir("dataset_configs")], incomplete)
 
 
