@@ -1,4 +1,4 @@
-"""Bad input, by what it is of: an option, a data file, a run folder.
+"""Errors about bad input: of an option, a data file, a run folder.
 
 Each is a ``ValueError`` whose text is one line. The command line prints that line and ends with
 status 2; whatever else is raised is a fault of the program.
@@ -42,7 +42,7 @@ class OptionError(InputError):
     """
 
     def __init__(self, option: str, value: Any, allowed: str, origin: str | None = None) -> None:
-        super().__init__(option, value, allowed, origin)  # what pickle makes it of again
+        super().__init__(option, value, allowed, origin)  # pickle makes it again from these
         self.option, self.value, self.allowed, self.origin = option, value, allowed, origin
 
     def __str__(self) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from recbole_enhance.options.errors import UnknownOptionError
 
-# Method or model -> option -> the value that is left of it, or that nothing reads.
+# Method or model -> removed option -> the value that holds now, or that nothing reads.
 GONE: dict[str, dict[str, Any]] = {
     "any": {"item_tail_share": 0.8},
     "AOBPR": {"aobpr_pool": 200},
@@ -22,7 +22,7 @@ _INSTEAD = {
 
 
 def with_gone(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a run as earlier versions recorded them: what names a run stays.
+    """Add removed options, as earlier versions recorded them, so that a run keeps its name.
 
     Args:
         options: Those of ``config.yaml``, ``model`` and ``backbone`` among them.
@@ -38,14 +38,14 @@ def with_gone(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_gone(options: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """Leave out what an earlier version recorded, where it says what holds anyway.
+    """Leave out removed options whose recorded value is the one that holds now.
 
     Args:
-        options: What is said in one place.
-        origin: That place.
+        options: Options from one source.
+        origin: The source, for the message.
 
     Raises:
-        UnknownOptionError: If it says something else.
+        UnknownOptionError: If a removed option has another value.
     """
     left = dict(options)
     for gone in GONE.values():

@@ -14,11 +14,11 @@ def local_rank() -> int:
 
 
 def size() -> int:
-    """How many processes train one model; 1 where no launcher was."""
+    """How many processes train one model; 1 without a launcher."""
     words = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR")]
     return int(words[1]) if words[0].isdigit() and words[1].isdigit() and words[2] else 1
 
 
 def is_first() -> bool:
-    """Whether this process writes files and speaks; the others only compute."""
+    """Whether this process writes files and prints messages; the others only compute."""
     return rank() == 0

@@ -1,4 +1,4 @@
-"""Upper limits, so that a slip of the keyboard asks for no more than any machine has."""
+"""Upper limits of options, so that a typo does not ask for more than any machine has."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ MOST_STEPS = 10_000_000  # of training: epochs and steps; rows of a batch
 MOST_PAIRS = 10_000_000_000  # of users and items whose scores are in memory at one time: 40 GB
 MOST_WIDE = 65536  # numbers in a row of a table or a layer
 MOST_NEGATIVES = 10_000  # of a positive, in training
-# Far above what helps, and below what breaks: torch falls over a million threads with SIGSEGV.
+# Far more than helps, and few enough to work: with a million threads, torch ends by SIGSEGV.
 MOST_THREADS = 1024
 MOST_PROCESSES = 256
 

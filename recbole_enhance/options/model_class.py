@@ -43,7 +43,7 @@ def options_read_by(model_class: Any) -> set[str]:
 
 
 def options_without_value(model_class: Any, values: Mapping[str, Any]) -> list[str]:
-    """Options that a class of the user's looks up and nothing gives a value; RecBole reads None.
+    """Options that a user's class reads and that have no value; RecBole would give None.
 
     Args:
         model_class: The class.
@@ -51,22 +51,22 @@ def options_without_value(model_class: Any, values: Mapping[str, Any]) -> list[s
     """
     read: set[str] = set()
     for module, source in sources(model_class):
-        if module != AbstractRecommender.__module__:  # which does without
+        if module != AbstractRecommender.__module__:  # which works without
             read |= set(_LOOKED_UP.findall(source))
     return sorted(read - set(values))
 
 
 def named_file(name: str, folders: Iterable[Any]) -> str:
-    """A hint at a file beside the user's own that defines the class that a name may mean.
+    """Look for a file beside the user's own that defines the class that a name may mean.
 
     The files are read as text; nothing is imported.
 
     Args:
-        name: Of an unknown model.
+        name: Name of an unknown model.
         folders: Where to look.
 
     Returns:
-        Words for the end of a message, or nothing.
+        A hint for the end of a message; empty if there is no such file.
     """
     for folder in dict.fromkeys(Path(folder).resolve() for folder in folders):
         for file in sorted(folder.glob("*.py"))[:_MOST_FILES]:

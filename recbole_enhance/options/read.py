@@ -42,10 +42,10 @@ MAX_YAML_BYTES, MAX_YAML_DEPTH, MAX_YAML_VALUES, MAX_YAML_REPEATED = 2**22, 50, 
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The one reader of YAML: safe, and numbers are what YAML 1.2 and RecBole take for such.
+    """The reader of YAML: safe, and numbers are what YAML 1.2 and RecBole read as numbers.
 
-    ``1e-3`` is a number. ``1:30`` and ``010`` are text: YAML 1.1 has 90 and 8 for them. What the
-    standard forbids and PyYAML passes is refused: a key that is given twice.
+    ``1e-3`` is a number. ``1:30`` and ``010`` are text: YAML 1.1 has 90 and 8 for them. A key
+    that is given twice, which YAML forbids and PyYAML accepts, is refused.
     """
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -124,10 +124,10 @@ def _load(text: str) -> Any:
 
 
 def _refuse_large(text: str) -> None:
-    """Refuse YAML that is or stands for more than options need, before it is built.
+    """Refuse YAML that is larger than options need, with its aliases expanded, before it is built.
 
-    The events of the parser are enough: C code that builds a deep text overflows its stack, and
-    what aliases stand for is counted without being there.
+    The events of the parser are enough. Building a deeply nested text would overflow the stack of
+    the C code, and the events let aliases be counted without expanding them.
 
     Raises:
         ValueError: Saying what there is too much of.
@@ -311,7 +311,7 @@ def split_list(text: str) -> list[str]:
 
 
 class Dotted(dict[str, Any]):
-    """A mapping that was written with dots, and so adds to what is there."""
+    """A mapping that was written with dotted keys, and so adds to the one below it."""
 
 
 def nest(options: Mapping[str, Any]) -> dict[str, Any]:

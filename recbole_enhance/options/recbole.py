@@ -1,4 +1,4 @@
-"""RecBole's own options, which it takes as they come: type, range and sentence of each."""
+"""RecBole's own options, which RecBole does not check: type, range and sentence of each."""
 
 import re
 from typing import Annotated, Any, Literal
