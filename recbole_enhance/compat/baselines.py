@@ -1,4 +1,4 @@
-"""A mend of RecBole's two baselines that learn nothing: they are what their names say."""
+"""A mend of RecBole's baselines Pop and Random: they do what their names say."""
 
 from typing import Any
 

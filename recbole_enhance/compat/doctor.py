@@ -32,7 +32,7 @@ def report() -> str:
 
 
 def _examine() -> tuple[str, bool]:
-    """All that is reported. Before the packages are there, Python alone does."""
+    """The report, and whether RecBole works; needs no package."""
     parts = [_table(("package", "version"), _versions()), _extras()]
     reason = _lack()
     if reason is None:

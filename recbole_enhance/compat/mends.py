@@ -361,7 +361,7 @@ def anomaly_mode() -> bool:
 
 
 def optimizer_without_compiler() -> bool:
-    """Build optimizers without importing torch's compiler, which would only be told to stay out.
+    """Build optimizers without importing torch's compiler, which they do not use.
 
     ``torch/_compile.py`` looks for this attribute before it imports; a training step imports the
     compiler all the same, but lists, explanations and evaluations of a saved run make no step.
@@ -377,7 +377,7 @@ def loader_rows() -> bool:
     """Let a loader hold the numbers of its rows as a range, not as a list of Python's numbers.
 
     ``data/dataloader/abstract_dataloader.py:61,66`` makes that list, 36 bytes a row, of which torch
-    asks for the length only, and for items that are the numbers again.
+    uses only the length, and entries that equal their positions.
     """
     module: Any = importlib.import_module("recbole.data.dataloader.abstract_dataloader")
     if "list" in vars(module):

@@ -36,7 +36,7 @@ class Need(NamedTuple):
     Attributes:
         name: As pip knows it.
         extras: Its extras, as ``[binary]``, or nothing.
-        versions: Which versions do, for example ``>=2.1,<3``; nothing for any.
+        versions: Accepted versions, for example ``>=2.1,<3``; nothing for any.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Need(NamedTuple):
             return None
 
     def met(self) -> bool:
-        """Whether an installed version does."""
+        """Whether an accepted version is installed."""
         version = self.installed()
         return version is not None and all(
             _compare(version, *clause) for clause in _clauses(self.versions)
@@ -125,7 +125,7 @@ def completion(extras: Iterable[str] = tuple(EXTRAS)) -> str | None:
 
 
 def _is_installed() -> bool:
-    """Whether this package is; what a build has left in the checkout is no installation."""
+    """Whether this package is installed; what a build left in the checkout does not count."""
     found = importlib.metadata.distributions(name=_PACKAGE)
     return any(Path(str(one.locate_file(""))).resolve() != _ROOT for one in found)
 

@@ -1,4 +1,4 @@
-"""One process at a time, by a lock that the kernel holds and a kill frees."""
+"""A lock for one process at a time, which the kernel releases when the process ends."""
 
 import fcntl
 import logging

@@ -1,7 +1,7 @@
-"""Files of a run folder, which may come from a stranger: opened as what they are, or refused.
+"""Reading and writing files of a run folder, which may come from an untrusted source.
 
-A link is never followed, and a file that is not a regular file (a FIFO, a device, a socket) is
-never waited for. Reading has a size limit, also after unpacking. A file is written completely or
+Links are not followed, and what is not a regular file (a FIFO, a device, a socket) is refused at
+once. Reading has a size limit, also after unpacking. A file is written completely or
 not at all.
 """
 
@@ -33,7 +33,7 @@ def open_file(path: str | Path, flags: int = os.O_RDONLY) -> int:
     """Open a regular file, and nothing else.
 
     Args:
-        path: The file. Its folder is the caller's affair, see :func:`refuse_links`.
+        path: The file. The caller checks its folder, see :func:`refuse_links`.
         flags: As :func:`os.open` takes them.
 
     Returns:
@@ -74,11 +74,11 @@ def is_file(path: str | Path) -> bool:
 
 
 def refuse_links(root: str | Path, path: str | Path) -> None:
-    """Refuse a way from a folder to one below it that leads over a link.
+    """Refuse a path below a folder if a part of it is a link.
 
     Args:
         root: The folder that the user named, which may be a link itself.
-        path: Below it; what is not there yet is no link.
+        path: The path below it; parts that do not exist yet are accepted.
 
     Raises:
         RunFolderError: Naming the link.
@@ -144,7 +144,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; what is no number (``NaN``) is None.
+    """Read a JSON file; ``NaN`` and infinities become None.
 
     Raises:
         RunFolderError: If it is missing, no regular file or no JSON, or holds a number beyond
@@ -211,19 +211,19 @@ def read_gzip(path: str | Path) -> io.BytesIO:
 
 
 def write_whole(path: Path, content: bytes | memoryview, durable: bool = False) -> None:
-    """Write a file that is there whole or not at all.
+    """Write a file completely or not at all.
 
     Args:
         path: The file. What is there is replaced, a link by a file.
         content: All of it.
-        durable: Whether it also outlives a loss of power, which takes the time of the disk.
+        durable: Whether it also survives a power failure; this waits for the disk.
 
     Raises:
         OSError: If it cannot be written, with the file's own name.
     """
     temporary = path.with_name(temporary_name(path.name))
     try:
-        temporary.unlink(missing_ok=True)  # of a killed process that had our number
+        temporary.unlink(missing_ok=True)  # of a killed process with the same id
         with open(open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.write(content)
             if durable:
@@ -240,7 +240,7 @@ def write_whole(path: Path, content: bytes | memoryview, durable: bool = False) 
 
 
 def _sync_folder(path: Path) -> None:
-    """Let the names in a folder outlive a loss of power, where the file system can."""
+    """Let new names in a folder survive a power failure, where the file system can."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The run folder as those processes see it that only compute: it is read, and never written."""
+"""The run folder of the processes that only compute: they read it, and never write."""
 
 import contextlib
 import logging

@@ -7,7 +7,7 @@ from recbole_enhance.options.read import printable
 
 
 class OneLine(logging.Formatter):
-    """One line for a message, so that nobody's name can forge a second one.
+    """Writes a message on one line, so that a name in it cannot forge a second message.
 
     RecBole colours its messages; a file wants none. Some of them have no place for a value.
     """

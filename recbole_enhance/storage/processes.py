@@ -1,4 +1,4 @@
-"""What the processes of one run tell each other: numbers, a word from the first, and their end."""
+"""Communication of the processes of one run: sums, values of the first process, and ends."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from recbole_enhance.options.errors import InputError
 
 Result = TypeVar("Result")
 _TOLD = "recbole_enhance/told"
-_store: Any = None  # what the launcher keeps for all processes
+_store: Any = None  # the launcher's key-value store for all processes
 _runs = 0  # of this process
 _has_told = False
 _PATIENCE = 10.0  # seconds
@@ -31,9 +31,9 @@ class ProcessEndedError(Exception):
 
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
-    """Be one of the processes of a run while the block runs; nothing where there is but one.
+    """Join the processes of a run while the block runs; do nothing if there is only one.
 
-    On CPUs they speak by gloo, on GPUs gradients go by nccl.
+    Messages go by gloo; gradients on GPUs go by nccl.
 
     Raises:
         InputError: If the others cannot be reached.
@@ -63,7 +63,7 @@ def joined() -> Iterator[None]:
         ) from error
     with _stopped_by_launcher():
         yield
-        add_up(torch.zeros(1))  # none goes before all are done
+        add_up(torch.zeros(1))  # wait until all are done
     dist.destroy_process_group()
 
 
@@ -73,7 +73,7 @@ def together() -> bool:
 
 
 def first_to_tell(ended: bool) -> bool:
-    """Whether this process is to say why a run ends, as no other has done so.
+    """Whether this process should print why the run ends: no other has done so.
 
     Args:
         ended: Whether the reason is that another process is gone.
@@ -90,22 +90,22 @@ def first_to_tell(ended: bool) -> bool:
         told = bool(_store.add(_TOLD, 1) == 1)
         if launched.is_first() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
             _wait_for_the_others()
-    except RuntimeError:  # the first process kept it, and is gone
+    except RuntimeError:  # the first process kept the store, and has ended
         return ended
     return told
 
 
 def _wait_for_the_others() -> None:
-    """Let them hear that all is told, before the first process, which keeps that, is gone."""
+    """Let the others read from the store before the first process, which keeps it, ends."""
     if not torch.cuda.is_initialized():
-        dist.destroy_process_group()  # who waits for a word learns that none comes
+        dist.destroy_process_group()  # those that wait for a message get an error
     until = time.monotonic() + _PATIENCE
     while _store.add(_TOLD, 0) < launched.size() and time.monotonic() < until:
         time.sleep(0.05)
 
 
 def share(value: Any = None) -> Any:
-    """The first process's value, a plain one, for all."""
+    """Give all processes a plain value of the first one."""
     if not together():
         return value
     text = json.dumps(value).encode() if launched.is_first() else b""
@@ -119,14 +119,14 @@ def share(value: Any = None) -> Any:
 
 
 def add_up(tensor: Tensor) -> Tensor:
-    """Sum over the processes, in place."""
+    """Add a tensor up over the processes, in place; all have the same shape."""
     if together():
         _heard(lambda: dist.all_reduce(tensor))
     return tensor
 
 
 def take_from_first(tensor: Tensor) -> None:
-    """Overwrite with what the first process has."""
+    """Overwrite a tensor by that of the first process, in place."""
     _heard(lambda: dist.broadcast(tensor, 0))
 
 
@@ -163,7 +163,7 @@ def gathered(tensor: Tensor) -> Tensor | None:
 
 
 def own_share(n: int, rank: int, size: int) -> slice:
-    """Which of ``n`` things in a row one of several processes takes; the first takes the most.
+    """The slice of ``n`` rows that one of several processes takes; sizes differ by one at most.
 
     Example:
         >>> [own_share(5, rank, 2) for rank in range(2)]
@@ -173,7 +173,7 @@ def own_share(n: int, rank: int, size: int) -> slice:
 
 
 def _heard(speak: Callable[[], Result]) -> Result:
-    """Tell a process that is gone from a fault of the program."""
+    """Communicate; an error means that another process has ended, and is raised as that."""
     try:
         return speak()
     except RuntimeError as error:
@@ -182,7 +182,7 @@ def _heard(speak: Callable[[], Result]) -> Result:
 
 @contextlib.contextmanager
 def _stopped_by_launcher() -> Iterator[None]:
-    """End as when another process is gone, where the launcher asks for it."""
+    """Treat the launcher's request to stop as the end of another process."""
 
     def stop(*_: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The states of all random generators that a run draws from, kept and put back."""
+"""Save and restore the states of all random generators that a run draws from."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ class RandomState(NamedTuple):
         numpy: Of numpy's global generator.
         torch: Of torch's CPU generator.
         cuda: Of each CUDA device; empty where CUDA is not in use.
-        named: Of generators that belong to somebody.
+        named: Of further torch generators, by name.
 
     Example:
         >>> state = RandomState.now()
@@ -36,7 +36,7 @@ class RandomState(NamedTuple):
 
     @classmethod
     def now(cls, **generators: Generator) -> "RandomState":
-        """The present states, those of the given generators under their names."""
+        """The current states; those of the given generators by their names."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         named = {name: generator.get_state() for name, generator in generators.items()}
         numpy = np.random.get_state()

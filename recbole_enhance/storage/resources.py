@@ -18,7 +18,7 @@ _SELF = Path("/proc/self")
 
 @contextlib.contextmanager
 def limited_threads(number: int | None) -> Iterator[None]:
-    """Let torch and the numerical libraries use so many threads; None leaves them theirs."""
+    """Limit the threads of torch and the numerical libraries; None changes nothing."""
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
@@ -31,7 +31,7 @@ def limited_threads(number: int | None) -> Iterator[None]:
 
 
 def reset_peak() -> None:
-    """Forget the peaks so far; where the kernel does not offer it, they stay."""
+    """Reset the recorded peaks of memory, where the kernel can."""
     gc.collect()
     with contextlib.suppress(OSError):
         (_SELF / "clear_refs").write_text("5")  # man 5 proc: resets the peak resident set size
@@ -55,7 +55,7 @@ def peak_mb() -> float:
 
 
 def free_bytes() -> int:
-    """Memory that a process can still have, here and within its control group."""
+    """Memory that a process can still get, by the machine and its control group, in bytes."""
     import psutil
 
     free = int(psutil.virtual_memory().available)
@@ -67,7 +67,7 @@ def free_bytes() -> int:
 
 
 class BeyondMemoryError(MemoryError):
-    """What was refused before any memory was taken, unlike other errors of memory."""
+    """Refused before any memory was allocated, unlike other memory errors."""
 
 
 def refuse_beyond_memory(needed: int, free: int | None = None) -> None:
@@ -88,9 +88,9 @@ def refuse_beyond_memory(needed: int, free: int | None = None) -> None:
 
 
 class WithinMemory(TorchFunctionMode):
-    """Refuses what is allocated on the CPU in the block and cannot be, before the kernel kills it.
+    """Refuses tensors on the CPU that do not fit into memory, before the kernel kills the process.
 
-    Linux promises memory that it does not have, and ends the process that then writes to it.
+    Linux grants memory that it does not have, and kills the process that then writes to it.
     Tensors of the old constructors, ``torch.Tensor(rows, columns)``, are not seen. (A mode of
     dispatch would see them, and imports torch's compiler: a second and 70 MB of each process.)
 

@@ -1,4 +1,4 @@
-"""Everything that one run leaves behind, each file whole or not there."""
+"""The folder of a run; each file in it is complete or missing."""
 
 import contextlib
 import gzip
@@ -63,9 +63,9 @@ VOLATILE = (
     "save_recs",
     "save_candidates",
 )
-# Options of later versions, which name nothing where they are not used: older runs keep their key.
+# Later options: no part of a run's key where they are not used, so that older runs keep theirs.
 _LATER = ("eval_candidates_file",)
-# What a run cannot be continued, or its result not be believed, without.
+# Files that are needed to continue a run, or to trust its result.
 _DURABLE = (CONFIG, ENVIRONMENT, DATA, MODEL, CHECKPOINT, METRICS)
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas", "pyyaml", "recbole_enhance")
@@ -77,7 +77,7 @@ class RunFolder:
 
     Args:
         path: The folder, which exists.
-        fresh: Whether it was empty or not there, so that all in it is this run's.
+        fresh: Whether it was empty or missing, so that all in it belongs to this run.
         made: The folders that this run made, innermost first.
     """
 
@@ -182,7 +182,7 @@ class RunFolder:
     def lock(self, option: str) -> None:
         """Keep other processes out, until :meth:`release` or the end of this process.
 
-        The kernel holds the lock, so that none outlives a kill; the file ``.lock`` may. What an
+        The kernel releases the lock when the process ends; the file ``.lock`` may stay. What an
         earlier process was writing when it was killed is removed.
 
         Args:
@@ -453,7 +453,7 @@ def missing_folders(path: Path) -> list[Path]:
 
 
 def _refuse_taken(path: Path) -> None:
-    # What a killed process was writing is nobody's data.
+    # What a killed process was writing is not data.
     if any(entry.name != LOCK and not is_left_over(entry) for entry in path.iterdir()):
         raise OptionError(
             "run_dir", path, f"not empty; name another, or continue it: --resume={path}"
@@ -476,7 +476,7 @@ def _make_numbered(path: Path) -> Path:
 
 
 def plain(value: Any) -> Any:
-    """Reduce to what YAML and JSON hold."""
+    """Convert to plain values that YAML and JSON hold."""
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple, set)):

@@ -1,4 +1,4 @@
-"""Tables as CSV, whose text cells no spreadsheet takes for a formula."""
+"""Tables as CSV, in which no text cell is a formula to a spreadsheet."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ def neutral(value: Any) -> Any:
 
 
 def as_written(cell: Any) -> Any:
-    """What :func:`neutral` has made this cell of.
+    """Undo :func:`neutral`: the cell that it was given.
 
     Example:
         >>> [as_written(neutral(cell)) for cell in ("=1+1", "'@x", "it's", "-1")]

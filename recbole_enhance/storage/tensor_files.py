@@ -15,15 +15,15 @@ from recbole_enhance.options.errors import InputError, RunFolderError
 from recbole_enhance.storage.files import open_reading
 
 _FORMAT = 1
-# What code raises that is handed other values than it takes.
+# What code may raise on values that it does not expect.
 _MISFITS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def dump_tensors(content: Mapping[str, Any]) -> memoryview:
     """Tensors, arrays, sparse matrices and plain values as the content of a file.
 
-    In memory, since torch calls a file from C++: there a signal's exception becomes a RuntimeError,
-    and a file that the exception closed ends the process.
+    It is built in memory, since torch writes to a file from C++: there, the exception of a signal
+    becomes a RuntimeError, and a file that it has closed crashes the process.
     """
     buffer = io.BytesIO()
     torch.save({"format": _FORMAT, **_encode(dict(content))}, buffer)
@@ -110,7 +110,7 @@ def _encode(value: Any) -> Any:
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor of a file as an array; one that shows few stored numbers many times is none."""
+    """A tensor of a file as an array; refused if it repeats fewer stored numbers."""
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise ValueError("a tensor is larger than what is stored of it")
     return tensor.cpu().numpy()
