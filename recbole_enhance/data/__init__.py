@@ -1,1 +1,1 @@
-"""Data as they lie on disk and as the methods need them beside RecBole's own."""
+"""Reading, checking, splitting and batching of data, beside what RecBole does."""

@@ -1,4 +1,4 @@
-"""What became of the rows of the files: read, dropped and why, and where the rest went."""
+"""An account of the rows of the files: how many were read, dropped and why, and split."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ class Counts(NamedTuple):
 
     @classmethod
     def of(cls, users: Any, items: Any) -> "Counts":
-        """Count interactions by their users and items, as tokens or ids; a missing one is none."""
+        """Count interactions by their users and items, as tokens or ids, without missing ones."""
         return cls(len(users), _number_of(users), _number_of(items))
 
     def __str__(self) -> str:
@@ -41,12 +41,12 @@ class Account:
 
     Attributes:
         files: Name of each file -> its rows.
-        cleaned: What was dropped from the training interactions, or weighed, before the files were
-            written, by the values of which run; empty for files that were not.
+        cleaned: Of files that ``values --write_clean`` wrote: the run whose values decided, and
+            what was dropped or weighted; empty for other files.
         read: Of the interaction files.
         kept: After all filters.
         dropped: Reason -> what it took, in the order in which the filters were applied.
-        filled: Column -> cells that were missing and are its mean or padding now.
+        filled: Column -> number of missing cells, which were filled by its mean or by padding.
         parts: Name of each part of the split -> what it holds.
         repeated: Pairs of a user and an item that stand more than once, by where they stand.
         split: How the data were split, and what is ranked.
@@ -65,10 +65,10 @@ class Account:
         self.catalogue: dict[str, int] = {}
 
     def read_cleaning(self, path: Path) -> None:
-        """Note what a file tells that was written with cleaned data; there need be none.
+        """Read the file that ``values --write_clean`` writes beside cleaned data, if there is one.
 
         Raises:
-            DataError: If it tells something else.
+            DataError: If its content has another form.
         """
         if not path.is_file():
             return
@@ -84,7 +84,7 @@ class Account:
             raise DataError(path, "is not what values --write_clean writes") from error
 
     def drop(self, reason: str, after: Counts) -> None:
-        """Note that a filter has left so much of what was kept before it."""
+        """Record what a filter dropped, by what it has left."""
         if after != self.kept:
             lost = Counts(*(was - now for was, now in zip(self.kept, after)))
             self.dropped[reason] = lost
@@ -93,7 +93,7 @@ class Account:
     def count_parts(
         self, pairs: Sequence[tuple[np.ndarray, np.ndarray]], n_items: int, split: Mapping[str, Any]
     ) -> None:
-        """Note what each part holds, and which pairs stand in two of them.
+        """Record the size of each part, and how many pairs are in two of them.
 
         Args:
             pairs: Ids of users and items of training, validation and test. Shape:
@@ -112,7 +112,7 @@ class Account:
                 self.repeated[f"{name} and {PARTS[other]}"] = both
 
     def size(self) -> dict[str, int]:
-        """Interactions, and all users and items: what decides whether two runs are of one data."""
+        """Numbers of interactions, users and items, to compare the data of two runs by."""
         return {"interactions": self.kept.interactions, **self.catalogue}
 
     def as_json(self) -> dict[str, Any]:

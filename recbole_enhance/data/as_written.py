@@ -1,4 +1,4 @@
-"""RecBole's datasets, fed with what the files say, ordered by the times that stand there.
+"""RecBole's datasets, read exactly as the files are written and ordered by exact times.
 
 Mixed in front of any of RecBole's dataset classes by :func:`as_written`.
 """
@@ -230,7 +230,7 @@ class AsWritten(Dataset):
         self._note("filter_inter_by_user_or_item (no row in .user or .item)")
 
     def _filter_by_inter_num(self) -> None:
-        """Leave users and items whose interactions are as many as asked, until all are."""
+        """Drop users and items with fewer or more interactions than allowed, until none is left."""
         told = {name: self.config[name] for name in _FILTERS if self.config[name] != _ANY_NUMBER}
         intervals = [self._parse_intervals_str(told.get(option)) for option in _FILTERS]
         if intervals == [None, None]:
@@ -252,7 +252,7 @@ class AsWritten(Dataset):
             if rows is None or interval is None:
                 continue
             gone = rows[field].isin(names[out])
-            if interval[0][1] > 0:  # more than none are asked
+            if interval[0][1] > 0:  # a lower bound above 0
                 gone |= ~rows[field].isin(self.inter_feat[field][kept])
             rows.drop(rows.index[gone], inplace=True)
         self.inter_feat.drop(self.inter_feat.index[~kept], inplace=True)
@@ -286,7 +286,7 @@ class AsWritten(Dataset):
         super()._reset_index()
 
     def _remap(self, remap_list: list[Any]) -> None:
-        """Number tokens as RecBole does, by the numbers that they have as categories."""
+        """Map tokens to the ids that RecBole gives them, by their codes as categories."""
         columns = [feat[field] for feat, field, _ in remap_list]
         if not columns or not all(isinstance(c.dtype, pd.CategoricalDtype) for c in columns):
             super()._remap(remap_list)
@@ -402,9 +402,9 @@ class AsWritten(Dataset):
         return parts
 
     def exact_parts(self) -> list[Any]:
-        """Order and split by the times as they are, which stay as they are.
+        """Order and split by the exact times, and keep these.
 
-        Ready-made parts are neither ordered nor split, so that any order may be said for them.
+        Ready-made parts are neither ordered nor split, so any ``order`` is accepted for them.
         """
         order = self.config["eval_args"]["order"]
         refused = isinstance(self, SequentialDataset) and order != "TO"  # by RecBole
@@ -469,7 +469,7 @@ class AsWritten(Dataset):
         return self._parts(rows, splits.by_moment(sizes, before, share))
 
     def _parts(self, rows: np.ndarray | None, sizes: np.ndarray) -> list[Any]:
-        """Parts that are slices of the rows, which stand by part then: no second copy of them.
+        """Sort the rows by part, and return slices of them: there is no second copy in memory.
 
         Args:
             rows: Row numbers by group; None is in order. Shape: ``(rows,)``.

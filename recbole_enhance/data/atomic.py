@@ -1,6 +1,6 @@
 """Atomic files, checked before RecBole reads them.
 
-What is missing is said with the option that asked for it, not with a KeyError from inside pandas.
+What is missing is reported with the option that names it, not as a KeyError of pandas.
 """
 
 import difflib
@@ -21,7 +21,7 @@ _GRAPH = {
 }
 _MAX_LISTED = 10
 _BLOCK = 1 << 20  # bytes read at a time
-_SETTLED = 2 * 10**9  # nanoseconds, more than clocks of files tick in
+_SETTLED = 2 * 10**9  # nanoseconds, longer than a tick of the clock of file times
 _KNOWN: dict[
     tuple[int, int, int, int, int], str
 ] = {}  # state of a file -> SHA-256, in this process
@@ -250,7 +250,7 @@ def data_hashes(
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes in hexadecimal; of a file that stays as it is, counted once."""
+    """SHA-256 of a file's bytes in hexadecimal; kept as long as the file does not change."""
     before = _state(path)
     known = _KNOWN.get(before)
     if known is not None:

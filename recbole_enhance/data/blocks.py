@@ -1,4 +1,4 @@
-"""Rows of an evaluation by batches, of which each of several processes takes some."""
+"""Batches of an evaluation, and which of them each of several processes takes."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ class Blocks:
 
     Attributes:
         step: Rows of a batch.
-        in_parts: Whether each of several processes goes through a run of the batches only.
+        in_parts: Whether each of several processes takes only some consecutive batches.
     """
 
     step: int

@@ -144,7 +144,7 @@ class _Table(NamedTuple):
         Args:
             bad: Shape: ``(rows,)``, or ``(rows, columns)`` for cells from ``column`` on.
             problem: What is wrong.
-            column: Which cell is told.
+            column: The cell that the message shows.
         """
         if not bad.any():
             return
@@ -166,7 +166,7 @@ class _Table(NamedTuple):
 
 
 def _numbered(users: np.ndarray, items: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A number for each interaction: a pair that is there again has another one."""
+    """A number for each interaction; repeated pairs have different numbers."""
     n_users, n_items = size
     pairs = users.astype(np.int64) * n_items + items
     again = pd.Series(pairs).groupby(pairs).cumcount().to_numpy()

@@ -1,4 +1,4 @@
-"""Columns of cells: which kind they are of, and how they stand in an atomic file."""
+"""Columns of a user's table: their kinds, and their form in an atomic file."""
 
 import re
 import time
@@ -13,7 +13,7 @@ from recbole_enhance.options.errors import OptionError
 _NUMBER = r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$"
 _COMMA = r"^[-+]?\d+,\d+$"
 _CODE = r"^[-+]?0\d"  # 007 is a name
-_CUTS = "|;"  # what parts lists in a cell
+_CUTS = "|;"  # separators of lists in a cell
 _SHARE = 0.1  # of the cells, from which a sign parts a column
 _MARKS = (b"\t", b"\n", b"\r", b"\0")  # no cell of an atomic file holds these
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -30,7 +30,7 @@ class Column(NamedTuple):
         source: Its name in the table.
         name: Its name in the atomic file.
         kind: ``token``, ``token_seq``, ``float`` or ``float_seq``.
-        cut: What parts a list in a cell of text.
+        cut: Separator of a list in a cell of text.
     """
 
     source: str
@@ -242,7 +242,7 @@ class Times:
         form: Format of ``strptime`` for other texts.
 
     Attributes:
-        said: What the times are, for people.
+        said: What the times were found to be, in words.
     """
 
     def __init__(self, form: str | None = None) -> None:
@@ -293,7 +293,7 @@ class Times:
                     return self._of_micro(cells.cast(kind).cast(pa.int64()), self.said)
                 except pa.ArrowInvalid:
                     continue
-        import pandas as pd  # what is slower, and tells bad cells from good ones
+        import pandas as pd  # slower, but it tells bad cells from good ones
 
         how = {"format": self.form or "ISO8601", "utc": True, "errors": "coerce"}
         parsed = pd.to_datetime(pc.utf8_trim_whitespace(cells).to_pandas(), **how)
@@ -321,7 +321,7 @@ class Times:
 
 
 def guess_kind(column: Any, category: bool = False) -> tuple[str, str]:
-    """The kind of a column of users or items, and what parts a list in its cells.
+    """The kind of a column of users or items, and the separator of lists in its cells.
 
     Numbers are ``float``, unless one begins with a zero that a number would not have. Text whose
     parts between ``|`` or ``;`` come up again is ``token_seq``.
@@ -366,7 +366,7 @@ def guess_kind(column: Any, category: bool = False) -> tuple[str, str]:
 def kind_of(
     column: Any, told: str | None, category: bool = False, decimal: str = "."
 ) -> tuple[str, str]:
-    """The kind of a column, told or guessed, and what parts a list in its cells.
+    """The kind of a column, given or guessed, and the separator of lists in its cells.
 
     Args:
         column: As for :func:`guess_kind`.
@@ -382,7 +382,7 @@ def kind_of(
 
 
 def cut_of(column: Any) -> str:
-    """What parts lists in cells of text, where a user says that they are lists.
+    """The separator of lists in cells of text that the user calls lists.
 
     Example:
         >>> import pyarrow as pa
@@ -438,13 +438,13 @@ def sequences(column: Any, cut: str) -> Array:
 
 
 def free_mark(lists: list[Array]) -> str:
-    """The sign that parts sequences in a dataset: a space, or the first that no part holds."""
+    """The separator of sequences in a dataset: a space, or the first sign that no part has."""
     held = b"".join(bytes(bytes_of(plain(parts.flatten()))) for parts in lists)
     return next((mark for mark in " |;~^" if mark.encode() not in held), " ")
 
 
 def join_sequences(lists: Array, mark: str, told: Callable[[int], None]) -> Array:
-    """Lists as cells of an atomic file; the mark within a part becomes ``_``, which is told."""
+    """Lists as cells of an atomic file; a mark in a part becomes ``_``, and is counted."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

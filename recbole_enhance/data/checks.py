@@ -1,4 +1,4 @@
-"""What can be wrong with the data of a run though they can be read: each check gives findings."""
+"""Checks of data that can be read and may still be wrong; each returns findings."""
 
 import codecs
 import time
@@ -21,7 +21,7 @@ class Finding(NamedTuple):
 
     Attributes:
         check: Which check.
-        wrong: Whether the data should be mended; else it is good to know.
+        wrong: Whether the data should be corrected; else it is only a note.
         number: How many rows, pairs or ids it is about.
         text: One line.
     """
@@ -58,7 +58,7 @@ def encodings(path: Path, encoding: str | None = None) -> list[Finding]:
 
 
 def look_alikes(tokens: pd.Series, name: str) -> list[Finding]:
-    """Find ids that are one number or one word, and two ids all the same: ``7``, ``07``, ``7.0``.
+    """Find different ids that probably mean one: ``7``, ``07`` and ``7.0``.
 
     Args:
         tokens: Different ids, as text.
@@ -193,7 +193,7 @@ def leakage(parts: Mapping[str, Part], by_time: bool) -> list[Finding]:
     Args:
         parts: ``training``, ``validation`` and ``test``.
         by_time: Whether the split should keep the order of time: each user's test after the user's
-            training. Random splits do not, which is then no more than good to know.
+            training. Random splits do not; what is found in them is only a note.
     """
     found = []
     names = list(parts)
@@ -270,7 +270,7 @@ def unseen(parts: Mapping[str, Part], n_users: int, n_items: int, masks: bool) -
 
 
 def repeated(counts: Mapping[str, int]) -> list[Finding]:
-    """Tell pairs that stand more than once within a part; across parts they are leakage.
+    """Report pairs that are more than once in one part; across parts they are leakage.
 
     Args:
         counts: ``repeated`` of the account.

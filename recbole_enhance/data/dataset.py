@@ -1,4 +1,4 @@
-"""RecBole's choice of a dataset class, or the model's own, fed with what the files say."""
+"""The dataset of a model: RecBole's class or the model's own, mixed with ``as_written``."""
 
 from typing import Any
 

@@ -24,7 +24,7 @@ _BROKEN = (
     RuntimeError,
 )
 _PIECE = 1 << 16  # bytes that are lost at most when a connection breaks
-_SECONDS = 30  # without a byte, then the connection is given up
+_SECONDS = 30  # after which a connection without data is closed
 _RATIO = 150  # unpacked bytes for a packed one; tables of numbers have 5 to 20
 _LEAST = 1 << 26  # bytes that are unpacked whatever the ratio
 
@@ -34,7 +34,7 @@ def fetch(
 ) -> tuple[Path, str]:
     """Get a file, or find it where it was put before.
 
-    What has come when a connection breaks is kept, and the next call goes on from there.
+    If a connection breaks, what was received is kept, and the next call continues from there.
 
     Args:
         address: Where it is, ``http`` or ``https``.
@@ -101,7 +101,7 @@ class _Continued:
             have = have if answer.status_code == 206 else 0
             mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
             self._forget(keep_part=bool(have))
-            if mark and not mark.startswith("W/"):  # a weak one vouches for no bytes
+            if mark and not mark.startswith("W/"):  # a weak one does not identify the bytes
                 self.mark.write_text(mark)
             length = answer.headers.get("Content-Length")
             total = have + int(length) if length else None

@@ -1,8 +1,8 @@
 """Built datasets as plain arrays and JSON, and back: no pickle, and no code in what is read.
 
-Only what is listed here is written; an attribute of any other kind makes a dataset one that cannot
-be. What several attributes share, they share again: tables of tokens, and the memory of the parts,
-which are slices of one table.
+Only the kinds of objects listed here are written; a dataset with an attribute of another kind
+cannot be frozen. What several attributes share, they share again: tables of tokens, and the memory
+of the parts, which are slices of one table.
 """
 
 import json
@@ -123,7 +123,7 @@ class _Writer:
         raise CannotFreezeError(f"{type(value).__name__} is not kept")
 
     def _numbering(self, value: dict[Any, Any]) -> str | None:
-        """The array of texts of which a mapping says the numbers; None of other mappings."""
+        """The array of texts that a mapping numbers; None for other mappings."""
         for name, texts in self._texts:
             if len(texts) == len(value) > 0 and list(value.values()) == list(range(len(texts))):
                 keys = list(value)

@@ -36,7 +36,7 @@ _WRONG_TIME = (
 
 
 class Ids:
-    """Numbers of the ids of a column, in the order in which they come; memory is of the ids."""
+    """Numbers the ids of a column in order of appearance; keeps the ids, and not the rows."""
 
     def __init__(self) -> None:
         import pyarrow as pa
@@ -91,8 +91,8 @@ class Writer:
 
     Args:
         file: The file.
-        mark: What parts sequences.
-        form_of_times: Format of times that are none of ISO.
+        mark: Separator of sequences.
+        form_of_times: Format of times that are not ISO.
         decimal: The decimal separator of text, ``.`` or ``,``.
     """
 
@@ -120,7 +120,7 @@ class Writer:
         required: Sequence[str],
         times: Times | None = None,
     ) -> tuple[list[Any], list[Check]]:
-        """Cells as they are written, and what must not be.
+        """Convert cells to what is written, and collect checks for bad rows.
 
         Args:
             piece: Rows of the table.
@@ -176,7 +176,7 @@ class Writer:
         self._changed[source] += cells
 
     def notes(self) -> list[str]:
-        """What was written otherwise than it stands in the table."""
+        """What was changed between the table and the file."""
         return [
             f"{source}: {n:,} cells had a tab, a line end or {self.mark!r} in a list: "
             "written with a space or _ in its place"
@@ -188,7 +188,7 @@ class Writer:
 
 
 def cells_of(piece: Piece, source: str) -> Any:
-    """Cells of a column; objects of JSON lines may all be without it. Shape: ``(rows,)``."""
+    """Cells of a column, which all objects of JSON lines may lack. Shape: ``(rows,)``."""
     import pyarrow as pa
 
     if source not in piece.column_names:
@@ -233,7 +233,7 @@ class Side:
         table: Where it is from.
         columns: What is written.
         ids: Its first column's ids. Shape: ``(rows,)``.
-        notes: What is worth knowing.
+        notes: Remarks for the user.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ class Side:
         self._whole, self._skip, self._keyed = whole, skip, keyed
 
     def lists(self) -> list[Any]:
-        """Its sequences of text, to find a sign that parts them."""
+        """Its sequences of text, to find a separator for them."""
         return [
             sequences(self._whole[column.source], column.cut)
             for column in self.columns
@@ -279,10 +279,10 @@ class Side:
         self.notes += [*bad.finish(), *writer.notes()]
 
     def features(self, unique: float) -> list[str]:
-        """Columns of text that say something of more than one row, as a feature does.
+        """Columns of text whose values are shared by rows, as those of features are.
 
         Args:
-            unique: Share of distinct cells from which a column names rows.
+            unique: Share of distinct cells from which a column holds names, and no feature.
         """
         import pyarrow.compute as pc
 

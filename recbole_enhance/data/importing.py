@@ -1,4 +1,4 @@
-"""A log of interactions, as people have it, becomes a dataset that runs read."""
+"""Make a dataset of a log of interactions, such as a shop has it."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ USER, ITEM, RATING, TIME = "user_id", "item_id", "rating", "timestamp"  # RecBol
 FEATURE, SENTIMENT, TITLE = "feature", "sentiment", "title"
 KG, LINK = ("head_id", "relation_id", "tail_id"), (ITEM, "entity_id")
 _GROUPS = 50  # a group field has fewer values
-_UNIQUE = 0.5  # share of rows from which a column's values name rows, and are no feature
+_UNIQUE = 0.5  # share of distinct values from which a column holds names, and no feature
 
 
 class Imported(NamedTuple):
@@ -60,7 +60,7 @@ class Imported(NamedTuple):
     notes: list[str]
 
     def lines(self) -> list[str]:
-        """All of it for people."""
+        """The result in lines of text."""
         name, share = self.path.name, self.repeated / self.interactions
         told = [
             f"{self.path}: {self.interactions:,} interactions of {self.users:,} users and "
@@ -263,7 +263,7 @@ def _settings(
         options["group_fields"] = [atomic_name(group) for group in groups]
     if mark != " ":
         options["seq_separator"] = mark
-    context = {  # Ratings are no clicks: negatives are sampled.
+    context = {  # Ratings are not clicks: negatives are sampled.
         "load_col": features,
         "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1},
         "eval_args": {

@@ -1,8 +1,8 @@
-"""Datasets as they are read, filtered, numbered and split, kept for the next run like them.
+"""A cache of datasets that are read, filtered and split, for later runs on the same data.
 
-What was kept is found by the bytes of the data, the code that made it, and every option that this
-code asked for, with its value: a run to which the options say the same gets the same parts. Random
-states count if the parts are drawn, and are then left as drawing leaves them.
+The key of an entry is the bytes of the data, the code of this package, and the value of every
+option that the code read. If the parts were drawn at random, the random states are part of the key,
+and are set to what they were after the draws.
 """
 
 import hashlib
@@ -70,7 +70,7 @@ def built(config: Any, prepare: Prepare | None = None) -> tuple[Any, list[Any]]:
     for one in (dataset, *parts, *(m for part in parts for m in getattr(part, "moved", ()))):
         one.config = config
     drawn = _random_states()
-    # Messages would not be seen again, so that data with which something is odd are not kept.
+    # A cached dataset does not warn again: data that cause a warning are not kept.
     if (
         seen.traced
         and not loud.said
@@ -89,11 +89,11 @@ def _made(config: Any, kind: type, prepare: Prepare | None) -> tuple[Any, list[A
 
 
 class _Seen:
-    """Settings that note which options are asked for.
+    """Settings that record which options are read.
 
     Attributes:
-        asked: Option -> its value then, as text.
-        traced: Whether nothing else was asked.
+        asked: Option -> its value when it was read, as text.
+        traced: Whether nothing but options was read.
     """
 
     def __init__(self, config: Any) -> None:
@@ -120,7 +120,7 @@ class _Seen:
 
 
 class _Loud(logging.Handler):
-    """Notes whether a warning is told meanwhile."""
+    """Records whether a warning is logged in the meantime."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -210,7 +210,7 @@ def _keep(
 
 
 def _of_file(arrays: Any, kind: type, config: Any) -> list[Any] | None:
-    """What was kept, if these options and random states say the same."""
+    """What was kept, if options and random states are the same."""
     told = json.loads(arrays[_OPTIONS].tobytes())
     if any(_as_text(config[option]) != value for option, value in told.items()):
         return None

@@ -61,7 +61,7 @@ def prepare_data(config: Any, dataset: Any, parts: Any = None) -> tuple[Any, Any
         fast,
         *(kind is FullSortEvalDataLoader or drawn for kind, drawn in zip(kinds[1:], draws)),
     ]
-    # RecBole's samplers hold a set of items per user and phase: not made where nobody asks them.
+    # RecBole's samplers hold a set of items per user and phase: not made where none is used.
     samplers = (None,) * 3 if all(ours) else create_samplers(config, dataset, parts)
     if config["MODEL_TYPE"] == ModelType.KNOWLEDGE:
         negatives = config["train_neg_sample_args"]
@@ -91,7 +91,7 @@ def _draws(config: Any, phase: str) -> bool:
 
 
 def _tell_who_is_not_ranked(config: Any, dataset: Any, evaluation: Sequence[Any]) -> None:
-    """Say which held-out pairs and users are in no result."""
+    """Log which held-out pairs and users are in no result."""
     repeated = getattr(evaluation[1], "n_repeated", 0)
     if repeated:
         logger.warning(
@@ -132,7 +132,7 @@ def join(dataset: Any, interaction: Interaction) -> Interaction:
 
 
 class FastTrainLoader(TrainDataLoader):
-    """RecBole's training loader without its Python per row.
+    """RecBole's training loader, without Python code per row.
 
     An epoch is one permutation and one draw of all negatives, from :attr:`generator` alone; a
     checkpoint keeps its state. A positive and its negatives are in one batch.
@@ -200,7 +200,7 @@ class FastTrainLoader(TrainDataLoader):
             yield batch
 
     def _draw_for(self, batch: Interaction) -> Tensor:
-        """Draw by what the model is now."""
+        """Draw negatives that depend on the current model."""
         if self.dynamic:
             return self._hardest(batch)
         users, positives = batch[self.uid_field], batch[self.iid_field]
@@ -393,7 +393,7 @@ class CandidateLoader(Blocks, AbstractDataLoader):
         AbstractDataLoader.__init__(self, config, dataset, None, shuffle=False)
 
     def _tell_short_choices(self, config: Any, mode: str) -> None:
-        """Say where a list holds all candidates, so that nothing is left to choose."""
+        """Warn where a list holds all candidates, so that its order is all that counts."""
         longest = max(config["topk"])
         short = int((self._sizes * (1 + len(self.candidates)) <= longest).sum())
         if short and config["eval_type"] == EvaluatorType.RANKING:

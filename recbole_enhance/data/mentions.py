@@ -1,4 +1,4 @@
-"""Feature mentions of reviews: which features an interaction names, and how it speaks of them.
+"""Feature mentions of reviews: the features that an interaction names, and their sentiment.
 
 Reference:
     Y. Zhang et al. "Explicit Factor Models for Explainable Recommendation based on Phrase-level
@@ -73,7 +73,7 @@ def item_feature_matrix(
 ) -> Tensor:
     r"""How well each item does on each feature, by what users say.
 
-    .. math:: Y_{if} = 0 \text{ if nobody mentions it, else } 1 + (N - 1) / (1 + e^{-s_{if}}),
+    .. math:: Y_{if} = 0 \text{ if no user mentions it, else } 1 + (N - 1) / (1 + e^{-s_{if}}),
         \quad s_{if} = \text{sum of sentiments}
 
     Args:
@@ -171,7 +171,7 @@ class FeatureDataset(Dataset):
         there = read_header(folder / name, values["field_separator"], values.get("encoding"))
         wanted = {values["feature_field"]: "token_seq", values["sentiment_field"]: "float_seq"}
         said, items = values["item_feature_field"], folder / f"{dataset}.item"
-        if said is not None:  # also where reviews come first, and it is not read
+        if said is not None:  # also where reviews are used instead
             has = (values["field_separator"], values.get("encoding"))
             columns = read_header(items, *has) if items.is_file() else {}
             if said not in columns:

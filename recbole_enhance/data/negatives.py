@@ -1,4 +1,4 @@
-"""Negative items, drawn for many rows in one vectorised pass and drawn again where refused."""
+"""Negative items for many rows, drawn in one vectorised pass and redrawn where rejected."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from recbole_enhance.options.errors import InputError, OptionError
 
 DISTRIBUTIONS = ("uniform", "popularity")
 MOST_ROUNDS = 100  # of redrawing: a user may be left with items of next to no probability
-_CELLS = 2**24  # 128 MB of the laws of some rows
+_CELLS = 2**24  # 128 MB of probabilities for some rows
 
 
 def draw(
@@ -93,7 +93,7 @@ def uniform_outside(used: UserLists, users: Tensor, generator: torch.Generator) 
 
 
 class NegativeSampler:
-    r"""Draws items that the user has not in training.
+    r"""Draws items that the user does not have in training.
 
     As RecBole's ``Sampler`` in the training phase: :math:`p(j | u) \propto q_j` over the items that
     are not the user's, with :math:`q` uniform, or :math:`q_j = c_j^\alpha` by the number of
@@ -155,7 +155,7 @@ class NegativeSampler:
         users, n = torch.arange(dataset.user_num), int(drawable.sum())
         if self.used is None:
             full = torch.zeros(0) if n > 1 else torch.ones(1)
-        elif int(self.used.counts.max()) < n:  # nobody can have all
+        elif int(self.used.counts.max()) < n:  # no user can have all
             return
         else:
             rows, items = self.used.of(users)

@@ -55,7 +55,7 @@ def read_lists(path: str | Path, columns: Mapping[str, str] | None = None) -> pd
         raise DataError(path, f"cannot be read as a table ({one_line(error)})") from error
     found = checked(table, columns, path, 2 if is_text and has_header else 1)
     if not has_header and "score" in found and _are_ranks(found):
-        found = found.rename(columns={"score": "rank"})  # a third column that nobody named
+        found = found.rename(columns={"score": "rank"})  # a third column without a name of its own
     return found
 
 

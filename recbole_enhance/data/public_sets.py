@@ -1,4 +1,4 @@
-"""Public data sets by name: where they are, whose they are, and how they become a dataset."""
+"""Public data sets by name: addresses, publishers, and how they are converted."""
 
 import tempfile
 from collections.abc import Sequence
@@ -195,7 +195,7 @@ def _some(table: Table, columns: Sequence[str] | None) -> Table:
 
 
 def _replace(path: Path, old: bytes, new: bytes) -> None:
-    """Replace what parts cells, line by line."""
+    """Replace the separator of cells, line by line."""
     written = path.with_suffix(".new")
     with path.open("rb") as file, written.open("wb") as out:
         while lines := file.readlines(1 << 22):

@@ -1,4 +1,4 @@
-"""The one reader of atomic files: what stands in a cell is what is read.
+"""The reader of atomic files: cells are read exactly as they are written.
 
 Rows end with LF or CR LF, and each has as many cells as the header. Nothing quotes or escapes. An
 empty cell is missing, and nothing else is: ``NA`` and ``null`` are ids like others.
@@ -124,7 +124,7 @@ def read_atomic(
         }
         if not any(bool(table[name].isna().any()) for name in required if name in table):
             return pd.DataFrame(table, copy=False)
-    content = _utf8(path, path.read_bytes(), encoding)  # what is unusual is told by its line
+    content = _utf8(path, path.read_bytes(), encoding)  # errors name the line
     if not content.endswith(_LF):
         content += _LF
     kinds = _columns_of(path, content[: content.index(_LF)], separator)
@@ -293,7 +293,7 @@ def _utf8(path: Path, content: bytes, encoding: str | None) -> bytes:
 
 
 def _check_marks(path: Path, content: bytes) -> None:
-    """Refuse bytes that are in no text."""
+    """Refuse bytes that no text has."""
     for bad, problem in (
         (b"\0", "a zero byte is not text"),
         (rb"\r(?!\n)", "a carriage return inside a row; rows end with LF or CR LF"),

@@ -1,4 +1,4 @@
-"""Columns of training interactions that no file has, and rows that move between the parts."""
+"""Columns that we add to training interactions, and rows that move between the parts."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Which rows go to which part: by ratios, the last of each group, or a moment; as RecBole splits.
+"""Which rows go to which part: by ratios, leave-one-out or a point in time, as RecBole splits.
 
 A split says how many rows of each group go to each part, first rows to the first part.
 """

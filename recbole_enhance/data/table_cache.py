@@ -1,4 +1,4 @@
-"""Tables of atomic files, kept as they were read, so that the next run need not read them.
+"""A cache of tables that were read from atomic files, so that the next run need not read them.
 
 A file of the cache is named by a hash of the atomic file's bytes and of all that decides what is
 read from it (:mod:`.kept_parts` keeps what is made of the tables in the same folder). It is numpy's
@@ -144,7 +144,7 @@ def _keep(path: Path, table: pd.DataFrame, coded: bool) -> None:
 
 
 def read_arrays(path: Path, read: Callable[[Mapping[str, np.ndarray]], _Read]) -> _Read | None:
-    """Read a file of the cache; None if it is not there, or damaged, which is told.
+    """Read a file of the cache; None if it is missing or, with a warning, damaged.
 
     Args:
         path: The file.
@@ -165,11 +165,11 @@ def read_arrays(path: Path, read: Callable[[Mapping[str, np.ndarray]], _Read]) -
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write a file of the cache; that it cannot be is no reason to stop."""
+    """Write a file of the cache; if that fails, warn and go on."""
     temporary = path.with_name(temporary_name(path.name))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary.unlink(missing_ok=True)  # of a killed process that had our number
+        temporary.unlink(missing_ok=True)  # of a killed process with the same id
         with open(temporary, "xb") as file:
             np.savez(file, **arrays)
         os.replace(temporary, path)

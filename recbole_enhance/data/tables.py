@@ -1,4 +1,4 @@
-"""Tables as people have them, read piece by piece: CSV, JSON lines, Parquet, gzip, data frames.
+"""Users' tables, read piece by piece: CSV, JSON lines, Parquet, gzip, data frames.
 
 A text cell stays text, whatever it looks like: ``007`` and ``NA`` are ids.
 """

@@ -148,7 +148,7 @@ def among(numbers: Tensor, others: Tensor) -> Tensor:
 
 
 def once(keys: np.ndarray) -> np.ndarray:
-    """Sorted numbers, each once.
+    """Sorted numbers ``(n,)`` without repetitions; the same array if there are none.
 
     Example:
         >>> once(np.array([2, 3, 3, 5])).tolist()

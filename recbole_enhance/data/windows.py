@@ -1,4 +1,4 @@
-"""Histories that are one another's beginnings, so that a causal model reads them at once."""
+"""Histories that are prefixes of others, so that a causal model reads them in one window."""
 
 from typing import Any, NamedTuple
 
