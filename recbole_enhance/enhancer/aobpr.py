@@ -38,6 +38,13 @@ _CELLS = 2**24  # numbers that are looked at in one go
 def rank_law(n: int, lam: float) -> Tensor:
     r"""Truncated geometric law of ranks, :math:`p(r) \propto e^{-r / \lambda}`, 0 <= r < n.
 
+    Args:
+        n: Number of ranks.
+        lam: :math:`\lambda`, above 0, in ranks.
+
+    Returns:
+        Probabilities, float64. Shape: ``(n,)``.
+
     Example:
         >>> [round(p, 4) for p in rank_law(2, 1e9).tolist()]
         [0.5, 0.5]
@@ -87,7 +94,7 @@ def factor_law(users: Tensor, sigma: Tensor) -> Tensor:
 
 
 class AdaptiveSampler:
-    r"""Draws an item by a geometric rank: high ranks are what the model takes for good.
+    r"""Draws items by a geometric law of their ranks, so mostly items that the model scores high.
 
     Args:
         model: The backbone.
@@ -97,13 +104,13 @@ class AdaptiveSampler:
             scores, which the former approximates. ``pool``: in the order of the scores of some
             uniform draws.
         lam: :math:`\lambda` as a share of the items.
-        interval: Batches between two looks at the model.
+        interval: Batches between two refreshes of what is read from the model.
         rejects: Whether a user's own items are drawn again.
         pool: Draws of ``pool``.
 
     Attributes:
         age: Batches drawn for.
-        tables: What is known of the model since the last look.
+        tables: What was read from the model at the last refresh.
         rounds: Rounds of redrawing, of each batch since they were last cleared.
     """
 
@@ -134,7 +141,7 @@ class AdaptiveSampler:
     # ---- the model -------------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Look at the model: its factors, and for ``factor`` their orders and spreads."""
+        """Read the model's factors, and for ``factor`` their orders of items and spreads."""
         if self._scores_pairs():
             return
         found = factors(self.model)
@@ -250,7 +257,7 @@ class AdaptiveSampler:
     # ---- the law ---------------------------------------------------------------------------
 
     def law(self, users: Tensor) -> Tensor:
-        """What is proposed to each user, before rejection, at the cost of a look at all items.
+        """Probability of each item before rejection; computes it for all items.
 
         Args:
             users: Shape: ``(rows,)``.
@@ -282,7 +289,7 @@ class AdaptiveSampler:
 
 
 class AOBPRTrainer(SamplingTrainer):
-    """Draws negatives that the model takes for good, after a warm-up with uniform ones."""
+    """Draws negatives that the model scores high, after a warm-up with uniform ones."""
 
     def __init__(self, config: Any, model: Any, folder: RunFolder | None = None) -> None:
         super().__init__(config, model, folder)
@@ -304,7 +311,7 @@ class AOBPRTrainer(SamplingTrainer):
         )
 
     def choose_sampler(self, loader: FastTrainLoader, epoch: int) -> None:
-        """Uniform in the warm-up: the orders of random vectors say nothing."""
+        """Uniform in the warm-up, as random vectors give meaningless orders."""
         self.sampler.rounds.clear()
         loader.use(self.uniform if epoch < self.warmup_epochs else self.sampler)
 

@@ -1,4 +1,4 @@
-"""Negatives drawn by cluster: first one to the user's taste, then an item of it."""
+"""Negatives drawn by cluster: first a cluster that suits the user, then an item of it."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ _TOLERANCE = 0.01
 
 
 class ClusterSampler:
-    r"""Draws a cluster by the user's taste, and in it an item that the user has not.
+    r"""Draws a cluster by the user's vector, and in it an item that the user does not have.
 
     .. math::
         P(c | u) \propto e^{p_u \cdot \mu_c} (Q_c - Q_{c, u}), \qquad
@@ -22,7 +22,7 @@ class ClusterSampler:
     user's own items have of it, :math:`Q_{c, u}`. The law sums to 1 over the user's negatives.
 
     Args:
-        used: What the users have.
+        used: The items that each user has.
         weights: :math:`q_j`, 0 for padding. Shape: ``(n_items,)``.
     """
 

@@ -5,9 +5,9 @@ Reference:
 Reference code:
     https://github.com/DefuLian/PRIS
 
-Several negatives per positive; each triplet's loss is weighted by how much oftener the softmax over
-all items would show the negative than the sampler does. docs/papers/pris.md tells sources and
-differences.
+Several negatives per positive; each triplet's loss is weighted by the negative's probability
+under the softmax over all items, divided by its probability under the sampler. docs/papers/pris.md
+lists sources and differences.
 """
 
 import logging
@@ -44,7 +44,7 @@ def popularity(counts: Tensor, mode: int) -> Tensor:
 
     Args:
         counts: Training interactions of each item, c. Shape: ``(n_items,)``.
-        mode: 0, 1 or 2. Only 1 can draw an item that nobody has in training.
+        mode: 0, 1 or 2. Only 1 can draw an item without training interactions.
 
     Returns:
         At least 0. Shape: ``(n_items,)``.

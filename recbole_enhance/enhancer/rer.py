@@ -77,7 +77,7 @@ class _Loss(nn.Module):
 
 
 def total(loss: Any) -> Tensor:
-    """Sum of a loss that a model gives in parts."""
+    """Sum of a loss that a model may give in parts. Shape: ``()``."""
     return sum(loss) if isinstance(loss, tuple) else loss  # type: ignore[return-value]
 
 

@@ -75,11 +75,14 @@ def check_triplets(config: Any) -> None:
 
 
 def refuse_other_samplers(config: Any, own_num: str | None = None) -> None:
-    """Refuse what a method that draws its own negatives would pass over in silence.
+    """Refuse options of sampling that a method with its own sampler would ignore.
 
     Args:
         config: The run's settings.
         own_num: Option of the method that gives the number of negatives, where it has one.
+
+    Raises:
+        OptionError: Naming the option, and what to use instead.
     """
     method, negatives = config.method.name, config["train_neg_sample_args"]
     if not config["fast"]:
@@ -100,7 +103,15 @@ def refuse_other_samplers(config: Any, own_num: str | None = None) -> None:
 
 
 def refuse_without_factors(config: Any, option: str) -> None:
-    """Refuse a NeuMF that has no matrix factorisation, where an option needs its factors."""
+    """Refuse a NeuMF that has no matrix factorisation, where an option needs its factors.
+
+    Args:
+        config: The run's settings.
+        option: The option that needs them, for the message.
+
+    Raises:
+        OptionError: If ``mf_train`` is off.
+    """
     if issubclass(config.model_class, NeuMF) and not config["mf_train"]:
         raise OptionError("mf_train", False, f"{option} needs NeuMF's matrix factorisation")
 

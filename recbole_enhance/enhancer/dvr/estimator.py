@@ -1,4 +1,4 @@
-"""What a sample of a batch is worth: a Harsanyi network over what the backbone knows of it.
+"""Values of the samples of a batch, by a Harsanyi network over the backbone's vectors of them.
 
 Equation numbers are those of docs/papers/dvr.md.
 """
@@ -56,7 +56,7 @@ class SampleFeatures:
 
 
 class SampleEncoder(nn.Module):
-    """From what the backbone knows of a sample to the player's vector (Eq. 5.4).
+    """Encodes the features of a sample as the vector of a player (Eq. 5.4).
 
     Args:
         n_inputs: Length of :math:`e_m`.

@@ -1,4 +1,4 @@
-"""DVR with values in closed form: each sample by what its part of a step does to a metric."""
+"""DVR in closed form: a sample's value is the change of a metric by its part of a step."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ from recbole_enhance.training.perturbation import random_signs
 from recbole_enhance.training.trainer import EnhancedTrainer
 
 JUDGES = 0.5  # of the validation interactions
-_PLAIN_EPOCHS = 2  # in which tables of small random numbers say nothing of what a sample is worth
+_PLAIN_EPOCHS = 2  # without weights: nearly random embeddings do not tell the value of a sample
 
 # Where the option is not given, by (whether the gradient is added, whether accuracy is rewarded).
 _STRENGTHS = {(False, True): 0.2, (False, False): 0.05, (True, True): 0.04, (True, False): 0.02}
@@ -38,8 +38,8 @@ class InRunTrainer(EnhancedTrainer):
 
     Attributes:
         loss: The backbone's loss with each sample's slope.
-        utility: What is to be raised; some validation interactions or training interactions are
-            its judges.
+        utility: What is maximised, a metric or a loss on some interactions. These are called its
+            judges; they are validation interactions, or training interactions.
         gradient: Of the utility, by the parameter's name, as the last judges saw it.
         direction: The step that raises the utility most, :math:`\eta H \nabla U`, by the
             parameter's name; empty until the optimiser has made a step.
@@ -59,7 +59,7 @@ class InRunTrainer(EnhancedTrainer):
         self.record = ValueSums(0)
 
     def _strength(self) -> float:
-        """That of the options, or one by what is rewarded: accuracy stands more."""
+        """The option's value, or a default, which is larger for rewards of accuracy."""
         given = self.config["dvr_strength"]
         if given is not None:
             return float(given)
@@ -70,7 +70,7 @@ class InRunTrainer(EnhancedTrainer):
         return _STRENGTHS[self.adds_gradient, accuracy]
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Train; a part of the validation data judges, the other one selects the epoch."""
+        """Train; one part of the validation data are the judges, the other selects the epoch."""
         n, training = number_rows(train_data), train_data._dataset
         self.record = ValueSums(n)
         self.item_tensor = training.get_item_feature().to(self.device)
@@ -80,7 +80,7 @@ class InRunTrainer(EnhancedTrainer):
             self.utility = LossUtility(self.config, self.loss.criterion, training, [training])
         else:
             judges, valid_data = self._part(training, valid_data)
-            # Judges that are trained on are no known items of their own lists.
+            # Judges that are trained on must not be masked in their own lists.
             known = training.moved.training if hasattr(training, "moved") else training
             self.utility = self._utility_of_validation(known, judges)
         hook = self.optimizer.register_step_pre_hook(lambda *_: self._add_gradient())
@@ -92,7 +92,7 @@ class InRunTrainer(EnhancedTrainer):
     def _part(self, training: Any, valid_data: Any) -> tuple[Any, Any]:
         """The judges, and a loader of the interactions that select.
 
-        Judges that are trained on (``train_on_validation``) are parted already. With strength 0 the
+        Judges that are trained on (``train_on_validation``) are apart already. With strength 0 the
         values move nothing, and all interactions select, unless ``dvr_judges`` is given.
         """
         if hasattr(training, "moved"):
@@ -155,7 +155,7 @@ class InRunTrainer(EnhancedTrainer):
         )
 
     def _own_part(self, batch: Any) -> Tensor | float:
-        r"""What leaves the slopes as each sample leaves the judges, under ``leave_one_out``.
+        r"""The part of each sample's slope that is its own as a judge, for ``leave_one_out``.
 
         :math:`\langle g_m, \eta H g'_m \rangle` with the gradient :math:`g'_m` that the sample's
         interaction gave to the utility; estimated by the product of both slopes along
@@ -245,7 +245,7 @@ class InRunTrainer(EnhancedTrainer):
         self.record.load_state(state)
 
     def report(self) -> dict[str, Any]:
-        """How validation was parted."""
+        """How the validation data were split."""
         return {"dvr_validation": self.validation}
 
     def write_results(self, folder: RunFolder) -> None:

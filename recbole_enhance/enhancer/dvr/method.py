@@ -133,32 +133,34 @@ class DVROptions(Options):
         "computed again; each epoch begins with a new one."
     )
     dvr_network: Literal["content", "slot"] = Field(
-        description="Whose coalitions: 'content' (slot-free, by what a sample is) or 'slot' "
-        "(the paper's, by place in the batch)."
+        description="What coalitions consist of: samples by their content ('content'), or places "
+        "in the batch ('slot', as in the paper)."
     )
     dvr_weighting: Literal["soft", "sample", "direct"] = Field(
-        description="How values train: 'soft' (weights of mean 1), 'direct' with 'inrun' (the "
+        description="How values train: by weights of mean 1 ('soft'), 'direct' with 'inrun' (the "
         "reward's gradient is added to the loss's, and values are only written down) or 'sample' "
         "with 'harsanyi' (the paper's Bernoulli selection)."
     )
     dvr_normalization: Literal["sigmoid", "minmax", "rank"] = Field(
-        description="From values to w: 'sigmoid' of the standardised value, 'minmax' (the "
-        "paper's), or 'rank'."
+        description="How values become selection probabilities w: 'sigmoid' of the standardised "
+        "value, 'minmax' (the paper's), or 'rank'."
     )
     dvr_exploration: NotNegative = Field(
         description="Standard deviation of the policy's noise on the standardised value under "
         "'soft'; 0 switches the policy off."
     )
     dvr_sample_dim: Width = Field(
-        description="Numbers per sample, k; 1 in the paper's text, 10 in its code."
+        description="Length of a sample's vector, k; 1 in the paper's text, 10 in its code."
     )
     dvr_units: Count = Field(description="Units per Harsanyi block.")
     dvr_blocks: Few = Field(description="Harsanyi blocks, L.")
     dvr_act_ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Share of a unit's possible children that are on at the start."
     )
-    dvr_gamma: Positive = Field(description="Sharpness of the AND trigger.")
-    dvr_eps: Annotated[float, Field(gt=0, lt=0.5)] = Field(description="w stays in [eps, 1 - eps].")
+    dvr_gamma: Positive = Field(description="Sharpness of the AND gate of a unit's children.")
+    dvr_eps: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="Distance of w from 0 and 1."
+    )
     dvr_learning_rate: NotNegative = Field(
         description="Learning rate of the fit of the outcome, Eq. (5.7); 0 switches it off."
     )
@@ -170,8 +172,8 @@ class DVROptions(Options):
         description="Validation users per reward, drawn anew each time."
     )
     dvr_baseline_momentum: Rate = Field(
-        description="Of the reward's running mean and variance; 0 rewards the gain since the "
-        "last reward."
+        description="Share of the old value in the running mean and variance of the reward; 0 "
+        "compares each reward with the last one."
     )
     dvr_warmup_epochs: Number0 = Field(
         description="Epochs in which the values are learnt but all weights are 1."

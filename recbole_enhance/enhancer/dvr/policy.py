@@ -12,6 +12,12 @@ from torch import Tensor
 def standardize(values: Tensor) -> Tensor:
     """Subtract the mean and divide by the standard deviation; equal values give exact zeros.
 
+    Args:
+        values: Shape: ``(batch,)``.
+
+    Returns:
+        The same shape.
+
     Example:
         >>> standardize(torch.tensor([2.0, 2.0])).tolist()
         [0.0, 0.0]

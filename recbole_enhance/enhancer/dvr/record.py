@@ -8,7 +8,7 @@ from torch import Tensor
 from recbole_enhance.shapley.amortise import amortised
 from recbole_enhance.storage.run_folder import RunFolder
 
-# A value's running mean forgets: the network that gave the early ones is long gone.
+# The running mean forgets early values, as the network that gave them has changed since.
 _SLOWEST_FORGETTING = 0.1
 
 
@@ -113,7 +113,7 @@ class ValueSums:
         return torch.where(n > 1, (n / (n - 1) * spread).sqrt(), torch.nan)
 
     def amortised(self, dataset: Any) -> Tensor:
-        """Ranks of the values, as the run-long loss, the item's and the user's activity tell them.
+        """Ranks of values, as predicted by the mean loss and the activity of the item and the user.
 
         Args:
             dataset: The training part.

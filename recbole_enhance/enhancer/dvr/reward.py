@@ -27,6 +27,12 @@ _SHORT = {"cc": "categorycoverage", "gini": "giniindex"}
 def read_reward(text: Any) -> Metric:
     """Read a reward's name, ``loss`` or ``metric@k``, for the option ``dvr_reward``.
 
+    Args:
+        text: The name, whatever the case; the paper's short names are allowed.
+
+    Raises:
+        PydanticCustomError: If there is no such ranking metric, or k is missing.
+
     Example:
         >>> read_reward("NDCG@20")
         Metric(name='ndcg', k=20)
@@ -48,6 +54,15 @@ def read_reward(text: Any) -> Metric:
 
 def read_rewards(reward: Any) -> Any:
     """Read the option ``dvr_reward``: one metric, or weights by metric.
+
+    Args:
+        reward: A name, as for :func:`read_reward`, or a mapping from names to weights.
+
+    Returns:
+        The metric, or a mapping from full names to weights.
+
+    Raises:
+        PydanticCustomError: As there; if a weight is not above 0, or ``loss`` is one of several.
 
     Example:
         >>> read_rewards({"NDCG@20": 1, "gini@20": 0.3})

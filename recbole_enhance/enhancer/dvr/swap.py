@@ -17,7 +17,7 @@ from torch import Tensor
 
 from recbole_enhance.metric.fairness import group_statistics
 
-_CLIP = 20  # medians; a swap that was hardly ever to be drawn must not decide alone
+_CLIP = 20  # medians; a swap of tiny probability must not outweigh all others
 
 
 class Swaps(NamedTuple):
@@ -223,6 +223,6 @@ def mad_weights(values: Tensor, codes: Tensor, n_groups: int) -> Tensor:
 
 
 def _of_members(weight: Tensor, values: Tensor, codes: Tensor) -> Tensor:
-    """Each user's, by the user's group; 0 for who does not count. Shape: ``(users,)``."""
+    """Each user's, by the user's group; 0 for users who do not count. Shape: ``(users,)``."""
     counts = (codes >= 0) & ~values.isnan()
     return torch.where(counts, weight[codes.clamp(min=0)], 0.0)

@@ -1,4 +1,4 @@
-"""DVR's bilevel training: the backbone on valued samples, their values on the reward.
+"""DVR's bilevel training: of the backbone on weighted samples, of the weights by the reward.
 
 Equation numbers are those of docs/papers/dvr.md.
 """
@@ -22,7 +22,7 @@ from recbole_enhance.training.trainer import EnhancedTrainer
 
 
 class HarsanyiTrainer(EnhancedTrainer):
-    """Trains a backbone on valued samples, and what values them on the reward.
+    """Trains a backbone on weighted samples, and the network that values them by the reward.
 
     One random generator of its own draws selections and users, so the backbone's random numbers are
     those of a plain run.
@@ -123,7 +123,7 @@ class HarsanyiTrainer(EnhancedTrainer):
         with torch.enable_grad():
             out = self.estimator(batch, losses)
             action = self.weighting(out.values)
-        # In warm-up the weights are 1: no reward is owed to the action.
+        # In warm-up the weights are 1, so no action has earned the reward.
         if self.has_policy and not self.warming_up:
             assert action.log_pi is not None  # the weighting explores
             # Now, with the parameters that drew the action: the fit below changes them.

@@ -21,7 +21,7 @@ from recbole_enhance.metric import base, concentration, groups, ranking
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.training.losses import WeightedLoss
 
-_CANDIDATES = 200  # of a user; a swap from beyond would hardly ever be drawn
+_CANDIDATES = 200  # of a user; swaps with items further down would hardly ever be drawn
 _MAX_ROWS = 1 << 17  # interactions whose loss is the utility, drawn if there are more
 
 Gradient = dict[str, Tensor]  # by the parameter's name
@@ -51,10 +51,10 @@ def parts_of(reward: Any) -> list[RewardPart]:
 
 
 def refuse_unsteerable(reward: Any) -> None:
-    """Check that the change of a reward by one swap is known.
+    """Check that a reward changes by swaps of two items in one list.
 
     Raises:
-        OptionError: If a metric is none of one user's list.
+        OptionError: If a metric is not one of single users' lists.
     """
     allowed = ["loss", *steerable_metrics()]
     for part in parts_of(reward):
@@ -79,7 +79,7 @@ def steerable_metrics() -> list[str]:
 
 
 class Utility(Protocol):
-    """A number to be maximised, of which some interactions are the judges."""
+    """A number to be maximised on some interactions, which are called its judges."""
 
     def gradient(self, model: Any, generator: torch.Generator) -> tuple[Gradient, float]:
         """Draw, and differentiate.
@@ -305,7 +305,7 @@ class LossUtility:
         self.used = UserLists.of_datasets(known)
         rows = dataset.inter_feat
         self.users, self.items = rows[dataset.uid_field], rows[dataset.iid_field]
-        # Who has all items has no negative.
+        # A user who has all items has no negative.
         self._open = (self.used.counts[self.users] < dataset.item_num - 1).nonzero().squeeze(1)
 
     def gradient(self, model: Any, generator: torch.Generator) -> tuple[Gradient, float]:

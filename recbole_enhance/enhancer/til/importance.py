@@ -1,4 +1,4 @@
-"""Importance of training triplets: what TIL's network sees, what it gives, what it learns from."""
+"""Importance of training triplets: the inputs, outputs and objective of TIL's network."""
 
 from typing import NamedTuple
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Displaced:
-    """Parameters that stand elsewhere inside a ``with`` block.
+    """Moves parameters inside a ``with`` block, and puts them back after it.
 
     They come back bit for bit: adding a step and taking it off again would leave rounding errors.
     Buffers come back too, since batch normalisation counts each pass.
@@ -43,7 +43,7 @@ class Displaced:
         return self
 
     def by(self, step: float, direction: Sequence[Tensor]) -> None:
-        """Stand at what the parameters were plus ``step`` times ``direction``.
+        """Set the parameters to what they were plus ``step`` times ``direction``.
 
         Args:
             step: Any number.
