@@ -1,4 +1,4 @@
-"""What RecBole's metrics read, gathered with one top-k per batch and nothing of users x items."""
+"""Collects what metrics read, with one top-k per batch and no array of users x items."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ class EnhancedCollector(Collector):
     """RecBole's collector with the same values for its metrics, and more for ours.
 
     RecBole sorts twice, and keeps a dense matrix of the positives. Here a batch of scores is
-    reduced to its top-k at once, equal scores by lot (:mod:`~.evaluation.ties`); padding fills the
+    reduced to its top-k at once, ties at random (:mod:`~.evaluation.ties`); padding fills the
     list of a user with fewer candidates.
 
     Keys, beside RecBole's own (``rec.topk``, ``rec.meanrank``, ``data.label``, ...):
@@ -58,7 +58,7 @@ class EnhancedCollector(Collector):
         self.start()
 
     def start(self, labelled: Any = None) -> None:
-        """Forget an evaluation that was broken off.
+        """Forget an evaluation that was interrupted.
 
         Args:
             labelled: As the attribute.
@@ -151,7 +151,7 @@ class EnhancedCollector(Collector):
         self._n_rows += len(scores)
 
     def lists(self, scores: Tensor, users: Tensor | None, k: int) -> tuple[Tensor, Tensor]:
-        """The lists that scores make: equal ones by lot, re-ranked where the run asks for it.
+        """Make lists from scores: ties are broken at random, and re-ranked if the run asks for it.
 
         Args:
             scores: -inf where an item is no candidate. Shape: ``(rows, n_items)``.
@@ -172,14 +172,14 @@ class EnhancedCollector(Collector):
     def _ranked(
         self, scores: Tensor, users: Tensor | None, k: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The lists, and whether all scores are finite, which nobody has waited for yet."""
+        """The lists, and whether all scores are finite, a tensor that is still on its device."""
         n_items = scores.shape[1]
         if self._place is None or len(self._place) != n_items:
             self._place = drawn_order(n_items, self.config["seed"])
         reranker = None if users is None else self.reranker
         n_best = min(max(CANDIDATES, k), n_items) if reranker else k
         values, items = ranked(scores, n_best, self._place)
-        # The first of a row tells of all: topk takes NaN for the largest.
+        # The first of each row is enough: topk takes NaN for the largest.
         sound = (values[:, 0] < torch.inf).all()
         if reranker is not None and users is not None:
             values, items = reranker.lists(values, items, users, k)

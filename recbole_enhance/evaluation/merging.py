@@ -1,4 +1,4 @@
-"""What several processes collected, put together: the rows of one process, in its order.
+"""Merges what several processes collected into the rows and the order of a single process.
 
 Metrics are computed of that, and not from the processes' metrics: a mean of their Gini indices or
 coverages is none of the whole.

@@ -1,4 +1,4 @@
-"""Lists of another tool, laid out as a model's: rows, places, and what is odd about them."""
+"""Lists of another tool in the form of a model's lists, and what is odd about them."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 from recbole_enhance.options.errors import DataError, OptionError
 from recbole_enhance.storage.tables import as_written
 
-# What only a model can say: scores of items that no list has.
+# What only a model has: scores of items that are in no list.
 _OF_A_MODEL = {
     "rec.score",
     "rec.meanrank",
@@ -38,7 +38,7 @@ class Lists(NamedTuple):
 
 
 def metrics_of_lists(names: list[str]) -> tuple[list[str], list[str]]:
-    """Part metrics into those that lists alone decide, and those that need a model.
+    """Split metrics into those that lists suffice for, and those that need a model.
 
     Args:
         names: As in option ``metrics``.

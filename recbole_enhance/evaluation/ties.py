@@ -1,4 +1,4 @@
-"""Lists in which equal scores stand by lot: by one order of the items, drawn once by ``seed``.
+"""Lists whose ties are broken by one random order of the items, drawn once by ``seed``.
 
 ``topk`` leaves ties to the machine, in practice to the ids, and ids are in the order of first
 appearance: a model that knows nothing would list what is popular.

@@ -89,7 +89,7 @@ def _assemble(config: Config, folder: RunFolder | None, seconds: dict[str, float
 
 @contextlib.contextmanager
 def _naming_missing_options(config: Config) -> Iterator[None]:
-    """Name the options that a class of the user's looks up in vain, before and where it fails."""
+    """Report options that a user's class reads and that have no value, also when it fails."""
     own = config.pair.own_class
     lacking = options_without_value(config.model_class, config.final_config_dict) if own else []
     if lacking:

@@ -19,7 +19,7 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
         config: The run's settings so far; their record of options and origins is kept up to date.
         values: All options; ``load_col`` and others are changed, and ``data_path`` becomes the
             dataset's own folder.
-        named: Whether somebody has named columns; else those of the interactions' header are taken.
+        named: Whether columns were named; else those of the interactions' header are used.
 
     Returns:
         The columns of the interactions that are loaded.

@@ -1,4 +1,4 @@
-"""RecBole's Config on two axes, backbone and method: layers merge, and typos are told."""
+"""RecBole's Config for a backbone and a method: merges layers, and reports typos."""
 
 import contextlib
 import copy
@@ -104,7 +104,7 @@ class Config(RecBoleConfig):
             try:
                 super().__init__(model, dataset, config_file_list, config_dict)
             except (KeyError, NotImplementedError, RuntimeError, TypeError) as error:
-                # RecBole says no with many types; ours is one.
+                # RecBole raises many types of errors, we raise one.
                 raise InputError(" ".join(str(arg) for arg in error.args)) from error
             self.model_class: Any  # RecBole sets it
             if hasattr(self.model_class, "check_options"):
@@ -115,7 +115,7 @@ class Config(RecBoleConfig):
             validation.refuse_unweighable(self)
             refuse_parts(self)
             refuse_rows(self)
-        if self["fast"] and not (self.method and self.method.wrap):  # a wrapper scores by its own
+        if self["fast"] and not (self.method and self.method.wrap):  # a wrapper has its scores
             self.model_class = faster(self.model_class)
 
     def _begin(self, command_line: Mapping[str, str] | None) -> None:
@@ -150,7 +150,7 @@ class Config(RecBoleConfig):
 
     @contextlib.contextmanager
     def naming_origins(self) -> Iterator[None]:
-        """Tell where an option was said that is refused within."""
+        """Add to a refusal within the block where the option was given."""
         try:
             yield
         except (OptionError, UnknownOptionError) as error:
@@ -384,7 +384,7 @@ class Config(RecBoleConfig):
         self._inter_columns = choose_columns(self, values, self.has_dataset_config or named)
 
     def _set_parameters_of_two_metric_types(self, values: dict[str, Any]) -> None:
-        """Let value metrics stand beside ranking ones: RecBole takes one type at a time."""
+        """Allow value metrics beside ranking metrics; RecBole takes one type at a time."""
         metrics = values["metrics"] if isinstance(values["metrics"], list) else [values["metrics"]]
         ranking = [name for name in metrics if metric_types[name.lower()] == EvaluatorType.RANKING]
         values["metrics"] = ranking or metrics

@@ -1,4 +1,4 @@
-"""Whether the data of a run are what they should be: all checks, on the split that a run makes."""
+"""All checks of a run's data, on the split that the run makes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ class Check(NamedTuple):
 
     @property
     def wrong(self) -> bool:
-        """Whether something should be mended."""
+        """Whether something should be corrected."""
         return any(finding.wrong for finding in self.findings)
 
 

@@ -1,4 +1,4 @@
-"""What a run will take, before it is run: memory counted, and seconds from a few of its steps."""
+"""Estimates of a run's memory, by counting, and of its time, from a few of its steps."""
 
 import statistics
 import time
@@ -267,11 +267,11 @@ def _others(model: Any) -> int:
 
 
 class _EnoughError(BaseException):
-    """Ends a loop of RecBole's from within; no error, so that nothing takes it for one."""
+    """Ends a loop of RecBole from within; no ``Exception``, so that no handler catches it."""
 
 
 class _Stopwatch:
-    """Notes when a part ends, and ends the loop after some of them."""
+    """Records when each part ends, and ends the loop after some parts."""
 
     def __init__(self, parts: int) -> None:
         self.ends: list[float] = []

@@ -1,4 +1,4 @@
-"""Methods that would do nothing in the epochs of a run: refused before, and told afterwards."""
+"""Methods that have no effect in a run's epochs: refused before it, or reported after it."""
 
 import logging
 from typing import Any
@@ -42,7 +42,7 @@ def refuse_idle(config: Any) -> None:
 
 
 def tell_notes(config: Any) -> None:
-    """Say what a method has to say when its run begins.
+    """Log the notes of a method when its run begins.
 
     Args:
         config: The settings of the run.
@@ -52,7 +52,7 @@ def tell_notes(config: Any) -> None:
 
 
 def tell_idle(config: Any, best_epoch: int) -> None:
-    """Say that the reported epoch comes before the method acted.
+    """Warn if the reported epoch is from before the method began to act.
 
     Args:
         config: The settings of the run.

@@ -207,7 +207,7 @@ def _write(
     dataset: Any,
     evaluator: EnhancedEvaluator,
 ) -> Path:
-    """The folder: what a run leaves, but for a model."""
+    """Write the folder: all files of a run but the model."""
     wanted = {*dataset_arguments, *evaluation_arguments, *GeneralOptions.model_fields, *_KEPT}
     wanted -= _OF_MODELS
     options = {key: value for key, value in config.options.items() if key in wanted}

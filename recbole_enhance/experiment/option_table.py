@@ -20,7 +20,7 @@ class OptionRow(NamedTuple):
         name: Its name, with a dot where it is part of a mapping.
         type: ``int``, ``str or None``, ...
         range: An interval or a list, empty if everything of the type is allowed.
-        default: The value that it has if nobody says another.
+        default: Its value if no other is given.
         sentence: What it is.
         source: The file of its default, as ``enhancer/DVR.yaml``.
     """

@@ -60,7 +60,7 @@ class Pair:
 
 
 def find_pair(layers: Sequence[Layer], n_files: int, model: Any = None) -> Pair:
-    """Find what ``model``, which somebody must say, and ``backbone`` name.
+    """Find what the options ``model``, which is required, and ``backbone`` name.
 
     Args:
         layers: What the user says, lowest priority first.

@@ -155,7 +155,7 @@ def resume_run(
     with processes.joined():
         folder.lock("resume")
         try:
-            if processes.share(folder.finished):  # by a process that has just let go
+            if processes.share(folder.finished):  # by a process that has just released it
                 return _finished_result(folder)
             config = saved_config(folder, model_class, method, quiet=quiet)
             return _run(config, folder, callbacks=callbacks)
@@ -313,7 +313,7 @@ def _run(
         config: The run's settings.
         folder: Its folder.
         again: The folder of the run that this one repeats, whose data it must have.
-        callbacks: What is told of the run.
+        callbacks: Called during the run.
     """
     logging = folder.logging() if folder else contextlib.nullcontext()
     with (
@@ -471,7 +471,7 @@ def _clean_up(folder: RunFolder | None, config: Config) -> Iterator[None]:
 
 
 def _tell_how_to_go_on(what: str, folder: RunFolder | None, resume: str, ended: bool) -> None:
-    """Say how to continue a run of which all that there is stays.
+    """Log how to continue a run whose files are kept.
 
     Args:
         what: Why it ends.

@@ -1,4 +1,4 @@
-"""Run a finished run again, and say whether its numbers come out as they were."""
+"""Run a finished run again, and say whether its numbers are the same."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +30,9 @@ from recbole_enhance.storage.run_folder import (
 )
 
 REPORT = "reproduce.json"
-FOLDER = "reproduced"  # below the run, where no board takes it for a run of its own
-EXACT, ELSEWHERE = 0.0, 0.01  # tolerance in the surroundings of the run, and in other ones
+FOLDER = "reproduced"  # below the run, where boards do not look for runs
+# Tolerance with the versions, threads and GPU of the run, and with others.
+EXACT, ELSEWHERE = 0.0, 0.01
 _PARTS = {"valid": "best_valid_result", "test": "test_result"}
 # What must be equal for numbers to be equal to the last bit.
 _SURROUNDINGS = ("python", "versions", "cpu_threads", "gpu")
@@ -57,7 +58,7 @@ class Line(NamedTuple):
     differing: int | None = None
 
     def within(self, tolerance: float) -> bool:
-        """Whether it came out as it was."""
+        """Whether the numbers differ by no more than a tolerance."""
         return self.difference is not None and self.difference <= tolerance
 
 
@@ -154,7 +155,7 @@ def _compare_users(before: Path, after: Path) -> list[Line]:
         gap = np.abs(first - second)
         nobody = np.isnan(first) & np.isnan(second)
         gap[nobody] = 0.0
-        known = None if np.isnan(gap).any() else float(gap.mean())  # somebody has a value once only
+        known = None if np.isnan(gap).any() else float(gap.mean())  # a value in one run only
         lines.append(
             Line("per user", metric, _mean(first), _mean(second), known, int((gap != 0).sum()))
         )

@@ -58,7 +58,7 @@ class Watch:
     """The callbacks of one run.
 
     Args:
-        callbacks: Who is told.
+        callbacks: Those that are called.
     """
 
     def __init__(self, callbacks: Sequence[Callback]) -> None:
@@ -66,7 +66,7 @@ class Watch:
         self._told = 0  # rows of the history
 
     def tell(self, what: str, *arguments: Any) -> None:
-        """Tell all; who fails is left out from now on.
+        """Call a method of all of them; one that fails is not called again.
 
         Args:
             what: Name of the method of :class:`Callback`.
@@ -82,7 +82,7 @@ class Watch:
                 self._callbacks.remove(callback)
 
     def rows(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Tell the epochs that were not told yet.
+        """Report the epochs that were not reported yet.
 
         Args:
             history: All rows of ``history.csv``.
@@ -96,7 +96,7 @@ class Watch:
 def watched(
     config: Config, folder: RunFolder | None, callbacks: Sequence[Callback]
 ) -> Iterator[Watch]:
-    """Tell begin and failure of a run; who runs it tells rows and end.
+    """Report the beginning and a failure of a run; the caller reports epochs and the end.
 
     Of several processes of one run, only the first tells.
 

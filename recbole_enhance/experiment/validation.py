@@ -1,4 +1,4 @@
-"""What RecBole would take silently or fall over later: refused before any data are read."""
+"""Checks, before data are read, of what RecBole would ignore silently or fail on later."""
 
 import importlib.util
 import logging
@@ -135,7 +135,7 @@ def _refuse_bad_negatives(negatives: Mapping[str, Any]) -> None:
 
 
 def _refuse_bad_mode(mode: Any) -> None:
-    """Check ``eval_args.mode``, of which RecBole takes ``full`` for what it does not know."""
+    """Check ``eval_args.mode``; RecBole takes any unknown mode for ``full``."""
     modes = mode if isinstance(mode, dict) else {"": mode}
     for phase, text in modes.items():
         name = f"eval_args.mode.{phase}" if phase else "eval_args.mode"

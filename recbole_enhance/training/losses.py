@@ -1,4 +1,4 @@
-"""Per-sample losses for backbones whose loss module returns a mean, too late to weigh."""
+"""Per-sample losses of backbones whose loss module returns only their mean."""
 
 from collections.abc import Callable
 from typing import Any

@@ -31,7 +31,7 @@ from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.storage import processes
 from recbole_enhance.storage.random_state import RandomState
 
-_FEWEST_ROWS = 2  # of a part: a smaller batch is everybody's, whole
+_FEWEST_ROWS = 2  # of a part: smaller batches are not split
 # Of the gradient's length; rounding in float32 is some 1e-6, in half precision some 1e-2.
 _TOLERANCE, _TOLERANCE_AMP = 1e-3, 5e-2
 _IN_PLACE = {

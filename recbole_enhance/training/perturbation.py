@@ -38,6 +38,14 @@ def direction(gradient: Tensor, norm: str) -> Tensor:
 def project(delta: Tensor, eps: float, norm: str) -> Tensor:
     """The nearest perturbation within the budget, row by row under ``l2``.
 
+    Args:
+        delta: Perturbation. Shape: ``(..., d)``.
+        eps: Budget, in units of ``delta``: the largest absolute entry, or the length of a row.
+        norm: ``linf`` or ``l2``.
+
+    Returns:
+        The same shape.
+
     Example:
         >>> project(torch.tensor([[3.0, -4.0]]), 1.0, "linf").tolist()
         [[1.0, -1.0]]
@@ -53,7 +61,18 @@ def ascend(
 ) -> Tensor:
     """One step of PGD: uphill from ``at`` by ``size``, then back into the budget around ``clean``.
 
-    With ``at`` = ``clean`` and ``size`` = ``eps`` this is FGSM. Shape: as ``clean``, detached.
+    With ``at`` = ``clean`` and ``size`` = ``eps`` this is FGSM.
+
+    Args:
+        clean: What is attacked. Shape: ``(..., d)``.
+        at: Where the attack is now. The same shape.
+        gradient: Of the loss at ``at``. The same shape.
+        size: Length of the step, in units of ``clean``.
+        eps: Budget, as in :func:`project`.
+        norm: As in :func:`project`.
+
+    Returns:
+        The next point, without graph. The same shape.
 
     Example:
         >>> y = torch.tensor([[1.0, 2.0]])
@@ -65,18 +84,32 @@ def ascend(
 
 
 def step_size(eps: float, steps: int) -> float:
-    """The whole budget for FGSM, 2.5 eps / k for PGD of k steps."""
+    """Length of a step: ``eps`` for FGSM (one step), ``2.5 * eps / steps`` for PGD."""
     return eps if steps == 1 else 2.5 * eps / steps
 
 
 def random_signs(shape: torch.Size, eps: float, generator: torch.Generator) -> Tensor:
-    """Noise of the same size as FGSM's without its direction: eps times +1 or -1."""
+    """Noise as large as a step of FGSM, in a random direction: eps times +1 or -1, by chance.
+
+    Args:
+        shape: Of the noise.
+        eps: Absolute value of each entry.
+        generator: Source of randomness, on the CPU.
+
+    Returns:
+        Noise of this shape, on the CPU.
+    """
     return eps * (2.0 * torch.randint(0, 2, shape, generator=generator) - 1.0)
 
 
 @contextlib.contextmanager
 def replaced_features(model: nn.Module, features: Tensor) -> Iterator[None]:
-    """Let a feature-aware model see another matrix Y while the block runs."""
+    """Let a feature-aware model use other item features while the block runs.
+
+    Args:
+        model: A model with the attribute ``item_feature_matrix``.
+        features: Matrix Y. Shape: ``(n_items, n_features)``.
+    """
     clean: Tensor = model.item_feature_matrix  # type: ignore[assignment]
     model.item_feature_matrix = features.to(clean)
     try:
@@ -87,7 +120,12 @@ def replaced_features(model: nn.Module, features: Tensor) -> Iterator[None]:
 
 @contextlib.contextmanager
 def moved_parameters(model: nn.Module, change: Mapping[str, Tensor]) -> Iterator[None]:
-    """Add to named parameters while the block runs; afterwards they are what they were, bitwise."""
+    """Add to named parameters while the block runs; afterwards they are as before, bit for bit.
+
+    Args:
+        model: Any model.
+        change: Parameter's name -> what is added, of the parameter's shape.
+    """
     named: dict[str, nn.Parameter] = dict(model.named_parameters())
     before = {name: named[name].detach().clone() for name in change}
     try:
