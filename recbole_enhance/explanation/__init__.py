@@ -1,1 +1,1 @@
-"""Why an item was recommended, and whether the explanation lasts."""
+"""Why an item was recommended, and how robust the explanation is."""

@@ -97,7 +97,7 @@ def attack(
 def _needed(
     folder: RunFolder, model_class: str | type | None, method: str | Enhancer | None
 ) -> dict[str, Any]:
-    """Those that the run needs of what is handed over."""
+    """The given class and method, where the run needs them, as arguments for loading it."""
     model, *backbone = folder.named().values()
     needed: dict[str, Any] = {}
     if ":" in (backbone or [model])[0]:

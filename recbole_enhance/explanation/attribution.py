@@ -1,4 +1,4 @@
-r"""What each stretch of a history adds to a score of RVRec, exactly.
+r"""What each run of consecutive items of a history adds to a score of RVRec, exactly.
 
 Two readings. Additive: weights stay what they are, and
 
@@ -104,7 +104,7 @@ def histories_of(model: Any, tables: Tables, users: Tensor) -> Histories:
 
 @torch.no_grad()
 def asked_by(model: Any, tables: Tables, history: Histories, target: Tensor) -> Histories:
-    """Histories with the weights that one item asks each for; the user's query has them already.
+    """Histories with the weights that the query of one item gives each; unchanged without it.
 
     Args:
         model: Of RVRec with prototypes.
@@ -152,7 +152,7 @@ def scores_with(
 
 
 def without_coalition(weights: Tensor, leaves: Tensor) -> Tensor:
-    """Weights of who stays, which sum to 1 again; zero where nobody stays.
+    """Weights of the items that stay, rescaled to sum to 1; zero where none stays.
 
     Args:
         weights: Shape: ``(pairs, H)``.

@@ -1,4 +1,4 @@
-"""Explain a run of IaCN: where the items of a history go, and which capsule asks for what."""
+"""Explain a run of IaCN: the capsules of a history, and those that recommendations match."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Explain a run of RVRec: which stretches of a history carry each recommendation."""
+"""Explain a run of RVRec: the parts of a history that each recommendation is based on."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,7 +109,7 @@ def explanations(
     for row, user in enumerate(dataset.id2token(dataset.uid_field, ids.cpu().numpy())):
         one = Histories(*(part[row : row + 1] for part in histories))
         for rank, (score, item) in enumerate(zip(values[row].tolist(), listed[row])):
-            if score == float("-inf"):  # he has nearly everything
+            if score == float("-inf"):  # the user has nearly all items
                 continue
             found = attribute(model, tables, ids[row : row + 1], one, item.view(1))
             lines.append(

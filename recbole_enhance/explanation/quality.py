@@ -1,4 +1,4 @@
-"""How good a model's lists and feature explanations are on given pairs, as it is now.
+"""How good a model's lists and feature explanations are on given pairs, in its current state.
 
 "As it is now": under an attack the same call measures the attacked model on the same pairs.
 """
@@ -19,7 +19,7 @@ BASELINES = ("most frequent", "user's top", "item's top", "user's x item's top",
 
 
 class UnsuitableModelError(RunFolderError):
-    """What is asked cannot be measured of this model."""
+    """What was asked for cannot be measured of this model."""
 
 
 class Protocol(NamedTuple):
@@ -180,7 +180,7 @@ def summary(measured: Measured, clean: Measured | None = None) -> dict[str, floa
 
 
 def baselines(run: Any, protocol: Protocol) -> dict[str, dict[str, float]]:
-    """What explanations that need no model reach on the same pairs.
+    """The quality of trivial explanations, which need no model, on the same pairs.
 
     Args:
         run: A run of a feature-aware model.

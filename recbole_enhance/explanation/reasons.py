@@ -36,7 +36,7 @@ _NOTHING = 1e-6  # of the largest score: a loss below is rounding
 
 
 class History(NamedTuple):
-    """What some users had, as the model was told: one row for each user after the other.
+    """The histories of some users as the model knows them, one user after the other.
 
     Attributes:
         columns: Item id and what else is known. Shape: ``(interactions, ...)``.
@@ -148,7 +148,7 @@ def explanations(
         own = history.items[start:end].tolist()
         valuable = _valuable(values, str(user), tokens, titles, nearest)
         for rank, (score, item) in enumerate(zip(scores[row].tolist(), items[row].tolist())):
-            if score == float("-inf"):  # the user has nearly everything
+            if score == float("-inf"):  # the user has nearly all items
                 continue
             near = _best(likeness, start, end, rank, own, nearest, "similarity", tokens, titles)
             lost = _best(losses, start, end, rank, own, nearest, "loss", tokens, titles)

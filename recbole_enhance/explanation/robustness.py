@@ -1,7 +1,7 @@
 """White-box attacks on a finished run: what they do to its lists and its explanations.
 
 ``features``: item features move along the sign of the loss's gradient over all training batches;
-``params``: parameters do; the random controls move as far in directions drawn by lot. The pairs are
+``params``: parameters do; the random controls move as far in random directions. The pairs are
 fixed from the clean model, and the model is restored bitwise, also on failure.
 
 ``own`` moves parameters along the gradient of the loss that the run trained on: a defended model is
@@ -45,7 +45,7 @@ class Attack(NamedTuple):
     Attributes:
         target: ``features``, ``params`` or ``own``.
         budget: Largest change of any entry.
-        random: Whether directions are drawn by lot.
+        random: Whether directions are drawn at random.
     """
 
     target: str

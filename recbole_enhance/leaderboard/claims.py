@@ -1,4 +1,4 @@
-"""What became of the claims of papers: a page written from the files of boards."""
+"""Whether claims of papers hold on boards: a page written from the files of boards."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Tasks on a Dask cluster, whose scheduler and workers somebody started as Dask's docs say."""
+"""Tasks on a Dask cluster, whose scheduler and workers are running already."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ def connected(address: str) -> Iterator[RunThere]:
 
 
 def _refuse_silence(address: str) -> None:
-    """Ask who is there; a client would wait for ever for what listens and says nothing."""
+    """Check that a scheduler answers; a client would wait for ever for a silent port."""
     from distributed.core import rpc
 
     async def ask() -> Any:

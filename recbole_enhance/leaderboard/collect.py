@@ -69,7 +69,7 @@ class FinishedRun(NamedTuple):
 
 
 class Left(NamedTuple):
-    """A cell that is listed and counts for nothing."""
+    """A cell that is listed, but is in no table."""
 
     place: str
     label: str

@@ -20,7 +20,7 @@ from recbole_enhance.leaderboard.process import worker_process
 from recbole_enhance.storage.files import is_file
 from recbole_enhance.storage.run_folder import RunFolder
 
-IMPOSSIBLE = "impossible"  # for the model of the cell, which is nobody's fault
+IMPOSSIBLE = "impossible"  # with the model of the cell; this is no failure
 _RESULTS = {EXPLAIN: EXPLANATIONS, ATTACK: ATTACKS}
 _OPTIONS = ("protocol", "attacks", "options")  # where the files say how they were made
 

@@ -1,4 +1,4 @@
-"""Accuracy against one metric, with every dial between them: what is run, and which point is best.
+"""Accuracy against one metric for all dials: what is run, and which point is best.
 
 All rows select their epoch on the same half of the validation interactions; the other half judges,
 is trained on (the controls), or is left alone (the backbone, and its re-ranked lists).
@@ -203,7 +203,7 @@ def _setting(
 
 
 def _reranker(moved: Metric) -> str | None:
-    """What re-ranks for a metric; None where no re-ranker is about it."""
+    """The re-ranker for a metric; None where none is about it."""
     if issubclass(metrics_dict[moved.name], GroupGap):
         return None
     if "categories" in requirements_of(moved.name):
@@ -228,7 +228,7 @@ def read_points(frontier: Frontier) -> list[Point]:
         if not mine:
             continue
         means = [
-            # A metric that nobody has a value of is null in metrics.json.
+            # A metric without a value for any user is null in metrics.json.
             float(np.mean([report[part][measure.key] for report in mine], dtype=float))
             for part in ("best_valid_result", "test_result")
             for measure in (frontier.accuracy, frontier.metric)

@@ -66,7 +66,7 @@ def _parallel(
             yield delayed(_numbered)(number, function, tasks[number])
 
     with parallel_config(backend="loky", inner_max_num_threads=threads):
-        # One at a time to each process: cells take long, and none shall wait in a dead one.
+        # One at a time to each process: cells take long, and none may wait in a killed one.
         pool = Parallel(
             n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs"
         )

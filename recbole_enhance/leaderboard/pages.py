@@ -25,7 +25,7 @@ def html_page(
     collected: Collected,
     plotly_src: str = "",
 ) -> str:
-    """``index.html``, which asks no host for anything.
+    """``index.html``, which needs no network.
 
     Args:
         analyses: The tables.

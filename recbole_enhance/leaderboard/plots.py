@@ -24,7 +24,7 @@ _MOST_RANKS = 15  # numbers that fit beside each other on the axis of ranks
 
 
 class Plot(NamedTuple):
-    """A picture, twice."""
+    """A picture in two forms: files, and a description for plotly.js."""
 
     name: str  # of its files
     title: str

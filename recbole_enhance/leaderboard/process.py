@@ -36,7 +36,7 @@ def worker_process(threads: int, driver: int | None) -> Iterator[None]:
 
 
 def _end_with(driver: int) -> None:
-    """Leave Ctrl-C to the driver, and do not outlive it: nobody would wait for the cell."""
+    """Leave Ctrl-C to the driver, and end when the driver ends."""
     if driver in _watched:
         return
     _watched.add(driver)

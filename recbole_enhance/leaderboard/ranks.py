@@ -1,4 +1,4 @@
-"""Several rows at once: who ranks before whom over users, and who is beaten by nobody.
+"""Several rows at once: their average ranks over users, and rows that no other row beats.
 
 The blocks of the test are the users of one dataset, each with its seed-averaged value: they are the
 sample that the tests of method against backbone take too. Seeds of one dataset are not independent

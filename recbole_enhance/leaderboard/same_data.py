@@ -1,4 +1,4 @@
-"""Whether the data are still those that the runs of a board were made from."""
+"""Whether the data are still those that the runs of a board used."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

@@ -83,7 +83,7 @@ def _one_run(folder: Path) -> FinishedRun:
 
 
 def _like(run: FinishedRun, board: Path, against: str | None) -> tuple[FinishedRun, str | None]:
-    """A run of the board that lends its protocol, and the label to compare with."""
+    """A run of the board whose protocol is used, and the label to compare with."""
     wanted = protocol.protocol_of(run)
     dataset = run.report["dataset"]
     ours = [r for r in collect.collect(board).runs if not (r.external or _own_code(r))]
@@ -111,12 +111,12 @@ def _like(run: FinishedRun, board: Path, against: str | None) -> tuple[FinishedR
 
 
 def _own_code(run: FinishedRun) -> bool:
-    """Whether its settings can be read only with a class of somebody's."""
+    """Whether its settings name a user's own class, without which they cannot be read."""
     return any(":" in str(run.options.get(key) or "") for key in ("model", "backbone"))
 
 
 def _refuse_other_values(run: FinishedRun, found: Mapping[str, float]) -> None:
-    """Refuse a run whose report says other than its lists."""
+    """Refuse a run whose report differs from what its lists give."""
     places = run.options.get("metric_decimal_place")
     unit = 10.0 ** -(_ROUNDED if places is None else places)
     reported: Mapping[str, Any] = run.report["test_result"]

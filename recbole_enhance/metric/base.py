@@ -94,7 +94,7 @@ class UserMetric(ListMetric):
         raise NotImplementedError
 
     def value(self, data: Any, k: int) -> float:
-        """Mean over the users that have a value; NaN if nobody has.
+        """Mean over the users that have a value; NaN if no user has one.
 
         Args:
             data: RecBole's ``DataStruct``.

@@ -1,7 +1,7 @@
 """Novelty of ranked lists: recommended items that few users know, and that are right.
 
 Popularity is the number of training users who have the item. Where a logarithm is taken, an item
-that nobody has counts as one that a single user has, as RecTools does: infinity helps nobody.
+of no user counts as one of a single user, as in RecTools, so that no value is infinite.
 Item 0 is padding and never counts; ranks are those of the columns.
 """
 
@@ -112,7 +112,7 @@ def serendipity(items: Tensor, relevant: Tensor, popularity: Tensor) -> Tensor:
         \max\Big( \frac{n + 1 - r}{n} - \frac{n + 1 - \pi(i_r)}{n}, 0 \Big) \, \mathrm{rel}(i_r)
 
     n is the number of items and :math:`\pi` the rank by popularity, where equally popular items
-    share a rank and the next one follows without a gap; for an item that nobody has, the second
+    share a rank and the next one follows without a gap; for an item of no user, the second
     fraction is 0.
 
     Args:

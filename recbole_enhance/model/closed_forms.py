@@ -34,7 +34,7 @@ class _Linear(GeneralRecommender):
         self.build(config)
 
     def build(self, config: Any) -> None:
-        """Make what is learnt of :attr:`interaction_matrix`."""
+        """Compute what is learnt from :attr:`interaction_matrix`."""
         raise NotImplementedError
 
     def scores(self, users: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ class _Linear(GeneralRecommender):
         return {}
 
     def load_other_parameter(self, para: Any) -> None:
-        """Leave what earlier versions, and RecBole, saved: it is what was just made."""
+        """Ignore what earlier versions and RecBole saved: it was just computed again."""
 
     def full_sort_predict(self, interaction: Any) -> Tensor:
         """Scores of all items (RecBole's interface). Shape: ``(batch * n_items,)``."""

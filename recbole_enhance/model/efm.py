@@ -30,7 +30,14 @@ from recbole_enhance.options.schema import Count, NotNegative, Share, Width
 
 
 def masked_mean_square(error: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the squared errors of each row where the mask holds, 0 where it holds nowhere.
+    """Mean of each row's squared errors where the mask is True; 0 where it is True nowhere.
+
+    Args:
+        error: Shape: ``(rows, n)``.
+        mask: Shape: ``(rows, n)``.
+
+    Returns:
+        Shape: ``(rows,)``.
 
     Example:
         >>> error, mask = torch.tensor([[1.0, 3.0]]), torch.tensor([[True, False]])

@@ -1,4 +1,4 @@
-"""Where a model keeps its embeddings: the one search for tables that all methods share."""
+"""Finds the embedding tables of a model, for all methods."""
 
 from collections.abc import Iterable
 from typing import Any

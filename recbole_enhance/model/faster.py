@@ -1,4 +1,4 @@
-"""What stands in for parts of RecBole's models under ``fast``: the same values, in less time.
+"""Replacements of parts of RecBole's models under ``fast``: the same values, in less time.
 
 A mix-in before the class, which stays one of RecBole's and keeps its name.
 """
@@ -28,7 +28,7 @@ _STAND_INS = {
 
 
 def faster(model_class: Any) -> Any:
-    """The class with what stands in for parts of it, or itself where there is nothing.
+    """The class with faster parts mixed in, or the class itself if there are none.
 
     Args:
         model_class: A class of RecBole's, or one of a user's or a method's that extends it. Where

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def interactions(dataset: Any) -> sp.csr_matrix:
-    """Who has what, each pair once, as ones.
+    """The matrix of users and items, 1 for each pair of a user and an item.
 
     Args:
         dataset: The built training part, which is all that RecBole gives a model.
@@ -24,7 +24,7 @@ def interactions(dataset: Any) -> sp.csr_matrix:
 
 
 def coordinates(matrix: Any) -> Tensor:
-    """A scipy matrix as torch's sparse coordinates of floats, sorted."""
+    """A sparse matrix of scipy as a sorted (coalesced) float32 COO tensor, of the same shape."""
     matrix = matrix.tocoo()
     index = torch.from_numpy(np.stack([matrix.row, matrix.col]).astype(np.int64))
     values = torch.from_numpy(matrix.data.astype(np.float32))

@@ -30,7 +30,7 @@ from recbole_enhance.options.schema import Count, Few, NotNegative, Options, Rat
 
 
 class Side(nn.Module):
-    """What users, or items, have of their own: Q and W of each layer, M and S.
+    """The parameters of one side, users or items: Q and W of each layer, M and S.
 
     Args:
         d: Length of a row.
@@ -65,7 +65,7 @@ class Side(nn.Module):
         return torch.tanh(self.merge[layer](torch.cat([own, message], dim=1)))
 
     def fuse(self, convolved: Tensor, ego: Tensor, graph: Any) -> Tensor:
-        r"""Add what similar rows and the row itself say.
+        r"""Add the transformed rows of similar nodes and of the node itself.
 
         .. math:: e_u^* = h_u + \tanh\Big(\sum_{v \in S(u)} e_v M_u\Big) + \tanh(e_u S_u)
 

@@ -37,7 +37,7 @@ _GAMMA = 1e-6  # inside the logarithm of the authors' loss
 
 
 def nearest_rows(x: Tensor, k: int, cells: int = _CELLS) -> Tensor:
-    """Each row itself, and the k - 1 other rows of largest cosine; row 0 is nobody's neighbour.
+    """Each row itself, and the k - 1 other rows of largest cosine; row 0 is no neighbour.
 
     Args:
         x: Row 0 is padding. Shape: ``(n, d)``.

@@ -1,1 +1,1 @@
-"""Lists for anybody out of a finished run, and the vectors behind them."""
+"""Lists of a finished run for known and new users, and the vectors of users and items."""

@@ -1,4 +1,4 @@
-"""What a user of the command line gives in files: tokens, and histories of new users."""
+"""Files that users give: tokens, and histories of new users."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""A vector for a user whom training has not seen, from his items and the items' vectors."""
+"""A vector for a user who is not in training, from their items and the items' vectors."""
 
 import torch
 from torch import Tensor
@@ -17,11 +17,11 @@ def fold_in(items: Tensor, rows: Tensor, owned: Tensor, n_rows: int, seed: int =
         \min_u \frac{1}{|H|} \sum_{i \in H} E_j [-\ln \sigma(u^T v_i - u^T v_j)]
         + \lambda \|u\|^2 \qquad \text{(Rendle et al., UAI 2009, Eq. BPR-Opt, one user)}
 
-    with steps of Adam, from zero; j is drawn from all items. A user's vector depends on his own
-    items and the seed, not on who else is fitted.
+    with steps of Adam, from zero; j is drawn from all items. A user's vector depends on their own
+    items and the seed, not on the other users.
 
     Args:
-        items: Row 0 is padding, and drawn by nobody. Shape: ``(n_items, d)``.
+        items: The items' vectors; row 0 is padding, and never drawn. Shape: ``(n_items, d)``.
         rows: User of each owned item. Shape: ``(pairs,)``.
         owned: Shape: ``(pairs,)``.
         n_rows: Number of users.

@@ -1,11 +1,11 @@
-"""Scores for users whom training has not seen, by the histories that they bring.
+"""Scores for users who are not in training, from their histories.
 
-Three ways, the first that can:
+There are three ways; the first one that the model allows is taken:
 
 ``exact``
     The model computes its scores from a history: sequential models, item-based ones, autoencoders.
-    It is given the new one. That this is all it reads is not assumed: users of the run are scored
-    by their own histories so, and must get the scores that they have.
+    It is given the new history. This is checked: some users of the run are scored in this way from
+    their own histories, and must get the scores that the run gives them.
 ``fold-in``
     The score is a product of a user's and an item's vector: the user's is fitted, see
     :mod:`.fold_in`. RVRec adds what it computes from the history, exactly.
@@ -82,7 +82,7 @@ class NewUsers:
         return self._score(users, None if self._seen is None else self._seen.of(users))
 
     def of_train(self, users: Tensor) -> Tensor | None:
-        """Training knows none of them."""
+        """None, as new users have no ids of training."""
         return None
 
     def tokens(self, users: Tensor) -> Any:

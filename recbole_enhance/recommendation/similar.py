@@ -1,4 +1,4 @@
-"""Items that are near one another by the model's own vectors."""
+"""Items that are similar by the model's own vectors."""
 
 from pathlib import Path
 from typing import Any

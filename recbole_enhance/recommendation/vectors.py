@@ -1,4 +1,4 @@
-"""Vectors of users and items: those whose product the model takes, found by watching it do so.
+"""Vectors of users and items: the factors of the product that the model computes its scores by.
 
 Every model of RecBole names its tables in its own way, and what is multiplied is seldom a table:
 LightGCN multiplies means over layers, SASRec the output of its last layer. So the last product of

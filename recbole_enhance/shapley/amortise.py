@@ -1,4 +1,4 @@
-"""Values that a model of many samples predicts, in place of each sample's own noisy one."""
+"""Values as predicted by a regression over all samples, in place of noisy single values."""
 
 import torch
 from torch import Tensor

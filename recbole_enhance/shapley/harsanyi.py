@@ -89,7 +89,7 @@ class _UnitBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.gamma = gamma
-        n_children = max(1.0, act_ratio * n_inputs)  # a unit without children can never speak
+        n_children = max(1.0, act_ratio * n_inputs)  # a unit without children is never active
         self.A = nn.Parameter(torch.randn(n_units, n_inputs, generator=generator) / n_children)
         start = torch.rand(n_units, n_inputs, generator=generator)
         self.tau = nn.Parameter(n_children / n_inputs - start)  # on for a share `act_ratio`

@@ -1,1 +1,1 @@
-"""What ``recbole_enhance.tuning.tune`` is made of: spaces, a shared study, reports."""
+"""Tuning of options: search spaces, a shared study, and reports."""

@@ -19,9 +19,9 @@ Space = dict[str, "Parameter"]
 KINDS = ("choice", "uniform", "loguniform", "quniform", "int")
 _DEFAULT = "default"  # the file of a model that has none
 _HYPER_KINDS = KINDS[:4]
-# Besides all options of data and evaluation: a trial must be measured as the others are.
+# Besides all options of data and evaluation, which must be the same for all trials.
 _FIXED = ("model", "dataset", "backbone")
-_FREE = ("MAX_ITEM_LIST_LENGTH",)  # among RecBole's options of data, and the model's affair
+_FREE = ("MAX_ITEM_LIST_LENGTH",)  # counts as data in RecBole, and is the model's
 
 
 @dataclass(frozen=True)

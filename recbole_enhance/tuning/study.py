@@ -1,4 +1,4 @@
-"""One Optuna study that any number of processes and machines work on, within one budget.
+"""An Optuna study that several processes and machines share, within one budget of trials.
 
 A trial of the budget is a record of the database: waiting, running, complete, pruned or failed. One
 that runs no more because its process ended (killed, Ctrl-C, machine gone) is *lost*: failed without
@@ -188,9 +188,9 @@ class SharedStudy:
                 self.study.enqueue_trial(trial.params, user_attrs=attributes)
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
-        """Whether a running trial's process was one of this machine, and is no more."""
+        """Whether a running trial's process was on this machine and has ended."""
         worker = trial.user_attrs.get(_WORKER)
-        if worker is None:  # killed while it claimed; under a lock nobody else can be at it
+        if worker is None:  # killed while claiming; we hold the lock, so no other process is
             return self._lock is not None
         machine, pid, started, token = worker.split(":")
         if machine != _machine():
@@ -296,7 +296,7 @@ def is_lost(trial: FrozenTrial) -> bool:
 
 @contextlib.contextmanager
 def storage_errors(url: str) -> Iterator[None]:
-    """Say in one line that a database does not do what it should."""
+    """Report in one line that a database fails."""
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
@@ -383,7 +383,7 @@ def _started(pid: int) -> str:
 
 
 def _machine() -> str:
-    """This machine, and the container in it: where process ids mean what they mean here."""
+    """Identifies this machine and container, within which process ids are comparable."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):  # Linux has both
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -392,5 +392,5 @@ def _machine() -> str:
 
 
 def wait() -> None:
-    """Let others work for a moment."""
+    """Wait a moment for other processes."""
     time.sleep(_POLL)

@@ -1,4 +1,4 @@
-"""What runs the trials of a study: one process, or several."""
+"""Runs the trials of a study in one process or several."""
 
 import contextlib
 import dataclasses
@@ -68,7 +68,7 @@ def work(plan: Plan, study: Any, show: Callable[[], None], parent: int | None = 
         if trial is None:
             if study.finished() >= plan.budget:
                 return
-            wait()  # for others: what they lose is ours to do
+            wait()  # for others: we do the trials that they lose
         else:
             _run(plan, study, trial, parent)
         show()
@@ -104,7 +104,7 @@ def _run(plan: Plan, study: Any, trial: Any, parent: int | None) -> None:
         logger.warning("trial %d had been marked as lost, so its result is dropped", trial.number)
     except optuna.exceptions.StorageInternalError:  # no fault of the trial's
         raise
-    except Exception as error:  # whatever a training dies of is the trial's result
+    except Exception as error:  # any failure of training is the trial's result
         reason = one_line(f"{_kind(error)}{error}")[:500]
         logger.warning("trial %d failed: %s", trial.number, reason)
         study.tell(trial, reason=reason)
