@@ -1,7 +1,7 @@
 """Merges what several processes collected into the rows and the order of a single process.
 
-Metrics are computed of that, and not from the processes' metrics: a mean of their Gini indices or
-coverages is none of the whole.
+Metrics are computed from the merged rows. A mean of the processes' own metrics would be wrong: the
+Gini index and the coverage of all lists are not means over parts of them.
 """
 
 import torch

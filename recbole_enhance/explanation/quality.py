@@ -1,6 +1,6 @@
 """How good a model's lists and feature explanations are on given pairs, in its current state.
 
-"As it is now": under an attack the same call measures the attacked model on the same pairs.
+Under an attack, the same call measures the attacked model on the same pairs.
 """
 
 from typing import Any, NamedTuple

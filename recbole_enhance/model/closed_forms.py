@@ -1,7 +1,7 @@
 """ItemKNN, EASE and SLIMElastic of RecBole with the same values, in less time and memory.
 
 Each is a mix-in before RecBole's class (:mod:`~.model.faster`). Their matrices follow from the data
-and the options, and are made when the model is: a model file does not hold them.
+and the options, and are computed when a model is built: a model file does not hold them.
 """
 
 import warnings

@@ -1,6 +1,6 @@
 """Replacements of parts of RecBole's models under ``fast``: the same values, in less time.
 
-A mix-in before the class, which stays one of RecBole's and keeps its name.
+Each is a mix-in before RecBole's class; the mixed class is a subclass of that, with its name.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """What an option may be: type, range and sentence, said once and checked by pydantic.
 
-An option is a field of a class of :class:`Options`. Its default is not here but in its YAML. What
-is refused is told in our words, which are made of type and range.
+An option is a field of a class of :class:`Options`. Its default is not here but in its YAML. The
+text of a refusal is ours, and is made of type and range.
 
 Example:
     >>> class Mine(Options):

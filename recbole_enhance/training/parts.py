@@ -1,8 +1,8 @@
 r"""Training by several processes, each on its part of every batch, with one process's result.
 
 All processes hold the same data, model and random states, and go through the same batches. Each
-takes a run of a batch's rows, and the parts' gradients are added up by the parts' shares of the
-rows: where the loss of a batch is the mean of its rows' losses, that is the batch's gradient.
+takes consecutive rows of a batch, and the gradients are added up, weighted by the shares of rows:
+if the loss of a batch is the mean of its rows' losses, that is the batch's gradient.
 :class:`RowsOfAll` mends what is no such mean in RecBole's models: random draws, the statistics of
 a batch, and the norm of a batch's embeddings. Before a loss trains, its gradient by parts is
 compared with that of the whole batch, so that a model which fits none of this is refused by name.
