@@ -1,7 +1,7 @@
 """Lists whose ties are broken by one random order of the items, drawn once by ``seed``.
 
-torch's ``topk`` in practice breaks ties by id. Ids are in the order of first appearance in the data,
-so a model that gives equal scores would list popular items.
+torch's ``topk`` in practice breaks ties by id. Ids are in the order of first appearance in the
+data, so a model that gives equal scores would list popular items.
 """
 
 from collections.abc import Callable

@@ -65,6 +65,9 @@ _STAGED = 128  # the same of two stages, which go over the scores several times:
 class ProbabilisticShapley(_Backbone):
     """Mixed in front of a backbone's class: enhances its tables, adds the two losses."""
 
+    _scoring: tuple[Tensor, Tensor] | None
+    _first_stage: FirstStage | None
+
     def __init__(self, config: Any, dataset: Any) -> None:
         super().__init__(config, dataset)  # the backbone as it is, with its own initialisation
         self.adapter = find_adapter(config.model_class)
@@ -236,12 +239,13 @@ class ProbabilisticShapley(_Backbone):
             U0, I0, *_ = self.adapter.base(self)
             x = self.rvrec.means(self.rvrec.items, I0)
             if self.rvrec.item_query:
-                mu = self.rvrec.means(self.rvrec.users, U0)
-                self._scoring = self.adapter.head(self, mu, x)
-                return self._scoring
-            users = torch.arange(self.n_users, device=U0.device)
-            out = [self.enhanced_users(part, U0, x).out for part in users.split(_CHUNK)]
-            self._scoring = self.adapter.head(self, torch.cat(out), x)
+                rows = self.rvrec.means(self.rvrec.users, U0)
+            else:
+                users = torch.arange(self.n_users, device=U0.device)
+                rows = torch.cat(
+                    [self.enhanced_users(part, U0, x).out for part in users.split(_CHUNK)]
+                )
+            self._scoring = self.adapter.head(self, rows, x)
         return self._scoring
 
     def enhanced_users(self, users: Tensor, table: Tensor, x: Tensor) -> Enhanced:
@@ -257,8 +261,8 @@ class ProbabilisticShapley(_Backbone):
 
     def _forget(self) -> None:
         """Drop what was made of the parameters, which are to change."""
-        self._scoring: tuple[Tensor, Tensor] | None = None
-        self._first_stage: FirstStage | None = None
+        self._scoring = None
+        self._first_stage = None
 
     def train(self, mode: bool = True) -> Any:
         """As torch's; forgets the tables."""
