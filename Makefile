@@ -22,6 +22,7 @@ INSTALLED := $(VENV)/installed
 CHECK_INSTALLED := $(VENV)/check-installed
 OLDEST_INSTALLED := $(OLDEST)/installed
 RECBOLE := recbole==1.2.1
+VERSION := 'import sys; print(sys.version)'
 FROM := $(if $(INDEX),--extra-index-url $(INDEX))
 
 # Tests at a time, each on one thread. Those marked `serial` follow, one after the other.
@@ -83,8 +84,11 @@ release: $(INSTALLED)
 # What a package needs is installed first; RecBole and this package follow without their requirements,
 # because RecBole's hold a ray that this package never imports and that Python 3.12 cannot have.
 # $(call install,FOLDER,CONSTRAINTS,EXTRA)
+# An environment of another Python is removed first: venv would leave that Python in it.
 define install
 	$(if $(PYTHON),,$(error no Python of $(SUPPORTED) found; PYTHON=PATH names one))
+	version=$$($(PYTHON) -c $(VERSION)) && \
+		{ [ "$$($(1)/bin/python -c $(VERSION) 2>/dev/null)" = "$$version" ] || [ ! -f $(1)/pyvenv.cfg ] || rm -rf $(1); }
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/python -m recbole_enhance.compat.needs $(3) > $(1)/needs.txt
 	$(1)/bin/python -m pip install $(FROM) -c $(2) -r $(1)/needs.txt || { $(HINT); exit 1; }
@@ -92,6 +96,14 @@ define install
 endef
 HINT := echo "If pip found no torch for the CPU: PyTorch's page pytorch.org/get-started/locally shows the \
 address of these builds, for Linux, Pip and CPU. Then: make run INDEX=ADDRESS, or make run TORCH=cuda" >&2
+
+# PYTHON= on the command line that names another Python than that of the environment installs again.
+ifeq ($(origin PYTHON),command line)
+ifneq ($(shell $(PYTHON) -c $(VERSION)),$(shell $(VENV)/bin/python -c $(VERSION) 2>/dev/null))
+$(INSTALLED): FORCE
+endif
+endif
+FORCE:
 
 $(INSTALLED): setup.cfg constraints.txt constraints-cuda.txt constraints-tested.txt
 	$(call install,$(VENV),$(CONSTRAINTS),test)

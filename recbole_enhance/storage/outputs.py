@@ -26,7 +26,8 @@ def output_file(option: str, path: str | Path, endings: Sequence[str] = ()) -> P
     """
     path = Path(path)
     if endings and path.suffix not in endings:
-        raise OptionError(option, path, f"a name that ends in {', '.join(endings)} is expected")
+        known = " or ".join(filter(None, [", ".join(endings[:-1]), endings[-1]]))
+        raise OptionError(option, path, f"a name that ends in {known} is expected")
     if not path.parent.is_dir():
         raise OptionError(option, path, f"there is no folder {path.parent}")
     if os.path.exists(path) and not os.path.isfile(path):  # Path's raise for a name too long

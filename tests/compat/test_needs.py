@@ -144,6 +144,34 @@ def test_an_unknown_extra_is_refused():
         needs.needs(["tests"])
 
 
+# A Python that knows its version, and how to make an environment of itself.
+STUB = """#!/bin/sh
+[ "$1" = -c ] && echo {version}
+[ "$2" = venv ] && mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && touch "$3/pyvenv.cfg"
+exit 0
+"""
+
+
+def test_make_with_another_python_makes_the_environment_anew(tmp_path):
+    def install(version):
+        (tmp_path / version).write_text(STUB.format(version=version))
+        (tmp_path / version).chmod(0o755)
+        words = [f"PYTHON={tmp_path / version}", f"VENV={tmp_path / 'env'}"]
+        subprocess.run(["make", "-C", str(ROOT), "install", *words], check=True)
+        return (tmp_path / "env/bin/python").read_text()
+
+    assert "3.12" in install("3.12")
+    (tmp_path / "env/mine").write_text("")
+    assert "3.12" in install("3.12")
+    assert (tmp_path / "env/mine").exists()
+    words = [f"PYTHON={tmp_path / 'missing'}", f"VENV={tmp_path / 'env'}"]
+    missing = subprocess.run(["make", "-C", str(ROOT), "install", *words], capture_output=True)
+    assert missing.returncode != 0
+    assert (tmp_path / "env/mine").exists()
+    assert "3.11" in install("3.11")
+    assert not (tmp_path / "env/mine").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="make")
 def test_make_keeps_pip_from_cuda_unless_asked():
     def pip(*words):

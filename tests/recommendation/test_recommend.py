@@ -321,7 +321,7 @@ def test_the_verb_export_says_what_it_wrote(folders, tmp_path):
         (["--users=u1", "--exclude=bad"], "bad:1: item='u1': no such item in toy"),
         (
             ["--users=u1", "--out=a.xlsx"],
-            "out=a.xlsx: a name that ends in .csv, .parquet, .jsonl is expected",
+            "out=a.xlsx: a name that ends in .csv, .parquet or .jsonl is expected",
         ),
         (["--users=u1", "--out=no/a.csv"], "out=no/a.csv: there is no folder no"),
         (
@@ -366,7 +366,7 @@ def test_folders_that_cannot_recommend_are_refused(data, folders, tmp_path):
         "export", run, "--embeddings=a.npz"
     )
     assert "--embeddings=FILE is expected" in refused("export", folders / "BPR")
-    ending = "embeddings=a.csv: a name that ends in .npz, .parquet is expected"
+    ending = "embeddings=a.csv: a name that ends in .npz or .parquet is expected"
     assert refused("export", folders / "BPR", "--embeddings=a.csv") == ending
 
 
