@@ -115,7 +115,7 @@ class Config(RecBoleConfig):
             validation.refuse_unweighable(self)
             refuse_parts(self)
             refuse_rows(self)
-        if self["fast"] and not (self.method and self.method.wrap):  # a wrapper has its scores
+        if self["fast"] and not (self.method and self.method.wrap):  # wrappers score on their own
             self.model_class = faster(self.model_class)
 
     def _begin(self, command_line: Mapping[str, str] | None) -> None:

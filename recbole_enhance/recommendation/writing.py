@@ -70,7 +70,8 @@ def _parquet(path: Path, _: str) -> Iterator[Write]:
         nonlocal writer
         table = pyarrow.Table.from_pydict({name: _column(piece[name]) for name in piece})
         if writer is None:
-            # A dictionary of scores, which all differ, would save nothing.
+            # A dictionary of scores, which all differ, would save nothing. Without the schema,
+            # columns with a dictionary are read back as text.
             listed = [name for name in piece if name not in ("score", VECTOR)]
             writer = parquet.ParquetWriter(
                 path,

@@ -148,7 +148,7 @@ class SharedStudy:
                 self.study.enqueue_trial({})
 
     def _take(self, frozen: FrozenTrial) -> bool:
-        # First the heartbeat: if we are killed between the two, it tells.
+        # First the heartbeat: if we are killed between the two, it shows that.
         self._storage.record_heartbeat(frozen._trial_id)
         try:
             return self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
