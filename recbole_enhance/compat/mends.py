@@ -361,16 +361,33 @@ def anomaly_mode() -> bool:
 
 
 def optimizer_without_compiler() -> bool:
-    """Build optimizers without importing torch's compiler, which they do not use.
+    """Train without importing torch's compiler, which nothing here uses.
 
-    ``torch/_compile.py`` looks for this attribute before it imports; a training step imports the
-    compiler all the same, but lists, explanations and evaluations of a saved run make no step.
+    The import takes a second and more of each run. ``torch/_compile.py`` looks for the attribute
+    before it imports. ``step`` of an optimizer imports the compiler for two marks that it alone
+    reads; they stay where a class has made an optimizer already, whose ``step`` torch has wrapped.
     """
-    plain = getattr(torch.optim.Optimizer.add_param_group, "__wrapped__", None)
-    if plain is None or hasattr(plain, "__dynamo_disable"):
-        return False
-    plain.__dynamo_disable = plain
-    return True
+    optim = torch.optim
+    made = False
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        plain = getattr(getattr(optim.Optimizer, name), "__wrapped__", None)
+        if plain is not None and not hasattr(plain, "__dynamo_disable"):
+            plain.__dynamo_disable = plain
+            made = True
+    for kind in (optim.Adam, optim.SGD, optim.Adagrad, optim.RMSprop):
+        if hasattr(kind.step, "__wrapped__") and not hasattr(kind.step, "hooked"):
+            kind.step, made = _step_without_compiler(kind.step.__wrapped__), True
+    return made
+
+
+def _step_without_compiler(plain: Any) -> Any:
+    """Torch's ``_use_grad_for_differentiable`` without its marks for the compiler."""
+
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return plain(self, *args, **kwargs)
+
+    return step
 
 
 def loader_rows() -> bool:
@@ -475,7 +492,7 @@ _MENDS: tuple[tuple[Callable[[], bool], str], ...] = (
     (pop_and_random, "Pop is not popularity, and Random one list for all users of a batch"),
     (weights_only_files, "a file of pretrained parameters can run code, below torch 2.6"),
     (pretrained_checkpoint, "the second stage of S3Rec and RaCT fails: UnpicklingError"),
-    (optimizer_without_compiler, "loading a saved model takes a second and 70 MB for a compiler"),
+    (optimizer_without_compiler, "a run takes a second and 70 MB for a compiler it never uses"),
     (loader_rows, "each loader takes 36 bytes a row for a list of numbers"),
     (known_warnings, "warnings of pandas and torch about RecBole's own lines"),
 )
