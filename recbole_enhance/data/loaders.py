@@ -190,9 +190,8 @@ class FastTrainLoader(TrainDataLoader):
         for index in order.split(self.step):
             batch = self.transform(self._dataset, join(self._dataset, take(features, index)))
             if self.samples:
-                drawn = (
-                    self._draw_for(batch) if negatives is None else negatives[:, index].flatten()
-                )
+                own = None if negatives is None else negatives.index_select(1, index)
+                drawn = self._draw_for(batch) if own is None else own.flatten()
                 batch = self._add(batch, drawn)
                 if self._adds_log_q:
                     log_q = self._sampler.log_q(batch[self.uid_field], drawn).float()
@@ -209,7 +208,7 @@ class FastTrainLoader(TrainDataLoader):
 
     def _add(self, batch: Interaction, negatives: Tensor) -> Interaction:
         """Put the negatives beside the positives, or below them with labels."""
-        n, batch = len(batch), batch.repeat(self.times)
+        n, batch = len(batch), batch if self.times == 1 else batch.repeat(self.times)
         if self.dl_format == InputType.PAIRWISE:
             rows = join(self._dataset, Interaction({self.iid_field: negatives}))
             rows.add_prefix(self.neg_prefix)

@@ -37,7 +37,7 @@ def draw(
     rows = torch.arange(n)
     drawn = propose(rows)
     for rounds in range(MOST_ROUNDS):
-        rows = rows[refuse(rows, drawn[rows])]
+        rows = rows[refuse(rows, drawn.index_select(0, rows))]
         if not len(rows):
             return drawn, rounds
         drawn[rows] = propose(rows)
@@ -184,8 +184,8 @@ class NegativeSampler:
 
         def refuse(rows: Tensor, items: Tensor) -> Tensor:
             if self.used is None:
-                return items == positives[rows]
-            return self.used.holds(users[rows], items)
+                return items == positives.index_select(0, rows)
+            return self.used.holds(users.index_select(0, rows), items)
 
         def at_last(rows: Tensor) -> Tensor:
             used, own = self.used, users[rows]

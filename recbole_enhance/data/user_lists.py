@@ -1,6 +1,7 @@
 """Items of each user in compressed rows: histories to mask, positives to find, draws to refuse."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Optional
 
 import numpy as np
@@ -9,6 +10,7 @@ from recbole.data.dataset import Dataset
 from torch import Tensor
 
 _FAR_APART = 16  # pairs for each that is looked up, from which on they are worth sorting
+_CELLS = 2**25  # of a table of all pairs, one byte each, which is looked up at once
 LISTS = "_lists"  # attribute of interactions, and no column of them
 
 
@@ -106,9 +108,18 @@ class UserLists:
         offset = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
         return rows, self._keys[self._start[users][rows] + offset] % self.n_items
 
+    @cached_property
+    def _table(self) -> Tensor:
+        """Whether each user has each item. Shape: ``(n_users * n_items,)``."""
+        table = torch.zeros(len(self.counts) * self.n_items, dtype=torch.bool)
+        table[self._keys] = True
+        return table
+
     def holds(self, users: Tensor, items: Tensor) -> Tensor:
         """Whether each user has the item beside it. Shape of all three: ``(pairs,)``."""
         keys = users * self.n_items + items
+        if len(self.counts) * self.n_items <= _CELLS:
+            return self._table.index_select(0, keys)
         if _FAR_APART * len(keys) > len(self._keys):
             return among(keys, self._keys)
         ordered, order = keys.sort()  # so that one look-up finds in the cache what the last read

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_enhance.data import user_lists
 from recbole_enhance.data.user_lists import UserLists
 
 N_USERS, N_ITEMS = 5, 7
@@ -24,8 +25,12 @@ def test_it_is_a_set_of_items_for_each_user(given_pairs, asked):
     expected = [(row, item) for row, user in enumerate(asked) for item in sets[user]]
     assert list(zip(rows.tolist(), items.tolist())) == expected
     every = torch.cartesian_prod(torch.arange(N_USERS), torch.arange(N_ITEMS))
-    held = lists.holds(every[:, 0], every[:, 1]).tolist()
-    assert held == [(u, i) in set(given_pairs) for u, i in every.tolist()]
+    expected = [(u, i) in set(given_pairs) for u, i in every.tolist()]
+    for cells, far_apart in ((N_USERS * N_ITEMS, 0), (N_USERS * N_ITEMS - 1, 0), (0, 10**9)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(user_lists, "_CELLS", cells)
+            patch.setattr(user_lists, "_FAR_APART", far_apart)
+            assert lists.holds(every[:, 0], every[:, 1]).tolist() == expected
 
 
 class Part:
