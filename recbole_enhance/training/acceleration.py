@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding_bag
@@ -76,6 +77,21 @@ class Rows(NamedTuple):
     column: Tensor
     value: Tensor
 
+    @classmethod
+    def of(cls, row: Tensor, column: Tensor, value: Tensor, n: int) -> "Rows":
+        """Compress coordinates in any order.
+
+        Args:
+            row: Of each entry. Shape: ``(entries,)``.
+            column: Of each entry. Shape: ``(entries,)``.
+            value: Shape: ``(entries,)``.
+            n: Rows.
+        """
+        order = _order(row, n)
+        start = row.new_zeros(n + 1)
+        torch.cumsum(torch.bincount(row, minlength=n), 0, out=start[1:])
+        return cls(start, column.index_select(0, order), value.index_select(0, order))
+
     def times(self, dense: Tensor) -> Tensor:
         """Multiply ``(n, m)`` by ``(m, d)``.
 
@@ -90,6 +106,22 @@ class Rows(NamedTuple):
             per_sample_weights=self.value,
             include_last_offset=True,
         )
+
+
+def _order(numbers: Tensor, n: int) -> Tensor:
+    """What sorts numbers in [0, n), equal ones as they stand; on CPUs only. Shape: theirs.
+
+    Sorts each number with its place in its last bits, as 32 bits where these hold both: some ten
+    times as fast as torch's ``argsort``, which is most of a small product.
+    """
+    bits = len(numbers).bit_length()
+    kind = np.int32 if n << bits <= np.iinfo(np.int32).max else np.int64
+    keys = numbers.numpy().astype(kind)
+    keys <<= bits
+    keys |= np.arange(len(keys), dtype=kind)
+    keys.sort()
+    keys &= (1 << bits) - 1
+    return torch.from_numpy(keys.astype(np.int64))
 
 
 class CompressedGraph:

@@ -26,20 +26,18 @@ from recbole_enhance.storage import processes
 from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
 from recbole_enhance.storage.tensor_files import load_tensors, out_of_memory, refused_misfit
-from recbole_enhance.training import acceleration, packing
+from recbole_enhance.training import acceleration, bpr_gradient, packing
 from recbole_enhance.training.losses import weigh_by_column
 from recbole_enhance.training.parts import PartsTrainer
 from recbole_enhance.training.row_adam import RowTrainer, is_by_rows
 
 _PRECISION = re.compile(r"dtype|scalar type|BFloat16|HalfTensor|Half\b|same type", re.I)
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
+_COUNTED = (bool, int, float)
 
 
 class NotResumableError(InputError):
     """A run that can only start over."""
-
-
-_COUNTED = (bool, int, float)
 
 
 class EnhancedTrainer(Trainer):
@@ -184,13 +182,16 @@ class EnhancedTrainer(Trainer):
             finally:
                 hook.remove()
 
-    def _train_epoch(self, train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> Any:
         self._epoch, self._logged = epoch_idx, {}
         start = time.perf_counter()
         for module in self.model.modules():  # a wrapped backbone, too
             if hasattr(module, "begin_epoch"):
                 module.begin_epoch()
-        loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
+        loss_func = loss_func or bpr_gradient.loss_of(self.model, self.config)
+        loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.history.append(
             {
                 "epoch": epoch_idx,
@@ -397,9 +398,8 @@ class EnhancedTrainer(Trainer):
         self._load(state)
         for name, value in state["counters"].items():
             # KGCN makes some at its first batch: there is nothing to compare them with yet.
-            if type(value) not in _COUNTED or type(getattr(self.model, name, value)) is not type(
-                value
-            ):
+            here = getattr(self.model, name, value)
+            if type(value) not in _COUNTED or type(here) is not type(value):
                 raise TypeError(f"{name} is {value}")
             setattr(self.model, name, value)
         for name, optimizer in self._optimizers().items():
