@@ -299,3 +299,12 @@ def test_scale_ends_with_a_line_for_each_case_and_size():
         (what, rows) for what in ("load", "split", "bpr") for rows in sizes
     ]
     assert any(line.startswith("100,000,000 rows: ") for line in lines)
+
+
+@pytest.mark.slow
+def test_learners_ends_with_a_ratio(tmp_path):
+    lines = quick_lines("learners", f"--data_path={tmp_path}")
+    cells = [line.split(" | ") for line in lines if line.startswith(("| adam", "| row_adam"))]
+    assert [len(row) for row in cells] == [6] * 4 + [7] * 2  # two rates each, then what was chosen
+    pattern = rf"benchmark=learners dataset=ml-100k target=0.0100 row_adam_over_adam={NUMBER}"
+    assert float(re.fullmatch(pattern, lines[-1])[1]) > 0
