@@ -376,7 +376,8 @@ def optimizer_without_compiler() -> bool:
             made = True
     for kind in (optim.Adam, optim.SGD, optim.Adagrad, optim.RMSprop):
         if hasattr(kind.step, "__wrapped__") and not hasattr(kind.step, "hooked"):
-            kind.step, made = _step_without_compiler(kind.step.__wrapped__), True
+            kind.step = _step_without_compiler(kind.step.__wrapped__)  # type: ignore[method-assign]
+            made = True
     return made
 
 
