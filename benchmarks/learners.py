@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from turns import assembled, choose_dataset, parser
@@ -33,6 +33,7 @@ def work(args: argparse.Namespace) -> list[tuple[float, float]]:
         embedding_size=64,
         learner=args.worker,
         learning_rate=args.rate,
+        weight_decay=args.decay,
         train_batch_size=args.batch,
         seed=args.seed,
         metrics=["NDCG"],
@@ -112,6 +113,17 @@ def numbers(text: str) -> list[float]:
     return [float(word) for word in text.split(",")]
 
 
+class Setting(NamedTuple):
+    """What a learner is tried with; decay is ``weight_decay``, or Cornac's ``lambda_reg``."""
+
+    batch: int
+    rate: float
+    decay: float
+
+    def __str__(self) -> str:
+        return f"{self.batch} | {self.rate:g} | {self.decay:g}"
+
+
 class Race:
     """Runs of all learners on one dataset.
 
@@ -122,25 +134,34 @@ class Race:
 
     def __init__(self, args: argparse.Namespace, folder: str) -> None:
         self.args, self.folder = args, folder
-        ours = list(itertools.product(numbers(args.batches), numbers(args.rates)))
-        self.tried = dict.fromkeys(args.learners.split(","), ours)
+        self.tried = {
+            name: [
+                Setting(int(batch), rate, decay)
+                for batch, rate, decay in itertools.product(
+                    numbers(args.batches),
+                    numbers(args.rates),
+                    [0.0] if name == "row_adam" else numbers(args.decays),
+                )
+            ]
+            for name in args.learners.split(",")
+        }
         if args.peer:
-            self.tried["Cornac"] = [(1, rate) for rate in numbers(args.peer_rates)]
+            self.tried["Cornac"] = [Setting(1, rate, 0.01) for rate in numbers(args.peer_rates)]
 
-    def curve(self, name: str, setting: tuple[float, float], seed: int) -> list[Any]:
+    def curve(self, name: str, setting: Setting, seed: int) -> list[Any]:
         """One run."""
-        args, (batch, rate), rows = self.args, setting, f"{self.folder}/{seed}.npz"
+        args, (batch, rate, decay), rows = self.args, setting, f"{self.folder}/{seed}.npz"
         if name == "Cornac":
             words = [args.peer, "-c", PEER, rows, rate, args.peer_epochs, seed]
         else:
             names = ("data_path", "threads", "dataset", "epochs")
             words = [sys.executable, __file__, f"--worker={name}", f"--seed={seed}"]
             words += [f"--{n}={getattr(args, n)}" for n in names]
-            words += [f"--batch={int(batch)}", f"--rate={rate}", f"--rows={rows}"]
-        print(f"seed {seed}: {name}, batch {int(batch)}, rate {rate:g}", file=sys.stderr)
+            words += [f"--batch={batch}", f"--rate={rate}", f"--decay={decay}", f"--rows={rows}"]
+        print(f"seed {seed}: {name}, {setting}", file=sys.stderr)
         return curve_of(words)
 
-    def choose(self) -> tuple[dict[str, tuple[float, float]], float]:
+    def choose(self) -> tuple[dict[str, Setting], float]:
         """What reaches the target first on seed 0, of each learner; and the target."""
         found = {
             (name, setting): self.curve(name, setting, 0)
@@ -151,12 +172,12 @@ class Race:
         target = self.args.to or 0.98 * max(v for (name, _), v in best.items() if name in LEARNERS)
         seconds = {key: seconds_to(curve, target) for key, curve in found.items()}
         print(f"\nSeed 0, CPU s to a validation NDCG@10 of {target:.4f}:\n")
-        print("| learner | batch | rate | s | epochs | best NDCG@10 |\n|---|---|---|---|---|---|")
-        for (name, (batch, rate)), curve in found.items():
-            key = name, (batch, rate)
+        print("| learner | batch | rate | decay | s | epochs | best NDCG@10 |")
+        print("|---|---|---|---|---|---|---|")
+        for key, curve in found.items():
+            name, setting = key
             epochs = next((n for n, (_, v) in enumerate(curve, 1) if v >= target), "-")
-            cells = f"{int(batch)} | {rate:g} | {seconds[key]:.2f} | {epochs} | {best[key]:.4f}"
-            print(f"| {name} | {cells} |")
+            print(f"| {name} | {setting} | {seconds[key]:.2f} | {epochs} | {best[key]:.4f} |")
         chosen = {
             name: min(settings, key=lambda setting, name=name: seconds[name, setting])
             for name, settings in self.tried.items()
@@ -174,10 +195,11 @@ def main() -> None:
     options.add_argument("--learners", default=",".join(LEARNERS))
     options.add_argument("--batches", default="2048,4096,8192")
     options.add_argument("--rates", default=".005,.01,.02")
+    options.add_argument("--decays", default="0,3e-5")
     options.add_argument("--to", type=float, help="NDCG@10; default: .98 of our best")
     options.add_argument("--peer", help="a Python with Cornac")
     options.add_argument("--peer_rates", default=".05,.1,.2")
-    for name, kind in (("seed", int), ("batch", int), ("rate", float)):
+    for name, kind in (("seed", int), ("batch", int), ("rate", float), ("decay", float)):
         options.add_argument(f"--{name}", type=kind, default=0, help=argparse.SUPPRESS)
     args = options.parse_args()
     if args.worker:
@@ -186,6 +208,7 @@ def main() -> None:
     if args.quick:
         args.dataset, args.epochs, args.peer_epochs, args.seeds = "ml-100k", 2, 2, 1
         args.batches, args.rates, args.peer_rates, args.to = "2048", ".005,.02", ".1", 0.01
+        args.decays = "0"
     args.dataset = choose_dataset(args.data_path, args.dataset)
     with tempfile.TemporaryDirectory() as folder:
         race = Race(args, folder)
@@ -200,18 +223,18 @@ def main() -> None:
         f"\n{args.dataset}: BPR of 64 numbers, {args.seeds} other seeds; CPU s, median, to a "
         f"validation NDCG@10 of {target:.4f}; best NDCG@10, mean (standard deviation)\n"
     )
-    print("| learner | batch | rate | s | epochs | s of an epoch | best NDCG@10 |")
-    print("|---|---|---|---|---|---|---|")
+    print("| learner | batch | rate | decay | s | epochs | s of an epoch | best NDCG@10 |")
+    print("|---|---|---|---|---|---|---|---|")
     spent = {}
     for name, found in curves.items():
-        (batch, rate), best = chosen[name], [max(v for _, v in curve) for curve in found]
+        best = [max(v for _, v in curve) for curve in found]
         spent[name] = float(np.median([seconds_to(curve, target) for curve in found]))
         epochs = np.median(
             [sum(s < seconds_to(curve, target) for s, _ in curve) + 1 for curve in found]
         )
         epoch = np.median([curve[-1][0] / len(curve) for curve in found])
         print(
-            f"| {name} | {int(batch)} | {rate:g} | {spent[name]:.2f} | {epochs:g} | {epoch:.4f} | "
+            f"| {name} | {chosen[name]} | {spent[name]:.2f} | {epochs:g} | {epoch:.4f} | "
             f"{np.mean(best):.4f} ({np.std(best):.4f}) |"
         )
     over = [
