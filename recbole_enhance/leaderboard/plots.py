@@ -1,5 +1,6 @@
 """Plots of a table: files by matplotlib, and descriptions that plotly.js draws in the page."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -277,18 +278,25 @@ def _bars(found: _Groups, name: str, title: str, about: str, axis: str) -> Plot 
         return None
     if found.field == groups.ACTIVITY:
         about += " Level 1 has the users with the fewest training interactions."
+    # Short lines, so that bars have room on a phone.
+    labels = ["<br>".join(map(escaped, textwrap.wrap(title, 24))) for title in found.titles]
     data = [
         {
             "type": "bar",
+            "orientation": "h",
             "name": escaped(group),
-            "x": [escaped(t) for t in found.titles],
-            "y": _listed(found.values[:, n]),
+            "x": _listed(found.values[:, n]),
+            "y": labels,
             "marker": {"color": COLOURS[n % len(COLOURS)]},
-            "error_y": {"array": _listed(found.errors[:, n]), "thickness": 1, "width": 3},
+            "error_x": {"array": _listed(found.errors[:, n]), "thickness": 1, "width": 2},
         }
         for n, group in enumerate(found.groups)
     ]
-    axes = {**layout("", axis, 380), "barmode": "group"}
+    height = 100 + len(labels) * max(9 * len(found.groups) + 12, 42)
+    axes = {**layout(axis, "", height), "barmode": "group", "hovermode": "y"}
+    axes["margin"] = {**axes["margin"], "t": 48}
+    axes["yaxis"] = {**axes["yaxis"], "autorange": "reversed"}
+    axes["legend"] = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
     drawn = files(_draw_bars, found.titles, found.groups, found.values, found.errors, axis)
     return Plot(name, title, about, {"data": data, "layout": axes}, drawn)
 
@@ -301,25 +309,26 @@ def _draw_bars(
     deviations: np.ndarray,
     metric: str,
 ) -> None:
-    figure.set_size_inches(max(5.0, 1.0 * len(titles)), 3.6)
+    figure.set_size_inches(6.4, 1.2 + len(titles) * (0.1 * len(groups) + 0.12))
     axes = figure.add_subplot()
-    width = 0.8 / len(groups)
+    height = 0.8 / len(groups)
     for n, group in enumerate(groups):
-        axes.bar(
-            np.arange(len(titles)) + (n - (len(groups) - 1) / 2) * width,
+        axes.barh(
+            np.arange(len(titles)) + (n - (len(groups) - 1) / 2) * height,
             means[:, n],
-            width,
-            yerr=deviations[:, n],
+            height,
+            xerr=deviations[:, n],
             color=COLOURS[n % len(COLOURS)],
             label=matplotlib_text(group),
             error_kw={"lw": 0.8},
         )
-    axes.set_xticks(
-        range(len(titles)), [matplotlib_text(t) for t in titles], rotation=30, ha="right"
-    )
-    axes.set_ylabel(matplotlib_text(metric))
-    axes.grid(axis="x", visible=False)
-    axes.legend(frameon=False, fontsize=8, ncols=min(4, len(groups)))
+    axes.set_yticks(range(len(titles)), [matplotlib_text(t) for t in titles])
+    axes.invert_yaxis()  # the first row on top
+    axes.set_xlabel(matplotlib_text(metric))
+    axes.grid(axis="y", visible=False)
+    axes.margins(y=0.01)
+    columns = min(4, len(groups))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=8, ncols=columns)
 
 
 # ---- critical difference -----------------------------------------------------------------------
