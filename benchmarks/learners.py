@@ -34,6 +34,7 @@ def work(args: argparse.Namespace) -> list[tuple[float, float]]:
         learner=args.worker,
         learning_rate=args.rate,
         weight_decay=args.decay,
+        closed_form=True,
         train_batch_size=args.batch,
         seed=args.seed,
         metrics=["NDCG"],

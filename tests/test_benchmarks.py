@@ -305,6 +305,6 @@ def test_scale_ends_with_a_line_for_each_case_and_size():
 def test_learners_ends_with_a_ratio(tmp_path):
     lines = quick_lines("learners", f"--data_path={tmp_path}")
     cells = [line.split(" | ") for line in lines if line.startswith(("| adam", "| row_adam"))]
-    assert [len(row) for row in cells] == [6] * 4 + [7] * 2  # two rates each, then what was chosen
+    assert [len(row) for row in cells] == [7] * 4 + [8] * 2  # two rates each, then what was chosen
     pattern = rf"benchmark=learners dataset=ml-100k target=0.0100 row_adam_over_adam={NUMBER}"
     assert float(re.fullmatch(pattern, lines[-1])[1]) > 0

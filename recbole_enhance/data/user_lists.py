@@ -116,8 +116,11 @@ class UserLists:
         return table
 
     def holds(self, users: Tensor, items: Tensor) -> Tensor:
-        """Whether each user has the item beside it. Shape of all three: ``(pairs,)``."""
+        """Whether each user has the item beside it. Shape of all three: any."""
         keys = users * self.n_items + items
+        return self._holds(keys.flatten()).view(keys.shape)
+
+    def _holds(self, keys: Tensor) -> Tensor:
         if len(self.counts) * self.n_items <= _CELLS:
             return self._table.index_select(0, keys)
         if _FAR_APART * len(keys) > len(self._keys):

@@ -114,6 +114,11 @@ class GeneralOptions(Options):
         "targets. Beyond MAX_ITEM_LIST_LENGTH items, packed_step targets share a window, and the "
         "first see up to packed_step - 1 items fewer. 1 is exact; 0 uses one row per target."
     )
+    closed_form: bool = Field(
+        description="With fast on a CPU, BPR, also under WBPR and AOBPR, computes its gradient in "
+        "closed form and not by autograd. It is faster and equal but for rounding; a method over "
+        "BPR at its neutral setting then is no longer equal to it to the last bit."
+    )
     group_fields: Annotated[
         Any,
         Rule(

@@ -95,10 +95,12 @@ def loss_of(model: Any, config: Any) -> Callable[[Any], Tensor] | None:
         config: The run's settings.
 
     Returns:
-        What stands for ``calculate_loss``; None where that may compute something else, and on GPUs
-        and under mixed precision, where it was not measured.
+        What stands for ``calculate_loss``; None without option ``closed_form``, where
+        ``calculate_loss`` may compute something else, and on GPUs and under mixed precision, where
+        it was not measured.
     """
-    if not config["fast"] or config["enable_amp"] or not is_plain(model):
+    asked = config["closed_form"] and config["fast"] and not config["enable_amp"]
+    if not asked or not is_plain(model):
         return None
 
     def loss(batch: Any) -> Tensor:

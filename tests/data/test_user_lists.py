@@ -31,6 +31,8 @@ def test_it_is_a_set_of_items_for_each_user(given_pairs, asked):
             patch.setattr(user_lists, "_CELLS", cells)
             patch.setattr(user_lists, "_FAR_APART", far_apart)
             assert lists.holds(every[:, 0], every[:, 1]).tolist() == expected
+            square = every[:, 0].view(1, -1), every[:, 1].view(1, -1)
+            assert lists.holds(*square).tolist() == [expected]
 
 
 class Part:

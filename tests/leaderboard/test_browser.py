@@ -180,8 +180,8 @@ def test_the_theme_follows_the_system_and_the_button(page):
 
 
 def test_plots_are_drawn(page):
-    assert len(find(page, ".plot .main-svg")) >= 3
-    assert len(find(page, ".plot")) == 3
+    assert len(find(page, ".plot .main-svg")) >= 4
+    assert len(find(page, ".plot")) == 4
 
 
 def test_a_tooltip_explains_a_column(page):

@@ -108,6 +108,9 @@ def calls(monkeypatch):
     return counted
 
 
+CLOSED = {**SMALL, "closed_form": True}
+
+
 def curve(run):
     return [float(row["train_loss"]) for row in history_rows(Path(run["run_dir"]))]
 
@@ -126,11 +129,10 @@ def curve(run):
     ],
     ids=str,
 )
-def test_a_run_is_the_one_of_autograd(toy, calls, monkeypatch, options):
-    ours = run_toy(toy, "BPR", **SMALL, **options)
+def test_a_run_is_the_one_of_autograd(toy, calls, options):
+    ours = run_toy(toy, "BPR", **CLOSED, **options)
     assert calls
     calls.clear()
-    monkeypatch.setattr(bpr_gradient, "is_plain", lambda model: False)
     theirs = run_toy(toy, "BPR", **SMALL, **options)
     assert not calls
     assert curve(ours) == pytest.approx(curve(theirs), rel=1e-4)
@@ -139,13 +141,14 @@ def test_a_run_is_the_one_of_autograd(toy, calls, monkeypatch, options):
 
 @pytest.mark.parametrize("method", ["WBPR", "AOBPR"])
 def test_a_method_that_only_draws_negatives_has_it(toy, calls, method):
-    run_toy(toy, method, **SMALL)
+    run_toy(toy, method, **CLOSED)
     assert calls
 
 
 @pytest.mark.parametrize(
     ("model", "options"),
     [
+        ("BPR", {"closed_form": False}),
         ("BPR", {"fast": False}),
         ("BPR", {"enable_amp": True}),
         ("LightGCN", {}),
@@ -155,7 +158,7 @@ def test_a_method_that_only_draws_negatives_has_it(toy, calls, method):
     ],
 )
 def test_others_keep_their_loss(toy, calls, model, options):
-    run_toy(toy, model, **SMALL, **options)
+    run_toy(toy, model, **{**CLOSED, **options})
     assert not calls
 
 
@@ -229,7 +232,7 @@ def test_a_model_that_was_changed_keeps_its_own(toy, change):
 
 
 def test_the_loss_is_of_the_tables_that_are_there_when_it_is_called(toy):
-    trainer, (train, _, _) = assemble(toy_options(toy, "BPR"))
+    trainer, (train, _, _) = assemble(toy_options(toy, "BPR", closed_form=True))
     loss = loss_of(trainer.model, trainer.config)
     batch = next(iter(train))
     assert float(loss(batch)) == pytest.approx(float(trainer.model.calculate_loss(batch)), rel=1e-5)
