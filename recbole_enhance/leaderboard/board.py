@@ -14,6 +14,7 @@ from recbole_enhance.leaderboard import (
     SHARED,
     analysis,
     collect,
+    groups,
     latex,
     pages,
     plots,
@@ -60,7 +61,8 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
     same_data.refuse_other_data((run.folder, run.options) for run in collected.runs)
     tables = protocol.tables(collected.runs)
     analyses = [analysis.analyse(table, collected) for table in tables]
-    drawn = [plots.plots(a, _file_name(a.table.title)) for a in analyses]
+    grouped = [groups.read_groups(a) for a in analyses]
+    drawn = [plots.plots(a, g, _file_name(a.table.title)) for a, g in zip(analyses, grouped)]
     contents: dict[str, bytes] = {
         f"{PLOTS}/{plot.name}.{suffix}": content
         for of_table in drawn
@@ -73,15 +75,16 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
         raise RunFolderError(
             f"{error.filename or folder.parent}", f"cannot be written ({error.strerror})"
         ) from error
+    gained = texts.groups_csv(analyses, grouped)
     words = {
         "board.md": texts.markdown(analyses, collected),
         "board.csv": texts.board_csv(analyses),
         "board.tex": latex.latex(analyses),
         "board.json": texts.board_json(analyses, collected),
         "significance.csv": texts.significance_csv(analyses),
-        "index.html": pages.html_page(analyses, drawn, collected, plotly_src),
+        "index.html": pages.html_page(analyses, drawn, collected, plotly_src, grouped=bool(gained)),
     }
-    if gained := texts.groups_csv(analyses):
+    if gained:
         words["groups.csv"] = gained
     contents.update({name: text.encode("utf-8") for name, text in words.items()})
     try:

@@ -217,7 +217,7 @@ def _of_groups(evidence: GroupEvidence, folder: Path) -> list[Found]:
             raise RunFolderError(path, f"no line of {row} for {evidence.group}")
         percent, low, high = (_of(line, key) for key in ("percent", "ci_low", "ci_high"))
         least, most = sorted((low, high) if line["better"] == "larger" else (-low, -high))
-        word = HOLDS if least > 0 else FAILS if most < 0 else OPEN
+        word = _by_interval(least, most)
         metric = f"{line['metric']}, gain of {evidence.group}"
         seeds = int(line["seeds"])
         found.append(Found(evidence.board, row, metric, percent, low, high, seeds, word))
@@ -238,11 +238,16 @@ def _of_table(evidence: TableEvidence, folder: Path) -> Found:
     base = abs(float(np.mean([theirs[seed] for seed in seeds])))
     sign = 1 if evidence.better == "larger" else -1
     low, high = sorted((sign * interval.low, sign * interval.high))
-    word = HOLDS if low > 0 else FAILS if high < 0 else OPEN
+    word = _by_interval(low, high)
     if evidence.expect == "kept" and word == OPEN:
         word = HOLDS
     mean, low, high = (100 * end / base for end in (interval.mean, interval.low, interval.high))
     return Found(evidence.table, evidence.label, evidence.value, mean, low, high, interval.n, word)
+
+
+def _by_interval(low: float, high: float) -> str:
+    """The verdict of an interval over seeds, where larger is better."""
+    return HOLDS if low > 0 else FAILS if high < 0 else OPEN
 
 
 def _by_seed(

@@ -26,13 +26,30 @@ class Gain(NamedTuple):
     percent: SeedInterval  # of the backbone's mean in the group
 
 
-def by_group(analysis: Analysis) -> pd.DataFrame:
-    """Means of the main metric in each group, of each run.
+class Groups(NamedTuple):
+    """The main metric of a table by groups of users.
 
-    Returns:
-        Columns ``row`` (its place in the table), ``seed``, ``field``, ``group``, ``mean``. The
-        groups of ``activity`` are called by number, because their bounds differ between splits.
+    Attributes:
+        means: Of each run; columns ``row`` (its place in the table), ``seed``, ``field``,
+            ``group``, ``mean``. The groups of ``activity`` are called by number, because their
+            bounds differ between splits.
+        gains: Each compared row in each group of users, paired by seed. The groups of ``activity``
+            have an order. For them there is one more line: by how much more the users with the
+            fewest training interactions gain than those with the most, in percent of each one's own
+            mean.
     """
+
+    means: pd.DataFrame
+    gains: list[Gain]
+
+
+def read_groups(analysis: Analysis) -> Groups:
+    """Read the groups of all runs of a table."""
+    means = _means(analysis)
+    return Groups(means, _gains(analysis, means))
+
+
+def _means(analysis: Analysis) -> pd.DataFrame:
     tables = [
         _of_run(table, analysis.main.key).assign(row=number, seed=seed)
         for number, row in enumerate(analysis.rows)
@@ -52,14 +69,7 @@ def _of_run(table: pd.DataFrame, key: str) -> pd.DataFrame:
     return table.dropna(subset=["mean"])
 
 
-def gains(analysis: Analysis) -> list[Gain]:
-    """Each compared row in each group of users, paired by seed.
-
-    The groups of ``activity`` have an order. For them there is one more line: by how much more the
-    users with the fewest training interactions gain than those with the most, in percent of each
-    one's own mean.
-    """
-    every = by_group(analysis)
+def _gains(analysis: Analysis, every: pd.DataFrame) -> list[Gain]:
     pairs = {(c.row.title, c.base.title): (c.row, c.base) for c in analysis.comparisons}
     places = {row.title: place for place, row in enumerate(analysis.rows)}
     return [

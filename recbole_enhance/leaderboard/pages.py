@@ -24,6 +24,7 @@ def html_page(
     drawn: Sequence[Sequence[Plot]],
     collected: Collected,
     plotly_src: str = "",
+    grouped: bool = False,
 ) -> str:
     """``index.html``, which needs no network.
 
@@ -32,6 +33,7 @@ def html_page(
         drawn: The plots of each.
         collected: For what is not in a table.
         plotly_src: Where plotly.js lies, seen from the page; empty puts it into the page.
+        grouped: Whether ``groups.csv`` lies beside the page.
     """
     tables = [_table(n, *both) for n, both in enumerate(zip(analyses, drawn), start=1)]
     cuts = sorted({m.k for a in analyses for m in a.measures if m.k})
@@ -45,7 +47,7 @@ def html_page(
         package="recbole_enhance.leaderboard",
         plotly_src=plotly_src,
         has_plots=True,
-        grouped=any("-gains-" in plot.name for of_table in drawn for plot in of_table),
+        grouped=grouped,
         tables=tables,
         summary=_summary(analyses, collected),
         models=[(family, MODELS.get(family, family)) for family in models],

@@ -52,11 +52,12 @@ class _Groups(NamedTuple):
     errors: np.ndarray
 
 
-def plots(analysis: Analysis, name: str) -> list[Plot]:
+def plots(analysis: Analysis, grouped: groups.Groups, name: str) -> list[Plot]:
     """Draw what can be drawn of a table.
 
     Args:
         analysis: The table.
+        grouped: Its groups of users.
         name: Start of the files' names.
 
     Returns:
@@ -64,7 +65,7 @@ def plots(analysis: Analysis, name: str) -> list[Plot]:
         critical-difference diagram; those without data are left out.
     """
     made = [_trade_off(analysis, f"{name}-tradeoff")]
-    made += _groups(analysis, name)
+    made += _groups(analysis, grouped, name)
     made.append(_critical_difference(analysis, f"{name}-ranks"))
     return [plot for plot in made if plot is not None]
 
@@ -237,10 +238,9 @@ def _side(label: tuple[int, int]) -> str:
 # ---- groups ------------------------------------------------------------------------------------
 
 
-def _groups(analysis: Analysis, name: str) -> list[Plot | None]:
+def _groups(analysis: Analysis, grouped: groups.Groups, name: str) -> list[Plot | None]:
     """The main metric in each group of users, and the methods' changes of it."""
-    every, gained = groups.by_group(analysis), groups.gains(analysis)
-    title = analysis.main.title
+    every, title = grouped.means, analysis.main.title
     made: list[Plot | None] = []
     for number, field in enumerate(dict.fromkeys(every["field"]), start=1):
         names = list(dict.fromkeys(every["group"][every["field"] == field]))
@@ -257,7 +257,7 @@ def _groups(analysis: Analysis, name: str) -> list[Plot | None]:
             "over seeds."
         )
         made.append(_bars(found, f"{name}-groups-{number}", f"{title} by {field}", about, title))
-        mine = {(g.row.title, g.group): g.percent for g in gained if g.field == field}
+        mine = {(g.row.title, g.group): g.percent for g in grouped.gains if g.field == field}
         titles = list(dict.fromkeys(of_row for of_row, _ in mine))
         changes, halves = (
             np.array([[value(mine.get((t, g))) for g in names] for t in titles], float)

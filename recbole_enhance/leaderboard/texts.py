@@ -10,7 +10,7 @@ from recbole_enhance.leaderboard import wording
 from recbole_enhance.leaderboard.against import Comparison, Row
 from recbole_enhance.leaderboard.analysis import Analysis
 from recbole_enhance.leaderboard.collect import Collected, Left
-from recbole_enhance.leaderboard.groups import gains
+from recbole_enhance.leaderboard.groups import Groups
 from recbole_enhance.leaderboard.headline import headline
 from recbole_enhance.leaderboard.measures import COST, FAMILIES, Measure
 from recbole_enhance.leaderboard.protocol import value_text
@@ -331,7 +331,7 @@ def significance_csv(analyses: Sequence[Analysis]) -> str:
     return _csv(SIGNIFICANCE, [list(line.values()) for line in significance(analyses)])
 
 
-def groups_csv(analyses: Sequence[Analysis]) -> str:
+def groups_csv(analyses: Sequence[Analysis], grouped: Sequence[Groups]) -> str:
     """``groups.csv``: the main metric of each method in each group of users; empty for none.
 
     ``percent`` and its 95 % interval over seeds are of the backbone's value.
@@ -342,8 +342,8 @@ def groups_csv(analyses: Sequence[Analysis]) -> str:
             *(a.main.key, _side(a.main), g.field, g.group, g.value, g.base_value),
             *(g.percent.mean, g.percent.low, g.percent.high, g.percent.n),
         ]
-        for a in analyses
-        for g in gains(a)
+        for a, of_table in zip(analyses, grouped)
+        for g in of_table.gains
     ]
     return _csv(GROUP_COLUMNS, lines) if lines else ""
 
