@@ -47,6 +47,8 @@ def browser(tmp_path_factory):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    # A page without the system's focus, as one of a browser that has just started, hears of no focus in it.
+    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     yield driver
     driver.quit()
 
@@ -205,7 +207,6 @@ setTimeout(() => {
 def test_the_tooltip_of_the_keyboard_stays_when_its_column_is_scrolled_into_sight(page):
     size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    page.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     page.refresh()
     button = column(page, "Recall@10").find_element("tag name", "button")
     place = find(page, ".scroll")[0]
