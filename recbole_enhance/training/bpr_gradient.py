@@ -22,6 +22,7 @@ from recbole.model.loss import BPRLoss
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from recbole_enhance.storage.run_folder import logger
 from recbole_enhance.training.acceleration import Rows
 
 _METHODS = ("calculate_loss", "forward", "get_user_embedding", "get_item_embedding", "__call__")
@@ -111,6 +112,17 @@ def loss_of(model: Any, config: Any) -> Callable[[Any], Tensor] | None:
         return BPRGradient.apply(*tables, users, items, negatives, model.loss.gamma)
 
     return loss
+
+
+def say_if_unused(model: Any, config: Any) -> None:
+    """Warn that option ``closed_form`` changes nothing here, and why."""
+    if not config["closed_form"] or loss_of(model, config) is not None:
+        return
+    if not config["fast"] or config["enable_amp"]:
+        why = "it needs fast=True and enable_amp=False"
+    else:
+        why = "it is for RecBole's BPR, WBPR and AOBPR on a CPU"
+    logger.warning("closed_form has no effect: %s", why)
 
 
 def is_plain(model: Any) -> bool:

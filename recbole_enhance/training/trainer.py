@@ -136,9 +136,9 @@ class EnhancedTrainer(Trainer):
         self._train_data, self._validates = train_data, bool(valid_data) and self.eval_step > 0
         if self.config["fast"]:
             packing.pack(self.model, train_data, self.config["packed_step"])
+        bpr_gradient.say_if_unused(self.model, self.config)
         if self.folder is not None and self.folder.has(CHECKPOINT):
-            path = self.folder.path / CHECKPOINT
-            with refused_misfit(path):
+            with refused_misfit(path := self.folder.path / CHECKPOINT):
                 self.resume_checkpoint(path)
         if self.cur_step > self.stopping_step or self.start_epoch >= self.epochs > 0:
             self.eval_collector.data_collect(train_data)  # stopped before; only the test is left

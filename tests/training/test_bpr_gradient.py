@@ -140,26 +140,29 @@ def test_a_run_is_the_one_of_autograd(toy, calls, options):
 
 
 @pytest.mark.parametrize("method", ["WBPR", "AOBPR"])
-def test_a_method_that_only_draws_negatives_has_it(toy, calls, method):
+def test_a_method_that_only_draws_negatives_has_it(toy, calls, caplog, method):
     run_toy(toy, method, **CLOSED)
     assert calls
+    assert "closed_form has no effect" not in caplog.text
 
 
 @pytest.mark.parametrize(
-    ("model", "options"),
+    ("model", "options", "why"),
     [
-        ("BPR", {"closed_form": False}),
-        ("BPR", {"fast": False}),
-        ("BPR", {"enable_amp": True}),
-        ("LightGCN", {}),
-        ("TCE", {"tce_drop_rate": 0.3}),
-        ("RCE", {}),
-        ("PRIS", {"pris_negatives": 3}),
+        ("BPR", {"closed_form": False}, None),
+        ("BPR", {"fast": False}, "it needs fast=True and enable_amp=False"),
+        ("BPR", {"enable_amp": True}, "it needs fast=True and enable_amp=False"),
+        ("LightGCN", {}, "it is for RecBole's BPR, WBPR and AOBPR on a CPU"),
+        ("TCE", {"tce_drop_rate": 0.3}, "it is for RecBole's BPR, WBPR and AOBPR on a CPU"),
+        ("RCE", {}, "it is for RecBole's BPR, WBPR and AOBPR on a CPU"),
+        ("PRIS", {"pris_negatives": 3}, "it is for RecBole's BPR, WBPR and AOBPR on a CPU"),
     ],
 )
-def test_others_keep_their_loss(toy, calls, model, options):
+def test_others_keep_their_loss_and_say_so(toy, calls, caplog, model, options, why):
     run_toy(toy, model, **{**CLOSED, **options})
     assert not calls
+    said = [text for text in caplog.messages if text.startswith("closed_form has no effect: ")]
+    assert said == ([f"closed_form has no effect: {why}"] if why else [])
 
 
 def plain_model(toy):
