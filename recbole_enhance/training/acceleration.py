@@ -87,7 +87,7 @@ class Rows(NamedTuple):
             value: Shape: ``(entries,)``.
             n: Rows.
         """
-        order = _order(row, n)
+        order = stable_order(row, n)
         start = row.new_zeros(n + 1)
         torch.cumsum(torch.bincount(row, minlength=n), 0, out=start[1:])
         return cls(start, column.index_select(0, order), value.index_select(0, order))
@@ -108,12 +108,14 @@ class Rows(NamedTuple):
         )
 
 
-def _order(numbers: Tensor, n: int) -> Tensor:
-    """What sorts numbers in [0, n), equal ones as they stand; on CPUs only. Shape: theirs.
+def stable_order(numbers: Tensor, n: int) -> Tensor:
+    """What sorts numbers in [0, n), equal ones as they stand. Shape: theirs.
 
-    Sorts each number with its place in its last bits, as 32 bits where these hold both: some ten
-    times as fast as torch's ``argsort``, which is most of a small product.
+    On CPUs, sorts each number with its place in its last bits, as 32 bits where these hold both:
+    some ten times as fast as torch's ``argsort``, which is most of a small product.
     """
+    if numbers.device.type != "cpu":
+        return numbers.argsort(stable=True)
     bits = len(numbers).bit_length()
     kind = np.int32 if n << bits <= np.iinfo(np.int32).max else np.int64
     keys = numbers.numpy().astype(kind)

@@ -8,8 +8,9 @@ r"""What asked histories add to scores, with its gradient in closed form.
     \frac{\partial s_i}{\partial v_i} = \sum_t w_t v_t, \quad
     \frac{\partial s_i}{\partial \beta} = \sum_t w_t c_t (p_t - s_i)
 
-Cosines c have no gradient. Players are one list without padding, and the table gets one gradient,
-which autograd would make for each look-up, each as large as the table.
+Cosines c have no gradient. Rows are read in blocks that fit a core's cache, with histories of much
+the same length in each. The table gets one gradient, which autograd would make for each look-up,
+each as large as the table.
 """
 
 from typing import Any
@@ -18,8 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from recbole_enhance.training.acceleration import stable_order
+
 STEEPEST = 40.0  # of beta: e^40 and e^-40 are numbers that single precision adds up
 SMALLEST_NORM = 1e-12
+_NUMBERS = 1 << 17  # of players' rows that are read at once, half a megabyte
 
 
 class AskedHistories(torch.autograd.Function):
@@ -33,49 +37,92 @@ class AskedHistories(torch.autograd.Function):
         ctx: Any, table: Tensor, beta: Tensor, history: Tensor, there: Tensor, items: Tensor
     ) -> Tensor:
         """Scores. Shape: ``(any, rows)``."""
-        (any_, rows), place = items.shape, there.flatten().nonzero().squeeze(1)
-        row = place // max(there.shape[1], 1)
-        ids, asking = history.flatten().index_select(0, place), items.flatten()
-        x, q = table.index_select(0, ids), table.index_select(0, asking).view(any_, rows, -1)
-        # As long as the list of players from here on. Shapes: (any, players).
-        products = (q.index_select(1, row) * x).sum(2)
-        norm_x, norm_q = (part.norm(dim=-1).clamp(min=SMALLEST_NORM) for part in (x, q))
-        cosine = products / (norm_x * norm_q.index_select(1, row))
-        keys = (beta.clamp(-STEEPEST, STEEPEST) * cosine).exp()
-        sums = keys.new_zeros(2 * any_, rows).index_add_(1, row, torch.cat([keys, keys * products]))
-        total, scores = sums[:any_], sums[any_:]
-        scores = scores / total.clamp(min=torch.finfo(total.dtype).tiny)
-        weights = keys / total.index_select(1, row)
-        ctx.save_for_backward(
-            table, beta, ids, asking, row, there.sum(1), weights, cosine, products, scores
-        )
-        return scores
+        q = table.index_select(0, items.T.flatten()).view(*items.T.shape, table.shape[1])
+        products, norm = _products_and_norms(table, history, there, q)
+        norm_q = q.norm(dim=2, keepdim=True).clamp(min=SMALLEST_NORM)
+        # Shapes from here on: (rows, any, players).
+        cosine = products / (norm.clamp(min=SMALLEST_NORM).unsqueeze(1) * norm_q)
+        keys = (beta.clamp(-STEEPEST, STEEPEST) * cosine).exp_().mul_(there.unsqueeze(1))
+        total = keys.sum(2, keepdim=True).clamp_(min=torch.finfo(keys.dtype).tiny)
+        weights = keys.div_(total)
+        scores = (weights * products).sum(2)
+        ctx.save_for_backward(table, beta, history, there, items, weights, cosine, products, scores)
+        return scores.T
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         """Gradients of the table and of beta."""
-        table, beta, ids, asking, row, lengths, weights, cosine, products, scores = (
-            ctx.saved_tensors
-        )
-        any_, rows = scores.shape
-        pulls = gradients[0].index_select(1, row) * weights
+        table, beta, history, there, items, weights, cosine, products, scores = ctx.saved_tensors
+        pulls = gradients[0].T.unsqueeze(2) * weights
         for_table = for_beta = None
         if ctx.needs_input_grad[0]:
-            number = torch.arange(any_, device=row.device).unsqueeze(1)
-            # Of an item: the sum of its players. Of a player: the sum of the items that ask it.
-            starts = (lengths.cumsum(0) - lengths + number * len(ids)).flatten()
-            of_items = _weighted_sums(ids.repeat(any_), table, starts, pulls.flatten())
-            askers = asking.index_select(0, (row + number * rows).T.flatten())
-            starts = torch.arange(0, len(askers), any_, device=row.device)
-            of_players = _weighted_sums(askers, table, starts, pulls.T.flatten())
-            for_table = torch.zeros_like(table).index_add_(
-                0, torch.cat([ids, asking]), torch.cat([of_players, of_items])
-            )
+            for_table = _gradient_of_table(table, history, there, items, pulls)
         if ctx.needs_input_grad[1]:
-            slope = (pulls * cosine * (products - scores.index_select(1, row))).sum()
+            slope = (pulls * cosine * (products - scores.unsqueeze(2))).sum()
             for_beta = slope * (beta.abs() <= STEEPEST)
         return for_table, for_beta, None, None, None
+
+
+def _products_and_norms(
+    table: Tensor, history: Tensor, there: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Products of players and the items that ask, and lengths of the players' rows.
+
+    Args:
+        table: Shape: ``(n_items, d)``.
+        history: Players' rows of the table. Shape: ``(rows, players)``.
+        there: False for padding. Shape: as ``history``.
+        q: The rows of the items that ask. Shape: ``(rows, any, d)``.
+
+    Returns:
+        Zero beyond a block's longest history. Shapes: ``(rows, any, players)`` and as ``history``.
+    """
+    (rows, width), d = history.shape, table.shape[1]
+    products, norm = q.new_zeros(rows, q.shape[1], width), q.new_zeros(rows, width)
+    last = (there * torch.arange(1, width + 1, device=there.device)).amax(1)
+    lengths, order = last.sort()
+    number = (lengths.cumsum(0) * d).div(_NUMBERS, rounding_mode="floor")
+    sizes = torch.unique_consecutive(number, return_counts=True)[1]
+    longest = lengths.index_select(0, sizes.cumsum(0) - 1)
+    for at, n in zip(order.split(sizes.tolist()), longest.tolist()):
+        players = history.index_select(0, at)[:, :n]
+        x = table.index_select(0, players.flatten()).view(len(at), n, d)
+        products[at, :, :n] = q.index_select(0, at) @ x.transpose(1, 2)
+        norm[at, :n] = x.norm(dim=2)
+    return products, norm
+
+
+def _gradient_of_table(
+    table: Tensor, history: Tensor, there: Tensor, items: Tensor, pulls: Tensor
+) -> Tensor:
+    """Gradient of the table, of which both players and the items that ask are rows.
+
+    Args:
+        table: Shape: ``(n_items, d)``.
+        history: Players' rows of the table. Shape: ``(rows, players)``.
+        there: False for padding. Shape: as ``history``.
+        items: Rows of the items that ask. Shape: ``(any, rows)``.
+        pulls: Gradients of the scores, times weights. Shape: ``(rows, any, players)``.
+
+    Returns:
+        Shape: as ``table``.
+    """
+    any_ = len(items)
+    place = there.flatten().nonzero().squeeze(1)
+    row, ids = place // there.shape[1], history.flatten().index_select(0, place)
+    pulls = pulls.transpose(0, 1).flatten(1).index_select(1, place)
+    # Of a player: the sum of the items that ask it, from wherever it is in a history.
+    order, counts = stable_order(ids, len(table)), torch.bincount(ids, minlength=len(table))
+    asking = items.index_select(1, row.index_select(0, order)).T.flatten()
+    pulled = pulls.index_select(1, order).T.flatten()
+    of_players = _weighted_sums(asking, table, any_ * (counts.cumsum(0) - counts), pulled)
+    # Of an item: the sum of its players.
+    lengths = there.sum(1)
+    number = torch.arange(any_, device=row.device).unsqueeze(1)
+    starts = (lengths.cumsum(0) - lengths + number * len(ids)).flatten()
+    of_items = _weighted_sums(ids.repeat(any_), table, starts, pulls.flatten())
+    return of_players.index_add_(0, items.flatten(), of_items)
 
 
 def _weighted_sums(rows: Tensor, table: Tensor, starts: Tensor, weights: Tensor) -> Tensor:

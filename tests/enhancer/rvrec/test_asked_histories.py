@@ -3,6 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_enhance.enhancer.rvrec import asked_histories
 from recbole_enhance.enhancer.rvrec.asked_histories import AskedHistories
 
 
@@ -66,3 +67,26 @@ def test_a_beta_beyond_the_steepest_has_no_gradient_and_nobody_asked_is_no_error
     assert not scores.any()
     scores.sum().backward()
     assert not table.grad.any()
+
+
+@pytest.mark.parametrize("numbers", [1, 9, 30, 10_000])
+def test_blocks_change_neither_scores_nor_gradients(monkeypatch, numbers):
+    table, history, there, items = world(2, width=7)
+    table.requires_grad_()
+    beta = torch.tensor(2.5, dtype=torch.float64, requires_grad=True)
+
+    def all_of_it():
+        scores = AskedHistories.apply(table, beta, history, there, items)
+        return scores, *torch.autograd.grad(scores.square().sum(), (table, beta))
+
+    whole = all_of_it()
+    monkeypatch.setattr(asked_histories, "_NUMBERS", numbers)
+    for one, other in zip(all_of_it(), whole):
+        torch.testing.assert_close(one, other, atol=1e-14, rtol=1e-14)
+
+
+def test_no_rows_have_no_scores():
+    table, history, there, items = world(1)
+    beta = torch.tensor(1.0, dtype=torch.float64)
+    scores = AskedHistories.apply(table, beta, history[:0], there[:0], items[:, :0])
+    assert scores.shape == (2, 0)
