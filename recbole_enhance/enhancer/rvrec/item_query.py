@@ -25,7 +25,7 @@ from recbole_enhance.enhancer.rvrec.histories import Chains, unique_ids
 
 RULE = 0.5  # neighbours of a larger centred cosine are one coalition
 _PAIRS_AT_ONCE = 8192  # of a user and an item, for inference
-_BLOCK = 2**18  # cosines of history items and items at once, 1 MB
+_BLOCK = 2**19  # cosines of history items and items at once, 2 MB
 _NARROWEST = 64  # items of a block: narrower products are slow
 
 
@@ -176,9 +176,13 @@ def scores_of_all(chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
     units, norm = unit_rows(table)
     steep = beta * units[ids]
     scale = norm[chains.item] / beta
-    for part in _blocks(len(table), max(_NARROWEST, _BLOCK // max(len(ids), 1))):
-        logits = steep @ units[part].T
-        keys = logits.exp()
+    width = max(_NARROWEST, _BLOCK // max(len(ids), 1))
+    scratch = table.new_empty(2, len(ids) * width)  # new pages for each block cost more than these
+    for part in _blocks(len(table), width):
+        items = units[part]
+        logits, keys = scratch[:, : len(ids) * len(items)].view(2, len(ids), len(items))
+        torch.mm(steep, items.T, out=logits)
+        torch.exp(logits, out=keys)
         weight = embedding_bag(players, keys, chains.starts, mode="sum")
         logits *= keys
         total = embedding_bag(players, logits, chains.starts, mode="sum", per_sample_weights=scale)

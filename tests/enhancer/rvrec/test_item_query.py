@@ -167,6 +167,12 @@ def test_a_steep_beta_and_rows_of_zeros_stay_finite(beta):
     torch.testing.assert_close(found, pairs.detach(), atol=1e-4, rtol=1e-4)
 
 
+def test_users_without_histories_get_nothing_for_any_item():
+    none = Chains(*(torch.empty(0, dtype=torch.long),) * 2, torch.zeros(3, dtype=torch.long))
+    scores = scores_of_all(none, torch.randn(5, 4), torch.tensor(2.0))
+    assert torch.equal(scores, torch.zeros(3, 5))
+
+
 def test_blocks_and_parts_change_nothing(monkeypatch):
     histories, table, users, asked, longest = world(4, n_users=30, n_items=200, share=0.01)
     chains, beta = histories.last(users, longest), torch.tensor(3.0)
