@@ -80,14 +80,10 @@ class Histories(nn.Module):
         self.register_buffer("counts", counts, persistent=False)
         self.register_buffer("ends", counts.cumsum(0), persistent=False)
 
-    def dense(self, longest: int) -> bool:
-        """Whether half of the users or more have more items than are looked at.
-
-        Args:
-            longest: Items that are looked at, H.
-        """
+    def dense(self, many: int) -> bool:
+        """Whether half of the users or more have more than this many items."""
         lengths = self.counts[self.counts > 0]
-        return len(lengths) > 0 and bool(2 * (lengths > longest).sum() >= len(lengths))
+        return len(lengths) > 0 and bool(2 * (lengths > many).sum() >= len(lengths))
 
     @classmethod
     def of_dataset(cls, dataset: Any, order_field: str) -> "Histories":

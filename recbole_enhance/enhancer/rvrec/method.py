@@ -352,7 +352,7 @@ class RVRecOptions(Options):
     )
     rvrec_alpha_start: float | None = Field(
         description="Weight of histories at the start; 0 starts as the backbone, bit for bit. ~ is "
-        "3, or 0 where half of the users have more than rvrec_history training items."
+        "3, or 0 where half of the users have more than 20 training items."
     )
     rvrec_beta_start: float = Field(
         description="Sharpness of the item query at the start; 0 is the plain mean."

@@ -35,6 +35,7 @@ class Enhanced(NamedTuple):
 
 
 _SPARSE_START = 3.0  # of alpha, where histories are short
+_LONG = 20  # items: a user's own vector has much to learn from where most users have more
 
 
 class RVRecNetwork(nn.Module):
@@ -81,7 +82,7 @@ class RVRecNetwork(nn.Module):
             )
         if config["rvrec_msvr"]:
             start = config["rvrec_alpha_start"]
-            self.careful = start is None and histories.dense(self.longest)
+            self.careful = start is None and histories.dense(_LONG)
             if start is None:
                 start = 0.0 if self.careful else _SPARSE_START
             self.alpha = nn.Parameter(torch.tensor(float(start)))

@@ -9,6 +9,7 @@ import torch
 from recbole.model.general_recommender.bpr import BPR
 from recbole.utils import init_seed
 
+from recbole_enhance.enhancer.rvrec import network
 from recbole_enhance.enhancer.rvrec.histories import Histories
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.options.errors import OptionError
@@ -228,26 +229,28 @@ def test_alpha_and_beta_learn_at_their_own_rate(toy):
     assert by_user["rvrec.alpha"] == 0.1
 
 
-def test_where_histories_are_cut_they_start_at_0_and_learn_slowly(toy):
-    """By default: half of the users have more items than are looked at, or they have not."""
-    for longest, alpha, rate in ((1, 0.0, 0.001), (500, 3.0, 0.01)):
-        trainer, _ = built(toy, rvrec_history=longest)
+def test_where_users_have_many_items_histories_start_at_0_and_learn_slowly(toy, monkeypatch):
+    """By default: half of the users have many items, or they have not."""
+    for many, alpha, rate in ((1, 0.0, 0.001), (500, 3.0, 0.01)):
+        monkeypatch.setattr(network, "_LONG", many)
+        trainer, _ = built(toy)
         assert trainer.model.rvrec.alpha.item() == alpha
         assert trainer.optimizer.param_groups[1]["lr"] == pytest.approx(rate)
-    trainer, _ = built(toy, rvrec_history=1, rvrec_alpha_start=2)
+    monkeypatch.setattr(network, "_LONG", 1)
+    trainer, _ = built(toy, rvrec_alpha_start=2)
     assert trainer.model.rvrec.alpha.item() == 2.0
     assert trainer.optimizer.param_groups[1]["lr"] == 0.01
 
 
 @pytest.mark.parametrize(
-    ("lengths", "longest", "dense"),
+    ("lengths", "many", "dense"),
     [((3, 3, 1, 1), 2, True), ((3, 1, 1), 2, False), ((2, 2), 2, False), ((), 2, False)],
 )
-def test_dense_is_half_of_the_users_beyond_what_is_looked_at(lengths, longest, dense):
+def test_dense_is_half_of_the_users_beyond_a_number_of_items(lengths, many, dense):
     """A user without items, and the padding, do not count."""
     users = torch.repeat_interleave(torch.arange(1, len(lengths) + 1), torch.tensor(lengths).long())
     histories = Histories(users, torch.arange(len(users)) + 1, None, len(lengths) + 2)
-    assert histories.dense(longest) == dense
+    assert histories.dense(many) == dense
 
 
 def test_uniform_weights_are_the_plain_mean_of_the_users_query(toy):
