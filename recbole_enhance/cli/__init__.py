@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status, as :func:`recbole_enhance.cli.program.main`; 2 if a package is missing.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = [*(sys.argv[1:] if argv is None else argv)]  # `list` may be the verb's module here
     if words in (["--version"], ["version"]):
         print(__version__)
         return 0

@@ -16,6 +16,7 @@ from recbole.utils import FeatureSource, FeatureType
 
 from recbole_enhance.data import splits
 from recbole_enhance.data.account import CLEANED, Account, Counts
+from recbole_enhance.data.named_columns import refuse_bad_columns
 from recbole_enhance.data.reading import read_atomic, read_header
 from recbole_enhance.data.rows import (
     FILE_ROW,
@@ -29,20 +30,6 @@ from recbole_enhance.data.table_cache import cache_folder, read_through
 from recbole_enhance.options.errors import DataError, OptionError
 
 logger = logging.getLogger("recbole_enhance")
-# Options that name columns: one, a list, or a mapping from them.
-_NAMING = (
-    "selected_features",
-    "numerical_features",
-    "normalize_field",
-    "discretization",
-    "val_interval",
-    "threshold",
-    "alias_of_user_id",
-    "alias_of_item_id",
-    "alias_of_entity_id",
-    "alias_of_relation_id",
-    "item_attribute",
-)
 _FILTERS = ("user_inter_num_interval", "item_inter_num_interval")
 _ANY_NUMBER = "[0,inf)"  # RecBole's default
 
@@ -81,7 +68,7 @@ class AsWritten(Dataset):
         self.account.read = self.account.kept = Counts.of(*ids)
         if not len(self.inter_feat):
             raise DataError(Path(dataset_path, f"{token}.inter"), "has no interactions")
-        self._refuse_bad_columns()
+        refuse_bad_columns(self)
 
     def _load_feat(self, filepath: str, source: Any) -> pd.DataFrame | None:
         load, unload = self._get_load_and_unload_col(source)
@@ -122,15 +109,18 @@ class AsWritten(Dataset):
             elif kinds[name].endswith("seq"):
                 longest = max(map(len, table[name]), default=0)
                 at_most = (config["seq_len"] or {}).get(name, longest)
-                if at_most < longest:
-                    table[name] = [sequence[:at_most] for sequence in table[name]]
+                if at_most < longest:  # of a history its last items; RecBole keeps the first
+                    last = name.endswith(str(config["LIST_SUFFIX"]))
+                    kept = slice(-at_most, None) if last else slice(at_most)
+                    table[name] = [sequence[kept] for sequence in table[name]]
                 self.field2seqlen[name] = min(at_most, longest)
         return table
 
     def _filled_columns(self, names: list[str]) -> list[str]:
         """Columns of interactions in which no cell can be empty, beside the ids."""
-        weight = self.config["interaction_weight_field"]
-        needed = [weight] if weight in names else []
+        history = f"{self.iid_field}{self.config['LIST_SUFFIX']}"
+        ready_made = [history] if self.benchmark_filename_list else []
+        needed = [n for n in (self.config["interaction_weight_field"], *ready_made) if n in names]
         return [*needed, self.time_field] if self._needs_times() else needed
 
     def _needs_times(self) -> bool:
@@ -163,43 +153,6 @@ class AsWritten(Dataset):
                 separator=config["field_separator"],
                 encoding=config["encoding"],
                 required=ids,
-            )
-
-    def _refuse_bad_columns(self) -> None:
-        features = self._build_feat_name_list()
-        by_feature = {name: list(getattr(self, name)) for name in features}
-        loaded = {column for columns in by_feature.values() for column in columns}
-        for option in _NAMING:
-            named = self.config[option] or ()
-            for column in [named] if isinstance(named, str) else named:
-                if column not in loaded:
-                    listed = "; ".join(
-                        f"{name.removesuffix('_feat')}: {', '.join(columns)}"
-                        for name, columns in by_feature.items()
-                    )
-                    raise OptionError(
-                        option,
-                        self.config[option],
-                        f"no column {column!r} is loaded (load_col, additional_feat_suffix); "
-                        f"loaded are {listed}",
-                    )
-        for column in self.config["selected_features"] or ():
-            if "float" in self.field2type[column].value and column not in (
-                self.config["numerical_features"] or ()
-            ):
-                raise OptionError(
-                    "selected_features",
-                    self.config["selected_features"],
-                    f"{column!r} is {self.field2type[column].value}, which is embedded only if "
-                    "numerical_features names it",
-                )
-        longest = self.field2seqlen.get(f"{self.iid_field}{self.config['LIST_SUFFIX']}", 0)
-        at_most = self.config["MAX_ITEM_LIST_LENGTH"]
-        if self.benchmark_filename_list and at_most and longest > at_most:
-            raise OptionError(
-                "MAX_ITEM_LIST_LENGTH",
-                at_most,
-                f"the ready-made sequences have up to {longest} items; seq_len cuts them",
             )
 
     # ---- filtering, with an account ----------------------------------------------------------

@@ -92,22 +92,24 @@ def _draws(config: Any, phase: str) -> bool:
 
 def _tell_who_is_not_ranked(config: Any, dataset: Any, evaluation: Sequence[Any]) -> None:
     """Log which held-out pairs and users are in no result."""
-    repeated = getattr(evaluation[1], "n_repeated", 0)
-    if repeated:
+    is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
+    if repeated := getattr(evaluation[1], "n_repeated", 0):
         logger.warning(
             "%d of %d test interactions repeat an earlier pair of user and item: not ranked, not "
-            "counted (rm_dup_inter=first keeps each pair once; repeatable=true ranks them)",
+            "counted (rm_dup_inter=first keeps each pair once; %s ranks them)",
             repeated,
             len(evaluation[1]._dataset),
+            "mask_history=false" if is_sequential else "repeatable=true",
         )
     users = getattr(evaluation[1], "uid_list", None)
     n_users = dataset.user_num - 1
     if users is None:
-        users = evaluation[1]._dataset.inter_feat[dataset.uid_field].unique()
+        ranked = getattr(evaluation[1], "_ranked", slice(None))
+        users = evaluation[1]._dataset.inter_feat[dataset.uid_field][ranked].unique()
     if len(users) == 0:
         raise InputError(
             "eval_args: nothing to test: all test interactions repeat earlier pairs of user "
-            "and item (rm_dup_inter, repeatable)"
+            "and item (rm_dup_inter, repeatable, mask_history)"
         )
     if len(users) < n_users:
         missing = n_users - len(users)
@@ -250,8 +252,8 @@ class FullRankingLoader(Blocks, FullSortEvalDataLoader):
         dataset: The built part that holds the positives.
         known: The parts before it.
 
-    A general model never ranks what the user had before, unless ``repeatable`` says so: held-out
-    pairs that are known are no positives either.
+    A general model never ranks what the user had before, unless ``repeatable`` says so, and a
+    sequential one only without ``mask_history``: held-out pairs that are known are no positives.
 
     Attributes:
         labelled: Batches with labels, if value metrics stand beside the ranking ones; else None.
@@ -262,18 +264,17 @@ class FullRankingLoader(Blocks, FullSortEvalDataLoader):
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
         self.is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
         self.positives = UserLists.of_datasets([dataset])
-        self.history, self.n_repeated = None, 0
-        if self.is_sequential and config["mask_history"]:
-            self.history = UserLists.of_datasets(known, without=self.positives)
-        elif not self.is_sequential and not config["repeatable"]:
+        self.history, self.n_repeated, self._ranked = None, 0, torch.arange(len(dataset))
+        if config["mask_history"] if self.is_sequential else not config["repeatable"]:
             self.history = UserLists.of_datasets(known)
             users, items = (dataset.inter_feat[name] for name in (self.uid_field, self.iid_field))
-            self.n_repeated = int(self.history.holds(users, items).sum())
+            self._ranked = (~self.history.holds(users, items)).nonzero().squeeze(1)
+            self.n_repeated = len(dataset) - len(self._ranked)
             if self.n_repeated:
                 self.positives = UserLists.of_datasets([dataset], without=self.history)
         self.labelled = LabelledLoader(config, dataset, known) if _has_values(config) else None
         if self.is_sequential:
-            self.sample_size = len(dataset)
+            self.sample_size = len(self._ranked)
         else:
             self.uid_list = self.positives.counts.nonzero().squeeze(1)
             self.user_df = join(dataset, Interaction({self.uid_field: self.uid_list}))
@@ -298,7 +299,7 @@ class FullRankingLoader(Blocks, FullSortEvalDataLoader):
         return (interaction, history, *self.positives.of(users))
 
     def _rows(self, index: Tensor) -> RankingBatch:
-        batch = join(self._dataset, take(self._dataset.inter_feat, index))
+        batch = join(self._dataset, take(self._dataset.inter_feat, self._ranked[index]))
         batch = self.transform(self._dataset, batch)
         history = None if self.history is None else self.history.of(batch[self.uid_field])
         return batch, history, torch.arange(len(index)), batch[self.iid_field]
@@ -309,7 +310,7 @@ class FullRankingLoader(Blocks, FullSortEvalDataLoader):
         Shape: ``(rows,)``, ``(positives,)``, ``(positives,)``.
         """
         if self.is_sequential:
-            features = self._dataset.inter_feat
+            features = take(self._dataset.inter_feat, self._ranked)
             users = features[self.uid_field]
             return users, torch.arange(len(users)), features[self.iid_field]
         return (self.uid_list, *self.positives.of(self.uid_list))

@@ -122,7 +122,7 @@ def read_atomic(
             name: pd.Series(_tokens(values, coded) if kind == "token" else values, copy=False)
             for name, (kind, values) in streamed.items()
         }
-        if not any(bool(table[name].isna().any()) for name in required if name in table):
+        if not any(lacking(table[name]).any() for name in required if name in table):
             return pd.DataFrame(table, copy=False)
     content = _utf8(path, path.read_bytes(), encoding)  # errors name the line
     if not content.endswith(_LF):
@@ -183,9 +183,17 @@ def read_atomic(
         elif name in rest:
             values = _sequences(values, kinds[name], seq_separator, refuse)
         table[name] = pd.Series(values, copy=False)
-        if name in required and len(missing := np.flatnonzero(table[name].isna())):
+        if name in required and len(missing := np.flatnonzero(lacking(table[name]))):
             raise refuse(int(missing[0]), name, "is missing")
     return pd.DataFrame(table, copy=False)
+
+
+def lacking(column: pd.Series) -> Any:
+    """Which cells hold nothing: missing ones, and sequences without a member. Shape: as it."""
+    first = column.iloc[0] if len(column) else None
+    if isinstance(first, (list, np.ndarray)):
+        return column.map(len) == 0
+    return column.isna()
 
 
 def _streamed(

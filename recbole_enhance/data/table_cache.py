@@ -22,7 +22,7 @@ import pandas as pd
 
 from recbole_enhance.data.atomic import file_sha256
 from recbole_enhance.data.packed import Texts
-from recbole_enhance.data.reading import read_atomic, read_header
+from recbole_enhance.data.reading import lacking, read_atomic, read_header
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.files import temporary_name
 
@@ -107,7 +107,7 @@ def read_through(
     name = hashlib.sha256(f"{content} {json.dumps(asked)}".encode()).hexdigest()
     kept = folder / f"{name}.npz"
     table = _load(kept, [c for c, _ in asked["columns"]], coded)
-    if table is not None and not any(bool(table[c].isna().any()) for c in required):
+    if table is not None and not any(lacking(table[c]).any() for c in required):
         logger.debug("%s: taken from %s", path, kept)
         return table
     table = read_atomic(path, columns, required=required, **how)

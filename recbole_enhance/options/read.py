@@ -409,7 +409,7 @@ def flatten(options: Mapping[str, Any], origins: Mapping[str, str]) -> list[tupl
     rows = []
     for key in sorted(options):
         inner = sorted(name for name in origins if name.startswith(f"{key}."))
-        if key in origins or not inner:
+        if key in origins or not inner or not isinstance(options[key], Mapping):
             rows.append((key, options[key], origins.get(key, "computed")))
         else:
             rows += [(name, options[key][name[len(key) + 1 :]], origins[name]) for name in inner]

@@ -138,6 +138,8 @@ def read(source: Mapping[str, Any] | str | Path) -> Space:
     if isinstance(source, Mapping):
         return parse(source, "space")
     path = Path(source)
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"space={path}: is not a regular file")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

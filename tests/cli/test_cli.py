@@ -8,7 +8,7 @@ import torch
 import yaml
 from calling import call
 
-from recbole_enhance import __version__
+from recbole_enhance import __version__, cli
 from recbole_enhance.testing.worlds import TOY
 
 
@@ -160,6 +160,17 @@ def test_list_names_methods_and_models():
     assert "DVR" in out
     assert "LightGCN" in out
     assert "SASRec" in out
+
+
+def test_config_show_takes_models_that_unset_a_nested_option(options):
+    status, out, _ = call("config", "show", "--model=SASRec", "--config_files=toy.yaml")
+    assert status == 0
+    assert "train_neg_sample_args = None" in out.splitlines()
+
+
+def test_one_process_calls_the_command_line_twice(capsys):
+    """After the verb ``list``, the name is that of its module in the package."""
+    assert [cli.main(["list"]) for _ in range(2)] == [0, 0]
 
 
 def test_config_show_tells_where_values_come_from(options):

@@ -14,6 +14,7 @@ from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import run_recbole_enhance
 from recbole_enhance.options.errors import DataError, OptionError
 
+IDS = ("user_id", "item_id")
 LAST_OUT = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 
@@ -356,6 +357,31 @@ def test_a_general_model_never_ranks_what_the_user_had(data, mode, caplog):
     assert test.n_repeated == 0
 
 
+def test_a_sequential_model_that_masks_history_never_ranks_what_the_user_had(data, caplog):
+    """Else the held-out item would be the only one of the user's own that is in the list."""
+    options = {**repeated(data), "model": "SASRec", "eval_args": LAST_OUT, "mask_history": True}
+    options["eval_args"] = {**LAST_OUT, "split": {"RS": [0.5, 0.2, 0.3]}}
+    config = Config(config_dict=options)
+    _train, _valid, test = prepare_data(config, create_dataset(config))
+    history = test.uid2history_item
+    held_out = list(zip(*(test._dataset.inter_feat[name].tolist() for name in IDS)))
+    known = [item in history[user] for user, item in held_out]
+    assert 0 < sum(known) == test.n_repeated < len(known)
+    assert f"{sum(known)} of {len(known)} test interactions repeat an earlier pair" in caplog.text
+    assert "mask_history=false ranks them" in caplog.text
+    ranked = []
+    for batch, masked, _, items in test:
+        users = batch["user_id"]
+        ranked += zip(users.tolist(), items.tolist())
+        assert set(zip(*(part.tolist() for part in masked))).isdisjoint(enumerate(items.tolist()))
+    assert ranked == [pair for pair, had in zip(held_out, known) if not had]
+    users, rows, items = test.held_out()
+    assert list(zip(users[rows].tolist(), items.tolist())) == ranked
+    config = Config(config_dict={**options, "mask_history": False})
+    *_, test = prepare_data(config, create_dataset(config))
+    assert test.n_repeated == 0
+
+
 def test_nothing_but_repeated_pairs_is_nothing_to_test(data):
     options = data([(f"u{u}", f"i{u + n % 3}", 1, n) for u in range(9) for n in range(9)])
     config = Config(config_dict={**options, "model": "BPR", "eval_args": LAST_OUT})
@@ -426,6 +452,14 @@ def test_an_empty_id_in_ready_made_parts_is_refused(data):
     path = Path(options["data_path"], "d", "d.valid.inter")
     path.write_text(path.read_text().replace("u3\t", "\t"))
     with pytest.raises(DataError, match=r"d\.valid\.inter:5: column user_id: is missing"):
+        built(options, "SASRec")
+
+
+def test_an_empty_history_in_ready_made_parts_is_refused(data):
+    options = ready_made(data)
+    path = Path(options["data_path"], "d", "d.test.inter")
+    path.write_text(path.read_text().replace("u3\ti3 i4 i5 i6 i7\t", "u3\t\t"))
+    with pytest.raises(DataError, match=r"d\.test\.inter:5: column item_id_list: is missing"):
         built(options, "SASRec")
 
 

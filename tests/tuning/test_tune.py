@@ -350,6 +350,7 @@ ML = ["--model=BPR", "--dataset=ml-100k"]
         ([*ML, "--run_dir=x"], "run_dir=x: trials leave no run folder"),
         ([*ML, "--space=no.yaml"], "space=no.yaml: no such file"),
         ([*ML, "--space=no.hyper"], "space=no.hyper: no such file"),
+        ([*ML, "--space=/dev/null"], "space=/dev/null: is not a regular file"),
         (["--model=BPR"], "--dataset=NAME is missing"),
         (["--model=BPPR", "--dataset=ml-100k"], "did you mean BPR?"),
         ([*ML, "--learnng_rate=1"], "did you mean learning_rate?"),
