@@ -4,6 +4,7 @@ from recbole_enhance.cli.command import QUIET, RUN_OPTIONS, Option, Place, Verb,
 from recbole_enhance.cli.kinds import Kind
 from recbole_enhance.options.errors import UnknownOptionError
 from recbole_enhance.options.read import split_files
+from recbole_enhance.storage.log_lines import show
 
 
 def check(name: str, options: dict[str, str], quiet: bool, **files: str | None) -> int:
@@ -33,7 +34,7 @@ def check(name: str, options: dict[str, str], quiet: bool, **files: str | None) 
             for finding in found.findings
         ]
         verdict = f"wrong: {wrong} of {len(lines)} findings" if wrong else "nothing is wrong"
-        print("\n".join([*found.lines, *lines, verdict]))
+        show("\n".join([*found.lines, *lines, verdict]))
     return int(found.wrong)
 
 

@@ -16,6 +16,7 @@ from recbole_enhance.cli.command import (
 )
 from recbole_enhance.cli.kinds import Count, Kind, List, OneOf, YesNo
 from recbole_enhance.options.errors import InputError, OptionError
+from recbole_enhance.storage.log_lines import show
 
 _HISTORY = ("all", "train+valid", "train")
 _WHO = ("users", "all", "users_file", "histories", "similar_to")
@@ -56,7 +57,7 @@ def recommend(
         if html is not None:
             write_lists_page(folder, table, html)
         if not quiet:
-            print(f"lists: {out}" if table is None else table.to_string(index=False))
+            show(f"lists: {out}" if table is None else table.to_string(index=False))
 
 
 def _refuse_mixture(said: Mapping[str, Any], out: str | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from recbole_enhance.cli.command import OWN_CLASS, OWN_FILES, QUIET, Option, Place, Verb, console
 from recbole_enhance.cli.kinds import Count, Kind, OneOf, Value, YesNo
 from recbole_enhance.options.errors import OptionError
+from recbole_enhance.storage.log_lines import show
 
 _BY = ("interaction", "user", "item", "category")
 
@@ -54,7 +55,7 @@ def values(
         n = min(top or 10, len(table))
         for said, part in (("most", table.head(n)), ("least", table.tail(n).iloc[::-1])):
             print(f"{said} valuable:")
-            print(part.to_string(index=False, float_format="{:.4g}".format))
+            show(part.to_string(index=False, float_format="{:.4g}".format))
 
 
 def _told(done: Any, soft: bool) -> str:

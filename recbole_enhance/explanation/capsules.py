@@ -13,6 +13,7 @@ from recbole_enhance.evaluation.ties import drawn_order, ranked
 from recbole_enhance.experiment.quick_start import load_run
 from recbole_enhance.experiment.titles import names_of
 from recbole_enhance.options.errors import OptionError
+from recbole_enhance.storage.log_lines import show
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL = "capsules.jsonl"
@@ -49,7 +50,7 @@ def explain(
     folder = RunFolder.open(run_dir)
     folder.write_jsonl(JSONL, lines)
     if not quiet:
-        print("\n\n".join(as_text(line) for line in lines))
+        show("\n\n".join(as_text(line) for line in lines))
         print(f"\ncapsules: {folder.path / JSONL}")
     return lines
 

@@ -24,6 +24,7 @@ from recbole_enhance.explanation.robustness import make_protocol
 from recbole_enhance.explanation.words import ExplainOptions, filled, table, tell_few
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.model.feature_aware import FeatureAwareRecommender
+from recbole_enhance.storage import log_lines
 from recbole_enhance.storage.run_folder import RunFolder
 
 JSONL, JSON = "explanations.jsonl", "explanations.json"
@@ -203,4 +204,5 @@ def _print(run: Any, rows: dict[str, Any], lines: list[dict[str, Any]], show: in
     body = [[name, *(row.get(key) for key in shown)] for name, row in rows.items()]
     print(table(["explanation", *shown], body))
     for line in [line for line in lines if line["sentence"]][:show]:
-        print(f"  {line['sentence']} (the review mentions: {', '.join(line['mentioned']) or '-'})")
+        mentions = ", ".join(line["mentioned"]) or "-"
+        log_lines.show(f"  {line['sentence']} (the review mentions: {mentions})")

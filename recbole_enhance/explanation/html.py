@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_enhance import __version__
+from recbole_enhance.storage.log_lines import show
 from recbole_enhance.storage.run_folder import RunFolder
 
 SCRIPT = "plotly.min.js"
@@ -82,7 +83,7 @@ def write_explanations(
     folder.write_jsonl(files[0], lines)
     folder.write_text(files[1], page)
     if not quiet:
-        print("\n".join(told(line) for line in lines))
+        show("\n".join(told(line) for line in lines))
         print(f"\nexplanations: {folder.path / files[0]}\npage: {folder.path / files[1]}")
 
 

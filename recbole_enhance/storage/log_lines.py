@@ -1,4 +1,4 @@
-"""How messages of a run stand in its log."""
+"""How messages of a run stand in its log, and names of others in a terminal."""
 
 import logging
 import re
@@ -20,3 +20,8 @@ class OneLine(logging.Formatter):
             record.msg = " ".join(map(str, (record.msg, *(record.args or ()))))
             record.args = None
         return printable(re.sub(r"\x1b\[[0-9;]*m", "", super().format(record)))
+
+
+def show(text: str) -> None:
+    """Print lines with names from data, whose control characters a terminal must not obey."""
+    print("\n".join(map(printable, text.split("\n"))))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from calling import call
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,29 @@ def test_a_stranger_s_dataset_writes_one_line_and_no_second(finished, refused):
     before = (finished / "run.log").read_text()
     assert "dataset='x\\\\ntouch PWNED" in refused(f"--resume={finished}").replace("\\n", "\\\\n")
     assert (finished / "run.log").read_text() == before
+
+
+def test_ids_of_others_do_not_reach_a_terminal_as_its_commands(tmp_path):
+    """Lists, coalitions and values, with the ids that a stranger's file has."""
+    (tmp_path / "d").mkdir()
+    rows = "".join(
+        f"\x1b]0;owned\x07u{u}\t\x1b[2Ji{(u + n) % 12}\t{n}\n" for u in range(9) for n in range(9)
+    )
+    header = "user_id:token\titem_id:token\ttimestamp:float\n"
+    (tmp_path / "d/d.inter").write_text(header + rows)
+    data = ("--dataset=d", f"--data_path={tmp_path}", "--epochs=1", "--topk=2", "--quiet")
+    for model, valid in (("RVRec", ()), ("DVR", ("--dvr_reward=ndcg@2",))):
+        given = (f"--model={model}", *data, *valid, "--valid_metric=NDCG@2", f"--run_dir=r{model}")
+        assert call(*given)[0] == 0
+    for words in (
+        ("recommend", "rRVRec", "--users=\x1b]0;owned\x07u1", "--k=2"),
+        ("explain", "rRVRec", "--rows=2"),
+        ("values", "rDVR"),
+    ):
+        status, out, err = call(*words)
+        assert (status, err) == (0, "")
+        assert "\\x1b[2Ji" in out
+        assert "\x1b" not in out
 
 
 @pytest.mark.parametrize(
