@@ -81,9 +81,12 @@ class _Lines(list[str]):
 
 
 def _neutral_column(column: Iterable[Any]) -> Iterable[Any]:
+    column = column if hasattr(column, "dtype") else list(column)
     values = pd.Series(column)
     if values.dtype.kind in "biuf":
         return column
+    if values.dtype == object and pd.api.types.infer_dtype(values) not in ("string", "empty"):
+        return map(neutral, column)  # 0, 0.0 and False are equal, and three texts
     codes, different = pd.factorize(values, use_na_sentinel=False)
     neutralised: Iterable[Any] = pd.Series(map(neutral, different), dtype=object).iloc[codes]
     return neutralised

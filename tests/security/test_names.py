@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from calling import call
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recbole_enhance.cli.program import main
@@ -125,6 +125,7 @@ def test_a_cell_that_is_written_is_read_back(cell):
         float(written)
 
 
+@example([("", ""), (0.0, ""), (0, "")])  # equal, and of different texts
 @given(st.lists(st.tuples(CELLS, st.text(string.printable)), min_size=1))
 def test_a_table_is_read_back(rows):
     Path("t.csv").write_text(

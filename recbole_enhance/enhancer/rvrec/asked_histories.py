@@ -38,7 +38,8 @@ class AskedHistories(torch.autograd.Function):
     ) -> Tensor:
         """Scores. Shape: ``(any, rows)``."""
         q = table.index_select(0, items.T.flatten()).view(*items.T.shape, table.shape[1])
-        products, norm = _products_and_norms(table, history, there, q)
+        with torch.autocast(table.device.type, enabled=False):  # what is summed keeps its digits
+            products, norm = _products_and_norms(table, history, there, q)
         norm_q = q.norm(dim=2, keepdim=True).clamp(min=SMALLEST_NORM)
         # Shapes from here on: (rows, any, players).
         cosine = products / (norm.clamp(min=SMALLEST_NORM).unsqueeze(1) * norm_q)
