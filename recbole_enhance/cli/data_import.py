@@ -5,6 +5,7 @@ from typing import Any
 from recbole_enhance.cli.command import OWN_FILES, QUIET, Option, Place, Verb
 from recbole_enhance.cli.kinds import Kind, List, YesNo
 from recbole_enhance.options.errors import InputError
+from recbole_enhance.storage.log_lines import show
 
 _NEEDED = ("user", "item", "name")
 
@@ -18,7 +19,7 @@ def import_log(log: str, quiet: bool, **options: Any) -> None:
 
     made = import_data(log, **options)
     if not quiet:
-        print("\n".join(made.lines()))
+        show("\n".join(made.lines()))
         print(
             f"next: recbole-enhance run --model=BPR --dataset={made.path.name} "
             f"--data_path={made.path.parent}"

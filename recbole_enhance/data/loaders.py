@@ -104,15 +104,14 @@ def _tell_who_is_not_ranked(config: Any, dataset: Any, evaluation: Sequence[Any]
     users = getattr(evaluation[1], "uid_list", None)
     n_users = dataset.user_num - 1
     if users is None:
-        ranked = getattr(evaluation[1], "_ranked", slice(None))
+        ranked = getattr(evaluation[1], "ranked", slice(None))
         users = evaluation[1]._dataset.inter_feat[dataset.uid_field][ranked].unique()
     if len(users) == 0:
         raise InputError(
             "eval_args: nothing to test: all test interactions repeat earlier pairs of user "
             "and item (rm_dup_inter, repeatable, mask_history)"
         )
-    if len(users) < n_users:
-        missing = n_users - len(users)
+    if missing := n_users - len(users):
         logger.info("%d of %d users have no test interaction and do not count", missing, n_users)
 
 
@@ -258,23 +257,24 @@ class FullRankingLoader(Blocks, FullSortEvalDataLoader):
     Attributes:
         labelled: Batches with labels, if value metrics stand beside the ranking ones; else None.
         n_repeated: Held-out interactions that are not ranked, as the user had the item before.
+        ranked: Rows of all others.
     """
 
     def __init__(self, config: Any, dataset: Any, known: Sequence[Any]) -> None:
         self.uid_field, self.iid_field = dataset.uid_field, dataset.iid_field
         self.is_sequential = config["MODEL_TYPE"] == ModelType.SEQUENTIAL
         self.positives = UserLists.of_datasets([dataset])
-        self.history, self.n_repeated, self._ranked = None, 0, torch.arange(len(dataset))
+        self.history, self.n_repeated, self.ranked = None, 0, torch.arange(len(dataset))
         if config["mask_history"] if self.is_sequential else not config["repeatable"]:
             self.history = UserLists.of_datasets(known)
             users, items = (dataset.inter_feat[name] for name in (self.uid_field, self.iid_field))
-            self._ranked = (~self.history.holds(users, items)).nonzero().squeeze(1)
-            self.n_repeated = len(dataset) - len(self._ranked)
+            self.ranked = (~self.history.holds(users, items)).nonzero().squeeze(1)
+            self.n_repeated = len(dataset) - len(self.ranked)
             if self.n_repeated:
                 self.positives = UserLists.of_datasets([dataset], without=self.history)
         self.labelled = LabelledLoader(config, dataset, known) if _has_values(config) else None
         if self.is_sequential:
-            self.sample_size = len(self._ranked)
+            self.sample_size = len(self.ranked)
         else:
             self.uid_list = self.positives.counts.nonzero().squeeze(1)
             self.user_df = join(dataset, Interaction({self.uid_field: self.uid_list}))
@@ -299,7 +299,7 @@ class FullRankingLoader(Blocks, FullSortEvalDataLoader):
         return (interaction, history, *self.positives.of(users))
 
     def _rows(self, index: Tensor) -> RankingBatch:
-        batch = join(self._dataset, take(self._dataset.inter_feat, self._ranked[index]))
+        batch = join(self._dataset, take(self._dataset.inter_feat, self.ranked[index]))
         batch = self.transform(self._dataset, batch)
         history = None if self.history is None else self.history.of(batch[self.uid_field])
         return batch, history, torch.arange(len(index)), batch[self.iid_field]
@@ -310,7 +310,7 @@ class FullRankingLoader(Blocks, FullSortEvalDataLoader):
         Shape: ``(rows,)``, ``(positives,)``, ``(positives,)``.
         """
         if self.is_sequential:
-            features = take(self._dataset.inter_feat, self._ranked)
+            features = take(self._dataset.inter_feat, self.ranked)
             users = features[self.uid_field]
             return users, torch.arange(len(users)), features[self.iid_field]
         return (self.uid_list, *self.positives.of(self.uid_list))

@@ -87,7 +87,7 @@ class Rows(NamedTuple):
             value: Shape: ``(entries,)``.
             n: Rows.
         """
-        order = stable_order(row, n)
+        order = _order(row, n)
         start = row.new_zeros(n + 1)
         torch.cumsum(torch.bincount(row, minlength=n), 0, out=start[1:])
         return cls(start, column.index_select(0, order), value.index_select(0, order))
@@ -108,7 +108,7 @@ class Rows(NamedTuple):
         )
 
 
-def stable_order(numbers: Tensor, n: int) -> Tensor:
+def _order(numbers: Tensor, n: int) -> Tensor:
     """What sorts numbers in [0, n), equal ones as they stand. Shape: theirs.
 
     On CPUs, sorts each number with its place in its last bits, as 32 bits where these hold both:

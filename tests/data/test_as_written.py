@@ -359,10 +359,10 @@ def test_a_general_model_never_ranks_what_the_user_had(data, mode, caplog):
 
 def test_a_sequential_model_that_masks_history_never_ranks_what_the_user_had(data, caplog):
     """Else the held-out item would be the only one of the user's own that is in the list."""
-    options = {**repeated(data), "model": "SASRec", "eval_args": LAST_OUT, "mask_history": True}
-    options["eval_args"] = {**LAST_OUT, "split": {"RS": [0.5, 0.2, 0.3]}}
+    split = {**LAST_OUT, "split": {"RS": [0.5, 0.2, 0.3]}}
+    options = {**repeated(data), "model": "SASRec", "eval_args": split, "mask_history": True}
     config = Config(config_dict=options)
-    _train, _valid, test = prepare_data(config, create_dataset(config))
+    *_, test = prepare_data(config, create_dataset(config))
     history = test.uid2history_item
     held_out = list(zip(*(test._dataset.inter_feat[name].tolist() for name in IDS)))
     known = [item in history[user] for user, item in held_out]

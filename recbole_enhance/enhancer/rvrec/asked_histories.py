@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from recbole_enhance.training.acceleration import stable_order
+from recbole_enhance.training.acceleration import Rows
 
 STEEPEST = 40.0  # of beta: e^40 and e^-40 are numbers that single precision adds up
 SMALLEST_NORM = 1e-12
@@ -114,10 +114,8 @@ def _gradient_of_table(
     row, ids = place // there.shape[1], history.flatten().index_select(0, place)
     pulls = pulls.transpose(0, 1).flatten(1).index_select(1, place)
     # Of a player: the sum of the items that ask it, from wherever it is in a history.
-    order, counts = stable_order(ids, len(table)), torch.bincount(ids, minlength=len(table))
-    asking = items.index_select(1, row.index_select(0, order)).T.flatten()
-    pulled = pulls.index_select(1, order).T.flatten()
-    of_players = _weighted_sums(asking, table, any_ * (counts.cumsum(0) - counts), pulled)
+    asking = items.index_select(1, row).flatten()
+    of_players = Rows.of(ids.repeat(any_), asking, pulls.flatten(), len(table)).times(table)
     # Of an item: the sum of its players.
     lengths = there.sum(1)
     number = torch.arange(any_, device=row.device).unsqueeze(1)
