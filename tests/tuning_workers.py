@@ -2,13 +2,15 @@
 
 import csv
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from recbole_enhance.testing.worlds import toy_options
-from recbole_enhance.tuning import tune, workers
+from recbole_enhance.tuning import study, tune, workers
 
 ROOT = Path(__file__).parents[1]
 SPACE = {"learning_rate": {"loguniform": [1e-3, 1e-1]}, "embedding_size": [4, 8]}
@@ -63,6 +65,22 @@ def start(toy, trials, storage=None, out="out"):
     )
     process.start()
     return process
+
+
+def kill_one_that_claims(toy, monkeypatch, storage=None, out="out"):
+    """Run a process that is killed between taking its third trial and saying whose it is."""
+    begin = study.SharedStudy._begin
+
+    def begin_or_die(self, frozen):
+        if frozen.number == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return begin(self, frozen)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study.SharedStudy, "_begin", begin_or_die)
+        process = start(toy, 5, storage, out)
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL
 
 
 def start_with_jobs(toy, trials, jobs):

@@ -43,6 +43,7 @@ _AT_WORK: set[str] = set()  # the studies that this process has open
 STARTUP = 10  # trials at random before TPE has enough to learn from
 PRUNE_AFTER, PRUNE_FROM_EPOCH = 5, 5  # complete trials; epochs that each trial may have
 _WORKER, _DRAW, _AGAIN, REASON, _ABOUT = "worker", "draw", "again", "reason", "about"
+_CLAIMED_BY = "claimed by "
 REPEATED = "repeated"  # of a trial whose setting had been tried; another one has its place
 
 
@@ -148,9 +149,12 @@ class SharedStudy:
                 self.study.enqueue_trial({})
 
     def _take(self, frozen: FrozenTrial) -> bool:
-        # First the heartbeat: if we are killed between the two, it shows that.
-        self._storage.record_heartbeat(frozen._trial_id)
+        # First who may have it, and the heartbeat: if we are killed afterwards, they show that.
+        identity = self._identity()
         try:
+            key = f"{_CLAIMED_BY}{self._token}"
+            self._storage.set_trial_user_attr(frozen._trial_id, key, identity)
+            self._storage.record_heartbeat(frozen._trial_id)
             return self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
         except UpdateFinishedTrialError:
             return False
@@ -162,10 +166,11 @@ class SharedStudy:
             seed=_mix(self.seed, draw), n_startup_trials=STARTUP, constant_liar=True
         )
         trial = optuna.Trial(self.study, frozen._trial_id)
-        trial.set_user_attr(
-            _WORKER, f"{_machine()}:{os.getpid()}:{_started(os.getpid())}:{self._token}"
-        )
+        trial.set_user_attr(_WORKER, self._identity())
         return trial
+
+    def _identity(self) -> str:
+        return f"{_machine()}:{os.getpid()}:{_started(os.getpid())}:{self._token}"
 
     def _draw(self, frozen: FrozenTrial) -> int:
         own = frozen.user_attrs.get(_DRAW)
@@ -189,9 +194,14 @@ class SharedStudy:
 
     def _is_dead(self, trial: FrozenTrial) -> bool:
         """Whether a running trial's process was on this machine and has ended."""
-        worker = trial.user_attrs.get(_WORKER)
-        if worker is None:  # killed while claiming; we hold the lock, so no other process is
-            return self._lock is not None
+        attributes = trial.user_attrs
+        if _WORKER in attributes:
+            return self._has_ended(attributes[_WORKER])
+        # Killed while claiming, if it was one of these. Where they are several, one of them got it.
+        claims = [value for key, value in attributes.items() if key.startswith(_CLAIMED_BY)]
+        return bool(claims) and all(map(self._has_ended, claims))
+
+    def _has_ended(self, worker: str) -> bool:
         machine, pid, started, token = worker.split(":")
         if machine != _machine():
             return False  # its heartbeat tells

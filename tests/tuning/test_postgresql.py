@@ -9,9 +9,18 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tuning_workers import SPACE, check_each_once, finish, options, rows, start, wait_for
+from tuning_workers import (
+    SPACE,
+    check_each_once,
+    finish,
+    kill_one_that_claims,
+    options,
+    rows,
+    start,
+    wait_for,
+)
 
-from recbole_enhance.tuning import tune, workers
+from recbole_enhance.tuning import study, tune, workers
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 pytestmark = [
@@ -77,6 +86,13 @@ def test_a_killed_one_loses_its_trial_to_the_others(toy, server):
     states = [row["state"] for row in rows()]
     assert states.count("complete") == 40
     assert len(states) - 40 == states.count("lost") <= 1
+
+
+def test_one_killed_while_it_claims_is_noticed_at_once(toy, server, monkeypatch):
+    monkeypatch.setattr(study, "GRACE", 10**6)  # its heartbeat would not tell
+    kill_one_that_claims(toy, monkeypatch, server.url, "killed")
+    finish(start(toy, 5, server.url))
+    assert sorted(row["state"] for row in rows()) == ["complete"] * 5 + ["lost"]
 
 
 def test_a_server_that_goes_away_is_one_line_and_nothing_is_lost(toy, server, monkeypatch):

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import psutil
@@ -14,6 +15,7 @@ from tuning_workers import (
     SPACE,
     check_each_once,
     finish,
+    kill_one_that_claims,
     options,
     rows,
     start,
@@ -52,6 +54,24 @@ def test_a_killed_process_loses_one_trial_and_the_next_ends_as_if_nothing_was(to
     assert told()["trials"]["complete"] == 20
     finish(start(toy, 20, out="unstopped"))
     assert values() == values("unstopped")
+
+
+def test_one_killed_while_it_claims_is_noticed_at_once(toy, monkeypatch):
+    monkeypatch.setattr(study, "GRACE", 10**6)  # its heartbeat would not tell
+    kill_one_that_claims(toy, monkeypatch)
+    finish(start(toy, 5))
+    assert sorted(row["state"] for row in rows()) == ["complete"] * 5 + ["lost"]
+
+
+def test_a_trial_that_two_claimed_is_alive_while_one_of_them_is():
+    claims = {"claimed by a": "here:1:then:a", "claimed by b": "here:2:then:b"}
+    trial, ended = SimpleNamespace(user_attrs=claims), {"here:1:then:a"}
+    asked = SimpleNamespace(_has_ended=ended.__contains__)
+    assert not study.SharedStudy._is_dead(asked, trial)
+    ended.add("here:2:then:b")
+    assert study.SharedStudy._is_dead(asked, trial)
+    claims["worker"] = "here:3:then:c"
+    assert not study.SharedStudy._is_dead(asked, trial)
 
 
 @pytest.mark.slow
