@@ -17,6 +17,9 @@ from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.names import list_methods, list_models
 from recbole_enhance.experiment.quick_start import load_run, resume_run
+from recbole_enhance.leaderboard.analysis import make_rows
+from recbole_enhance.leaderboard.collect import collect
+from recbole_enhance.leaderboard.protocol import tables
 from recbole_enhance.leaderboard.rows import split_pair
 from recbole_enhance.storage.run_folder import CONFIG, METRICS
 from recbole_enhance.testing.worlds import TOY, feature_toy_options, run_toy, toy_options
@@ -473,3 +476,33 @@ def test_resume_takes_a_method_that_a_script_defined(own, toy, monkeypatch):
     with pytest.raises(ValueError, match=r"method=Smooth from Python \(a script defined it\)"):
         resume_run("run")
     assert resume_run("run", method=smooth.Smooth)["test_result"]
+
+
+def test_code_that_was_changed_between_two_runs_makes_two_rows(own, toy):
+    (own / "my_models.py").write_text(
+        "from recbole.model.general_recommender import BPR\nclass MyBPR(BPR): pass\n"
+    )
+    options = {"backbone": "my_models:MyBPR", "epochs": 1}
+    for seed in (1, 2):
+        run_toy(toy, BY_PATH, run_dir=f"runs/{seed}", seed=seed, **options)
+    (own / "my_models.py").write_text(
+        "from recbole.model.general_recommender import BPR\nclass MyBPR(BPR): better = True\n"
+    )
+    del sys.modules["my_models"]
+    run_toy(toy, BY_PATH, run_dir="runs/3", seed=3, **options)
+    run_toy(toy, "BPR", run_dir="runs/4", seed=3)
+    codes = [json.loads(Path(f"runs/{n}/env.json").read_text()).get("code_sha256") for n in "1234"]
+    assert codes[0] == codes[1] != codes[2]
+    assert codes[3] is None
+    assert sorted(codes[0]) == ["my_models", "my_package.smooth"]
+    changed = [len({code[module] for code in codes[:3]}) for module in sorted(codes[0])]
+    assert changed == [2, 1]
+    collected = collect(Path("runs"))
+    rows, _ = make_rows(tables(collected.runs)[0], collected)
+    seeds = {row.title: [run.seed for run in row.runs] for row in rows}
+    first, other = (code["my_models"][:8] for code in codes[1:3])
+    assert seeds == {
+        f"Smooth-MyBPR (code of my_models={first})": [1, 2],
+        f"Smooth-MyBPR (code of my_models={other})": [3],
+        "BPR": [3],
+    }

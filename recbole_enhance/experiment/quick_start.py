@@ -25,7 +25,7 @@ from recbole_enhance.options.errors import (
     OptionError,
     RunFolderError,
 )
-from recbole_enhance.options.model_class import class_path, same_code
+from recbole_enhance.options.model_class import class_path, own_code, same_code
 from recbole_enhance.storage import processes, resources
 from recbole_enhance.storage.files import is_file
 from recbole_enhance.storage.followed_folder import create_for_all, open_for_all
@@ -332,7 +332,8 @@ def _run(
             if stopped_before:
                 folder.refuse_other_files(hashes, "resume")
             else:
-                folder.write_environment(hashes)
+                own = [config.method.path.partition(":")[0]] if config.method else []
+                folder.write_environment(hashes, own_code(config.model_class, *own))
         _, train_data, valid_data, test_data, trainer = assemble(config, folder, seconds)
         account = train_data._dataset.account
         for line in account.lines():

@@ -287,7 +287,9 @@ def _training(run: FinishedRun, table: Table) -> dict[str, Any]:
     if run.external:
         return {}
     left_out = {*_NOT_TRAINING, *table.protocol}
-    return {key: value for key, value in run.options.items() if key not in left_out}
+    training = {key: value for key, value in run.options.items() if key not in left_out}
+    code = run.environment.get("code_sha256") or {}
+    return {**training, **{f"code of {module}": sha[:8] for module, sha in code.items()}}
 
 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:

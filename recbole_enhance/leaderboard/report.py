@@ -44,6 +44,7 @@ class Environment(_Read):
     """``env.json``."""
 
     data_sha256: dict[str, str] | None = None
+    code_sha256: dict[str, str] | None = None
     versions: dict[str, _Text] | None = None
     python: _Text = None
     git_commit: _Text = None

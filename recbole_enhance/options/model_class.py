@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import importlib
 import inspect
 import re
@@ -27,6 +28,34 @@ def sources(model_class: Any) -> Iterator[tuple[str, str]]:
             continue
         with contextlib.suppress(OSError, TypeError, KeyError):  # of a notebook or a shell
             yield cls.__module__, inspect.getsource(sys.modules[cls.__module__])
+
+
+def own_code(model_class: Any, *modules: str) -> dict[str, str]:
+    """Fingerprint the code that users have written themselves, or that other packages have.
+
+    Of a script only the classes count, since the rest of it may say what is to be run.
+
+    Args:
+        model_class: The class of a run's model.
+        modules: More modules, such as that of its method.
+
+    Returns:
+        Module -> SHA-256 of its text in hexadecimal, for all that has a text and is not of
+        RecBole's or of this package.
+    """
+    texts: dict[str, str] = {}
+    for name in modules:
+        with contextlib.suppress(OSError, TypeError, KeyError):
+            texts[name] = inspect.getsource(sys.modules[name])
+    texts.update(sources(model_class))
+    scripts = [cls for cls in model_class.__mro__ if class_path(cls).startswith(_SCRIPT)]
+    if scripts:
+        texts.pop(scripts[0].__module__, None)
+        with contextlib.suppress(OSError, TypeError):
+            texts[scripts[0].__module__] = "\n".join(map(inspect.getsource, scripts))
+    known = {"recbole", "recbole_enhance", *sys.stdlib_module_names} - {"__main__"}
+    own = sorted(name for name in texts if name.partition(".")[0] not in known)
+    return {name: hashlib.sha256(texts[name].encode()).hexdigest() for name in own}
 
 
 def options_read_by(model_class: Any) -> set[str]:

@@ -260,8 +260,10 @@ class RunFolder:
 
     # ---- surroundings ----------------------------------------------------------------------
 
-    def write_environment(self, data_hashes: Mapping[str, str]) -> None:
-        """Write what a rerun would need to know about this machine and these data."""
+    def write_environment(
+        self, data_hashes: Mapping[str, str], code_hashes: Mapping[str, str] | None = None
+    ) -> None:
+        """Write what a rerun would need to know about this machine, these data and users' code."""
         self.write_json(
             ENVIRONMENT,
             {
@@ -274,6 +276,7 @@ class RunFolder:
                 "cpu_threads": torch.get_num_threads(),
                 "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
                 "data_sha256": dict(data_hashes),
+                **({"code_sha256": dict(code_hashes)} if code_hashes else {}),
             },
         )
 
