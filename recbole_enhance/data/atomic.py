@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recbole_enhance.data.dataset_folder import NOT_IN_NAMES, refuse_path
 from recbole_enhance.data.reading import read_header
@@ -33,6 +33,7 @@ def check_columns(
     load_col: Mapping[str, str | Sequence[str]] | None,
     required_inter: Sequence[str],
     *,
+    unload_col: Mapping[str, Sequence[str]] | None = None,
     splits: Sequence[str] = (),
     separator: str = "\t",
     encoding: str | None = None,
@@ -45,6 +46,7 @@ def check_columns(
         load_col: RecBole's option: file suffix -> columns, or ``*`` for all; None loads all.
         required_inter: Columns that the interactions must have and load: the user id and the item
             id, which must be tokens, then any other.
+        unload_col: RecBole's option: file suffix -> columns to leave out, where all are loaded.
         splits: RecBole's ``benchmark_filename``: ready-made parts ``<dataset>.<split>.inter``.
         separator: RecBole's ``field_separator``.
         encoding: RecBole's ``encoding``.
@@ -66,6 +68,18 @@ def check_columns(
             if columns[name] != "token":
                 raise DataError(path, f"id column {name!r} is :{columns[name]}, must be :token")
     everything = list(dict.fromkeys(name for columns in inter.values() for name in columns))
+    files_of = _Files(folder, dataset, inter, separator, encoding)
+    unload_col = unload_col or {}
+    for suffix, names in unload_col.items():
+        option = f"unload_col.{suffix}"
+        if load_col is not None and load_col.get(suffix) != "*":
+            listed = f"load_col loads {load_col.get(suffix) or 'none'} of these columns"
+            raise OptionError(option, repr(names), f"{listed}; load_col.{suffix}='*' loads all")
+        files_of.require(suffix, names, option)
+        needed = [name for name in required_inter if suffix == "inter" and name in names]
+        if needed:
+            raise OptionError(option, repr(names), f"must not hold {needed[0]!r}")
+    everything = [name for name in everything if name not in unload_col.get("inter", ())]
     if load_col is None:
         return everything
     for suffix, names in {"inter": (), **load_col}.items():
@@ -73,17 +87,10 @@ def check_columns(
         if names != "*" and (isinstance(names, str) or not isinstance(names, Sequence)):
             raise OptionError(option, repr(names), "must be a list of columns or '*'")
         if suffix == "inter":
-            files = inter
             unloaded = [name for name in required_inter if names != "*" and name not in names]
             if unloaded:
                 raise OptionError(option, repr(list(names)), f"must hold {unloaded[0]!r}")
-        else:
-            path = _file(folder, dataset, suffix)
-            if not path.is_file():
-                raise OptionError(option, repr(names), f"there is no file {path}")
-            files = {path: read_header(path, separator, encoding)}
-        for path, columns in files.items():
-            _require([] if names == "*" else names, columns, path, f"{option} names")
+        files_of.require(suffix, names, option)
     chosen = load_col.get("inter", "*")
     return everything if chosen == "*" else list(chosen)
 
@@ -279,6 +286,27 @@ def _file(folder: Path, dataset: str, suffix: str) -> Path:
     if ".." in suffix or set(suffix) & set(NOT_IN_NAMES) or printable(suffix) != suffix:
         raise InputError(f"file suffix {suffix!r}: must be part of a file name, not a path")
     return Path(folder) / f"{dataset}.{suffix}"
+
+
+class _Files(NamedTuple):
+    """The atomic files of a dataset, whose headers are read when they are asked for."""
+
+    folder: Path
+    dataset: str
+    inter: Mapping[Path, Mapping[str, str]]
+    separator: str
+    encoding: str | None
+
+    def require(self, suffix: str, names: Any, option: str) -> None:
+        """Refuse an option that names a file which is not there, or columns which it lacks."""
+        files = self.inter
+        if suffix != "inter":
+            path = _file(self.folder, self.dataset, suffix)
+            if not path.is_file():
+                raise OptionError(option, repr(names), f"there is no file {path}")
+            files = {path: read_header(path, self.separator, self.encoding)}
+        for path, columns in files.items():
+            _require([] if names == "*" else names, columns, path, f"{option} names")
 
 
 def _require(names: Sequence[str], columns: Mapping[str, str], path: Path, who: str) -> None:

@@ -45,6 +45,9 @@ def refuse_bad_columns(dataset: Any) -> None:
                 listed = "; ".join(f"{name}: {', '.join(of)}" for name, of in by_feature.items())
                 why = f"no column {column!r} is loaded (load_col, additional_feat_suffix)"
                 raise OptionError(option, config[option], f"{why}; loaded are {listed}")
+            kind = dataset.field2type[column]
+            if option.startswith("alias_of_") and not kind.value.startswith("token"):
+                raise OptionError(option, config[option], f"{column!r} is {kind.value}, no id")
     _refuse_selected(dataset, by_feature.get("item", []))
     _refuse_filters(dataset)
     longest = dataset.field2seqlen.get(f"{dataset.iid_field}{config['LIST_SUFFIX']}", 0)

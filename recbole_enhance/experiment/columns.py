@@ -62,6 +62,7 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
         config.dataset,
         values["load_col"],
         required,
+        unload_col=values["unload_col"],
         splits=splits,
         separator=values["field_separator"],
         encoding=values.get("encoding"),

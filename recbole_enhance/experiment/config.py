@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import difflib
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -206,10 +207,16 @@ class Config(RecBoleConfig):
         dataset = dataset or self.external_config_dict.get("dataset")
         for option, value in (("model", model or self._says("model")), ("dataset", dataset)):
             if not value:
-                raise InputError(f"--{option}=NAME is missing")
+                raise InputError(f"--{option}=NAME is missing{self._misspelt(option)}")
         self.pair = find_pair(self._external_layers, len(self._file_layers), model)
         self.method = self.pair.method
         return self.pair.model_class.__name__, self.pair.model_class, str(dataset)
+
+    def _misspelt(self, option: str) -> str:
+        """What was said in its place, perhaps."""
+        said = {name for _, options in self._external_layers for name in options}
+        near = difflib.get_close_matches(option, sorted(said), n=1, cutoff=0.8)
+        return f"; {near[0]!r} is not an option" if near else ""
 
     def _says(self, option: str) -> bool:
         return any(options.get(option) for _, options in self._external_layers)

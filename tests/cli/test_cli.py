@@ -91,6 +91,7 @@ def test_a_metric_without_a_value_is_a_dash_then_and_later(toy):
     [
         (["--model=BPPR", "--dataset=toy"], "model=BPPR: unknown model; did you mean BPR?"),
         (["--model=BPR"], "--dataset=NAME is missing"),
+        (["--model=BPR", "--datset=toy"], "--dataset=NAME is missing; 'datset' is not an option"),
         (["--dataset=toy"], "--model=NAME is missing"),
         (["--model=BPR", "--dataset=nope"], "nope.inter"),
         (["--model=BPR", "--dataset=ml-100k", "--learnng_rate=1"], "did you mean learning_rate?"),

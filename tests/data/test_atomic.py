@@ -98,6 +98,30 @@ def test_columns_that_do_not_exist_are_refused(folder, load_col, required, says)
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("load_col", "unload_col", "says"),
+    [
+        (None, {"item": ["clas"]}, ["unload_col.item", "'clas'", "toy.item", "'class'?"]),
+        (None, {"itm": ["class"]}, ["unload_col.itm", "no file", "toy.itm"]),
+        (None, {"inter": ["item_id"]}, ["unload_col.inter", "must not hold 'item_id'"]),
+        ({"inter": IDS}, {"inter": ["rating"]}, ["unload_col.inter", "['user_id', 'item_id']"]),
+        ({"inter": IDS}, {"item": ["class"]}, ["unload_col.item", "loads none", "item='*'"]),
+    ],
+)
+def test_what_cannot_be_left_out_is_refused(folder, load_col, unload_col, says):
+    with pytest.raises(ValueError, match="unload_col") as error:
+        check_columns(folder, "toy", load_col, IDS, unload_col=unload_col)
+    assert all(word in str(error.value) for word in says), str(error.value)
+
+
+@pytest.mark.parametrize("load_col", [None, {"inter": "*", "item": "*"}])
+def test_columns_that_are_left_out_are_not_loaded(folder, load_col):
+    everything = check_columns(folder, "toy", load_col, IDS)
+    left = {"inter": ["rating"], "item": ["class"]}
+    loaded = check_columns(folder, "toy", load_col, IDS, unload_col=left)
+    assert loaded == [name for name in everything if name != "rating"] != everything
+
+
 def test_ready_made_splits_stand_for_the_interactions(folder):
     (folder / "toy.inter").rename(folder / "toy.train.inter")
     (folder / "toy.test.inter").write_text("user_id:token\n1\n")

@@ -59,6 +59,11 @@ def test_a_filter_that_fits_no_cell_is_refused(options, value, why):
         run(options, "BPR", val_interval=value)
 
 
+def test_an_alias_of_an_id_is_an_id(options):
+    with pytest.raises(OptionError, match=r"alias_of_item_id=.*: 'timestamp' is float, no id"):
+        run(options, "BPR", alias_of_item_id=["timestamp"])
+
+
 def test_a_list_of_values_filters_tokens(options):
     given = {**options, "model": "BPR", "val_interval": {"colour": ["c0", "c1"]}}
     dataset = create_dataset(Config(config_dict=given))
