@@ -1,0 +1,159 @@
+r"""Would RVRec's item query gain by several keys, or by forgetting old items? No option has them.
+
+The weights of a history are here
+
+.. math::
+    w_t(i) = \frac{1}{h} \sum_{k=1}^{h} \mathrm{softmax}_t(\beta \cos(v_t^k, v_i^k) - \delta a_t)
+
+with rows in h parts (heads), and the age a_t: how many items of the history are younger. One head
+and no decay are the item query as it is. The split is at random, as on the boards, or by time,
+where age means more. All rows are trained alike, over BPR, with the same seeds.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, normalize
+from turns import choose_dataset, parser
+
+from recbole_enhance.enhancer.rvrec import method
+from recbole_enhance.enhancer.rvrec.histories import Chains
+from recbole_enhance.experiment.quick_start import run_recbole_enhance
+from recbole_enhance.leaderboard.statistics import seed_interval
+
+ROWS = ((1, 0.0), (2, 0.0), (4, 0.0), (1, 0.03), (1, 0.1))
+SEEDS = (2020, 2021, 2022)
+ORDERS = {"random": "RO", "time": "TO"}
+_USERS_AT_ONCE = 64
+
+
+class Keys:
+    """The item query with heads and decay, in plain operations.
+
+    Args:
+        heads: They divide the length of the rows.
+        decay: Of the logits, for each younger item.
+    """
+
+    def __init__(self, heads: int, decay: float) -> None:
+        self.heads, self.decay = heads, decay
+
+    def weights(self, players: Tensor, asking: Tensor, there: Tensor, beta: Tensor) -> Tensor:
+        """Weights of players, without a gradient into rows.
+
+        Args:
+            players: Shape: ``(rows, players, d)``.
+            asking: Rows of the items that ask. Shape: ``(rows, any, d)``.
+            there: False for padding. Shape: ``(rows, players)``.
+            beta: Shape: ``()``.
+
+        Returns:
+            Zero of padding and of an empty history. Shape: ``(rows, any, players)``.
+        """
+        keys, queries = (
+            normalize(x.detach().unflatten(2, (self.heads, -1)), dim=3).transpose(1, 2)
+            for x in (players, asking)
+        )
+        absent = ~there[:, None, None]
+        younger = there.flip(1).cumsum(1).flip(1) - there.long()
+        logits = beta * queries @ keys.transpose(2, 3) - self.decay * younger[:, None, None]
+        weights = logits.masked_fill(absent, torch.finfo(logits.dtype).min).softmax(3)
+        return weights.masked_fill(absent, 0.0).mean(1)
+
+    def history_scores(
+        self, history: Tensor, there: Tensor, items: Tensor, table: Tensor, beta: Tensor
+    ) -> Tensor:
+        """As ``item_query.history_scores``."""
+        players, asking = embedding(history, table), embedding(items.T, table)
+        weights = self.weights(players, asking, there, beta)
+        return (weights * (asking @ players.transpose(1, 2))).sum(2).T
+
+    @torch.no_grad()
+    def scores_of_all(self, chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
+        """As ``item_query.scores_of_all``."""
+        longest = max(int(chains.lengths.max()), 1)
+        places = chains.places(longest)
+        shape = len(chains.lengths), longest
+        history = chains.item.new_zeros(shape).flatten().index_copy(0, places, chains.item)
+        there = torch.zeros_like(history, dtype=torch.bool).index_fill(0, places, True)
+        items = torch.arange(len(table), device=table.device).unsqueeze(1)
+        parts = zip(*(x.view(shape).split(_USERS_AT_ONCE) for x in (history, there)))
+        return torch.cat([self.history_scores(*part, items, table, beta).T for part in parts])
+
+
+def train(
+    heads: int, decay: float, seed: int, dataset: str, epochs: int, order: str, args: Any
+) -> tuple[float, float]:
+    """NDCG@20 of one run, on validation and on test."""
+    options = {
+        "model": "RVRec",
+        "dataset": dataset,
+        "data_path": args.data_path,
+        "variant": "paper" if dataset == "amazon-beauty" else None,
+        "eval_args": {"order": order},
+        "seed": seed,
+        "rvrec_alpha_start": 3.0,
+        "learning_rate": args.learning_rate,
+        "epochs": epochs,
+        "eval_step": 5,
+        "stopping_step": 3,
+        "topk": [20],
+        "metrics": ["NDCG"],
+        "valid_metric": "NDCG@20",
+        "show_progress": False,
+    }
+    keys, before = Keys(heads, decay), (method.history_scores, method.scores_of_all)
+    method.history_scores, method.scores_of_all = keys.history_scores, keys.scores_of_all
+    try:
+        result = run_recbole_enhance(config_dict=options, saved=False)
+    finally:
+        method.history_scores, method.scores_of_all = before
+    return result["best_valid_result"]["ndcg@20"], result["test_result"]["ndcg@20"]
+
+
+def change(test: np.ndarray, plain: np.ndarray) -> str:
+    """Cells of a row: what it gains over the plain query, and the interval over seeds."""
+    found = seed_interval(test - plain, unit=1e-4)
+    interval = f"{found.low:+.4f} to {found.high:+.4f}" if len(test) > 1 else "-"
+    return f"{found.mean / plain.mean():+.1%} | {interval}"
+
+
+def main() -> None:
+    options = parser(__doc__, "one seed, one epoch of ml-100k, and two rows")
+    options.add_argument("--learning_rate", type=float, default=0.0023)
+    options.add_argument("--epochs", type=int, default=60)
+    args = options.parse_args()
+    torch.set_num_threads(max(args.threads, 1))
+    dataset = choose_dataset(args.data_path, "ml-100k" if args.quick else "amazon-beauty")
+    quick = (SEEDS[:1], 1, ROWS[:2])
+    seeds, epochs, rows = quick if args.quick else (SEEDS, args.epochs, ROWS)
+    core = "" if dataset == "ml-100k" else ", 10-core"
+    print(f"{dataset}{core}: RVRec over BPR, NDCG@20 of {len(seeds)} seeds")
+    print("| split | heads | decay | validation | test | change on test | interval |")
+    print("|---|---|---|---|---|---|---|")
+    valid, test, last = {}, {}, []
+    for split, order in ORDERS.items():
+        for row in rows:
+            runs = [
+                train(*row, seed=seed, dataset=dataset, epochs=epochs, order=order, args=args)
+                for seed in seeds
+            ]
+            valid[row], test[row] = np.array(runs).T
+            print(
+                f"| {split} | {row[0]} | {row[1]:g} | {valid[row].mean():.4f} "
+                f"| {test[row].mean():.4f} | {change(test[row], test[ROWS[0]])} |",
+                flush=True,
+            )
+        heads, decay = best = max(rows, key=lambda row: valid[row].mean())
+        ratio = test[best].mean() / test[ROWS[0]].mean()
+        last.append(
+            f"benchmark=rvrec_keys split={split} chosen_heads={heads} chosen_decay={decay:g} "
+            f"test_ratio={ratio:.3f}"
+        )
+    print(*last, sep="\n")
+
+
+if __name__ == "__main__":
+    main()
