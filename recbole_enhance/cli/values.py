@@ -29,6 +29,12 @@ def values(
     if write_clean is None and (soft or drop is not None):
         option, value = ("soft", True) if soft else ("drop", drop)
         raise OptionError(option, value, "can only be used with --write_clean=FOLDER")
+    of_ranks = {"by": by, "top": top, "titles": titles, "out": out, "html": html}
+    for option, said in of_ranks.items():
+        if write_clean is not None and said is not None:
+            raise OptionError(
+                option, said, "cannot be used with --write_clean, which ranks nothing"
+            )
     with console(quiet):
         if write_clean is not None:
             from recbole_enhance.explanation import cleaned

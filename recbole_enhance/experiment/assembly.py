@@ -2,7 +2,9 @@
 
 import contextlib
 import time
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from recbole.utils import init_seed
@@ -11,7 +13,7 @@ from recbole_enhance.data.kept_parts import built
 from recbole_enhance.data.loaders import prepare_data
 from recbole_enhance.experiment import validation
 from recbole_enhance.experiment.config import Config
-from recbole_enhance.options.errors import InputError
+from recbole_enhance.options.errors import InputError, OptionError
 from recbole_enhance.options.model_class import options_without_value
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage import resources
@@ -115,6 +117,11 @@ def _within_memory(model_class: Any, config: Config, dataset: Any) -> Any:
         if config["device"].type == "cpu":
             size = sum(p.numel() * p.element_size() for p in model.parameters())
             resources.refuse_beyond_memory(2 * size)  # gradients, and the best epoch's copy
+    except FileNotFoundError as error:  # of models that are trained in two stages
+        if error.filename != config["pre_model_path"]:
+            raise
+        why = "there is no such file; the first stage writes it (train_stage=pretrain)"
+        raise OptionError("pre_model_path", error.filename, why) from error
     except resources.BeyondMemoryError as error:
         raise InputError(f"{error}; lower the sizes of its rows and layers") from error
     return model
@@ -140,8 +147,12 @@ def told_as_input_error(what: str) -> Iterator[None]:
     except Exception as error:
         if out_of_memory(error):  # not the fault of the options or the data
             raise
-        kind = type(error).__name__
-        raise InputError(f"{what} cannot be built with these options: {kind}: {error}") from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}, line {last.lineno}: {last.line}"
+        reason = f"{type(error).__name__}: {error}".removesuffix(": ")
+        raise InputError(
+            f"{what} cannot be built with these options: {reason} ({where})"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -20,6 +20,8 @@ from recbole_enhance.data.dataset_folder import DatasetFolder
 from recbole_enhance.data.rows import FILE_ROW
 from recbole_enhance.explanation.values import read_values
 from recbole_enhance.options.errors import DataError, InputError, OptionError, RunFolderError
+from recbole_enhance.storage.files import read_settings
+from recbole_enhance.storage.run_folder import CONFIG
 
 PARTS = ("train", "valid", "test")
 WEIGHT_FIELD = "value_weight"
@@ -119,12 +121,12 @@ def write_clean(
     if type(share) not in (int, float) or not 0 < share < 1:
         raise OptionError("drop", drop, "a number above 0 and below 1 is expected")
     table = read_values(run_dir)
+    name, out = str(read_settings(Path(run_dir, CONFIG)).get("dataset")), Path(folder)
+    if (out / name).exists() or (out / f"{name}.yaml").exists():
+        raise OptionError("write_clean", folder, f"{name} is there already; name another folder")
     from recbole_enhance.experiment.quick_start import load_run  # slow
 
     config = load_run(run_dir, model_class).config
-    name, out = str(config["dataset"]), Path(folder)
-    if (out / name).exists() or (out / f"{name}.yaml").exists():
-        raise OptionError("write_clean", folder, f"{name} is there already; name another folder")
     dataset, parts = _parts_with_file_rows(config)
     _refuse_other_rows(run_dir, parts[0], table)
     values = table["amortised" if "amortised" in table else "value"].to_numpy()

@@ -116,8 +116,13 @@ def test_s3rec_goes_on_from_its_first_stage(toy):
         "hidden_size": 8,
         "inner_size": 8,
     }
+    second = {"train_stage": "finetune", "epochs": 1}
+    with pytest.raises(
+        ValueError, match=r"pre_model_path=no\.pth: there is no such file; the first"
+    ):
+        run_toy(toy, "S3Rec", **options, **second, pre_model_path="no.pth")
     file = Path(run_toy(toy, "S3Rec", **options)["run_dir"], "S3Rec-toy-1.pth")
-    options.update(train_stage="finetune", pre_model_path=str(file), epochs=1)
+    options.update(second, pre_model_path=str(file))
     assert run_toy(toy, "S3Rec", saved=False, **options)["best_valid_result"]
 
 

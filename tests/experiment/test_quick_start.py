@@ -393,6 +393,14 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
         ({"val_interval": {"rating": "[99,inf)"}}, "toy: val_interval=.*leaves none of 840"),
         ({"encoding": "klingon"}, "encoding=klingon: Python does not know this encoding"),
         ({"seq_len": 3}, "dataset=toy cannot be built .*AttributeError"),
+        (
+            {"model": "NeuMF", "mlp_hidden_size": []},
+            r"model=NeuMF cannot .*IndexError: .* \(neumf\.py, line \d+: .*mlp_hidden_size",
+        ),
+        (
+            {"model": "DGCF", "n_factors": 3},
+            r"model=DGCF cannot .*: AssertionError \(dgcf.py, line \d+: assert .*% self.n_factors",
+        ),
         ({"topk": [5, 49]}, r"topk=\[5, 49\]: lists of 49 items, but there are only 48"),
         (
             {"model": "DVR", "dvr_reward": "ndcg@49"},

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from recbole_enhance.cli.program import main
 from recbole_enhance.data.rows import WEIGHT
+from recbole_enhance.experiment import quick_start
 from recbole_enhance.experiment.assembly import assemble
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
 from recbole_enhance.explanation.cleaned import lowest, soft_weights, write_clean
 from recbole_enhance.explanation.values import read_values
-from recbole_enhance.options.errors import InputError, RunFolderError
+from recbole_enhance.options.errors import InputError, OptionError, RunFolderError
 from recbole_enhance.testing.worlds import run_toy
 
 VALUES = st.lists(st.floats(-9, 9), min_size=1, max_size=50).map(np.array)
@@ -147,11 +148,20 @@ def test_the_verb_says_what_it_wrote_and_refuses_the_rest(run_dir, capsys):
         (["--write_clean=other", "--drop=1"], "drop=1: a number above 0 and below 1"),
         (["--write_clean=other", "--drop=x"], "drop=x: a number above 0 and below 1"),
         (["--drop=0.1"], "drop=0.1: can only be used with --write_clean=FOLDER"),
+        (["--write_clean=other", "--by=item"], "by=item: cannot be used with --write_clean"),
+        (["--write_clean=other", "--out=a.csv"], "out=a.csv: cannot be used with --write_clean"),
         (["--soft"], "soft=True: can only be used with --write_clean=FOLDER"),
     ):
         assert main(["values", str(run_dir), *words]) == 2
         assert message in capsys.readouterr().err
     assert not Path("other").exists()
+
+
+def test_a_taken_folder_is_refused_before_the_run_is_loaded(run_dir, monkeypatch):
+    Path("clean/toy").mkdir(parents=True)
+    monkeypatch.setattr(quick_start, "load_run", None)
+    with pytest.raises(OptionError, match="write_clean=clean: toy is there already"):
+        write_clean(run_dir, "clean")
 
 
 def test_values_of_other_rows_are_refused(run_dir):
