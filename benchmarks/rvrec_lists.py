@@ -45,10 +45,11 @@ def lists(model: torch.nn.Module, what: str) -> None:
     (alpha, beta), n_items = network.scalars, len(I)
     draw = torch.Generator().manual_seed(0)
     users = torch.randperm(len(U) - 1, generator=draw)[:USERS] + 1
+    asked = model.history_items(I)
     chains = network.histories.last(users, network.longest)
     known = network.histories.last(users, n_items)
-    stage = ranking.FirstStage(I, alpha, beta)
-    exact = U[users] @ I.T + alpha * scores_of_all(chains, I, beta)
+    stage = ranking.FirstStage(I, asked, alpha, beta)
+    exact = U[users] @ I.T + alpha * scores_of_all(chains, asked, beta)
     shift = ranking.largest_shift(chains, stage.rows, alpha, beta)
     plain = U.new_empty(exact.shape)
     stage.scores(U[users], chains, plain)

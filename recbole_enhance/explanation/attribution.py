@@ -53,6 +53,7 @@ class Tables(NamedTuple):
         users: The backbone's table of users.
         items: Means of all items.
         scored: The table of items that is multiplied.
+        asked: The one by which items ask histories.
         linear: Whether the score is a sum over the history: the product of means, or the item
             query's.
     """
@@ -60,6 +61,7 @@ class Tables(NamedTuple):
     users: Tensor
     items: Tensor
     scored: Tensor
+    asked: Tensor
     linear: bool
 
 
@@ -70,7 +72,8 @@ def tables_of(model: Any) -> Tables:
     means = model.rvrec.means(model.rvrec.items, items)
     head = model.adapter.head(model, users, means)
     product = head[0] is users and head[1] is means
-    return Tables(users, means, head[1], product or model.rvrec.item_query)
+    linear = product or model.rvrec.item_query
+    return Tables(users, means, head[1], model.history_items(head[1]), linear)
 
 
 @torch.no_grad()
@@ -86,9 +89,9 @@ def histories_of(model: Any, tables: Tables, users: Tensor) -> Histories:
     if model.rvrec.item_query:
         chains = model.rvrec.histories.last(users, longest)
         item = padded(chains, chains.item, longest)
-        joins = model.rvrec.joins(item, tables.scored)
+        joins = model.rvrec.joins(item, tables.asked)
         ids = game.coalition_ids(joins, chains.lengths)
-        p = joins.to(tables.scored)
+        p = joins.to(tables.asked)
         return Histories(item, chains.lengths, ids, p, torch.zeros_like(p))
     enhanced = model.enhanced_users(users, tables.users, tables.items)
     chains, weighted = enhanced.chains, enhanced.weighted
@@ -115,7 +118,7 @@ def asked_by(model: Any, tables: Tables, history: Histories, target: Tensor) -> 
     if not model.rvrec.item_query:
         return history
     there = torch.arange(history.item.shape[1], device=target.device) < history.lengths.unsqueeze(1)
-    _, cosine = products_and_cosines(history.item, target.unsqueeze(0), tables.scored)
+    _, cosine = products_and_cosines(history.item, target.unsqueeze(0), tables.asked)
     weights = query_weights(cosine, there, model.rvrec.beta)
     return history._replace(weights=weights.squeeze(1))
 
@@ -142,9 +145,10 @@ def scores_with(
     """
     mu = model.rvrec.means(model.rvrec.users, embedding(users, tables.users))
     if model.rvrec.item_query:
-        prototype = (weights.unsqueeze(1) @ embedding(item, tables.scored)).squeeze(1)
+        prototype = (weights.unsqueeze(1) @ embedding(item, tables.asked)).squeeze(1)
         own, _ = model.adapter.head(model, mu, tables.items[:1])
-        return ((own + model.rvrec.alpha * prototype) * embedding(target, tables.scored)).sum(1)
+        added = model.rvrec.alpha * (prototype * embedding(target, tables.asked)).sum(1)
+        return (own * embedding(target, tables.scored)).sum(1) + added
     prototype = (weights.unsqueeze(1) @ embedding(item, tables.items)).squeeze(1)
     out = mu + model.rvrec.alpha * prototype
     scored, _ = model.adapter.head(model, out, tables.items[:1])
@@ -215,8 +219,10 @@ def attribute(
     removal = ends[1] - score(without_coalition(w.expand(K, -1), members))
     phi = None
     if tables.linear:
-        rows = tables.scored if model.rvrec.item_query else tables.items
-        a = (embedding(item[0], rows) * embedding(target, tables.scored)).sum(1)
+        if model.rvrec.item_query:
+            a = (embedding(item[0], tables.asked) * embedding(target, tables.asked)).sum(1)
+        else:
+            a = (embedding(item[0], tables.items) * embedding(target, tables.scored)).sum(1)
         each = model.rvrec.alpha * w[0] * a
         additive = torch.zeros(K, device=w.device).index_add(0, ids[0], each)
         if model.rvrec.item_query:

@@ -136,6 +136,11 @@ class MultiGCCF(TableRecommender):
             self.item_side.fuse(h_i, items, self.item_similar),
         )
 
+    def enhancer_history_items(self) -> Tensor:
+        """Rows of items before any graph. Shape: ``(n_items, d)``."""
+        rows: Tensor = self.item_embedding.weight
+        return rows
+
     def enhancer_loss(
         self,
         U_score: Tensor,

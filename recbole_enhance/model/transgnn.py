@@ -222,6 +222,11 @@ class TransGNN(TableRecommender):
             total = total + rows
         return self._split(total)
 
+    def enhancer_history_items(self) -> Tensor:
+        """Rows of items before any graph. Shape: ``(n_items, d)``."""
+        rows: Tensor = self.item_embedding.weight
+        return rows
+
     def enhancer_loss(
         self,
         U_score: Tensor,

@@ -10,7 +10,11 @@ A backbone of ours or of the user's takes part if it has
     its own loss, a tensor or a tuple of them, from given tables.
 
 With the item query it also takes ``added=None``, a function of items ``(any, batch)`` that gives
-what the histories of the batch's rows add to their scores, of the same shape.
+what the histories of the batch's rows add to their scores, of the same shape. It may have
+
+``enhancer_history_items() -> I_own``
+    rows of items that no user's interactions have reached, ``(n_items, any)``. A graph model's
+    rows have met the positive that a history is to predict: both are near their common user.
 """
 
 import inspect
@@ -43,6 +47,10 @@ class Adapter:
     def head(self, model: Any, users: Tensor, items: Tensor) -> Pair:
         """Tables whose rows are multiplied: the same, unless the backbone says otherwise."""
         return users, items
+
+    def history_items(self, model: Any, scored: Tensor) -> Tensor:
+        """Rows of items by which they ask histories: the ones that are multiplied."""
+        return scored
 
     def loss(
         self,
@@ -109,6 +117,11 @@ class ForwardAdapter(Adapter):
     def base(self, model: Any) -> tuple[Any, ...]:
         """What ``forward`` gives."""
         return model.forward(getattr(model, self.graph)) if self.graph else model.forward()
+
+    def history_items(self, model: Any, scored: Tensor) -> Tensor:
+        """Rows of items before propagation."""
+        rows: Tensor = model.item_embedding.weight
+        return rows
 
     def loss(
         self,
@@ -187,6 +200,13 @@ class NativeAdapter(Adapter):
     def head(self, model: Any, users: Tensor, items: Tensor) -> Pair:
         """``enhancer_head``."""
         return model.enhancer_head(users, items)
+
+    def history_items(self, model: Any, scored: Tensor) -> Tensor:
+        """``enhancer_history_items``, if the backbone has it."""
+        if not hasattr(model, "enhancer_history_items"):
+            return scored
+        rows: Tensor = model.enhancer_history_items()
+        return rows
 
     def loss(
         self,

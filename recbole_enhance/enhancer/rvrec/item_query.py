@@ -196,6 +196,7 @@ def scores_of_candidates(
     history: Tensor,
     there: Tensor,
     items: Tensor,
+    scored: Tensor | None,
     table: UnitRows,
     alpha: Tensor,
     beta: Tensor,
@@ -209,7 +210,8 @@ def scores_of_candidates(
         history: Players' rows of the table. Shape: ``(users, players)``.
         there: False for padding, which comes last. Shape: as ``history``.
         items: Shape: ``(users, any)``.
-        table: Of :func:`unit_rows`.
+        scored: Table of items that users multiply; None if it is the one that asks histories.
+        table: The one that does, of :func:`unit_rows`.
         alpha: Shape: ``()``.
         beta: Not 0. Shape: ``()``.
 
@@ -225,15 +227,18 @@ def scores_of_candidates(
     scores = units.new_empty(items.shape)
     for rows, width in zip(parts, torch.stack(longest).tolist()):
         players, asked = history[rows, :width], items[rows]
-        # The user's row and the players' ask each item's row once.
-        asking = torch.cat([users[rows].unsqueeze(1), beta * embedding(players, units)], 1)
-        products = asking @ embedding(asked, units).transpose(1, 2)
-        own, logits = products[:, 0], products[:, 1:]
+        asking, own = beta * embedding(players, units), users[rows].unsqueeze(1)
+        if scored is None:  # the user's row and the players' ask each item's row once
+            products = torch.cat([own, asking], 1) @ embedding(asked, units).transpose(1, 2)
+            own, logits = products[:, 0] * norm[asked], products[:, 1:]
+        else:
+            own = (own @ embedding(asked, scored).transpose(1, 2)).squeeze(1)
+            logits = asking @ embedding(asked, units).transpose(1, 2)
         keys = logits.exp()
         mask = there[rows, :width].to(keys).unsqueeze(1)
         weight = (mask @ keys).squeeze(1).clamp_(min=torch.finfo(keys.dtype).tiny)
         total = ((mask * scale[players].unsqueeze(1)) @ keys.mul_(logits)).squeeze(1)
-        scores[rows] = total.div_(weight).add_(own).mul_(norm[asked])
+        scores[rows] = total.div_(weight).mul_(norm[asked]).add_(own)
     return scores
 
 

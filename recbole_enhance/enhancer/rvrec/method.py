@@ -77,6 +77,7 @@ class ProbabilisticShapley(_Backbone):
             self.rvrec = RVRecNetwork(config, size, Histories.of_dataset(dataset, FILE_ORDER))
         self.rvrec_on = config["rvrec_peo"] or config["rvrec_msvr"]
         self.candidates = config["rvrec_candidates"]
+        self.propagated = config["rvrec_propagated"]
         self.to(config["device"])
 
     # ---- training --------------------------------------------------------------------------
@@ -127,22 +128,33 @@ class ProbabilisticShapley(_Backbone):
         scoring = self.adapter.head(self, *enhanced)
         users, positive = interaction[self.USER_ID], interaction[self.ITEM_ID]
         history, there = network.histories.last_without(users, network.longest, positive)
-
         alpha, beta = network.scalars
+        rows = self.history_items(scoring[1])
 
         def added(items: Tensor) -> Tensor:
-            return alpha * history_scores(history, there, items, scoring[1], beta)
+            return alpha * history_scores(history, there, items, rows, beta)
 
         losses = self.adapter.loss(self, scoring, interaction, enhanced, tuple(rest), added)
         losses = losses if isinstance(losses, tuple) else (losses,)
         if network.users is not None and network.contrast_weight > 0:
-            rows, user_at = unique_ids(self.n_users, users)
+            chosen, user_at = unique_ids(self.n_users, users)
             names = (self.ITEM_ID, self.NEG_ITEM_ID)
             local = (user_at[users], *(interaction[name] for name in names if name in interaction))
-            e = embedding(rows, U0)
-            contrast = network.contrast(e, I0, local, positive, user_at, rows)
+            e = embedding(chosen, U0)
+            contrast = network.contrast(e, I0, local, positive, user_at, chosen)
             losses += (network.contrast_weight * contrast,)
         return losses if len(losses) > 1 else losses[0]
+
+    def history_items(self, scored: Tensor) -> Tensor:
+        """Rows of items by which they ask histories.
+
+        Args:
+            scored: The table of items that is multiplied. Shape: ``(n_items, d)``.
+
+        Returns:
+            Shape: ``(n_items, any)``.
+        """
+        return scored if self.propagated else self.adapter.history_items(self, scored)
 
     def _recommendation(
         self,
@@ -202,19 +214,21 @@ class ProbabilisticShapley(_Backbone):
         network, (U, I) = self.rvrec, self.scoring_tables()
         alpha, beta = network.scalars
         chains = network.histories.last(users, network.longest)
+        asked = self.history_items(I)
         if not self.candidates:
             torch.mm(U[users], I.T, out=scores)
-            scores += scores_of_all(chains, I, beta).mul_(alpha)
+            scores += scores_of_all(chains, asked, beta).mul_(alpha)
             return
         if self._first_stage is None:
-            self._first_stage = FirstStage(I, alpha, beta)
+            self._first_stage = FirstStage(I, asked, alpha, beta)
         stage = self._first_stage
         stage.scores(U[users], chains, scores)
         if beta != 0:
             known = network.histories.last(users, self.n_items)
             chosen, largest = candidates(scores, known, self.candidates)
             history = network.histories.last_without(users, network.longest)
-            exact = scores_of_candidates(U[users], *history, chosen, stage.rows, alpha, beta)
+            rows = (None if asked is I else I), stage.rows
+            exact = scores_of_candidates(U[users], *history, chosen, *rows, alpha, beta)
             put_first(scores, chosen, exact, largest)
 
     def added_to_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -229,7 +243,7 @@ class ProbabilisticShapley(_Backbone):
         """
         alpha, beta = self.rvrec.scalars
         history, there = self.rvrec.histories.last_without(users, self.rvrec.longest)
-        table = self.scoring_tables()[1]
+        table = self.history_items(self.scoring_tables()[1])
         return alpha.detach() * scores_of_pairs(history, there, items, table, beta)
 
     @torch.no_grad()
@@ -360,6 +374,10 @@ class RVRecOptions(Options):
     rvrec_scalar_learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         description="Learning rate of alpha and beta; ~ takes learning_rate. Where "
         "rvrec_alpha_start=~ is 0, a tenth of it."
+    )
+    rvrec_propagated: bool = Field(
+        description="Whether items ask histories by their rows after a graph model's propagation, "
+        "which have met the positive that is to be predicted; False takes those before it."
     )
     rvrec_candidates: Number0 = Field(
         description="Items per user that the item query ranks, chosen by a cheaper score; all "

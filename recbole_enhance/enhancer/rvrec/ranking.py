@@ -27,15 +27,17 @@ class FirstStage:
     """Scores that choose candidates, as one product of users and items.
 
     Args:
-        table: What is multiplied. Shape: ``(n_items, d)``.
+        table: What users multiply. Shape: ``(n_items, d)``.
+        asked: Rows by which items ask histories; may be ``table``. Shape: ``(n_items, any)``.
         alpha: Shape: ``()``.
         beta: Shape: ``()``.
     """
 
-    def __init__(self, table: Tensor, alpha: Tensor, beta: Tensor) -> None:
-        self.rows, self.alpha, self.beta = unit_rows(table), alpha, beta
-        self.table = table
-        self._items = torch.cat([table, self.rows.norm.unsqueeze(1)], 1).T.contiguous()
+    def __init__(self, table: Tensor, asked: Tensor, alpha: Tensor, beta: Tensor) -> None:
+        self.rows, self.alpha, self.beta = unit_rows(asked), alpha, beta
+        self.asked, self._shared = asked, asked is table
+        tables = [table] if self._shared else [table, asked]
+        self._items = torch.cat([*tables, self.rows.norm.unsqueeze(1)], 1).T.contiguous()
 
     def scores(self, users: Tensor, chains: Chains, out: Tensor) -> None:
         """Fill in the scores of all items.
@@ -45,9 +47,10 @@ class FirstStage:
             chains: Their histories.
             out: Shape: ``(users, n_items)``.
         """
-        means = users + self.alpha * history_means(chains, self.table)
+        means = self.alpha * history_means(chains, self.asked)
+        parts = [users + means] if self._shared else [users, means]
         hope = _HOPE * largest_shift(chains, self.rows, self.alpha, self.beta)
-        torch.mm(torch.cat([means, hope.unsqueeze(1)], 1), self._items, out=out)
+        torch.mm(torch.cat([*parts, hope.unsqueeze(1)], 1), self._items, out=out)
 
 
 def candidates(scores: Tensor, known: Chains, n: int) -> tuple[Tensor, Tensor]:

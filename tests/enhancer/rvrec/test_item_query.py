@@ -182,7 +182,7 @@ def test_blocks_and_parts_change_nothing(monkeypatch):
     pairs = scores_of_pairs(history, there, asked, table, beta)
     monkeypatch.setattr(item_query, "_BLOCK", 1)
     chosen = torch.randint(1, 200, (30, 5), generator=torch.Generator().manual_seed(0))
-    given = torch.ones(30, 5), history, there, chosen, unit_rows(table), beta / 2, beta
+    given = torch.ones(30, 5), history, there, chosen, None, unit_rows(table), beta / 2, beta
     some = scores_of_candidates(*given)
     monkeypatch.setattr(item_query, "_PAIRS_AT_ONCE", 7)
     torch.testing.assert_close(scores_of_candidates(*given), some)
@@ -201,22 +201,26 @@ def test_the_rule_joins_neighbours_that_point_one_way_from_the_mean():
 
 
 @settings(deadline=None, max_examples=25)
-@given(seeds, st.sampled_from([0.5, 3.0, -1.0]), st.sampled_from([0.3, 3.0, -2.0]))
-def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha):
+@given(seeds, st.sampled_from([0.5, 3.0, -1.0]), st.sampled_from([0.3, 3.0, -2.0]), st.booleans())
+def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha, one_table):
     histories, table, users, _, longest = world(seed, n_items=400, share=0.03)
     generator = torch.Generator().manual_seed(seed)
-    own = torch.randn(len(users), table.shape[1], generator=generator, dtype=torch.float64)
+    d = table.shape[1] + 3 * (not one_table)  # rows of other tables may be longer
+    own = torch.randn(len(users), d, generator=generator, dtype=torch.float64)
     table = table * torch.rand(len(table), 1, generator=generator, dtype=torch.float64)
     a, b = torch.tensor(alpha, dtype=torch.float64), torch.tensor(beta, dtype=torch.float64)
     chains, known = histories.last(users, longest), histories.last(users, 99)
-    exact = own @ table.T + a * scores_of_all(chains, table, b)
-    first = own @ table.T + a * uniform_scores(chains, table)
+    scored = table
+    if not one_table:
+        scored = torch.randn(len(table), d, generator=generator, dtype=torch.float64)
+    exact = own @ scored.T + a * scores_of_all(chains, table, b)
+    first = own @ scored.T + a * uniform_scores(chains, table)
     history, there = histories.last_without(users, longest)
     shift = ranking.largest_shift(chains, unit_rows(table), a, b)
     lengths = table.norm(dim=1)
     assert (exact <= first + shift.unsqueeze(1) * lengths + 1e-9).all()
     stage = torch.empty_like(first)
-    ranking.FirstStage(table, a, b).scores(own, chains, stage)
+    ranking.FirstStage(scored, table, a, b).scores(own, chains, stage)
     hopeful = first + ranking._HOPE * shift.unsqueeze(1) * lengths
     torch.testing.assert_close(stage, hopeful, atol=1e-10, rtol=0)
     chosen, largest = ranking.candidates(first, known, 15)
@@ -224,7 +228,8 @@ def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha):
     assert torch.equal(largest, others)
     scores = first.clone()
     right = exact.gather(1, chosen)
-    found = scores_of_candidates(own, history, there, chosen, unit_rows(table), a, b)
+    tables = (None if one_table else scored), unit_rows(table)
+    found = scores_of_candidates(own, history, there, chosen, *tables, a, b)
     torch.testing.assert_close(found, right, atol=1e-10, rtol=0)
     ranking.put_first(scores, chosen, right, largest)
     for part in (first, exact, scores):

@@ -9,7 +9,7 @@ import torch
 from recbole.model.general_recommender.bpr import BPR
 from recbole.utils import init_seed
 
-from recbole_enhance.enhancer.rvrec import network
+from recbole_enhance.enhancer.rvrec import item_query, network
 from recbole_enhance.enhancer.rvrec.histories import Histories
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.options.errors import OptionError
@@ -27,6 +27,17 @@ def built(toy, backbone="BPR", plain=False, **options):
     given = {} if plain else {"backbone": backbone}
     return_ = assemble(toy_options(toy, backbone if plain else "RVRec", **given, **options))
     return return_[0], return_[1][0]
+
+
+def noise(folder):
+    """Items at random, 10 of 80 for each of 60 users: nothing can be learnt."""
+    generator = torch.Generator().manual_seed(0)
+    (folder / "noise").mkdir()
+    draws = torch.rand(60, 80, generator=generator).argsort(1)[:, :10]
+    lines = [f"u{u}\ti{i}\t{n}" for u, row in enumerate(draws.tolist()) for n, i in enumerate(row)]
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    (folder / "noise" / "noise.inter").write_text("\n".join([header, *lines]) + "\n")
+    return {"dataset": "noise", "data_path": str(folder), "show_progress": False}
 
 
 def everybody(model):
@@ -77,14 +88,16 @@ def test_histories_add_to_the_scores_that_the_backbones_loss_sees(toy, backbone)
     torch.testing.assert_close(pairs, scores[torch.arange(29), items], rtol=1e-4, atol=1e-5)
 
 
-def test_a_graph_models_query_is_of_the_propagated_rows(toy):
-    model = built(toy, "LightGCN")[0].model.eval()
+@pytest.mark.parametrize("propagated", [False, True])
+def test_a_graph_models_query_is_of_rows_before_or_after_propagation(toy, propagated):
+    model = built(toy, "LightGCN", rvrec_propagated=propagated)[0].model.eval()
     with torch.no_grad():
         U, V = model.forward()
+        rows = V if propagated else model.item_embedding.weight
         user, target = 5, 7
-        own = V[model.rvrec.histories.last(torch.tensor([user]), 20).item]
-        cosine = own @ V[target] / (own.norm(dim=1) * V[target].norm())
-        expected = U[user] @ V[target] + 3 * (3 * cosine).softmax(0) @ (own @ V[target])
+        own = rows[model.rvrec.histories.last(torch.tensor([user]), 50).item]
+        cosine = own @ rows[target] / (own.norm(dim=1) * rows[target].norm())
+        expected = U[user] @ V[target] + 3 * (3 * cosine).softmax(0) @ (own @ rows[target])
         pair = {model.USER_ID: torch.tensor([user]), model.ITEM_ID: torch.tensor([target])}
         torch.testing.assert_close(model.predict(pair)[0], expected)
 
@@ -115,19 +128,10 @@ def test_the_rows_own_positive_moves_no_weight_and_adds_nothing_of_itself(toy):
 
 
 def test_a_planted_label_is_not_learnt_from_the_positive_itself(tmp_path):
-    """Items at random: whoever sees the positive in its own history ranks it first in training."""
-    generator = torch.Generator().manual_seed(0)
-    folder = tmp_path / "noise"
-    folder.mkdir()
-    draws = torch.rand(60, 80, generator=generator).argsort(1)[:, :10]
-    lines = [f"u{u}\ti{i}\t{n}" for u, row in enumerate(draws.tolist()) for n, i in enumerate(row)]
-    header = "user_id:token\titem_id:token\ttimestamp:float"
-    (folder / "noise.inter").write_text("\n".join([header, *lines]) + "\n")
+    """Whoever sees the positive in its own history ranks it first in training."""
     options = {
+        **noise(tmp_path),
         "model": "RVRec",
-        "dataset": "noise",
-        "data_path": str(tmp_path),
-        "show_progress": False,
         "embedding_size": 64,
         "train_batch_size": 64,
         "rvrec_beta_start": 30.0,
@@ -150,11 +154,31 @@ def test_a_planted_label_is_not_learnt_from_the_positive_itself(tmp_path):
     assert sum(leaking) < 0.5 * sum(honest)
 
 
+@pytest.mark.parametrize("backbone", [*GRAPHS, "TransGNN", "MultiGCCF"])
+def test_propagated_rows_know_the_positive_and_others_do_not(tmp_path, backbone):
+    """After propagation, the positive and the history are near their common user."""
+    options = {"model": "RVRec", "backbone": backbone, **OPTIONS.get(backbone, {})}
+    trainer, (data, *_) = assemble({**noise(tmp_path), **options, "train_batch_size": 4096})
+    model, (batch,) = trainer.model.eval(), data
+    users, positive = batch[model.USER_ID], batch[model.ITEM_ID]
+    history = model.rvrec.histories.last_without(users, model.rvrec.longest, positive)
+    pair = torch.stack([positive, batch[model.NEG_ITEM_ID]])
+    won = []
+    for model.propagated in (False, True):
+        with torch.no_grad():
+            rows = model.history_items(model.scoring_tables()[1])
+            scores = item_query.history_scores(*history, pair, rows, torch.tensor(3.0))
+        won.append((scores[0] > scores[1]).double().mean().item())
+    assert won[0] == pytest.approx(0.5, abs=0.06)
+    assert won[1] > 0.6
+
+
 # ---- inference ---------------------------------------------------------------------------------
 
 
-def test_two_stages_are_the_exact_ranking_where_all_are_candidates(toy):
-    trainer, data = built(toy)
+@pytest.mark.parametrize("backbone", ["BPR", "LightGCN"])
+def test_two_stages_are_the_exact_ranking_where_all_are_candidates(toy, backbone):
+    trainer, data = built(toy, backbone)
     model = trainer.model
     for epoch in range(3):
         trainer._train_epoch(data, epoch)
