@@ -3,6 +3,7 @@ import json
 import math
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
@@ -326,6 +327,22 @@ def test_runs_without_explanations_are_told(toy, tmp_path, capsys):
     peo = run_toy(toy, "RVRec", epochs=1, rvrec_msvr=False, run_dir=str(tmp_path / "peo"))
     assert cli.main(["explain", peo["run_dir"]]) == 2
     assert "rvrec_msvr=False: a run without prototypes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("propagated", [False, True])
+def test_over_a_graph_model_base_and_values_are_the_score(toy, tmp_path, propagated):
+    options = {"backbone": "LightGCN", "epochs": 2, "rvrec_propagated": propagated}
+    run_dir = run_toy(toy, "RVRec", **options, run_dir=str(tmp_path / "run"))["run_dir"]
+    assert cli.main(["explain", run_dir, "--rows=3", "--k=4", "--quiet"]) == 0
+    run = load_run(run_dir)
+    model, token2id = run.trainer.model.eval(), run.train_data._dataset.token2id
+    for line in map(json.loads, Path(run_dir, "coalitions.jsonl").read_text().splitlines()):
+        pair = {"user_id": line["user"], "item_id": line["item"]}
+        ids = {field: torch.tensor([token2id(field, token)]) for field, token in pair.items()}
+        score = model.predict(ids).item()
+        values = sum(c["value_additive"] for c in line["coalitions"])
+        assert line["base"]["user_mean"] + values == pytest.approx(score, abs=1e-5)
+        assert abs(values) > 1e-6
 
 
 def test_a_run_without_peo_has_no_uncertainty_but_reasons(toy, tmp_path):

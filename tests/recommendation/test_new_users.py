@@ -124,8 +124,9 @@ def test_a_product_is_folded_in_and_finds_the_genre(toy, model):
     assert alone["item_id"].tolist() == both["item_id"].tolist()
 
 
-def test_rvrec_reads_the_history_and_fits_the_rest(toy, monkeypatch):
-    run = run_of(toy, "RVRec", backbone="BPR", rvrec_alpha_start=0.7)
+@pytest.mark.parametrize("backbone", ["BPR", "LightGCN"])
+def test_rvrec_reads_the_history_and_fits_the_rest(toy, monkeypatch, backbone):
+    run = run_of(toy, "RVRec", backbone=backbone, rvrec_alpha_start=0.7)
     model, dataset = run.trainer.model.eval(), run.test_data._dataset
     table = histories_of(run, ("train",))
     table = table[table["user_id"].isin(USERS)]
