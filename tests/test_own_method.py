@@ -506,3 +506,21 @@ def test_code_that_was_changed_between_two_runs_makes_two_rows(own, toy):
         f"Smooth-MyBPR (code of my_models={other})": [3],
         "BPR": [3],
     }
+
+
+def test_of_a_script_only_the_classes_count(tmp_path):
+    script = tmp_path / "train.py"
+    text = """
+from recbole.model.general_recommender import BPR
+from recbole_enhance.options.model_class import own_code
+class Mine(BPR):
+    x = 1
+seed = 1
+print(own_code([Mine], ["json", "__main__"]))
+"""
+    codes = []
+    for changed in (text, text.replace("seed = 1", "seed = 2"), text.replace("x = 1", "x = 2")):
+        script.write_text(changed)
+        codes.append(call([sys.executable, str(script)], tmp_path).stdout)
+    assert codes[0] == codes[1] != codes[2]
+    assert codes[0].startswith("{'__main__': '")

@@ -301,6 +301,15 @@ def named_again(run_dir: str | Path, words: Mapping[str, Any]) -> dict[str, Any]
     return {argument[option]: word for option, word in words.items()}
 
 
+def _code_of(config: Config) -> dict[str, str]:
+    """SHA-256 of each module of a run that is neither RecBole's nor ours."""
+    if config.method is None:
+        return own_code([config.model_class])
+    trainer = [config.method.trainer] if config.method.trainer is not None else []
+    module = config.method.path.partition(":")[0]
+    return own_code([config.model_class, *trainer], [module])
+
+
 def _run(
     config: Config,
     folder: RunFolder | None,
@@ -332,8 +341,7 @@ def _run(
             if stopped_before:
                 folder.refuse_other_files(hashes, "resume")
             else:
-                own = [config.method.path.partition(":")[0]] if config.method else []
-                folder.write_environment(hashes, own_code(config.model_class, *own))
+                folder.write_environment(hashes, _code_of(config))
         _, train_data, valid_data, test_data, trainer = assemble(config, folder, seconds)
         account = train_data._dataset.account
         for line in account.lines():

@@ -30,32 +30,31 @@ def sources(model_class: Any) -> Iterator[tuple[str, str]]:
             yield cls.__module__, inspect.getsource(sys.modules[cls.__module__])
 
 
-def own_code(model_class: Any, *modules: str) -> dict[str, str]:
+def own_code(classes: Iterable[Any], modules: Iterable[str] = ()) -> dict[str, str]:
     """Fingerprint the code that users have written themselves, or that other packages have.
 
     Of a script only the classes count, since the rest of it may say what is to be run.
 
     Args:
-        model_class: The class of a run's model.
-        modules: More modules, such as that of its method.
+        classes: Of a run: its model's, and its method's trainer.
+        modules: More modules, such as that of the method.
 
     Returns:
         Module -> SHA-256 of its text in hexadecimal, for all that has a text and is not of
         RecBole's or of this package.
     """
     texts: dict[str, str] = {}
-    for name in modules:
-        with contextlib.suppress(OSError, TypeError, KeyError):
-            texts[name] = inspect.getsource(sys.modules[name])
-    texts.update(sources(model_class))
-    scripts = [cls for cls in model_class.__mro__ if class_path(cls).startswith(_SCRIPT)]
-    if scripts:
-        texts.pop(scripts[0].__module__, None)
+    known = {"recbole", "recbole_enhance", "torch", *sys.stdlib_module_names}
+    ancestors = {cls: None for given in classes for cls in given.__mro__}
+    for name in sorted({*modules, *(cls.__module__ for cls in ancestors)}):
+        if name.partition(".")[0] not in known:
+            with contextlib.suppress(OSError, TypeError, KeyError):  # of a notebook or a shell
+                texts[name] = inspect.getsource(sys.modules[name])
+    own = [cls for cls in ancestors if class_path(cls).startswith(_SCRIPT)]
+    if own:
         with contextlib.suppress(OSError, TypeError):
-            texts[scripts[0].__module__] = "\n".join(map(inspect.getsource, scripts))
-    known = {"recbole", "recbole_enhance", *sys.stdlib_module_names} - {"__main__"}
-    own = sorted(name for name in texts if name.partition(".")[0] not in known)
-    return {name: hashlib.sha256(texts[name].encode()).hexdigest() for name in own}
+            texts[own[0].__module__] = "\n".join(map(inspect.getsource, own))
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
 def options_read_by(model_class: Any) -> set[str]:
