@@ -4,6 +4,7 @@ Mixed in front of any of RecBole's dataset classes by :func:`as_written`.
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,18 @@ class AsWritten(Dataset):
                     if missing:
                         self.account.filled[f"{name.removesuffix('_feat')}.{field}"] = missing
         super()._fill_nan()
+
+    def _set_label_by_threshold(self) -> None:
+        """Make labels; refuse those that are all alike where they are what is evaluated."""
+        super()._set_label_by_threshold()
+        modes = self.config["eval_args"]["mode"]
+        if "labeled" not in (modes.values() if isinstance(modes, Mapping) else [modes]):
+            return
+        labels = self.inter_feat.get(self.label_field)
+        if labels is not None and labels.nunique() == 1:
+            option = "LABEL_FIELD" if self.config["threshold"] is None else "threshold"
+            why = f"all {len(labels):,} interactions have the label {labels.iloc[0]:g}"
+            raise OptionError(option, self.config[option], why)
 
     def _normalize(self) -> None:
         """Normalise what models read; weights stay as they are written."""

@@ -471,6 +471,20 @@ def test_a_float_cannot_be_a_selected_feature(data):
         built(options, "SASRecF", load_col=load, selected_features=["price"])
 
 
+@pytest.mark.parametrize(("least", "label"), [(0, 1), (9, 0)])
+def test_labels_that_are_all_alike_are_refused_where_they_are_evaluated(data, least, label):
+    options = data([(f"u{u}", f"i{i}", i % 5 + 1, i) for u in range(6) for i in range(9)])
+    given = {"threshold": {"rating": least}, "eval_args": {"mode": "labeled"}, "metrics": ["AUC"]}
+    given["valid_metric"] = "AUC"
+    why = f"threshold=.'rating': {least}.: all 54 interactions have the label {label}"
+    with pytest.raises(OptionError, match=why):
+        built(options, "FM", **given)
+    built(options, "FM", **{**given, "threshold": {"rating": 3}})
+    # Sampled candidates bring the other label themselves.
+    given |= {"eval_args": {"mode": "uni5"}, "metrics": ["NDCG"], "valid_metric": "NDCG@5"}
+    built(options, "FM", **given, topk=[5])
+
+
 def test_a_threshold_that_does_nothing_is_told(data, caplog):
     options = data([("u", f"i{n}", n, n) for n in range(9)])
     Config(config_dict={**options, "model": "BPR", "threshold": {"rating": 4}})
