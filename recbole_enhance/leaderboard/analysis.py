@@ -28,6 +28,7 @@ from recbole_enhance.leaderboard.users import Users
 from recbole_enhance.storage.run_folder import EXTERNAL, VOLATILE
 
 # Decides no number, or stands in the protocol.
+_CODE = "code of "  # a module of the user's
 _NOT_TRAINING = (
     *VOLATILE,
     "eval_batch_size",
@@ -289,16 +290,17 @@ def _training(run: FinishedRun, table: Table) -> dict[str, Any]:
     left_out = {*_NOT_TRAINING, *table.protocol}
     training = {key: value for key, value in run.options.items() if key not in left_out}
     code = run.environment.get("code_sha256") or {}
-    return {**training, **{f"code of {module}": sha[:8] for module, sha in code.items()}}
+    return {**training, **{f"{_CODE}{module}": sha[:8] for module, sha in code.items()}}
 
 
 def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    def values(key: str) -> set[str]:
+        # Runs without a module differ by their class already.
+        having = [s for s in settings if key in s or not key.startswith(_CODE)]
+        return {json.dumps(setting.get(key), default=str) for setting in having}
+
     keys = sorted({key for setting in settings for key in setting})
-    return [
-        key
-        for key in keys
-        if len({json.dumps(setting.get(key), default=str) for setting in settings}) > 1
-    ]
+    return [key for key in keys if len(values(key)) > 1]
 
 
 def _against(board: Mapping[str, Any]) -> dict[str, str]:
