@@ -24,7 +24,7 @@ from recbole_enhance.experiment.quick_start import run_recbole_enhance
 from recbole_enhance.leaderboard.statistics import seed_interval
 
 ROWS = ((1, 0.0), (2, 0.0), (4, 0.0), (1, 0.03), (1, 0.1))
-SEEDS = (2020, 2021, 2022)
+FIRST = 2020  # seed
 ORDERS = {"random": "RO", "time": "TO"}
 _USERS_AT_ONCE = 64
 
@@ -115,6 +115,8 @@ def train(
 
 def change(test: np.ndarray, plain: np.ndarray) -> str:
     """Cells of a row: what it gains over the plain query, and the interval over seeds."""
+    if test is plain:
+        return "- | -"
     found = seed_interval(test - plain, unit=1e-4)
     interval = f"{found.low:+.4f} to {found.high:+.4f}" if len(test) > 1 else "-"
     return f"{found.mean / plain.mean():+.1%} | {interval}"
@@ -124,20 +126,25 @@ def main() -> None:
     options = parser(__doc__, "one seed, one epoch of ml-100k, and two rows")
     options.add_argument("--learning_rate", type=float, default=0.0023)
     options.add_argument("--epochs", type=int, default=60)
+    options.add_argument("--seeds", type=int, default=3, help="how many")
+    options.add_argument("--splits", default=",".join(ORDERS), help="separated by commas")
     args = options.parse_args()
     torch.set_num_threads(max(args.threads, 1))
     dataset = choose_dataset(args.data_path, "ml-100k" if args.quick else "amazon-beauty")
-    quick = (SEEDS[:1], 1, ROWS[:2])
-    seeds, epochs, rows = quick if args.quick else (SEEDS, args.epochs, ROWS)
+    seeds, epochs, rows = range(FIRST, FIRST + args.seeds), args.epochs, ROWS
+    if args.quick:
+        seeds, epochs, rows = range(FIRST, FIRST + 1), 1, ROWS[:2]
     core = "" if dataset == "ml-100k" else ", 10-core"
     print(f"{dataset}{core}: RVRec over BPR, NDCG@20 of {len(seeds)} seeds")
     print("| split | heads | decay | validation | test | change on test | interval |")
     print("|---|---|---|---|---|---|---|")
     valid, test, last = {}, {}, []
-    for split, order in ORDERS.items():
+    for split in args.splits.split(","):
         for row in rows:
             runs = [
-                train(*row, seed=seed, dataset=dataset, epochs=epochs, order=order, args=args)
+                train(
+                    *row, seed=seed, dataset=dataset, epochs=epochs, order=ORDERS[split], args=args
+                )
                 for seed in seeds
             ]
             valid[row], test[row] = np.array(runs).T
