@@ -21,6 +21,7 @@ from turns import choose_dataset, parser
 from recbole_enhance.enhancer.rvrec import method
 from recbole_enhance.enhancer.rvrec.histories import Chains
 from recbole_enhance.experiment.quick_start import run_recbole_enhance
+from recbole_enhance.explanation.attribution import padded
 from recbole_enhance.leaderboard.statistics import seed_interval
 
 ROWS = ((1, 0.0), (2, 0.0), (4, 0.0), (1, 0.03), (1, 0.1))
@@ -74,12 +75,10 @@ class Keys:
     def scores_of_all(self, chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
         """As ``item_query.scores_of_all``."""
         longest = max(int(chains.lengths.max()), 1)
-        places = chains.places(longest)
-        shape = len(chains.lengths), longest
-        history = chains.item.new_zeros(shape).flatten().index_copy(0, places, chains.item)
-        there = torch.zeros_like(history, dtype=torch.bool).index_fill(0, places, True)
+        history = padded(chains, chains.item, longest)
+        there = torch.arange(longest, device=table.device) < chains.lengths.unsqueeze(1)
         items = torch.arange(len(table), device=table.device).unsqueeze(1)
-        parts = zip(*(x.view(shape).split(_USERS_AT_ONCE) for x in (history, there)))
+        parts = zip(*(x.split(_USERS_AT_ONCE) for x in (history, there)))
         return torch.cat([self.history_scores(*part, items, table, beta).T for part in parts])
 
 

@@ -27,8 +27,8 @@ from recbole_enhance.leaderboard.ranks import Ranking, best_rows, ranking
 from recbole_enhance.leaderboard.users import Users
 from recbole_enhance.storage.run_folder import EXTERNAL, VOLATILE
 
-# Decides no number, or stands in the protocol.
 _CODE = "code of "  # a module of the user's
+# Decides no number, or stands in the protocol.
 _NOT_TRAINING = (
     *VOLATILE,
     "eval_batch_size",

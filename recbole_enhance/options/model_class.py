@@ -23,11 +23,15 @@ _SCRIPT = "__main__:"  # where Python puts what a script or a notebook defines
 
 def sources(model_class: Any) -> Iterator[tuple[str, str]]:
     """Modules that a model's class comes from, with their text."""
-    for cls in model_class.__mro__:
-        if cls.__module__.startswith("torch") or cls is object:
-            continue
+    ancestors = (cls for cls in model_class.__mro__ if cls is not object)
+    modules = (cls.__module__ for cls in ancestors)
+    return _texts(name for name in modules if not name.startswith("torch"))
+
+
+def _texts(modules: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in modules:
         with contextlib.suppress(OSError, TypeError, KeyError):  # of a notebook or a shell
-            yield cls.__module__, inspect.getsource(sys.modules[cls.__module__])
+            yield name, inspect.getsource(sys.modules[name])
 
 
 def own_code(classes: Iterable[Any], modules: Iterable[str] = ()) -> dict[str, str]:
@@ -43,13 +47,10 @@ def own_code(classes: Iterable[Any], modules: Iterable[str] = ()) -> dict[str, s
         Module -> SHA-256 of its text in hexadecimal, for all that has a text and is not of
         RecBole's or of this package.
     """
-    texts: dict[str, str] = {}
     known = {"recbole", "recbole_enhance", "torch", *sys.stdlib_module_names}
     ancestors = {cls: None for given in classes for cls in given.__mro__}
-    for name in sorted({*modules, *(cls.__module__ for cls in ancestors)}):
-        if name.partition(".")[0] not in known:
-            with contextlib.suppress(OSError, TypeError, KeyError):  # of a notebook or a shell
-                texts[name] = inspect.getsource(sys.modules[name])
+    names = sorted({*modules, *(cls.__module__ for cls in ancestors)})
+    texts = dict(_texts(name for name in names if name.partition(".")[0] not in known))
     own = [cls for cls in ancestors if class_path(cls).startswith(_SCRIPT)]
     if own:
         with contextlib.suppress(OSError, TypeError):
