@@ -4,7 +4,6 @@ Mixed in front of any of RecBole's dataset classes by :func:`as_written`.
 """
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -285,8 +284,7 @@ class AsWritten(Dataset):
     def _set_label_by_threshold(self) -> None:
         """Make labels; refuse those that are all alike where they are what is evaluated."""
         super()._set_label_by_threshold()
-        modes = self.config["eval_args"]["mode"]
-        if "labeled" not in (modes.values() if isinstance(modes, Mapping) else [modes]):
+        if "labeled" not in self.config["eval_args"]["mode"].values():
             return
         labels = self.inter_feat.get(self.label_field)
         if labels is not None and labels.nunique() == 1:
