@@ -14,7 +14,7 @@ from recbole.utils import InputType, ModelType
 from recbole_enhance.metric.name import Metric
 from recbole_enhance.metric.registry import requirements_of
 from recbole_enhance.options.errors import OptionError, UnknownOptionError
-from recbole_enhance.options.limits import MOST, MOST_NEGATIVES
+from recbole_enhance.options.limits import MOST
 from recbole_enhance.options.model_class import sources
 from recbole_enhance.options.read import nearest
 from recbole_enhance.options.recbole import (
@@ -126,11 +126,8 @@ def _refuse_bad_negatives(negatives: Mapping[str, Any]) -> None:
             "a whole number above 0 is expected, because dynamic=True needs candidates",
         )
     drawn = negatives.get("sample_num", 1)
-    for key, number in (("sample_num", drawn), ("candidate_num", candidates)):
-        if isinstance(number, int) and number > MOST_NEGATIVES:
-            raise OptionError(f"{option}.{key}", number, f"at most {MOST_NEGATIVES}")
     none = negatives.get("distribution") in (None, "none", "None") and "distribution" in negatives
-    if not none and not (isinstance(drawn, int) and drawn >= 1):
+    if not none and not isinstance(drawn, int):
         raise OptionError(f"{option}.sample_num", drawn, "a whole number above 0")
 
 

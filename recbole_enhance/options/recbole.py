@@ -5,8 +5,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from recbole_enhance.options.limits import MOST, MOST_PROCESSES, MOST_STEPS
+from recbole_enhance.options.limits import (
+    MOST_NEGATIVES,
+    MOST_PROCESSES,
+    MOST_STEPS,
+)
 from recbole_enhance.options.schema import (
+    Name,
     Options,
     Rule,
     Text,
@@ -160,15 +165,18 @@ def _distribution(value: Any) -> Any:
     return value
 
 
-def _shaped(type_: str, *json_types: str) -> Rule:
-    """Rule of what RecBole alone checks; tables and editors are told its type."""
-    return Rule(type=type_, shape={"type": list(json_types)})
+def _drawn(value: Any) -> Any:
+    """Of the words, RecBole has none where the distribution is none, too."""
+    if value in (None, "none", "None"):
+        return value
+    if type(value) is not int or not 0 < value <= MOST_NEGATIVES:
+        raise refusal(f"a whole number above 0 and at most {MOST_NEGATIVES}")
+    return value
 
 
 Mapped = dict[str, Any] | None
-_Mapped = Annotated[Any, _shaped("dict or None", "object", "null")]
-_Names = Annotated[Any, _shaped("list or None", "array", "null")]
-_AnyText = Annotated[Any, _shaped("str or None", "string", "null")]
+_Names = list[str] | None
+_AnyText = Text | None
 
 
 class EvalArgs(Options):
@@ -186,7 +194,7 @@ class EvalArgs(Options):
     order: Annotated[Literal["RO", "TO"], Rule("one of RO, TO")] = Field(
         description="Order of the rows before they are split: RO is random, TO is by time."
     )
-    mode: Annotated[Any, _shaped("str or dict", "string", "object")] = Field(
+    mode: Annotated[Any, Rule(type="str or dict", shape={"type": ["string", "object"]})] = Field(
         description="Items among which held-out items are ranked: full, uni100, pop100 (with any "
         "number of negatives) or labeled; or one of these for each of valid and test."
     )
@@ -204,20 +212,22 @@ class NegativeSampling(Options):
             shape={"enum": [None, "none", "uniform", "popularity"]},
         ),
     ] = Field(description="How negatives are drawn.")
-    sample_num: Annotated[Any, _shaped("int", "integer", "string")] = Field(
-        description="How many negatives each positive has."
-    )
+    sample_num: Annotated[
+        Any, Rule(type="int", check=_drawn, shape={"type": ["integer", "string", "null"]})
+    ] = Field(description="How many negatives each positive has.")
     alpha: float = Field(description="Power of the popularity by which negatives are drawn.")
     dynamic: bool = Field(description="Whether the hardest of some candidates is the negative.")
     candidate_num: Annotated[
-        int, Field(ge=0, le=MOST), Rule(*[f"a whole number between 0 and {MOST}"] * 2)
+        int,
+        Field(ge=0, le=MOST_NEGATIVES),
+        Rule(*[f"a whole number between 0 and {MOST_NEGATIVES}"] * 2),
     ] = Field(description="Number of these candidates.")
 
 
 class RecBoleOptions(Options):
     """Options of RecBole that every run has."""
 
-    model: _AnyText = Field(description="A method or a model.")
+    model: Name = Field(description="A method or a model.")
     dataset: Text | None = Field(description="Name of the dataset.")
     config_file: _AnyText = Field(
         description="RecBole's option; this package reads config_files instead."
@@ -242,7 +252,7 @@ class RecBoleOptions(Options):
     data_path: Annotated[
         Text, Rule(kind="the folder that holds the dataset's folder is expected")
     ] = Field(description="Folder that holds the dataset's folder.")
-    checkpoint_dir: Annotated[Any, _shaped("str", "string", "null")] = Field(
+    checkpoint_dir: _AnyText = Field(
         description="RecBole's option; the files of a run go into run_dir."
     )
     show_progress: bool = Field(description="Whether progress bars are shown.")
@@ -288,10 +298,8 @@ class RecBoleOptions(Options):
     enable_amp: bool = Field(description="Whether training is in mixed precision.")
     enable_scaler: bool = Field(description="Whether the loss is scaled under mixed precision.")
     transform: _AnyText = Field(description="Transformation of each batch of sequences.")
-    save_step: Annotated[Any, _shaped("int or None", "integer", "null")] = Field(
-        description="Epochs between two files of a pretraining."
-    )
-    pretrain_epochs: Annotated[Any, _shaped("int or None", "integer", "null")] = Field(
+    save_step: int | None = Field(description="Epochs between two files of a pretraining.")
+    pretrain_epochs: int | None = Field(
         description="Epochs of pretraining, for models that have one."
     )
 
@@ -305,7 +313,7 @@ class RecBoleOptions(Options):
     topk: Annotated[
         Any, Rule(type="list of int", check=_topk, shape={"type": ["array", "integer"]})
     ] = Field(description="Lengths of the lists that are measured.")
-    valid_metric: Annotated[Any, _shaped("str", "string")] = Field(
+    valid_metric: str = Field(
         description="The metric that chooses the epoch, one of metrics, as NDCG@10."
     )
     valid_metric_bigger: bool = Field(
@@ -323,7 +331,7 @@ class RecBoleOptions(Options):
     ITEM_ID_FIELD: _AnyText = Field(description="Column of the items.")
     RATING_FIELD: _AnyText = Field(description="Column of the ratings.")
     TIME_FIELD: _AnyText = Field(description="Column of the times.")
-    seq_len: _Mapped = Field(description="Longest sequence of each column of sequences.")
+    seq_len: Mapped = Field(description="Longest sequence of each column of sequences.")
     LABEL_FIELD: _AnyText = Field(description="Column of the labels.")
     threshold: Annotated[
         Mapped, Rule(type="dict or None", check=_threshold, shape={"type": ["object", "null"]})
@@ -331,8 +339,8 @@ class RecBoleOptions(Options):
     NEG_PREFIX: _AnyText = Field(description="Prefix of the names of columns of negatives.")
     numerical_features: _Names = Field(description="Columns of numbers that are embedded.")
     load_col: Mapped = Field(description="Columns that are loaded, by file; ~ for all.")
-    unload_col: _Mapped = Field(description="Columns that are not loaded, by file.")
-    unused_col: _Mapped = Field(description="Columns that are loaded for filters only, by file.")
+    unload_col: Mapped = Field(description="Columns that are not loaded, by file.")
+    unused_col: Mapped = Field(description="Columns that are loaded for filters only, by file.")
     additional_feat_suffix: _Names = Field(
         description="Endings of more atomic files to load, without the dot."
     )
@@ -355,20 +363,16 @@ class RecBoleOptions(Options):
     alias_of_item_id: _Names = Field(description="Other columns that hold ids of items.")
     alias_of_entity_id: _Names = Field(description="Other columns that hold ids of entities.")
     alias_of_relation_id: _Names = Field(description="Other columns that hold ids of relations.")
-    preload_weight: _Mapped = Field(
+    preload_weight: Mapped = Field(
         description="Columns of pretrained vectors, each with its column of ids."
     )
     normalize_field: _Names = Field(description="Columns of numbers to scale to [0, 1].")
     normalize_all: bool | None = Field(
         description="Whether all columns of numbers are scaled to [0, 1]."
     )
-    discretization: _Mapped = Field(description="Columns of numbers to divide into classes.")
-    convert_token_to_onehot: Annotated[Any, _shaped("bool or None", "boolean", "null")] = Field(
-        description="RecBole's option for decision trees."
-    )
-    token_num_threshold: Annotated[Any, _shaped("int or None", "integer", "null")] = Field(
-        description="RecBole's option for decision trees."
-    )
+    discretization: Mapped = Field(description="Columns of numbers to divide into classes.")
+    convert_token_to_onehot: bool | None = Field(description="RecBole's option for decision trees.")
+    token_num_threshold: int | None = Field(description="RecBole's option for decision trees.")
     encoding: _AnyText = Field(description="Encoding of the atomic files.")
     ITEM_LIST_LENGTH_FIELD: _AnyText = Field(description="Column of the lengths of histories.")
     LIST_SUFFIX: _AnyText = Field(description="Suffix of the names of columns of histories.")
