@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from recbole_enhance.enhancer.rvrec.histories import Chains
+from recbole_enhance.enhancer.rvrec.histories import Chains, recency
 from recbole_enhance.enhancer.rvrec.item_query import products_and_cosines, query_weights
 from recbole_enhance.shapley import coalition as game
 from recbole_enhance.shapley.games import permutation_shapley, shapley_values
@@ -117,9 +117,10 @@ def asked_by(model: Any, tables: Tables, history: Histories, target: Tensor) -> 
     """
     if not model.rvrec.item_query:
         return history
-    there = torch.arange(history.item.shape[1], device=target.device) < history.lengths.unsqueeze(1)
+    age = history.lengths.unsqueeze(1) - 1 - torch.arange(history.item.shape[1]).to(target)
+    there, prior = age >= 0, recency(age.clamp(min=0), model.rvrec.decay)
     _, cosine = products_and_cosines(history.item, target.unsqueeze(0), tables.asked)
-    weights = query_weights(cosine, there, model.rvrec.beta)
+    weights = query_weights(cosine, there, model.rvrec.beta, prior)
     return history._replace(weights=weights.squeeze(1))
 
 

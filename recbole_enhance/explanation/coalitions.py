@@ -215,6 +215,7 @@ def _meta(model: Any, history: Histories, user: Tensor, tables: Tables) -> dict[
         "kappa": None if network.item_query else network.prototypes.kappa,
         "alpha": network.alpha.item(),
         "beta": network.beta.item() if network.item_query else None,
+        "decay": network.decay if network.item_query else None,
         "partition": "rule" if network.by_rule else "p>0.5",
         "hist_used": int(history.lengths[0]),
         "hist_total": int(network.histories.counts[user]),

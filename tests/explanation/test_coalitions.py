@@ -170,11 +170,13 @@ def test_removal_is_a_score_with_weights_made_anew(asked_by_user):
     assert found.removal[0].item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.3])
 def test_by_the_item_query_values_removals_and_shapley_values_are_of_the_models_scores(
-    asked_by_item,
+    asked_by_item, decay
 ):
     """Against a slow loop over subsets, of runs whose coalitions are put together by hand."""
     model = load_run(asked_by_item).trainer.model
+    model.rvrec.decay = decay
     tables = attribution.tables_of(model)
     user, target = torch.tensor([5]), torch.tensor([7])
     history = attribution.histories_of(model, tables, user)
@@ -186,13 +188,15 @@ def test_by_the_item_query_values_removals_and_shapley_values_are_of_the_models_
     alpha, beta = model.rvrec.alpha.item(), model.rvrec.beta.item()
     own = float(tables.users[5].detach().double() @ v[i])
 
-    def score(players):
-        keys = [math.exp(beta * cosine(v[t], v[i])) for t in players]
+    def score(places):  # who stays is as old as before
+        players = history.item[0, places].tolist()
+        ages = [n - 1 - place for place in places]
+        keys = [math.exp(beta * cosine(v[t], v[i]) - decay * a) for t, a in zip(players, ages)]
         total = sum(key * float(v[t] @ v[i]) for key, t in zip(keys, players))
         return own + (alpha * total / sum(keys) if players else 0.0)
 
     def of(coalitions):
-        return [int(history.item[0, t]) for t in range(n) if int(ids[0, t]) in coalitions]
+        return [t for t in range(n) if int(ids[0, t]) in coalitions]
 
     whole = set(range(K))
     assert found.score == pytest.approx(score(of(whole)), abs=1e-6)

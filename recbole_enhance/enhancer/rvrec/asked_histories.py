@@ -1,16 +1,17 @@
 r"""What asked histories add to scores, with its gradient in closed form.
 
 .. math::
-    s_i = \sum_t w_t p_t, \quad p_t = \langle v_t, v_i \rangle, \quad w = \mathrm{softmax}(\beta c)
+    s_i = \sum_t w_t p_t, \quad p_t = \langle v_t, v_i \rangle, \quad
+    w_t \propto \rho_t e^{\beta c_t}
 
 .. math::
     \frac{\partial s_i}{\partial v_t} = w_t v_i, \quad
     \frac{\partial s_i}{\partial v_i} = \sum_t w_t v_t, \quad
     \frac{\partial s_i}{\partial \beta} = \sum_t w_t c_t (p_t - s_i)
 
-Cosines c have no gradient. Rows are read in blocks that fit a core's cache, with histories of much
-the same length in each. The table gets one gradient, which autograd would make for each look-up,
-each as large as the table.
+Cosines c have no gradient; rho is what a player weighs before any item asks, 1 or by its age. Rows
+are read in blocks that fit a core's cache, with histories of much the same length in each. The
+table gets one gradient, which autograd would make for each look-up, each as large as the table.
 """
 
 from typing import Any
@@ -27,14 +28,20 @@ _NUMBERS = 1 << 17  # of players' rows that are read at once, half a megabyte
 
 
 class AskedHistories(torch.autograd.Function):
-    """Scores of items by histories, up to alpha: (table, beta, history, there, items) -> scores.
+    """Scores of items by histories, up to alpha, of (table, beta, history, there, items, prior).
 
     Shapes are those of ``item_query.history_scores``, which is what to call.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, table: Tensor, beta: Tensor, history: Tensor, there: Tensor, items: Tensor
+        ctx: Any,
+        table: Tensor,
+        beta: Tensor,
+        history: Tensor,
+        there: Tensor,
+        items: Tensor,
+        prior: Tensor | None = None,
     ) -> Tensor:
         """Scores. Shape: ``(any, rows)``."""
         q = table.index_select(0, items.T.flatten()).view(*items.T.shape, table.shape[1])
@@ -43,7 +50,8 @@ class AskedHistories(torch.autograd.Function):
         norm_q = q.norm(dim=2, keepdim=True).clamp(min=SMALLEST_NORM)
         # Shapes from here on: (rows, any, players).
         cosine = products / (norm.clamp(min=SMALLEST_NORM).unsqueeze(1) * norm_q)
-        keys = (beta.clamp(-STEEPEST, STEEPEST) * cosine).exp_().mul_(there.unsqueeze(1))
+        keys = (beta.clamp(-STEEPEST, STEEPEST) * cosine).exp_()
+        keys = keys.mul_((there if prior is None else there * prior).unsqueeze(1))
         total = keys.sum(2, keepdim=True).clamp_(min=torch.finfo(keys.dtype).tiny)
         weights = keys.div_(total)
         scores = (weights * products).sum(2)
@@ -62,7 +70,7 @@ class AskedHistories(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             slope = (pulls * cosine * (products - scores.unsqueeze(2))).sum()
             for_beta = slope * (beta.abs() <= STEEPEST)
-        return for_table, for_beta, None, None, None
+        return for_table, for_beta, None, None, None, None
 
 
 def _products_and_norms(

@@ -27,6 +27,12 @@ class Chains(NamedTuple):
         """First player of each chain. Shape: ``(chains,)``."""
         return self.lengths.cumsum(0) - self.lengths
 
+    @property
+    def ages(self) -> Tensor:
+        """How many players of its chain are younger than each. Shape: ``(players,)``."""
+        number = torch.arange(len(self.row), device=self.row.device)
+        return self.lengths.cumsum(0).index_select(0, self.row) - 1 - number
+
     def places(self, longest: int) -> Tensor:
         """Place of each player in flattened rows of ``longest``. Shape: ``(players,)``."""
         number = torch.arange(len(self.row), device=self.row.device)
@@ -156,6 +162,52 @@ class Histories(nn.Module):
     def popularity(self, n_items: int) -> Tensor:
         """Interactions of each item. Shape: ``(n_items,)``."""
         return torch.bincount(self.items, minlength=n_items)
+
+
+def recency(age: Tensor, decay: float) -> Tensor | None:
+    r"""Weights of players by their age, :math:`e^{-\delta a}`, before any query.
+
+    Args:
+        age: How many players are between each and what is predicted. Shape: any.
+        decay: Delta, not below 0.
+
+    Returns:
+        None where all weigh the same. Shape: as ``age``.
+
+    Example:
+        >>> recency(torch.tensor([0, 1]), 0.7)
+        tensor([1.0000, 0.4966])
+    """
+    return None if decay == 0 else torch.exp(-decay * age)
+
+
+def newest_first(history: Tensor) -> Tensor:
+    """How many players are younger than each of whole rows. Shape: as ``history``."""
+    return torch.arange(history.shape[1], device=history.device).expand(history.shape)
+
+
+def gaps(there: Tensor) -> Tensor:
+    """How many places are between each player and the positive that was taken out.
+
+    Ages count from the newest player, and a positive of training has players on both sides.
+
+    Args:
+        there: Of :meth:`Histories.last_without` with items that leave: the first place that is
+            False was the positive's, or is older than all of a row. Shape: ``(rows, players)``.
+
+    Returns:
+        Less the smallest of the row; anything of padding. Shape: as ``there``.
+
+    Example:
+        >>> gaps(torch.tensor([[True, False, True, True], [True, True, True, False]]))
+        tensor([[0, 0, 0, 1],
+                [2, 1, 0, 0]])
+    """
+    places = torch.arange(there.shape[1], device=there.device)
+    positive = there.logical_not().int().argmax(1, keepdim=True)
+    gap = (places - positive).abs()
+    smallest = gap.masked_fill(~there, there.shape[1]).amin(1, keepdim=True)
+    return (gap - smallest).clamp(min=0)
 
 
 def unique_ids(n: int, *ids: Tensor) -> tuple[Tensor, Tensor]:

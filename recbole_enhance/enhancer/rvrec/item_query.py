@@ -2,11 +2,12 @@ r"""Histories asked by the item that is scored: weights, scores of pairs and of 
 
 .. math::
     s(u, i) = \langle \mu_u, v_i \rangle + \alpha \sum_t w_t(i) \langle v_t, v_i \rangle, \qquad
-    w_t(i) = \mathrm{softmax}_t(\beta \cos(v_t, v_i))
+    w_t(i) = \mathrm{softmax}_t(\beta \cos(v_t, v_i) - \delta a_t)
 
 The sum is here, its weight alpha and the user's own product are the caller's. Cosines are a
 judgement of the embeddings, which they do not move: gradients reach the tables by the products
-only, and beta by the weights. beta = 0 is the plain mean.
+only, and beta by the weights. The age a_t is how many items are between a player and what is
+predicted; without decay delta, beta = 0 is the plain mean.
 """
 
 from collections.abc import Iterator
@@ -41,13 +42,16 @@ class UnitRows(NamedTuple):
     norm: Tensor
 
 
-def query_weights(cosine: Tensor, there: Tensor, beta: Tensor) -> Tensor:
+def query_weights(
+    cosine: Tensor, there: Tensor, beta: Tensor, prior: Tensor | None = None
+) -> Tensor:
     r"""Weights of the players of histories for items that ask.
 
     Args:
         cosine: Of items and players, without gradient. Shape: ``(rows, items, players)``.
         there: False for padding. Shape: ``(rows, players)``.
         beta: Shape: ``()``.
+        prior: Of ``histories.recency``. Shape: as ``there``.
 
     Returns:
         They sum to 1 over the players, or are all 0 of an empty history. Shape: as ``cosine``.
@@ -58,7 +62,10 @@ def query_weights(cosine: Tensor, there: Tensor, beta: Tensor) -> Tensor:
         tensor([0.5000, 0.5000, 0.0000])
     """
     absent = ~there.unsqueeze(1)
-    logits = (beta.clamp(-STEEPEST, STEEPEST) * cosine).masked_fill(absent, -3 * STEEPEST)
+    logits = beta.clamp(-STEEPEST, STEEPEST) * cosine
+    if prior is not None:
+        logits = logits + prior.log().unsqueeze(1)
+    logits = logits.masked_fill(absent, torch.finfo(logits.dtype).min)
     return logits.softmax(2).masked_fill(absent, 0.0)  # Eq. (15c)
 
 
@@ -118,7 +125,12 @@ def products_and_cosines(history: Tensor, items: Tensor, table: Tensor) -> tuple
 
 
 def history_scores(
-    history: Tensor, there: Tensor, items: Tensor, table: Tensor, beta: Tensor
+    history: Tensor,
+    there: Tensor,
+    items: Tensor,
+    table: Tensor,
+    beta: Tensor,
+    prior: Tensor | None = None,
 ) -> Tensor:
     """What histories add to the scores of items, up to alpha.
 
@@ -128,6 +140,7 @@ def history_scores(
         items: Rows of the items that ask. Shape: ``(any, rows)``.
         table: Shape: ``(n_items, d)``.
         beta: Shape: ``()``.
+        prior: Of ``histories.recency``. Shape: as ``history``.
 
     Returns:
         Zero of an empty history. Shape: as ``items``.
@@ -139,22 +152,35 @@ def history_scores(
         >>> history_scores(torch.tensor([[1, 2]]), there, asked, table, torch.tensor(0.0))
         tensor([[0.5000]])
     """
-    scores: Tensor = AskedHistories.apply(table, beta, history, there, items)  # Eq. (16b)
+    # Eq. (16b)
+    scores: Tensor = AskedHistories.apply(table, beta, history, there, items, prior)
     return scores
 
 
 @torch.no_grad()
 def scores_of_pairs(
-    history: Tensor, there: Tensor, items: Tensor, table: Tensor, beta: Tensor
+    history: Tensor,
+    there: Tensor,
+    items: Tensor,
+    table: Tensor,
+    beta: Tensor,
+    prior: Tensor | None = None,
 ) -> Tensor:
     """:func:`history_scores` for inference, in parts of bounded memory."""
-    at_once = max(1, _PAIRS_AT_ONCE // len(items))
-    parts = zip(history.split(at_once), there.split(at_once), items.split(at_once, dim=1))
-    return torch.cat([history_scores(*part, table, beta) for part in parts], dim=1)
+    parts = _blocks(len(history), max(1, _PAIRS_AT_ONCE // len(items)))
+    scores = [
+        history_scores(
+            history[at], there[at], items[:, at], table, beta, None if prior is None else prior[at]
+        )
+        for at in parts
+    ]
+    return torch.cat(scores, dim=1)
 
 
 @torch.no_grad()
-def scores_of_all(chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
+def scores_of_all(
+    chains: Chains, table: Tensor, beta: Tensor, prior: Tensor | None = None
+) -> Tensor:
     """What histories add to the scores of all items, up to alpha: exact, in blocks of items.
 
     A history item's cosines with a block are made once for all users that have it.
@@ -163,19 +189,22 @@ def scores_of_all(chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
         chains: Histories.
         table: Shape: ``(n_items, d)``.
         beta: Shape: ``()``.
+        prior: Of ``histories.recency``. Shape: ``(players,)``.
 
     Returns:
         Shape: ``(chains, n_items)``.
     """
     beta = beta.clamp(-STEEPEST, STEEPEST)
     if beta == 0:
-        return uniform_scores(chains, table)
+        return uniform_scores(chains, table, prior)
     out = table.new_empty(len(chains.lengths), len(table))
     ids, place = unique_ids(len(table), chains.item)
     players = place.index_select(0, chains.item)
     units, norm = unit_rows(table)
     steep = beta * units[ids]
     scale = norm[chains.item] / beta
+    if prior is not None:
+        scale *= prior
     width = max(_NARROWEST, _BLOCK // max(len(ids), 1))
     scratch = table.new_empty(2, len(ids) * width)  # new pages for each block cost more than these
     for part in _blocks(len(table), width):
@@ -183,9 +212,9 @@ def scores_of_all(chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
         logits, keys = scratch[:, : len(ids) * len(items)].view(2, len(ids), len(items))
         torch.mm(steep, items.T, out=logits)
         torch.exp(logits, out=keys)
-        weight = embedding_bag(players, keys, chains.starts, mode="sum")
+        weight = _bags(players, keys, chains.starts, prior)
         logits *= keys
-        total = embedding_bag(players, logits, chains.starts, mode="sum", per_sample_weights=scale)
+        total = _bags(players, logits, chains.starts, scale)
         torch.div(total, weight.clamp_(min=torch.finfo(total.dtype).tiny), out=out[:, part])
     return out.mul_(norm)
 
@@ -200,6 +229,7 @@ def scores_of_candidates(
     table: UnitRows,
     alpha: Tensor,
     beta: Tensor,
+    prior: Tensor | None = None,
 ) -> Tensor:
     """Scores of some items of each user, in parts of bounded memory.
 
@@ -214,6 +244,7 @@ def scores_of_candidates(
         table: The one that does, of :func:`unit_rows`.
         alpha: Shape: ``()``.
         beta: Not 0. Shape: ``()``.
+        prior: Of ``histories.recency``. Shape: as ``history``.
 
     Returns:
         Shape: as ``items``.
@@ -236,20 +267,31 @@ def scores_of_candidates(
             logits = asking @ embedding(asked, units).transpose(1, 2)
         keys = logits.exp()
         mask = there[rows, :width].to(keys).unsqueeze(1)
+        if prior is not None:
+            mask = mask * prior[rows, :width].unsqueeze(1)
         weight = (mask @ keys).squeeze(1).clamp_(min=torch.finfo(keys.dtype).tiny)
         total = ((mask * scale[players].unsqueeze(1)) @ keys.mul_(logits)).squeeze(1)
         scores[rows] = total.div_(weight).mul_(norm[asked]).add_(own)
     return scores
 
 
-def uniform_scores(chains: Chains, table: Tensor) -> Tensor:
-    """:func:`scores_of_all` of beta = 0: plain means of histories, as one product."""
-    return history_means(chains, table) @ table.T
+def uniform_scores(chains: Chains, table: Tensor, prior: Tensor | None = None) -> Tensor:
+    """:func:`scores_of_all` of beta = 0: means of histories, as one product."""
+    return history_means(chains, table, prior) @ table.T
 
 
-def history_means(chains: Chains, table: Tensor) -> Tensor:
-    """Plain mean of each history, zero of an empty one. Shape: ``(chains, d)``."""
-    return embedding_bag(chains.item, table, chains.starts, mode="mean")
+def history_means(chains: Chains, table: Tensor, prior: Tensor | None = None) -> Tensor:
+    """Mean of each history by what players weigh, zero of an empty one. Shape: ``(chains, d)``."""
+    if prior is None:
+        return embedding_bag(chains.item, table, chains.starts, mode="mean")
+    total = prior.new_zeros(len(chains.lengths)).index_add_(0, chains.row, prior)
+    return _bags(chains.item, table, chains.starts, prior / total[chains.row])
+
+
+def _bags(rows: Tensor, table: Tensor, starts: Tensor, weights: Tensor | None) -> Tensor:
+    """Sums of a table's rows over bags. Shape: ``(bags, d)``."""
+    weights = None if weights is None else weights.to(table)
+    return embedding_bag(rows, table, starts, mode="sum", per_sample_weights=weights)
 
 
 def unit_rows(table: Tensor) -> UnitRows:

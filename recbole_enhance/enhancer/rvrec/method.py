@@ -28,7 +28,14 @@ from recbole_enhance.enhancer.rvrec.embedding_tables import (
     is_native,
     takes_item_query,
 )
-from recbole_enhance.enhancer.rvrec.histories import Chains, Histories, unique_ids
+from recbole_enhance.enhancer.rvrec.histories import (
+    Chains,
+    Histories,
+    gaps,
+    newest_first,
+    recency,
+    unique_ids,
+)
 from recbole_enhance.enhancer.rvrec.item_query import (
     history_scores,
     scores_of_all,
@@ -129,10 +136,11 @@ class ProbabilisticShapley(_Backbone):
         users, positive = interaction[self.USER_ID], interaction[self.ITEM_ID]
         history, there = network.histories.last_without(users, network.longest, positive)
         alpha, beta = network.scalars
+        prior = recency(gaps(there), network.decay) if network.decay else None
         rows = self.history_items(scoring[1])
 
         def added(items: Tensor) -> Tensor:
-            return alpha * history_scores(history, there, items, rows, beta)
+            return alpha * history_scores(history, there, items, rows, beta, prior)
 
         losses = self.adapter.loss(self, scoring, interaction, enhanced, tuple(rest), added)
         losses = losses if isinstance(losses, tuple) else (losses,)
@@ -214,21 +222,23 @@ class ProbabilisticShapley(_Backbone):
         network, (U, I) = self.rvrec, self.scoring_tables()
         alpha, beta = network.scalars
         chains = network.histories.last(users, network.longest)
+        prior = recency(chains.ages, network.decay)
         asked = self.history_items(I)
         if not self.candidates:
             torch.mm(U[users], I.T, out=scores)
-            scores += scores_of_all(chains, asked, beta).mul_(alpha)
+            scores += scores_of_all(chains, asked, beta, prior).mul_(alpha)
             return
         if self._first_stage is None:
             self._first_stage = FirstStage(I, asked, alpha, beta)
         stage = self._first_stage
-        stage.scores(U[users], chains, scores)
+        stage.scores(U[users], chains, scores, prior)
         if beta != 0:
             known = network.histories.last(users, self.n_items)
             chosen, largest = candidates(scores, known, self.candidates)
             history = network.histories.last_without(users, network.longest)
             rows = (None if asked is I else I), stage.rows
-            exact = scores_of_candidates(U[users], *history, chosen, *rows, alpha, beta)
+            prior = recency(newest_first(history[0]), network.decay)
+            exact = scores_of_candidates(U[users], *history, chosen, *rows, alpha, beta, prior)
             put_first(scores, chosen, exact, largest)
 
     def added_to_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -244,7 +254,8 @@ class ProbabilisticShapley(_Backbone):
         alpha, beta = self.rvrec.scalars
         history, there = self.rvrec.histories.last_without(users, self.rvrec.longest)
         table = self.history_items(self.scoring_tables()[1])
-        return alpha.detach() * scores_of_pairs(history, there, items, table, beta)
+        prior = recency(newest_first(history), self.rvrec.decay)
+        return alpha.detach() * scores_of_pairs(history, there, items, table, beta, prior)
 
     @torch.no_grad()
     def scoring_tables(self) -> tuple[Tensor, Tensor]:
@@ -384,6 +395,10 @@ class RVRecOptions(Options):
         "others follow in that order. 0 ranks all items exactly."
     )
     rvrec_history: Count = Field(description="Last items of a user that are players, H.")
+    rvrec_decay: NotNegative = Field(
+        description="By how much the item query's logit of a player falls with each item that is "
+        "between it and what is predicted; 0 forgets nothing. It gains where the split is by time."
+    )
     rvrec_kappa: NotNegative = Field(
         description="Smoothing of the game's mean; 0 is the plain mean."
     )
@@ -445,6 +460,12 @@ def check(config: Any) -> None:
     elif config["rvrec_msvr"] and config["rvrec_coalitions"] == "rule":
         raise OptionError(
             "rvrec_coalitions", "rule", "must be learned or random with rvrec_query=user"
+        )
+    if config["rvrec_decay"] and not (config["rvrec_msvr"] and config["rvrec_query"] == "item"):
+        raise OptionError(
+            "rvrec_decay",
+            config["rvrec_decay"],
+            "must be 0 without histories that items ask (rvrec_query=item, rvrec_msvr=True)",
         )
     moves_means = config["rvrec_mean_head"] or config["rvrec_contrast_weight"] > 0
     if config["rvrec_peo"] and not moves_means:

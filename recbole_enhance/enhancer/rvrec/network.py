@@ -52,6 +52,7 @@ class RVRecNetwork(nn.Module):
         self.users = self.items = self.prototypes = self.alpha = self.beta = None
         self.careful = False  # whether alpha starts from 0 because histories are long
         self.longest = config["rvrec_history"]
+        self.decay = config["rvrec_decay"]
         self.contrast_weight = config["rvrec_contrast_weight"]
         self.contrast_temperature = config["rvrec_contrast_temperature"]
         self.n_negatives = config["rvrec_contrast_negatives"]

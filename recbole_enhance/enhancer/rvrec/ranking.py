@@ -6,8 +6,8 @@ The item query moves what a history adds from its plain mean by at most
     |\alpha| \, \|v_i\| \, R_u \min(1, 2 \tanh(|\beta| r_u / 2)), \quad
     R_u = \max_t \|v_t - \bar v_u\|, \quad r_u = \max_t \|\hat v_t - \bar{\hat v}_u\|
 
-since weights whose ratio is at most :math:`e^\delta` move a mean by at most
-:math:`\tanh(\delta / 4)` of the range. Candidates have the largest sums of the plain mean's score
+since weights whose ratio is at most :math:`e^x` move a mean, plain or by age, by at most
+:math:`\tanh(x / 4)` of the range. Candidates have the largest sums of the plain mean's score
 and a quarter of this bound, which lets in items near one player of many. Where the last place of a
 list beats the bound of all who were no candidates, the list is the exact one.
 """
@@ -39,17 +39,20 @@ class FirstStage:
         tables = [table] if self._shared else [table, asked]
         self._items = torch.cat([*tables, self.rows.norm.unsqueeze(1)], 1).T.contiguous()
 
-    def scores(self, users: Tensor, chains: Chains, out: Tensor) -> None:
+    def scores(
+        self, users: Tensor, chains: Chains, out: Tensor, prior: Tensor | None = None
+    ) -> None:
         """Fill in the scores of all items.
 
         Args:
             users: Users' rows. Shape: ``(users, d)``.
             chains: Their histories.
             out: Shape: ``(users, n_items)``.
+            prior: Of ``histories.recency``. Shape: ``(players,)``.
         """
-        means = self.alpha * history_means(chains, self.asked)
+        means = self.alpha * history_means(chains, self.asked, prior)
         parts = [users + means] if self._shared else [users, means]
-        hope = _HOPE * largest_shift(chains, self.rows, self.alpha, self.beta)
+        hope = _HOPE * largest_shift(chains, self.rows, self.alpha, self.beta, prior)
         torch.mm(torch.cat([*parts, hope.unsqueeze(1)], 1), self._items, out=out)
 
 
@@ -105,25 +108,28 @@ def put_first(scores: Tensor, chosen: Tensor, exact: Tensor, largest: Tensor) ->
     scores.scatter_(1, chosen, exact)
 
 
-def largest_shift(chains: Chains, table: UnitRows, alpha: Tensor, beta: Tensor) -> Tensor:
-    """By how much the item query can move a score from the plain mean's, per length of an item.
+def largest_shift(
+    chains: Chains, table: UnitRows, alpha: Tensor, beta: Tensor, prior: Tensor | None = None
+) -> Tensor:
+    """By how much the item query can move a score from the mean's, per length of an item.
 
     Args:
         chains: Histories.
         table: Of ``item_query.unit_rows``.
         alpha: Shape: ``()``.
         beta: Shape: ``()``.
+        prior: Of ``histories.recency``, by which the mean is. Shape: ``(players,)``.
 
     Returns:
         To be multiplied by the length of the item's row. Shape: ``(users,)``.
     """
 
     def radius(rows: Tensor) -> Tensor:
-        size = chains.lengths.clamp(min=1).unsqueeze(1)
-        mean = rows.new_zeros(len(size), rows.shape[1]).index_add_(0, chains.row, rows) / size
+        mean = history_means(own, rows, prior)
         far = (rows - mean.index_select(0, chains.row)).norm(dim=1)
-        return far.new_zeros(len(size)).scatter_reduce(0, chains.row, far, "amax")
+        return far.new_zeros(len(mean)).scatter_reduce(0, chains.row, far, "amax")
 
+    own = chains._replace(item=torch.arange(len(chains.item), device=chains.item.device))
     units = table.units.index_select(0, chains.item)
     rows = units * table.norm.index_select(0, chains.item).unsqueeze(1)
     # The range of products is at most two radii, that of cosines, too.

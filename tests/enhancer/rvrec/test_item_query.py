@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_enhance.enhancer.rvrec import item_query, ranking
-from recbole_enhance.enhancer.rvrec.histories import Chains, Histories
+from recbole_enhance.enhancer.rvrec.histories import (
+    Chains,
+    Histories,
+    gaps,
+    newest_first,
+    recency,
+)
 from recbole_enhance.enhancer.rvrec.item_query import (
     history_scores,
     products_and_cosines,
@@ -22,6 +28,7 @@ from recbole_enhance.enhancer.rvrec.item_query import (
 
 seeds = st.integers(0, 10_000)
 BETAS = (0.0, 3.0, -2.0, 30.0)
+DECAYS = st.sampled_from([0.0, 0.1, 2.0])
 
 
 def world(seed, n_users=7, n_items=12, d=5, longest=4, share=0.35):
@@ -37,14 +44,15 @@ def world(seed, n_users=7, n_items=12, d=5, longest=4, share=0.35):
     return histories, table, torch.arange(n_users), asked, longest
 
 
-def slow(history, target, table, beta):
-    """What one history adds to one item's score, and each player's weight."""
+def slow(history, target, table, beta, decay=0.0, ages=None):
+    """What one history, oldest first, adds to one item's score, and each player's weight."""
     if not len(history):
         return 0.0, []
     cosine = [
         float(table[t] @ table[target] / (table[t].norm() * table[target].norm())) for t in history
     ]
-    weights = [math.exp(beta * c) for c in cosine]
+    ages = range(len(history))[::-1] if ages is None else ages
+    weights = [math.exp(beta * c - decay * age) for c, age in zip(cosine, ages)]
     weights = [w / sum(weights) for w in weights]
     return sum(w * float(table[t] @ table[target]) for w, t in zip(weights, history)), weights
 
@@ -55,53 +63,60 @@ def last_of(histories, user, longest, without=None):
 
 
 @settings(deadline=None, max_examples=25)
-@given(seeds, st.sampled_from(BETAS))
-def test_pairs_and_all_items_are_the_slow_loop(seed, beta):
+@given(seeds, st.sampled_from(BETAS), DECAYS)
+def test_pairs_and_all_items_are_the_slow_loop(seed, beta, decay):
     histories, table, users, asked, longest = world(seed)
     history, there = histories.last_without(users, longest)
+    chains, prior = histories.last(users, longest), recency(newest_first(history).double(), decay)
     b = torch.tensor(beta, dtype=torch.float64)
-    fast = history_scores(history, there, asked, table, b)
-    whole = scores_of_all(histories.last(users, longest), table, b)
+    fast = history_scores(history, there, asked, table, b, prior)
+    whole = scores_of_all(chains, table, b, recency(chains.ages.double(), decay))
     for u in users.tolist():
         own = last_of(histories, u, longest)
         for k in range(2):
-            expected, _ = slow(own, int(asked[k, u]), table, beta)
+            expected, _ = slow(own, int(asked[k, u]), table, beta, decay)
             assert fast[k, u].item() == pytest.approx(expected, abs=1e-12)
         for i in range(1, len(table)):
-            expected, _ = slow(own, i, table, beta)
+            expected, _ = slow(own, i, table, beta, decay)
             assert whole[u, i].item() == pytest.approx(expected, abs=1e-10)
 
 
 @settings(deadline=None, max_examples=25)
-@given(seeds)
-def test_the_rows_own_positive_leaves_and_an_older_item_takes_its_place(seed):
+@given(seeds, DECAYS)
+def test_the_rows_own_positive_leaves_and_an_older_item_takes_its_place(seed, decay):
     histories, table, users, asked, longest = world(seed)
     beta = torch.tensor(2.0, dtype=torch.float64)
     history, there = histories.last_without(users, longest, asked[0])
-    fast = history_scores(history, there, asked, table, beta)
+    fast = history_scores(history, there, asked, table, beta, recency(gaps(there).double(), decay))
     assert (there.sum(1) <= longest).all()
     for u in users.tolist():
         own = last_of(histories, u, longest, without=int(asked[0, u]))
         assert sorted(history[u][there[u]].tolist()) == sorted(own)
         for k in range(2):
-            expected, _ = slow(own, int(asked[k, u]), table, 2.0)
+            everything = histories.last(torch.tensor([u]), 99).item.tolist()
+            positive = int(asked[0, u])
+            place = everything.index(positive) if positive in everything else -1
+            ages = [abs(everything.index(item) - place) for item in own]
+            expected, _ = slow(own, int(asked[k, u]), table, 2.0, decay, ages)
             assert fast[k, u].item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_gradient_is_that_of_weights_that_do_not_move_the_tables():
+@pytest.mark.parametrize("decay", [0.0, 0.7])
+def test_the_gradient_is_that_of_weights_that_do_not_move_the_tables(decay):
     histories, table, users, asked, longest = world(3)
     history, there = histories.last_without(users, longest, asked[0])
     beta = torch.tensor(1.5, dtype=torch.float64)
     _, cosine = products_and_cosines(history, asked, table)
+    prior = recency(gaps(there).double(), decay)
 
     def held(table, beta):  # the cosines of the point itself
         products = table[asked.T] @ table[history].transpose(1, 2)
-        return (query_weights(cosine, there, beta) * products).sum(2).T
+        return (query_weights(cosine, there, beta, prior) * products).sum(2).T
 
     table.requires_grad_()
     beta.requires_grad_()
     assert torch.autograd.gradcheck(held, (table, beta))
-    ours = history_scores(history, there, asked, table, beta)
+    ours = history_scores(history, there, asked, table, beta, prior)
     weight = torch.randn(ours.shape, dtype=torch.float64)
     found = torch.autograd.grad((ours * weight).sum(), (table, beta))
     expected = torch.autograd.grad((held(table, beta) * weight).sum(), (table, beta))
@@ -167,6 +182,18 @@ def test_a_steep_beta_and_rows_of_zeros_stay_finite(beta):
     torch.testing.assert_close(found, pairs.detach(), atol=1e-4, rtol=1e-4)
 
 
+def test_a_steep_decay_leaves_the_newest_item_alone():
+    histories, table, users, asked, longest = world(2)
+    history, there = histories.last_without(users, longest)
+    chains, b = histories.last(users, longest), torch.tensor(30.0)
+    table, prior = table.float(), recency(newest_first(history), 1e4)
+    pairs = history_scores(history, there, asked, table, b, prior)
+    newest = there[:, 0] * (table[history[:, 0]] * table[asked]).sum(2)
+    torch.testing.assert_close(pairs, newest)
+    whole = scores_of_all(chains, table, b, recency(chains.ages, 1e4))
+    torch.testing.assert_close(whole.gather(1, asked.T).T, pairs, atol=1e-4, rtol=1e-4)
+
+
 def test_users_without_histories_get_nothing_for_any_item():
     none = Chains(*(torch.empty(0, dtype=torch.long),) * 2, torch.zeros(3, dtype=torch.long))
     scores = scores_of_all(none, torch.randn(5, 4), torch.tensor(2.0))
@@ -178,16 +205,19 @@ def test_blocks_and_parts_change_nothing(monkeypatch):
     chains, beta = histories.last(users, longest), torch.tensor(3.0)
     history, there = histories.last_without(users, longest)
     table = table.float()
-    whole = scores_of_all(chains, table, beta)
-    pairs = scores_of_pairs(history, there, asked, table, beta)
+    by_age, prior = recency(chains.ages, 0.3), recency(newest_first(history), 0.3)
+    whole = scores_of_all(chains, table, beta, by_age)
+    pairs = scores_of_pairs(history, there, asked, table, beta, prior)
     monkeypatch.setattr(item_query, "_BLOCK", 1)
     chosen = torch.randint(1, 200, (30, 5), generator=torch.Generator().manual_seed(0))
-    given = torch.ones(30, 5), history, there, chosen, None, unit_rows(table), beta / 2, beta
+    own = torch.ones(30, 5)
+    given = own, history, there, chosen, None, unit_rows(table), beta / 2, beta, prior
     some = scores_of_candidates(*given)
     monkeypatch.setattr(item_query, "_PAIRS_AT_ONCE", 7)
     torch.testing.assert_close(scores_of_candidates(*given), some)
-    torch.testing.assert_close(scores_of_all(chains, table, beta), whole)
-    torch.testing.assert_close(scores_of_pairs(history, there, asked, table, beta), pairs)
+    torch.testing.assert_close(scores_of_all(chains, table, beta, by_age), whole)
+    again = scores_of_pairs(history, there, asked, table, beta, prior)
+    torch.testing.assert_close(again, pairs)
 
 
 def test_the_rule_joins_neighbours_that_point_one_way_from_the_mean():
@@ -201,8 +231,14 @@ def test_the_rule_joins_neighbours_that_point_one_way_from_the_mean():
 
 
 @settings(deadline=None, max_examples=25)
-@given(seeds, st.sampled_from([0.5, 3.0, -1.0]), st.sampled_from([0.3, 3.0, -2.0]), st.booleans())
-def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha, one_table):
+@given(
+    seeds,
+    st.sampled_from([0.5, 3.0, -1.0]),
+    st.sampled_from([0.3, 3.0, -2.0]),
+    st.booleans(),
+    DECAYS,
+)
+def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha, one_table, decay):
     histories, table, users, _, longest = world(seed, n_items=400, share=0.03)
     generator = torch.Generator().manual_seed(seed)
     d = table.shape[1] + 3 * (not one_table)  # rows of other tables may be longer
@@ -213,14 +249,15 @@ def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha, 
     scored = table
     if not one_table:
         scored = torch.randn(len(table), d, generator=generator, dtype=torch.float64)
-    exact = own @ scored.T + a * scores_of_all(chains, table, b)
-    first = own @ scored.T + a * uniform_scores(chains, table)
+    by_age = recency(chains.ages.double(), decay)
+    exact = own @ scored.T + a * scores_of_all(chains, table, b, by_age)
+    first = own @ scored.T + a * uniform_scores(chains, table, by_age)
     history, there = histories.last_without(users, longest)
-    shift = ranking.largest_shift(chains, unit_rows(table), a, b)
+    shift = ranking.largest_shift(chains, unit_rows(table), a, b, by_age)
     lengths = table.norm(dim=1)
     assert (exact <= first + shift.unsqueeze(1) * lengths + 1e-9).all()
     stage = torch.empty_like(first)
-    ranking.FirstStage(scored, table, a, b).scores(own, chains, stage)
+    ranking.FirstStage(scored, table, a, b).scores(own, chains, stage, by_age)
     hopeful = first + ranking._HOPE * shift.unsqueeze(1) * lengths
     torch.testing.assert_close(stage, hopeful, atol=1e-10, rtol=0)
     chosen, largest = ranking.candidates(first, known, 15)
@@ -229,7 +266,8 @@ def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha, 
     scores = first.clone()
     right = exact.gather(1, chosen)
     tables = (None if one_table else scored), unit_rows(table)
-    found = scores_of_candidates(own, history, there, chosen, *tables, a, b)
+    prior = recency(newest_first(history).double(), decay)
+    found = scores_of_candidates(own, history, there, chosen, *tables, a, b, prior)
     torch.testing.assert_close(found, right, atol=1e-10, rtol=0)
     ranking.put_first(scores, chosen, right, largest)
     for part in (first, exact, scores):

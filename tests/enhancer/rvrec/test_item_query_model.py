@@ -70,9 +70,10 @@ def test_from_alpha_0_it_starts_as_the_backbone_to_the_last_bit(toy, backbone):
         assert torch.equal(tables[0][name], grad), name
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize("backbone", TAKEN)
-def test_histories_add_to_the_scores_that_the_backbones_loss_sees(toy, backbone):
-    trainer, data = built(toy, backbone)
+def test_histories_add_to_the_scores_that_the_backbones_loss_sees(toy, backbone, decay):
+    trainer, data = built(toy, backbone, rvrec_decay=decay)
     model = trainer.model
     for epoch in range(2):
         trainer._train_epoch(data, epoch)
@@ -102,9 +103,10 @@ def test_a_graph_models_query_is_of_rows_before_or_after_propagation(toy, propag
         torch.testing.assert_close(model.predict(pair)[0], expected)
 
 
-def test_the_rows_own_positive_moves_no_weight_and_adds_nothing_of_itself(toy):
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_rows_own_positive_moves_no_weight_and_adds_nothing_of_itself(toy, decay):
     """Beside itself an item would be the best of reasons: its cosine is 1."""
-    trainer, data = built(toy)
+    trainer, data = built(toy, rvrec_decay=decay)
     model, batch = trainer.model, next(iter(data))
     batch = type(batch)({k: v[:1] for k, v in batch.interaction.items()})
     user, positive = int(batch[model.USER_ID]), int(batch[model.ITEM_ID])
@@ -116,11 +118,12 @@ def test_the_rows_own_positive_moves_no_weight_and_adds_nothing_of_itself(toy):
     model.calculate_loss(batch).backward()
     V = model.item_embedding.weight.detach().double()
     alpha, beta = 3.0, 3.0
+    ages = torch.tensor([abs(own.index(item) - own.index(positive)) for item in kept])
 
     def added(target):
         rows = V[kept]
         cosine = rows @ V[target] / (rows.norm(dim=1) * V[target].norm())
-        return alpha * float((beta * cosine).softmax(0) @ (rows @ V[target]))
+        return alpha * float((beta * cosine - decay * ages).softmax(0) @ (rows @ V[target]))
 
     gap = added(positive) - added(int(batch[model.NEG_ITEM_ID]))
     loss = model.calculate_loss(batch).item()
@@ -176,9 +179,10 @@ def test_propagated_rows_know_the_positive_and_others_do_not(tmp_path, backbone)
 # ---- inference ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.3])
 @pytest.mark.parametrize("backbone", ["BPR", "LightGCN"])
-def test_two_stages_are_the_exact_ranking_where_all_are_candidates(toy, backbone):
-    trainer, data = built(toy, backbone)
+def test_two_stages_are_the_exact_ranking_where_all_are_candidates(toy, backbone, decay):
+    trainer, data = built(toy, backbone, rvrec_decay=decay)
     model = trainer.model
     for epoch in range(3):
         trainer._train_epoch(data, epoch)
@@ -223,6 +227,8 @@ def test_history_csv_watches_alpha_and_beta(toy):
         {"rvrec_history": 500},
         {"rvrec_scalar_learning_rate": None},
         {"rvrec_candidates": 5},
+        {"rvrec_decay": 0.1},
+        {"rvrec_decay": 0.1, "rvrec_weights": "uniform"},
     ],
     ids=lambda options: " ".join(f"{k}={v}" for k, v in options.items()),
 )
@@ -290,6 +296,12 @@ def test_uniform_weights_are_the_plain_mean_of_the_users_query(toy):
     ("options", "message"),
     [
         ({"rvrec_query": "both"}, "rvrec_query=both: must be one of item, user"),
+        ({"rvrec_decay": -0.1}, "rvrec_decay=-0.1: must be at least 0"),
+        (
+            {"rvrec_decay": 0.1, "rvrec_query": "user", "rvrec_coalitions": "learned"},
+            "rvrec_decay=0.1: must be 0 without histories that items ask .rvrec_query=item,",
+        ),
+        ({"rvrec_decay": 0.1, "rvrec_msvr": False}, "rvrec_decay=0.1: must be 0 without hist"),
         ({"rvrec_candidates": -1}, "rvrec_candidates=-1: must be "),
         ({"rvrec_alpha_start": float("nan")}, "rvrec_alpha_start=nan: a finite number is expected"),
         ({"rvrec_beta_start": float("inf")}, "rvrec_beta_start=inf: a finite number is expected"),
