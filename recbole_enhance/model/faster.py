@@ -20,6 +20,7 @@ _STAND_INS = {
     "ItemKNN": _StandIn("closed_forms:Neighbours", _CLOSED),
     "EASE": _StandIn("closed_forms:Ridge", _CLOSED),
     "SLIMElastic": _StandIn("closed_forms:ElasticNets", _CLOSED),
+    "LightGCN": _StandIn("propagation:GraphMean", ("forward", "get_ego_embeddings")),
     "NeuMF": _StandIn("pair_ranking:NeuMFRanking", ("__init__", *_RANKED)),
     "FM": _StandIn("pair_ranking:FMRanking", _RANKED),
     "DeepFM": _StandIn("pair_ranking:DeepFMRanking", _RANKED),
