@@ -1,13 +1,15 @@
-r"""Would RVRec's item query gain by several keys, or by forgetting old items? No option has them.
+r"""What several keys, and ways of forgetting old items, do to RVRec's item query.
 
-The weights of a history are here
+Weights of a history by several keys are
 
 .. math::
-    w_t(i) = \frac{1}{h} \sum_{k=1}^{h} \mathrm{softmax}_t(\beta \cos(v_t^k, v_i^k) - \delta a_t)
+    w_t(i) = \frac{1}{h} \sum_{k=1}^{h}
+        \mathrm{softmax}_t(\beta \cos(v_t^k, v_i^k) - \delta a_t)
 
-with rows in h parts (heads), and the age a_t: how many items of the history are younger. One head
-and no decay are the item query as it is. The split is at random, as on the boards, or by time,
-where age means more. All rows are trained alike, over BPR, with the same seeds.
+with rows in h parts (heads), for which there is no option. The decay delta is ``rvrec_decay``. In
+training, ages count from the positive, as the option does, or from the newest item, as they do at
+inference. The split is at random, as on most boards, or by time, where age means more. All rows are
+trained alike, over BPR, with the same seeds.
 """
 
 from typing import Any
@@ -24,24 +26,34 @@ from recbole_enhance.experiment.quick_start import run_recbole_enhance
 from recbole_enhance.explanation.attribution import padded
 from recbole_enhance.leaderboard.statistics import seed_interval
 
-ROWS = ((1, 0.0), (2, 0.0), (4, 0.0), (1, 0.03), (1, 0.1))
+POSITIVE, NEWEST = "positive", "newest"  # from what ages of training count
+ROWS = (
+    (1, 0.0, POSITIVE),
+    (2, 0.0, POSITIVE),
+    (4, 0.0, POSITIVE),
+    (1, 0.1, POSITIVE),
+    (1, 0.1, NEWEST),
+    (1, 1.0, POSITIVE),
+    (1, 1.0, NEWEST),
+)
 FIRST = 2020  # seed
 ORDERS = {"random": "RO", "time": "TO"}
 _USERS_AT_ONCE = 64
 
 
 class Keys:
-    """The item query with heads and decay, in plain operations.
+    """The item query with heads, in plain operations.
 
     Args:
         heads: They divide the length of the rows.
-        decay: Of the logits, for each younger item.
     """
 
-    def __init__(self, heads: int, decay: float) -> None:
-        self.heads, self.decay = heads, decay
+    def __init__(self, heads: int) -> None:
+        self.heads = heads
 
-    def weights(self, players: Tensor, asking: Tensor, there: Tensor, beta: Tensor) -> Tensor:
+    def weights(
+        self, players: Tensor, asking: Tensor, there: Tensor, beta: Tensor, prior: Tensor | None
+    ) -> Tensor:
         """Weights of players, without a gradient into rows.
 
         Args:
@@ -49,6 +61,7 @@ class Keys:
             asking: Rows of the items that ask. Shape: ``(rows, any, d)``.
             there: False for padding. Shape: ``(rows, players)``.
             beta: Shape: ``()``.
+            prior: As of ``histories.recency``. Shape: as ``there``.
 
         Returns:
             Zero of padding and of an empty history. Shape: ``(rows, any, players)``.
@@ -58,32 +71,55 @@ class Keys:
             for x in (players, asking)
         )
         absent = ~there[:, None, None]
-        younger = there.flip(1).cumsum(1).flip(1) - there.long()
-        logits = beta * queries @ keys.transpose(2, 3) - self.decay * younger[:, None, None]
+        logits = beta * queries @ keys.transpose(2, 3)
+        if prior is not None:
+            logits = logits + prior.log()[:, None, None]
         weights = logits.masked_fill(absent, torch.finfo(logits.dtype).min).softmax(3)
         return weights.masked_fill(absent, 0.0).mean(1)
 
     def history_scores(
-        self, history: Tensor, there: Tensor, items: Tensor, table: Tensor, beta: Tensor
+        self,
+        history: Tensor,
+        there: Tensor,
+        items: Tensor,
+        table: Tensor,
+        beta: Tensor,
+        prior: Tensor | None = None,
     ) -> Tensor:
         """As ``item_query.history_scores``."""
         players, asking = embedding(history, table), embedding(items.T, table)
-        weights = self.weights(players, asking, there, beta)
+        weights = self.weights(players, asking, there, beta, prior)
         return (weights * (asking @ players.transpose(1, 2))).sum(2).T
 
     @torch.no_grad()
-    def scores_of_all(self, chains: Chains, table: Tensor, beta: Tensor) -> Tensor:
+    def scores_of_all(
+        self, chains: Chains, table: Tensor, beta: Tensor, prior: Tensor | None = None
+    ) -> Tensor:
         """As ``item_query.scores_of_all``."""
         longest = max(int(chains.lengths.max()), 1)
         history = padded(chains, chains.item, longest)
         there = torch.arange(longest, device=table.device) < chains.lengths.unsqueeze(1)
+        prior = there.to(table) if prior is None else padded(chains, prior.to(table), longest)
         items = torch.arange(len(table), device=table.device).unsqueeze(1)
-        parts = zip(*(x.split(_USERS_AT_ONCE) for x in (history, there)))
-        return torch.cat([self.history_scores(*part, items, table, beta).T for part in parts])
+        parts = zip(*(x.split(_USERS_AT_ONCE) for x in (history, there, prior)))
+        scores = [self.history_scores(*part[:2], items, table, beta, part[2]).T for part in parts]
+        return torch.cat(scores)
+
+
+def ages_from_the_newest(there: Tensor) -> Tensor:
+    """In place of ``histories.gaps``: ages of training as they are at inference."""
+    return (there.cumsum(1) - 1).clamp(min=0)
 
 
 def train(
-    heads: int, decay: float, seed: int, dataset: str, epochs: int, order: str, args: Any
+    heads: int,
+    decay: float,
+    anchor: str,
+    seed: int,
+    dataset: str,
+    epochs: int,
+    order: str,
+    args: Any,
 ) -> tuple[float, float]:
     """NDCG@20 of one run, on validation and on test."""
     options = {
@@ -94,6 +130,7 @@ def train(
         "eval_args": {"order": order},
         "seed": seed,
         "rvrec_alpha_start": 3.0,
+        "rvrec_decay": decay,
         "learning_rate": args.learning_rate,
         "epochs": epochs,
         "eval_step": 5,
@@ -103,12 +140,18 @@ def train(
         "valid_metric": "NDCG@20",
         "show_progress": False,
     }
-    keys, before = Keys(heads, decay), (method.history_scores, method.scores_of_all)
-    method.history_scores, method.scores_of_all = keys.history_scores, keys.scores_of_all
+    pieces = {} if anchor == POSITIVE else {"gaps": ages_from_the_newest}
+    if heads > 1:
+        keys = Keys(heads)
+        pieces |= {"history_scores": keys.history_scores, "scores_of_all": keys.scores_of_all}
+    before = {name: getattr(method, name) for name in pieces}
     try:
+        for name, piece in pieces.items():
+            setattr(method, name, piece)
         result = run_recbole_enhance(config_dict=options, saved=False)
     finally:
-        method.history_scores, method.scores_of_all = before
+        for name, piece in before.items():
+            setattr(method, name, piece)
     return result["best_valid_result"]["ndcg@20"], result["test_result"]["ndcg@20"]
 
 
@@ -135,8 +178,8 @@ def main() -> None:
         seeds, epochs, rows = range(FIRST, FIRST + 1), 1, ROWS[:2]
     core = "" if dataset == "ml-100k" else ", 10-core"
     print(f"{dataset}{core}: RVRec over BPR, NDCG@20 of {len(seeds)} seeds")
-    print("| split | heads | decay | validation | test | change on test | interval |")
-    print("|---|---|---|---|---|---|---|")
+    print("| split | heads | decay | ages from | validation | test | change on test | interval |")
+    print("|---|---|---|---|---|---|---|---|")
     valid, test, last = {}, {}, []
     for split in args.splits.split(","):
         for row in rows:
@@ -148,15 +191,15 @@ def main() -> None:
             ]
             valid[row], test[row] = np.array(runs).T
             print(
-                f"| {split} | {row[0]} | {row[1]:g} | {valid[row].mean():.4f} "
+                f"| {split} | {row[0]} | {row[1]:g} | {row[2]} | {valid[row].mean():.4f} "
                 f"| {test[row].mean():.4f} | {change(test[row], test[ROWS[0]])} |",
                 flush=True,
             )
-        heads, decay = best = max(rows, key=lambda row: valid[row].mean())
+        heads, decay, anchor = best = max(rows, key=lambda row: valid[row].mean())
         ratio = test[best].mean() / test[ROWS[0]].mean()
         last.append(
             f"benchmark=rvrec_keys split={split} chosen_heads={heads} chosen_decay={decay:g} "
-            f"test_ratio={ratio:.3f}"
+            f"ages_from={anchor} test_ratio={ratio:.3f}"
         )
     print(*last, sep="\n")
 

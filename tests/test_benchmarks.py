@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recbole_enhance.enhancer.rvrec import item_query
-from recbole_enhance.enhancer.rvrec.histories import Chains
+from recbole_enhance.enhancer.rvrec.histories import Chains, gaps, recency
 
 ROOT = Path(__file__).parents[1]
 NUMBER = r"([\d.]+)"
@@ -121,14 +121,16 @@ def test_rvrec_keys_ends_with_what_validation_chose(tmp_path):
         [f"| {split}", heads, "0"] for split in ("random", "time") for heads in "12"
     ]
     pattern = (
-        rf"benchmark=rvrec_keys split=(\w+) chosen_heads=[12] chosen_decay=0 test_ratio={NUMBER}"
+        r"benchmark=rvrec_keys split=(\w+) chosen_heads=[12] chosen_decay=0 ages_from=positive "
+        rf"test_ratio={NUMBER}"
     )
     found = [re.fullmatch(pattern, line) for line in lines[-2:]]
     assert [match[1] for match in found] == ["random", "time"]
     assert all(0.9 < float(match[2]) < 1.1 for match in found)
 
 
-def test_one_key_without_decay_is_the_item_query(monkeypatch):
+@pytest.mark.parametrize("decay", [0.0, 0.4])
+def test_one_key_is_the_item_query(monkeypatch, decay):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     keys = importlib.import_module("rvrec_keys")
     draw = torch.Generator().manual_seed(0)
@@ -140,29 +142,29 @@ def test_one_key_without_decay_is_the_item_query(monkeypatch):
     history = torch.tensor([[3, 1, 8], [0, 0, 0], [2, 5, 0]])
     there = torch.tensor([[True, False, True], [False] * 3, [True, True, False]])
     items = torch.randint(1, 9, (2, 3), generator=draw)
-    plain = keys.Keys(1, 0.0)
+    plain = keys.Keys(1)
+    prior = recency(gaps(there).double(), decay)
     results = []
     for query in (plain.history_scores, item_query.history_scores):
-        scores = query(history, there, items, table, beta)
+        scores = query(history, there, items, table, beta, prior)
         results.append((scores, *torch.autograd.grad(scores.square().sum(), (table, beta))))
     for ours, own in zip(*results, strict=True):
         torch.testing.assert_close(ours, own)
-    own = item_query.scores_of_all(chains, table.detach(), beta.detach())
-    torch.testing.assert_close(plain.scores_of_all(chains, table, beta), own)
+    prior = recency(chains.ages.double(), decay)
+    own = item_query.scores_of_all(chains, table.detach(), beta.detach(), prior)
+    torch.testing.assert_close(plain.scores_of_all(chains, table, beta, prior), own)
 
 
-def test_decay_and_heads_weigh_as_they_say(monkeypatch):
+def test_heads_weigh_as_they_say(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     keys = importlib.import_module("rvrec_keys")
     players = torch.tensor([[[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]])
-    there, asking = torch.tensor([[True, False, True]]), torch.tensor([[[1.0, 0.0]]])
-    none, log_2 = torch.tensor(0.0), torch.tensor(2.0).log()
-    weights = keys.Keys(1, float(log_2)).weights(players, asking, there, none)
-    torch.testing.assert_close(weights, torch.tensor([[[1 / 3, 0.0, 2 / 3]]]))
-    there = torch.tensor([[True, True, False]])
-    weights = keys.Keys(2, 0.0).weights(players, asking, there, log_2)
+    there, asking = torch.tensor([[True, True, False]]), torch.tensor([[[1.0, 0.0]]])
+    weights = keys.Keys(2).weights(players, asking, there, torch.tensor(2.0).log(), None)
     # The first head prefers the first player two to one; the second knows neither.
     torch.testing.assert_close(weights, torch.tensor([[[7 / 12, 5 / 12, 0.0]]]))
+    there = torch.tensor([[True, False, True, True], [False] * 4])
+    assert keys.ages_from_the_newest(there)[0, [0, 2, 3]].tolist() == [0, 1, 2]
 
 
 def test_sequences_ends_with_what_was_won():

@@ -395,9 +395,10 @@ class RVRecOptions(Options):
         "others follow in that order. 0 ranks all items exactly."
     )
     rvrec_history: Count = Field(description="Last items of a user that are players, H.")
-    rvrec_decay: NotNegative = Field(
-        description="By how much the item query's logit of a player falls with each item that is "
-        "between it and what is predicted; 0 forgets nothing. It gains where the split is by time."
+    rvrec_decay: Annotated[float, Field(ge=0)] | None = Field(
+        description="By how much the item query's logit of a player falls with each item between "
+        "it and what is predicted; 0 forgets nothing. ~ is 0.3 where rows are split by time "
+        "(eval_args.order=TO), or 0."
     )
     rvrec_kappa: NotNegative = Field(
         description="Smoothing of the game's mean; 0 is the plain mean."
@@ -475,6 +476,16 @@ def check(config: Any) -> None:
         )
 
 
+def _notes(config: Any) -> list[str]:
+    """A line where decay is given and the held-out items are not the latest."""
+    if not config["rvrec_decay"] or config["eval_args"]["order"] == "TO":
+        return []
+    return [
+        f"rvrec_decay={config['rvrec_decay']:g}: eval_args.order={config['eval_args']['order']} "
+        "holds out items of any age, so the newest say no more of them than others"
+    ]
+
+
 RVRec = Enhancer(
     name="RVRec",
     paper="A Plug-and-play Model-agnostic Embedding Enhancement Approach for Explainable "
@@ -484,4 +495,5 @@ RVRec = Enhancer(
     trainer=RVRecTrainer,
     wrap=wrap,
     prepare=prepare,
+    notes=_notes,
 )

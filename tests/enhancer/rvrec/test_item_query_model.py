@@ -11,6 +11,7 @@ from recbole.utils import init_seed
 
 from recbole_enhance.enhancer.rvrec import item_query, network
 from recbole_enhance.enhancer.rvrec.histories import Histories
+from recbole_enhance.enhancer.rvrec.method import RVRec
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.testing.worlds import assemble, run_toy, toy_options
@@ -314,6 +315,33 @@ def test_bad_options_are_refused_in_one_line(toy, options, message):
     with pytest.raises(OptionError, match=message) as told:
         Config(config_dict=toy_options(toy, "RVRec", **options))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("order", ["RO", "TO"])
+def test_decay_of_a_random_split_is_told(toy, order):
+    lines = [
+        RVRec.notes(
+            Config(
+                config_dict=toy_options(toy, "RVRec", rvrec_decay=decay, eval_args={"order": order})
+            )
+        )
+        for decay in (0.0, 0.5)
+    ]
+    told = (
+        "rvrec_decay=0.5: eval_args.order=RO holds out items of any age, so the newest say no more"
+    )
+    assert lines[0] == []
+    assert [line.startswith(told) for line in lines[1]] == ([True] if order == "RO" else [])
+
+
+@pytest.mark.parametrize(("order", "decay"), [("RO", 0.0), ("TO", 0.3)])
+def test_by_default_old_items_are_forgotten_where_the_split_is_by_time(toy, order, decay):
+    def used(**options):
+        return built(toy, eval_args={"order": order}, **options)[0].model.rvrec.decay
+
+    assert used() == decay
+    assert used(rvrec_decay=0.7) == 0.7
+    assert used(rvrec_decay=0) == 0
 
 
 class Product(BPR):
