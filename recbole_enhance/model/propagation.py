@@ -2,12 +2,12 @@ r"""LightGCN's propagation in one piece: the mean of a table over the layers of 
 
 .. math::
     P = \frac{1}{L + 1} \sum_{l=0}^{L} A^l E, \qquad
-    \frac{\partial \ell}{\partial E} = \frac{1}{L + 1} \sum_{l=0}^{L} A^l
+    \frac{\partial \ell}{\partial E} = \frac{1}{L + 1} \sum_{l=0}^{L} (A^T)^l
         \frac{\partial \ell}{\partial P}
 
-The graph A is symmetric, so the gradient is the same sum of another table. Both are added up in
-place. Autograd stacks all layers, and writes each of their gradients anew, which takes longer than
-the products. Values and gradients are RecBole's; on a CPU to the last bit, up to three layers.
+Both sums are added up in place. Autograd stacks all layers, and writes each of their gradients
+anew, which takes longer than the products. Values and gradients are RecBole's; on a CPU to the last
+bit, up to three layers.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -49,11 +49,11 @@ class _Means(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        mean = torch.cat(gradients)
+        mean, turned = torch.cat(gradients), ctx.graph.t()
         mean /= ctx.n_layers + 1
         total = mean
-        for _ in range(ctx.n_layers):
-            total = torch.sparse.mm(ctx.graph, total)
+        for _ in range(ctx.n_layers):  # by Horner's rule, which is the order of autograd
+            total = torch.sparse.mm(turned, total)
             total += mean
         users, items = total.split(ctx.sizes)
         return users, items, None, None

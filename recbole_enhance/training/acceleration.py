@@ -1,5 +1,6 @@
 """Faster arithmetic under RecBole's models, without touching their source."""
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -148,6 +149,12 @@ class CompressedGraph:
         if name in ("matrix", "rows", "columns"):  # not there yet, while it is copied
             raise AttributeError(name)
         return getattr(self.matrix, name)
+
+    def t(self) -> "CompressedGraph":
+        """The transpose, of the same parts."""
+        turned = copy.copy(self)
+        turned.matrix, turned.rows, turned.columns = self.matrix.t(), self.columns, self.rows
+        return turned
 
     def __matmul__(self, dense: Tensor) -> Tensor:
         return torch.sparse.mm(self, dense)

@@ -9,6 +9,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from recbole_enhance.model.faster import faster
 from recbole_enhance.model.propagation import GraphMean
 from recbole_enhance.testing.worlds import assemble, toy_options
+from recbole_enhance.training.acceleration import CompressedGraph
 
 
 def built(toy, fast, **options):
@@ -57,6 +58,24 @@ def test_derivatives_are_the_numeric_ones_forwards_backwards_and_twice(toy, laye
         del getattr(model, name)._parameters["weight"]
     assert gradcheck(means, tables, check_forward_ad=True, fast_mode=True)
     assert gradgradcheck(means, tables, fast_mode=True)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_graph_that_is_not_symmetric_has_its_own_gradient(toy, compressed):
+    """As of a class that has its own normalisation."""
+    model, batch = (lambda pair: (pair[0].model, next(iter(pair[1]))))(built(toy, False))
+    matrix = model.norm_adj_matrix.coalesce()
+    row, values = matrix.indices()[0], matrix.values()
+    matrix = torch.sparse_coo_tensor(matrix.indices(), values * (1 + row % 3), matrix.shape)
+    model.norm_adj_matrix = CompressedGraph(matrix) if compressed else matrix
+    found = []
+    for forward in (LightGCN.forward, GraphMean.forward):
+        model.forward = lambda forward=forward: forward(model)
+        model.zero_grad()
+        model.calculate_loss(batch).backward()
+        found.append([p.grad for p in model.parameters()])
+    for theirs, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_training_is_recboles(toy):
