@@ -13,6 +13,7 @@ trained alike, over BPR, with the same seeds.
 """
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch.nn.functional import embedding, normalize
 from turns import choose_dataset, parser
 
 from recbole_enhance.enhancer.rvrec import method
-from recbole_enhance.enhancer.rvrec.histories import Chains
+from recbole_enhance.enhancer.rvrec.histories import Chains, younger
 from recbole_enhance.experiment.quick_start import run_recbole_enhance
 from recbole_enhance.explanation.attribution import padded
 from recbole_enhance.leaderboard.statistics import seed_interval
@@ -106,11 +107,6 @@ class Keys:
         return torch.cat(scores)
 
 
-def ages_from_the_newest(there: Tensor) -> Tensor:
-    """In place of ``histories.gaps``: ages of training as they are at inference."""
-    return (there.cumsum(1) - 1).clamp(min=0)
-
-
 def train(
     heads: int,
     decay: float,
@@ -140,18 +136,12 @@ def train(
         "valid_metric": "NDCG@20",
         "show_progress": False,
     }
-    pieces = {} if anchor == POSITIVE else {"gaps": ages_from_the_newest}
+    pieces = {} if anchor == POSITIVE else {"gaps": younger}
     if heads > 1:
         keys = Keys(heads)
         pieces |= {"history_scores": keys.history_scores, "scores_of_all": keys.scores_of_all}
-    before = {name: getattr(method, name) for name in pieces}
-    try:
-        for name, piece in pieces.items():
-            setattr(method, name, piece)
+    with mock.patch.dict(vars(method), pieces):
         result = run_recbole_enhance(config_dict=options, saved=False)
-    finally:
-        for name, piece in before.items():
-            setattr(method, name, piece)
     return result["best_valid_result"]["ndcg@20"], result["test_result"]["ndcg@20"]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recbole_enhance.enhancer.rvrec import item_query
-from recbole_enhance.enhancer.rvrec.histories import Chains, gaps, recency
+from recbole_enhance.enhancer.rvrec.histories import Chains, gaps, recency, younger
 
 ROOT = Path(__file__).parents[1]
 NUMBER = r"([\d.]+)"
@@ -164,7 +164,7 @@ def test_heads_weigh_as_they_say(monkeypatch):
     # The first head prefers the first player two to one; the second knows neither.
     torch.testing.assert_close(weights, torch.tensor([[[7 / 12, 5 / 12, 0.0]]]))
     there = torch.tensor([[True, False, True, True], [False] * 4])
-    assert keys.ages_from_the_newest(there)[0, [0, 2, 3]].tolist() == [0, 1, 2]
+    assert younger(there)[0, [0, 2, 3]].tolist() == [0, 1, 2]
 
 
 def test_sequences_ends_with_what_was_won():

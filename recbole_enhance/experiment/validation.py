@@ -20,6 +20,7 @@ from recbole_enhance.options.read import nearest
 from recbole_enhance.options.recbole import (
     INTERVAL_EXPECTED,
     NESTED,
+    NO_NEGATIVES,
     RecBoleModelOptions,
     is_interval,
 )
@@ -126,8 +127,8 @@ def _refuse_bad_negatives(negatives: Mapping[str, Any]) -> None:
             "a whole number above 0 is expected, because dynamic=True needs candidates",
         )
     drawn = negatives.get("sample_num", 1)
-    none = negatives.get("distribution") in (None, "none", "None") and "distribution" in negatives
-    if not none and not isinstance(drawn, int):
+    none = negatives.get("distribution") in NO_NEGATIVES and "distribution" in negatives
+    if not none and drawn in NO_NEGATIVES:
         raise OptionError(f"{option}.sample_num", drawn, "a whole number above 0")
 
 

@@ -5,11 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from recbole_enhance.options.limits import (
-    MOST_NEGATIVES,
-    MOST_PROCESSES,
-    MOST_STEPS,
-)
+from recbole_enhance.options.limits import MOST_NEGATIVES, MOST_PROCESSES, MOST_STEPS
 from recbole_enhance.options.schema import (
     Name,
     Options,
@@ -45,6 +41,7 @@ LearningRate = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0), Rule("must not be below 0")]
 Dropout = Annotated[float, Field(ge=0, le=1)]
 
+NO_NEGATIVES = (None, "none", "None")  # words for a distribution and a number of none
 _NUMBER = r"[-+]?(\d+\.?\d*|\.\d+|inf)(e[-+]?\d+)?"
 _INTERVAL = re.compile(rf"\s*[\[(]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[\])]\s*", re.I)
 _CLIPPING = ("error_if_nonfinite", "foreach", "max_norm", "norm_type")  # of torch's clip_grad_norm_
@@ -160,14 +157,14 @@ def _split(split: Any) -> Any:
 
 
 def _distribution(value: Any) -> Any:
-    if value not in (None, "none", "None", "uniform", "popularity"):
+    if value not in (*NO_NEGATIVES, "uniform", "popularity"):
         raise refusal("uniform, popularity or none")
     return value
 
 
 def _drawn(value: Any) -> Any:
     """Of the words, RecBole has none where the distribution is none, too."""
-    if value in (None, "none", "None"):
+    if value in NO_NEGATIVES:
         return value
     if type(value) is not int or not 0 < value <= MOST_NEGATIVES:
         raise refusal(f"a whole number above 0 and at most {MOST_NEGATIVES}")

@@ -66,7 +66,8 @@ def test_threads_of_the_command_line_have_an_end(toy, capsys):
         ({"eval_args": {"mode": "uni1000001"}}, "eval_args.mode=uni1000001: at most 1000000 neg"),
         (
             {"train_neg_sample_args": {"distribution": "uniform", "sample_num": 10**12}},
-            "train_neg_sample_args.sample_num=1000000000000: .* at most 10000",
+            "train_neg_sample_args.sample_num=1000000000000: "
+            "a whole number above 0 and at most 10000",
         ),
         ({"clip_grad_norm": {"max_norm": 10**400}}, "clip_grad_norm=.*a finite number is expected"),
         (

@@ -181,9 +181,20 @@ def recency(age: Tensor, decay: float) -> Tensor | None:
     return None if decay == 0 else torch.exp(-decay * age)
 
 
-def newest_first(history: Tensor) -> Tensor:
-    """How many players are younger than each of whole rows. Shape: as ``history``."""
-    return torch.arange(history.shape[1], device=history.device).expand(history.shape)
+def younger(there: Tensor) -> Tensor:
+    """How many players are younger than each, of rows that begin with the newest.
+
+    Args:
+        there: Of :meth:`Histories.last_without`. Shape: ``(rows, players)``.
+
+    Returns:
+        Anything of padding. Shape: as ``there``.
+
+    Example:
+        >>> younger(torch.tensor([[True, False, True]]))
+        tensor([[0, 0, 1]])
+    """
+    return (there.cumsum(1) - 1).clamp(min=0)
 
 
 def gaps(there: Tensor) -> Tensor:

@@ -32,9 +32,9 @@ from recbole_enhance.enhancer.rvrec.histories import (
     Chains,
     Histories,
     gaps,
-    newest_first,
     recency,
     unique_ids,
+    younger,
 )
 from recbole_enhance.enhancer.rvrec.item_query import (
     history_scores,
@@ -237,7 +237,7 @@ class ProbabilisticShapley(_Backbone):
             chosen, largest = candidates(scores, known, self.candidates)
             history = network.histories.last_without(users, network.longest)
             rows = (None if asked is I else I), stage.rows
-            prior = recency(newest_first(history[0]), network.decay)
+            prior = recency(younger(history[1]), network.decay)
             exact = scores_of_candidates(U[users], *history, chosen, *rows, alpha, beta, prior)
             put_first(scores, chosen, exact, largest)
 
@@ -254,7 +254,7 @@ class ProbabilisticShapley(_Backbone):
         alpha, beta = self.rvrec.scalars
         history, there = self.rvrec.histories.last_without(users, self.rvrec.longest)
         table = self.history_items(self.scoring_tables()[1])
-        prior = recency(newest_first(history), self.rvrec.decay)
+        prior = recency(younger(there), self.rvrec.decay)
         return alpha.detach() * scores_of_pairs(history, there, items, table, beta, prior)
 
     @torch.no_grad()

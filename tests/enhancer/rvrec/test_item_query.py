@@ -10,8 +10,8 @@ from recbole_enhance.enhancer.rvrec.histories import (
     Chains,
     Histories,
     gaps,
-    newest_first,
     recency,
+    younger,
 )
 from recbole_enhance.enhancer.rvrec.item_query import (
     history_scores,
@@ -67,7 +67,7 @@ def last_of(histories, user, longest, without=None):
 def test_pairs_and_all_items_are_the_slow_loop(seed, beta, decay):
     histories, table, users, asked, longest = world(seed)
     history, there = histories.last_without(users, longest)
-    chains, prior = histories.last(users, longest), recency(newest_first(history).double(), decay)
+    chains, prior = histories.last(users, longest), recency(younger(there).double(), decay)
     b = torch.tensor(beta, dtype=torch.float64)
     fast = history_scores(history, there, asked, table, b, prior)
     whole = scores_of_all(chains, table, b, recency(chains.ages.double(), decay))
@@ -186,7 +186,7 @@ def test_a_steep_decay_leaves_the_newest_item_alone():
     histories, table, users, asked, longest = world(2)
     history, there = histories.last_without(users, longest)
     chains, b = histories.last(users, longest), torch.tensor(30.0)
-    table, prior = table.float(), recency(newest_first(history), 1e4)
+    table, prior = table.float(), recency(younger(there), 1e4)
     pairs = history_scores(history, there, asked, table, b, prior)
     newest = there[:, 0] * (table[history[:, 0]] * table[asked]).sum(2)
     torch.testing.assert_close(pairs, newest)
@@ -205,7 +205,7 @@ def test_blocks_and_parts_change_nothing(monkeypatch):
     chains, beta = histories.last(users, longest), torch.tensor(3.0)
     history, there = histories.last_without(users, longest)
     table = table.float()
-    by_age, prior = recency(chains.ages, 0.3), recency(newest_first(history), 0.3)
+    by_age, prior = recency(chains.ages, 0.3), recency(younger(there), 0.3)
     whole = scores_of_all(chains, table, beta, by_age)
     pairs = scores_of_pairs(history, there, asked, table, beta, prior)
     monkeypatch.setattr(item_query, "_BLOCK", 1)
@@ -266,7 +266,7 @@ def test_the_bound_holds_and_proven_lists_are_the_exact_ones(seed, beta, alpha, 
     scores = first.clone()
     right = exact.gather(1, chosen)
     tables = (None if one_table else scored), unit_rows(table)
-    prior = recency(newest_first(history).double(), decay)
+    prior = recency(younger(there).double(), decay)
     found = scores_of_candidates(own, history, there, chosen, *tables, a, b, prior)
     torch.testing.assert_close(found, right, atol=1e-10, rtol=0)
     ranking.put_first(scores, chosen, right, largest)
