@@ -144,6 +144,7 @@ def evaluate_lists(
         "label": name,
         "enhancer": None,
         "backbone": None,
+        "model_type": config["MODEL_TYPE"].name.lower(),  # whose protocol it is
         "dataset": config["dataset"],
         "variant": config["variant"],
         "seed": config["seed"],

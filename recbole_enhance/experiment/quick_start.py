@@ -434,6 +434,7 @@ def _report(
         "label": config["label"],
         "enhancer": config["enhancer"],
         "backbone": config["backbone"],
+        "model_type": config["MODEL_TYPE"].name.lower(),
         "dataset": config["dataset"],
         "variant": config["variant"],
         "seed": config["seed"],

@@ -22,7 +22,7 @@ from recbole_enhance.leaderboard.measures import (
     history_results,
     measure_of,
 )
-from recbole_enhance.leaderboard.protocol import Table, value_text
+from recbole_enhance.leaderboard.protocol import MASKS, Table, value_text
 from recbole_enhance.leaderboard.ranks import Ranking, best_rows, ranking
 from recbole_enhance.leaderboard.users import Users
 from recbole_enhance.storage.run_folder import EXTERNAL, VOLATILE
@@ -37,6 +37,7 @@ _NOT_TRAINING = (
     "load_col",
     "eval_args",
     "eval_candidates_file",  # its content is in the protocol
+    *MASKS,
     "model",
     "dataset",
     "variant",

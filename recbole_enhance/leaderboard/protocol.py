@@ -29,7 +29,8 @@ _DATA = (
     "item_inter_num_interval",
     "threshold",
 )
-_EVALUATION = ("topk", "mask_history", "repeatable", "valid_metric", "item_category_field")
+_EVALUATION = ("topk", "valid_metric", "item_category_field")
+MASKS = ("mask_history", "repeatable")  # what they come to is in the protocol
 _METRICS = (
     "group_fields",
     "group_metric",
@@ -90,6 +91,13 @@ def protocol_of(run: FinishedRun) -> dict[str, Any]:
     protocol["split_seed"] = _split_seed(options, arguments)
     sampled = any(str(value).startswith(_SAMPLED) for value in modes.values())
     protocol["candidates_seed"] = "the run's seed" if sampled else "nothing is drawn"
+    is_sequential = _is_sequential(run)
+    masks = not options.get("repeatable")
+    if is_sequential and not sampled:
+        masks = bool(options.get("mask_history"))
+    protocol["seen_items"] = "left out" if masks else "ranked"
+    one_each = not is_sequential or sampled or "LS" in (arguments.get("split") or {})
+    protocol["lists"] = "one for each user" if one_each else "one for each held-out interaction"
     if options.get(CANDIDATES):
         protocol["candidates_seed"] = f"a file, SHA-256 {_known_hashes(run).get(CANDIDATES)}"
     protocol.update({key: options.get(key) for key in (*_EVALUATION, *_METRICS)})
@@ -144,7 +152,10 @@ def _refuse(
 ) -> None:
     option = first_difference(first, other)
     loaded = [value_text(one.options.get("load_col")) for one in (run, other_run)]
-    why = f" (load_col={loaded[0]} and {loaded[1]})" if option == "data" else ""
+    why = {
+        "data": f" (load_col={loaded[0]} and {loaded[1]})",
+        "seen_items": " (mask_history=true leaves them out for sequential models, too)",
+    }.get(option, "")
     raise ValueError(
         f"dataset={run.report['dataset']}: two protocols in one table, {option}="
         f"{value_text(first[option])} in {run.folder} and {value_text(other[option])} in "
@@ -155,6 +166,12 @@ def _refuse(
 def value_text(value: Any) -> str:
     """An option's value on one line."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _is_sequential(run: FinishedRun) -> bool:
+    """Whether RecBole takes the model for a sequential one; older runs do not say so."""
+    kind = run.report.get("model_type")
+    return bool(run.options.get("repeatable")) if kind is None else kind == "sequential"
 
 
 def _hashes(run: FinishedRun) -> dict[str, str]:

@@ -28,6 +28,7 @@ class Report(_Read):
     seed: int
     enhancer: _Text = None
     backbone: _Text = None
+    model_type: _Text = None
     variant: _Scalar = None
     best_epoch: int | None = None
     best_valid_score: _Number = None

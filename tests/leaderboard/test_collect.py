@@ -186,8 +186,7 @@ def test_training_is_no_part_of_the_protocol(tmp_path):
     [
         ({"topk": [20]}, "topk=[10] in"),
         ({"valid_metric": "NDCG@10"}, "valid_metric=Recall@10 in"),
-        ({"mask_history": True}, "mask_history=false in"),
-        ({"repeatable": True}, "repeatable=false in"),
+        ({"repeatable": True}, "seen_items=left out in"),
         ({"threshold": {"rating": 4}}, "threshold=null in"),
         ({"user_inter_num_interval": "[5,inf)"}, "user_inter_num_interval=null in"),
         ({"load_col": {"inter": ["user_id", "item_id", "rating"]}}, "load_col.inter="),
@@ -210,6 +209,43 @@ def test_two_protocols_of_one_dataset_are_refused(tmp_path, options, says):
     text = refused(tables, tmp_path)
     assert text.startswith("dataset=toy: two protocols in one table, ")
     assert says in text
+
+
+LAST = {**OPTIONS["eval_args"], "split": {"LS": "valid_and_test"}, "order": "TO"}
+DRAWN = {"valid": "uni100", "test": "uni100"}
+
+
+@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize(
+    ("general", "sequential", "difference"),
+    [
+        # (options of BPR, of SASRec): RecBole gives every sequential model repeatable=true.
+        ({"eval_args": LAST}, {"mask_history": True}, None),
+        ({"eval_args": LAST}, {"mask_history": False}, "seen_items=left out in"),
+        ({}, {"mask_history": True}, "lists=one for each user in"),
+        ({"eval_args": {**LAST, "mode": DRAWN}}, {"mask_history": True}, "seen_items=left out in"),
+    ],
+)
+def test_general_and_sequential_models_share_a_table_if_they_rank_the_same(
+    tmp_path, general, sequential, difference, told
+):
+    kinds = ({"model_type": kind} if told else {} for kind in ("general", "sequential"))
+    results = {"recall@10": 0.1}
+    make_run(tmp_path, results=results, options=general, report=next(kinds))
+    options = {**general, **sequential, "repeatable": True}
+    make_run(tmp_path, "SASRec", results=results, options=options, report=next(kinds))
+    if difference is None:
+        assert len(tables(tmp_path)[0].runs) == 2
+    else:
+        assert difference in refused(tables, tmp_path)
+
+
+def test_a_general_model_that_ranks_seen_items_has_one_list_for_each_user(tmp_path):
+    options = {"repeatable": True, "mask_history": True}
+    report = {"model_type": "general"}
+    make_run(tmp_path, results={"recall@10": 0.1}, options=options, report=report)
+    found = tables(tmp_path)[0].protocol
+    assert (found["seen_items"], found["lists"]) == ("ranked", "one for each user")
 
 
 def test_other_data_of_the_same_name_are_another_protocol(tmp_path):
