@@ -81,6 +81,7 @@ def prepare_data(config: Any, dataset: Any, parts: Any = None) -> tuple[Any, Any
             evaluation.append(CandidateLoader(*known, phase) if draw else FullRankingLoader(*known))
         else:
             evaluation.append(kinds[n](config, parts[n], samplers[n], shuffle=False))
+        evaluation[-1].known = parts[:n]  # to what is ranked by
     _tell_who_is_not_ranked(config, dataset, evaluation)
     return train, evaluation[0], evaluation[1]
 

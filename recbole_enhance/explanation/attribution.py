@@ -87,7 +87,7 @@ def histories_of(model: Any, tables: Tables, users: Tensor) -> Histories:
     """
     longest = model.rvrec.longest
     if model.rvrec.item_query:
-        chains = model.rvrec.histories.last(users, longest)
+        chains = model.rvrec.read.last(users, longest)
         item = padded(chains, chains.item, longest)
         joins = model.rvrec.joins(item, tables.asked)
         ids = game.coalition_ids(joins, chains.lengths)

@@ -97,9 +97,16 @@ def explanations(
             False,
             "a run without prototypes of histories has no coalitions to explain",
         )
-    tables, dataset = tables_of(model), run.test_data._dataset
-    ids = _user_ids(run, users, n_users)
     people = KnownUsers(run, "train+valid", filter_seen=not run.config["repeatable"])
+    with people.reading():
+        return _lines(run, people, _user_ids(run, users, n_users), k, title, verb)
+
+
+def _lines(
+    run: Any, people: KnownUsers, ids: Tensor, k: int, title: str, verb: str
+) -> list[dict[str, Any]]:
+    model = run.trainer.model
+    tables, dataset = tables_of(model), run.test_data._dataset
     lists = run.trainer.eval_collector.lists
     values, listed = lists(people.scores(ids), None, min(k, dataset.item_num - 1))
     histories = histories_of(model, tables, ids)
@@ -218,7 +225,7 @@ def _meta(model: Any, history: Histories, user: Tensor, tables: Tables) -> dict[
         "decay": network.decay if network.item_query else None,
         "partition": "rule" if network.by_rule else "p>0.5",
         "hist_used": int(history.lengths[0]),
-        "hist_total": int(network.histories.counts[user]),
+        "hist_total": int(network.read.counts[user]),
     }
 
 

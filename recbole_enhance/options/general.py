@@ -86,6 +86,11 @@ class GeneralOptions(Options):
         description="Whether a sequential model must not recommend what the user already has; a "
         "general one never does."
     )
+    read_known: bool = Field(
+        description="Whether models that compute scores from a user's history (RVRec, item-based "
+        "ones, autoencoders) read all that is known of the user when they rank: in the test, the "
+        "validation items too. Sequential models always do; other models cannot."
+    )
     rerank: Literal["coverage", "mmr", "calibrated", "popularity"] | None = Field(
         description="Re-rank each user's best 100 items: coverage and mmr spread the categories, "
         "calibrated follows those of the history, popularity prefers less popular items."

@@ -112,7 +112,7 @@ def sequences_of(run: Any, history: str) -> Sequences:
     refuse_lists(run)
     rows = dataset.interactions
     hidden = torch.zeros(dataset.user_num, dtype=torch.long)
-    for part in _parts(run)[HISTORIES[::-1].index(history) + 1 :]:
+    for part in _parts(run)[len(parts_seen(run, history)) :]:
         hidden += torch.bincount(part.inter_feat[part.uid_field], minlength=dataset.user_num)
     return Sequences(rows[dataset.uid_field], rows.interaction, dataset.user_num, hidden)
 
@@ -138,7 +138,17 @@ def seen_items(run: Any, history: str) -> UserLists:
         run: As in :func:`sequences_of`.
         history: As in :func:`sequences_of`.
     """
-    return UserLists.of_datasets(_parts(run)[: HISTORIES[::-1].index(history) + 1])
+    return UserLists.of_datasets(parts_seen(run, history))
+
+
+def parts_seen(run: Any, history: str) -> list[Any]:
+    """The built parts that are seen, the training part first.
+
+    Args:
+        run: As in :func:`sequences_of`.
+        history: As in :func:`sequences_of`.
+    """
+    return _parts(run)[: HISTORIES[::-1].index(history) + 1]
 
 
 def _parts(run: Any) -> list[Any]:

@@ -14,7 +14,7 @@ otherwise
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch import Tensor
 from recbole_enhance.data.loaders import join
 from recbole_enhance.data.user_lists import UserLists
 from recbole_enhance.enhancer.rvrec.histories import Histories
+from recbole_enhance.model.history import CHECKED, READERS, Reader, binary, lent, same_scores
 from recbole_enhance.options.errors import InputError
 from recbole_enhance.recommendation.fold_in import fold_in
 from recbole_enhance.recommendation.histories import Sequences, refuse_lists
@@ -36,13 +37,9 @@ from recbole_enhance.recommendation.scoring import (
     is_sequential,
     scores_of,
 )
-from recbole_enhance.recommendation.vectors import close, item_vectors
+from recbole_enhance.recommendation.vectors import item_vectors
 
 EXACT, FOLD_IN = "exact", "fold-in"
-_CHECKED = 32  # users of the run whose scores must come out again
-
-# Gives a model attributes made of histories: (model, histories as 0 and 1) -> name -> value.
-_Reader = Callable[[Any, scipy.sparse.csr_matrix], "dict[str, Any] | None"]
 
 
 class NewUsers:
@@ -98,17 +95,17 @@ def _way(run: Any, sequences: Sequences, owned: UserLists) -> tuple[str, _Score]
     model = run.trainer.model
     own = KnownUsers(run, "train", filter_seen=False)
     known = own.can.nonzero().squeeze(1)
-    known = known[torch.linspace(0, len(known) - 1, min(_CHECKED, len(known))).long()]
+    known = known[torch.linspace(0, len(known) - 1, min(CHECKED, len(known))).long()]
     if is_sequential(run):
         refuse_lists(run)
         nobody = own.rows(known, torch.zeros_like(known))
-        if _same(partial(scores_of, run, nobody, None), partial(own.scores, known)):
+        if same_scores(partial(scores_of, run, nobody, None), partial(own.scores, known)):
             return EXACT, partial(_of_sequences, run, sequences)
         raise _refused(model, "its score depends on what training has learnt about the user")
     matrix = run.train_data._dataset.inter_matrix(form="csr")
     for reader in _READERS:
-        made = reader(model, _binary(matrix[known.numpy()]))
-        if made is not None and _same(
+        made = reader(model, binary(matrix[known.numpy()]))
+        if made is not None and same_scores(
             partial(_scores_with, run, made, len(known), None), partial(own.scores, known)
         ):
             return EXACT, partial(_read, run, owned, reader)
@@ -133,61 +130,7 @@ def _refused(model: Any, why: str) -> InputError:
     return InputError(f"histories: {type(model).__name__} cannot recommend to new users: {why}")
 
 
-def _same(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> bool:
-    """Whether two ways to score give the same, with the same random numbers where they draw."""
-    scores = []
-    for way in (other, one):
-        with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(0)
-            state = np.random.get_state()
-            np.random.seed(0)
-            try:
-                scores.append(way()[:, 1:])
-            finally:
-                np.random.set_state(state)
-    return close(scores[1], scores[0])
-
-
 # ---- models that read a history --------------------------------------------------------------
-
-
-def _of_autoencoder(model: Any, rows: scipy.sparse.csr_matrix) -> dict[str, Any] | None:
-    if not hasattr(model, "get_rating_matrix"):
-        return None
-
-    def matrix(users: Tensor) -> Tensor:
-        return torch.from_numpy(rows[users.cpu().numpy()].toarray()).to(model.device)
-
-    return {"get_rating_matrix": matrix}
-
-
-def _of_similarity(model: Any, rows: scipy.sparse.csr_matrix) -> dict[str, Any] | None:
-    """EASE, SLIM: the product of a history and similarities, at each prediction."""
-    if not hasattr(model, "interaction_matrix") or not hasattr(model, "item_similarity"):
-        return None
-    return {"interaction_matrix": rows.asformat(model.interaction_matrix.format)}
-
-
-def _of_neighbours(model: Any, rows: scipy.sparse.csr_matrix) -> dict[str, Any] | None:
-    """ItemKNN: the same product, made once for all users."""
-    if not hasattr(model, "pred_mat") or rows.shape[1] != model.w.shape[0]:
-        return None
-    return {"pred_mat": rows.dot(model.w).tolil()}
-
-
-def _of_histories(model: Any, rows: scipy.sparse.csr_matrix) -> dict[str, Any] | None:
-    """NAIS: padded rows of items."""
-    if not hasattr(model, "history_item_matrix") or not hasattr(model, "history_lens"):
-        return None
-    lengths = torch.from_numpy(np.diff(rows.indptr)).long()
-    items = torch.zeros(len(lengths), max(int(lengths.max()), 1), dtype=torch.long)
-    items[torch.arange(items.shape[1]) < lengths.unsqueeze(1)] = torch.from_numpy(
-        rows.indices.astype(np.int64)
-    )
-    return {
-        "history_item_matrix": items.to(model.device),
-        "history_lens": lengths.to(model.device),
-    }
 
 
 def _of_nothing(model: Any, rows: scipy.sparse.csr_matrix) -> dict[str, Any]:
@@ -195,16 +138,10 @@ def _of_nothing(model: Any, rows: scipy.sparse.csr_matrix) -> dict[str, Any]:
     return {}
 
 
-_READERS: tuple[_Reader, ...] = (
-    _of_autoencoder,
-    _of_similarity,
-    _of_neighbours,
-    _of_histories,
-    _of_nothing,
-)
+_READERS: tuple[Reader, ...] = (*READERS, _of_nothing)
 
 
-def _read(run: Any, owned: UserLists, reader: _Reader, users: Tensor, seen: Any) -> Tensor:
+def _read(run: Any, owned: UserLists, reader: Reader, users: Tensor, seen: Any) -> Tensor:
     made = reader(run.trainer.model, _matrix_of(run, owned, users))
     assert made is not None
     return _scores_with(run, made, len(users), seen)
@@ -219,35 +156,15 @@ def _scores_with(run: Any, made: dict[str, Any], n_rows: int, seen: Any) -> Tens
     users = torch.arange(n_rows) if made else torch.zeros(n_rows, dtype=torch.long)
     ids = join(dataset, Interaction({dataset.uid_field: users.clamp(max=dataset.user_num - 1)}))
     ids[dataset.uid_field] = users
-    with _lent(run.trainer.model, made):
+    with lent(run.trainer.model, made):
         return scores_of(run, ids, seen)
-
-
-@contextlib.contextmanager
-def _lent(thing: Any, attributes: dict[str, Any]) -> Iterator[None]:
-    """Set attributes for as long as the block takes."""
-    before = {name: vars(thing)[name] for name in attributes if name in vars(thing)}
-    vars(thing).update(attributes)
-    try:
-        yield
-    finally:
-        for name in attributes:
-            del vars(thing)[name]
-        vars(thing).update(before)
 
 
 def _matrix_of(run: Any, owned: UserLists, users: Tensor) -> scipy.sparse.csr_matrix:
     """Histories as 0 and 1. Shape: ``(rows, n_items)``."""
     row, item = owned.of(users)
     shape = len(users), dataset_of(run).item_num
-    return _binary(scipy.sparse.csr_matrix((np.ones(len(row)), (row, item)), shape=shape))
-
-
-def _binary(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-    matrix = matrix.astype(np.float32)
-    matrix.sum_duplicates()
-    matrix.data[:] = 1
-    return matrix
+    return binary(scipy.sparse.csr_matrix((np.ones(len(row)), (row, item)), shape=shape))
 
 
 # ---- models whose score is a product -----------------------------------------------------------
@@ -283,14 +200,5 @@ def _rvrec_scores(
     own = _fitted(run, owned, items, users)
     row, item = sequences.of(users, dataset.iid_field)
     histories = Histories(row, item, None, len(users)).to(items.device)
-    with _lent(model, {"_scoring": (own, items)}), _lent_module(model.rvrec, histories):
+    with lent(model, {"_scoring": (own, items)}), model.reading(histories):
         return scores_of(run, Interaction({dataset.uid_field: torch.arange(len(users))}), seen)
-
-
-@contextlib.contextmanager
-def _lent_module(network: Any, histories: Histories) -> Iterator[None]:
-    before, network.histories = network.histories, histories
-    try:
-        yield
-    finally:
-        network.histories = before

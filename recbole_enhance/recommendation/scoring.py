@@ -9,8 +9,9 @@ from torch import Tensor
 
 from recbole_enhance.data.loaders import join
 from recbole_enhance.data.user_lists import UserLists
+from recbole_enhance.model.history import reading
 from recbole_enhance.options.errors import InputError
-from recbole_enhance.recommendation.histories import seen_items, sequences_of
+from recbole_enhance.recommendation.histories import parts_seen, seen_items, sequences_of
 
 
 def is_sequential(run: Any) -> bool:
@@ -60,12 +61,14 @@ class KnownUsers:
 
     Args:
         run: From :func:`~recbole_enhance.experiment.quick_start.load_run`.
-        history: See :data:`~.histories.HISTORIES`: what a sequential model reads, and what is left
-            out of the lists. Other models know of users what training told them.
+        history: See :data:`~.histories.HISTORIES`: what is left out of the lists, and what a model
+            reads that reads histories: a sequential one, and others with ``read_known``. The rest
+            know of users what training told them.
         filter_seen: Whether what users have is left out.
 
     Attributes:
         can: Whether there is something to score a user by. Shape: ``(n_users,)``.
+        reading: Makes a context in which the model reads what it reads of these users.
     """
 
     how: str | None = None
@@ -82,6 +85,8 @@ class KnownUsers:
             self._seen = self._sequences.seen(self._dataset.iid_field, self._dataset.item_num)
         elif filter_seen:
             self._seen = seen_items(run, history)
+        parts = [] if is_sequential(run) else parts_seen(run, history)
+        self.reading = reading(run.config, run.trainer.model, parts)
 
     def rows(self, users: Tensor, ids: Tensor | None = None) -> Interaction:
         """What the model reads of users.
@@ -107,7 +112,8 @@ class KnownUsers:
             -inf for padding and for what is left out. Shape: ``(rows, n_items)``.
         """
         seen = None if self._seen is None else self._seen.of(users)
-        return scores_of(self._run, self.rows(users), seen)
+        with self.reading():
+            return scores_of(self._run, self.rows(users), seen)
 
     def of_train(self, users: Tensor) -> Tensor | None:
         """The users themselves, by whose training the lists of some runs are re-ranked."""

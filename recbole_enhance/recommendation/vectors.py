@@ -12,11 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_enhance.model.embeddings import embedding_tables
+from recbole_enhance.model.history import CHECKED, close
 from recbole_enhance.options.errors import InputError
 from recbole_enhance.recommendation.scoring import KnownUsers, dataset_of
-
-_CHECKED = 32  # users whose scores are compared
-_CLOSE, _ROUNDING = 1e-4, 1e-6  # of the range of scores, and of the largest
 
 
 class Product(NamedTuple):
@@ -77,13 +75,6 @@ class _Watch(TorchDispatchMode):
         return result
 
 
-def close(one: Tensor, other: Tensor) -> bool:
-    """Whether scores are the same, up to rounding. Shape of both: ``(rows, items)``."""
-    one, other = one.double(), other.double()
-    allowed = max(_CLOSE * float(other.max() - other.min()), _ROUNDING * float(other.abs().max()))
-    return bool((one - other).abs().max() <= allowed)
-
-
 def watched(run: Any, known: KnownUsers, users: Tensor) -> tuple[Product | None, Tensor]:
     """Score users, and see what is multiplied for it.
 
@@ -114,7 +105,7 @@ def item_vectors(run: Any, known: KnownUsers) -> ItemVectors:
     Raises:
         InputError: If the model has no vectors of items.
     """
-    users = known.can.nonzero().squeeze(1)[:_CHECKED]
+    users = known.can.nonzero().squeeze(1)[:CHECKED]
     product, scores = watched(run, known, users)
     if product is not None:
         real, own = scores[:, 1:].double(), product.scores()[:, 1:].double()

@@ -2,9 +2,7 @@
 
 import contextlib
 import math
-import re
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,19 +17,19 @@ from recbole_enhance.compat import mends
 from recbole_enhance.data.rows import WEIGHT
 from recbole_enhance.evaluation.collector import EnhancedCollector
 from recbole_enhance.evaluation.evaluator import EnhancedEvaluator
+from recbole_enhance.model.history import reading
 from recbole_enhance.options import launched
 from recbole_enhance.options.errors import InputError, NotFiniteError, OptionError
-from recbole_enhance.options.read import one_line
 from recbole_enhance.storage import processes
 from recbole_enhance.storage.random_state import RandomState
 from recbole_enhance.storage.run_folder import CHECKPOINT, MODEL, RunFolder, logger, run_key
-from recbole_enhance.storage.tensor_files import load_tensors, out_of_memory, refused_misfit
+from recbole_enhance.storage.tensor_files import load_tensors, refused_misfit
 from recbole_enhance.training import acceleration, bpr_gradient, packing
 from recbole_enhance.training.losses import weigh_by_column
 from recbole_enhance.training.parts import PartsTrainer
+from recbole_enhance.training.refusals import overflow_told, told_as_refusal
 from recbole_enhance.training.row_adam import RowTrainer, is_by_rows
 
-_PRECISION = re.compile(r"dtype|scalar type|BFloat16|HalfTensor|Half\b|same type", re.I)
 _PAIRS_PER_PREDICTION = 2**18  # hidden layers of so many pairs stay below some 200 MB
 _COUNTED = (bool, int, float)
 
@@ -177,7 +175,7 @@ class EnhancedTrainer(Trainer):
         ) as self._bar:
             hook = self.optimizer.register_step_post_hook(lambda *_: self._bar.update())
             try:
-                with _told_as_refusal(self.config), self._naming_the_last_good():
+                with told_as_refusal(self.config), self._naming_the_last_good():
                     return super().fit(train_data, valid_data, verbose, True, False, end_of_epoch)
             finally:
                 hook.remove()
@@ -265,7 +263,7 @@ class EnhancedTrainer(Trainer):
     def _naming_the_last_good(self) -> Iterator[None]:
         """Say when training diverged, what may have done it, and what there is to go back to."""
         try:
-            with _overflow_told():
+            with overflow_told():
                 yield
         except NotFiniteError as error:
             if error.__cause__ is not None:  # said already
@@ -302,7 +300,8 @@ class EnhancedTrainer(Trainer):
                 self._load(self._best)
             self._epoch = self._best["epoch"] if self._best else self._epoch
         self.eval_collector.start(getattr(eval_data, "labelled", None))
-        with self._naming_the_last_good():
+        known = reading(self.config, self.model, getattr(eval_data, "known", ()))
+        with self._naming_the_last_good(), known():
             return super().evaluate(eval_data, False, None, show_progress)
 
     def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
@@ -421,42 +420,6 @@ class EnhancedTrainer(Trainer):
         self.start_epoch = epoch + 1
         for name in ("cur_step", "best_epoch", "best_valid_score", "best_valid_result", "history"):
             setattr(self, name, state[name])
-
-
-@contextlib.contextmanager
-def _told_as_refusal(config: Any) -> Iterator[None]:
-    """Name the options where a model of RecBole's falls over them in a batch."""
-    try:
-        yield
-    except (InputError, OSError):
-        raise
-    except Exception as error:
-        if out_of_memory(error):
-            raise
-        reason = one_line(f"{type(error).__name__}: {error}")
-        if config["enable_amp"] and _PRECISION.search(reason):
-            why = f"{config['label']} has an operation without mixed precision ({reason})"
-            raise OptionError("enable_amp", True, f"must be False: {why}") from error
-        names = [
-            frame.f_globals.get("__name__", "")
-            for frame, _ in traceback.walk_tb(error.__traceback__)
-        ]
-        ours = [name for name in names if name.startswith(("recbole.", "recbole_enhance."))]
-        if not ours[-1].startswith("recbole.model."):  # a fault of the program, or a user's class
-            raise
-        what = f"model={config['model']} cannot be trained with these options"
-        raise InputError(f"{what}: {reason}") from error
-
-
-@contextlib.contextmanager
-def _overflow_told() -> Iterator[None]:
-    """Say as of any other divergence that a number is beyond what torch's float32 holds."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "without overflow" not in str(error):
-            raise
-        raise NotFiniteError("a step is infinite") from None
 
 
 def _mean(values: list[Any]) -> float:

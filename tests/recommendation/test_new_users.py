@@ -6,6 +6,7 @@ from scipy.optimize import minimize
 from torch.nn.functional import softplus
 
 from recbole_enhance.experiment.quick_start import load_run, run_recbole_enhance
+from recbole_enhance.model.history import lent
 from recbole_enhance.options.errors import DataError, InputError
 from recbole_enhance.recommendation import new_users
 from recbole_enhance.recommendation.fold_in import _PENALTY, fold_in
@@ -192,7 +193,7 @@ def test_attributes_that_are_lent_come_back():
     thing = Thing()
 
     def use():
-        with new_users._lent(thing, {"a": 2, "kind": "own"}):
+        with lent(thing, {"a": 2, "kind": "own"}):
             assert (thing.a, thing.kind) == (2, "own")
             raise KeyError
 

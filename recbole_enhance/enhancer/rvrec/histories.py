@@ -1,12 +1,10 @@
 """Chronological histories of the training interactions, as one list of all chains' players."""
 
-import logging
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-
-logger = logging.getLogger("recbole_enhance")
 
 
 class Chains(NamedTuple):
@@ -92,24 +90,20 @@ class Histories(nn.Module):
         return len(lengths) > 0 and bool(2 * (lengths > many).sum() >= len(lengths))
 
     @classmethod
-    def of_dataset(cls, dataset: Any, order_field: str) -> "Histories":
-        """Histories of a built training part.
+    def of_parts(cls, parts: Sequence[Any], order_field: str) -> "Histories":
+        """Histories of built parts of one dataset, such as the training part alone.
 
         Args:
-            dataset: RecBole's.
+            parts: RecBole's datasets, the earlier one first.
             order_field: Column that numbers the rows of the file, for data without times.
         """
-        rows = dataset.inter_feat
-        columns = rows.interaction
-        times = columns.get(dataset.time_field)
-        if times is None:
-            logger.warning(
-                "%s: no column %s is loaded; histories are in the order of the file",
-                dataset.dataset_name,
-                dataset.time_field,
-            )
-            times = columns.get(order_field)
-        users, items = rows[dataset.uid_field], rows[dataset.iid_field]
+        dataset, columns = parts[0], [part.inter_feat.interaction for part in parts]
+        order = dataset.time_field if dataset.time_field in columns[0] else order_field
+        users, items = (
+            torch.cat([column[field] for column in columns])
+            for field in (dataset.uid_field, dataset.iid_field)
+        )
+        times = torch.cat([c[order] for c in columns]) if order in columns[0] else None
         return cls(users, items, times, dataset.user_num, dataset.item_num)
 
     def last(self, users: Tensor, longest: int) -> Chains:

@@ -11,11 +11,12 @@ docs/papers/rvrec.md numbers the equations, and says which of them the paper has
 reconstruction.
 """
 
+import contextlib
 import logging
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import Field
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
@@ -43,19 +44,11 @@ from recbole_enhance.enhancer.rvrec.item_query import (
     scores_of_pairs,
 )
 from recbole_enhance.enhancer.rvrec.network import Enhanced, RVRecNetwork
+from recbole_enhance.enhancer.rvrec.options import RVRecOptions
 from recbole_enhance.enhancer.rvrec.ranking import FirstStage, candidates, put_first
 from recbole_enhance.enhancer.rvrec.trainer import RVRecTrainer
 from recbole_enhance.model import MODELS, load_model
 from recbole_enhance.options.errors import OptionError
-from recbole_enhance.options.schema import (
-    Count,
-    Name,
-    NotNegative,
-    Number0,
-    Options,
-    Positive,
-    Width,
-)
 from recbole_enhance.storage.random_state import seeded
 
 if TYPE_CHECKING:  # what ProbabilisticShapley is mixed in front of
@@ -81,7 +74,13 @@ class ProbabilisticShapley(_Backbone):
         self._forget()
         with seeded(config["seed"]), torch.no_grad():
             size = self.adapter.base(self)[0].shape[1]  # NGCF's is no option
-            self.rvrec = RVRecNetwork(config, size, Histories.of_dataset(dataset, FILE_ORDER))
+            if dataset.time_field not in dataset.inter_feat:
+                logger.warning(
+                    "%s: no column %s is loaded; histories are in the order of the file",
+                    dataset.dataset_name,
+                    dataset.time_field,
+                )
+            self.rvrec = RVRecNetwork(config, size, Histories.of_parts([dataset], FILE_ORDER))
         self.rvrec_on = config["rvrec_peo"] or config["rvrec_msvr"]
         self.candidates = config["rvrec_candidates"]
         self.propagated = config["rvrec_propagated"]
@@ -186,6 +185,40 @@ class ProbabilisticShapley(_Backbone):
 
     # ---- inference -------------------------------------------------------------------------
 
+    def histories_known(self, parts: Sequence[Any]) -> Histories | None:
+        """What lists are ranked by where some parts of the data are known.
+
+        Args:
+            parts: RecBole's built datasets, the training part first.
+
+        Returns:
+            None if there are no histories (``rvrec_msvr``).
+        """
+        if self.rvrec.alpha is None:
+            return None
+        return Histories.of_parts(parts, FILE_ORDER).to(self.device)
+
+    @contextlib.contextmanager
+    def reading(self, histories: Histories | None) -> Iterator[None]:
+        """Rank by other histories than those of training.
+
+        Args:
+            histories: Of the same users; None for those of training.
+        """
+        network = self.rvrec
+        before, network.read = network.read, histories or network.histories
+        self._forget_users(before)
+        try:
+            yield
+        finally:
+            used, network.read = network.read, before
+            self._forget_users(used)
+
+    def _forget_users(self, before: Histories) -> None:
+        """Drop rows of users that were made of other histories."""
+        if not self.rvrec.item_query and self.rvrec.read is not before:
+            self._scoring = None
+
     def predict(self, interaction: Any) -> Tensor:
         """Scores of pairs. Shape: ``(batch,)``."""
         if not self.rvrec_on:
@@ -221,7 +254,7 @@ class ProbabilisticShapley(_Backbone):
         """
         network, (U, I) = self.rvrec, self.scoring_tables()
         alpha, beta = network.scalars
-        chains = network.histories.last(users, network.longest)
+        chains = network.read.last(users, network.longest)
         prior = recency(chains.ages, network.decay)
         asked = self.history_items(I)
         if not self.candidates:
@@ -233,9 +266,9 @@ class ProbabilisticShapley(_Backbone):
         stage = self._first_stage
         stage.scores(U[users], chains, scores, prior)
         if beta != 0:
-            known = network.histories.last(users, self.n_items)
+            known = network.read.last(users, self.n_items)
             chosen, largest = candidates(scores, known, self.candidates)
-            history = network.histories.last_without(users, network.longest)
+            history = network.read.last_without(users, network.longest)
             rows = (None if asked is I else I), stage.rows
             prior = recency(younger(history[1]), network.decay)
             exact = scores_of_candidates(U[users], *history, chosen, *rows, alpha, beta, prior)
@@ -252,7 +285,7 @@ class ProbabilisticShapley(_Backbone):
             Shape: as ``items``.
         """
         alpha, beta = self.rvrec.scalars
-        history, there = self.rvrec.histories.last_without(users, self.rvrec.longest)
+        history, there = self.rvrec.read.last_without(users, self.rvrec.longest)
         table = self.history_items(self.scoring_tables()[1])
         prior = recency(younger(there), self.rvrec.decay)
         return alpha.detach() * scores_of_pairs(history, there, items, table, beta, prior)
@@ -274,14 +307,14 @@ class ProbabilisticShapley(_Backbone):
         return self._scoring
 
     def enhanced_users(self, users: Tensor, table: Tensor, x: Tensor) -> Enhanced:
-        """Rows of users with their whole training history.
+        """Rows of users with the history that is read.
 
         Args:
             users: Shape: ``(users,)``.
             table: The backbone's table of users.
             x: Means of all items.
         """
-        chains = self.rvrec.histories.last(users, self.rvrec.longest)
+        chains = self.rvrec.read.last(users, self.rvrec.longest)
         return self.rvrec.enhance(embedding(users, table), x, chains, None, learns=False)
 
     def _forget(self) -> None:
@@ -336,100 +369,6 @@ def prepare(config: Any, dataset: Any) -> None:
     if dataset.time_field not in dataset.inter_feat:
         dataset.set_field_property(FILE_ORDER, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
         dataset.inter_feat[FILE_ORDER] = range(len(dataset.inter_feat))
-
-
-# Option -> what it must be, and how that is said.
-class RVRecOptions(Options):
-    """Options of RVRec; defaults are in its YAML."""
-
-    backbone: Name = Field(
-        description="Model whose score is a product of a user's and an item's row, as BPR or "
-        "LightGCN."
-    )
-    rvrec_peo: bool = Field(
-        description="Probability-based embeddings; False leaves the backbone's own, for the "
-        'ablation "MSVR only".'
-    )
-    rvrec_msvr: bool = Field(
-        description='Shapley-weighted prototypes of histories; False for the ablation "PEO '
-        'only". Without both it is the backbone, bit for bit.'
-    )
-    rvrec_mean_head: bool = Field(
-        description="Whether PEO moves the means by a network too, as the paper's Eq. 2; it "
-        "slows training down and costs accuracy (docs/papers/rvrec.md)."
-    )
-    rvrec_hidden: Width = Field(description="Width of the layers of PEO's heads.")
-    rvrec_sigma_floor: Positive = Field(description="Smallest standard deviation of an embedding.")
-    rvrec_contrast_weight: NotNegative = Field(
-        description="Weight of the contrastive loss on negative Wasserstein distances; 0 with "
-        'rvrec_mean_head is the parameter-matched control "PEO without its loss".'
-    )
-    rvrec_contrast_temperature: Positive = Field(
-        description="Its temperature; what is right depends on the embeddings' size and norm."
-    )
-    rvrec_contrast_negatives: Number0 = Field(
-        description="Items of the batch that each user's positive is contrasted with; 0 leaves "
-        "the sampled negative only."
-    )
-    rvrec_query: Literal["item", "user"] = Field(
-        description="What asks a history for its weights: 'item', the item that is scored "
-        "(attention by cosine), or 'user', the user's own vector, the paper's reading."
-    )
-    rvrec_alpha_start: float | None = Field(
-        description="Weight of histories at the start; 0 starts as the backbone, bit for bit. ~ is "
-        "3, or 0 where half of the users have more than 20 training items."
-    )
-    rvrec_beta_start: float = Field(
-        description="Sharpness of the item query at the start; 0 is the plain mean."
-    )
-    rvrec_scalar_learning_rate: Annotated[float, Field(gt=0)] | None = Field(
-        description="Learning rate of alpha and beta; ~ takes learning_rate. Where "
-        "rvrec_alpha_start=~ is 0, a tenth of it."
-    )
-    rvrec_propagated: bool = Field(
-        description="Whether items ask histories by their rows after a graph model's propagation, "
-        "which have met the positive that is to be predicted; False takes those before it."
-    )
-    rvrec_candidates: Number0 = Field(
-        description="Items per user that the item query ranks, chosen by a cheaper score; all "
-        "others follow in that order. 0 ranks all items exactly."
-    )
-    rvrec_history: Count = Field(description="Last items of a user that are players, H.")
-    rvrec_decay: Annotated[float, Field(ge=0)] | None = Field(
-        description="By how much the item query's logit of a player falls with each item between "
-        "it and what is predicted; 0 forgets nothing. ~ is 0.3 where rows are split by time "
-        "(eval_args.order=TO), or 0."
-    )
-    rvrec_kappa: NotNegative = Field(
-        description="Smoothing of the game's mean; 0 is the plain mean."
-    )
-    rvrec_weights: Literal["shapley", "uniform"] = Field(
-        description="Weights of the prototype: 'shapley' or 'uniform' (the plain mean, an "
-        "ablation)."
-    )
-    rvrec_temperature: Positive = Field(
-        description="Temperature of the weights; a large one makes the plain mean."
-    )
-    rvrec_coalitions: Literal["learned", "random", "rule"] = Field(
-        description="Gates between neighbours: 'learned' (rvrec_query=user), 'rule' (open where "
-        "their centred cosine is above 0.5, rvrec_query=item), or 'random' (one coin per pair of "
-        "items, an ablation). With the item query they group what is explained, and move no score."
-    )
-    rvrec_gate_mode: Literal["exact", "sampled", "hard"] = Field(
-        description="Expectation over partitions: 'exact', 'sampled' as in the paper, or 'hard' "
-        "(one partition, p > 0.5; the fastest)."
-    )
-    rvrec_partitions: Annotated[int, Field(ge=2, le=1000)] = Field(
-        description="Partitions drawn per step where rvrec_gate_mode is sampled."
-    )
-    rvrec_gate_objective: Literal["squared", "shapley", "removal", "agreement"] = Field(
-        description="What gates maximise per coalition: 'squared' (Shapley value of centred "
-        "contributions, squared), 'shapley', 'removal', or 'agreement' (sum of contributions, "
-        "squared: joins neighbours of one sign)."
-    )
-    rvrec_gate_weight: NotNegative = Field(
-        description="Weight of the gates' objective; 0 leaves the gates to the recommendation loss."
-    )
 
 
 def backbones() -> list[str]:

@@ -46,6 +46,10 @@ class RVRecNetwork(nn.Module):
         config: The run's settings.
         size: d of the tables.
         histories: Of the training part.
+
+    Attributes:
+        histories: Of the training part.
+        read: Those that lists are ranked by.
     """
 
     def __init__(self, config: Any, size: int, histories: Histories) -> None:
@@ -60,7 +64,7 @@ class RVRecNetwork(nn.Module):
         self.contrast_temperature = config["rvrec_contrast_temperature"]
         self.n_negatives = config["rvrec_contrast_negatives"]
         hidden, self.floor = config["rvrec_hidden"], config["rvrec_sigma_floor"]
-        self.histories = histories
+        self.histories = self.read = histories
         if config["rvrec_peo"]:
             mean_head = config["rvrec_mean_head"]
             self.users = GaussianHeads(size, hidden, self.floor, mean_head)
