@@ -53,6 +53,18 @@ def compare(folder: str, row: str | None, base: str | None, metrics: list[str] |
     print(two_rows(Path(folder), row, base, metrics))
 
 
+def curves(folder: str, accuracy: str, quiet: bool) -> None:
+    """Draw the curves of a board, and print the names of the pictures."""
+    if not Path(folder).is_dir():
+        raise RunFolderError(f"leaderboard curves {folder}", "no such folder")
+    with console(quiet):
+        from recbole_enhance.leaderboard.curves import write_curves
+
+        written = write_curves(Path(folder), accuracy)
+    if not quiet:
+        print("\n".join(map(str, written)))
+
+
 def submit(
     run_dir: str,
     board: str | None,
@@ -165,6 +177,20 @@ recbole-enhance leaderboard run board.yaml --epochs=50 --jobs=2""",
             help="Compare any two rows of a board, with the tests that methods have against their "
             "backbone; p-values are corrected over the metrics shown.",
             example="recbole-enhance leaderboard compare boards/first --row=DVR-BPR --base=EASE",
+        ),
+        Verb(
+            "curves",
+            callback=curves,
+            params=[
+                Place("folder", "DIR", "the folder of a board"),
+                Option(
+                    "accuracy", Kind("METRIC"), "the metric on the other axis", default="ndcg@20"
+                ),
+                QUIET,
+            ],
+            help="Draw accuracy against every other metric, with a curve for rows whose names "
+            "differ in a number, such as CC-0.05 and CC-0.1. Other rows are points.",
+            example="recbole-enhance leaderboard curves boards/strengths --accuracy=ndcg@20",
         ),
         Verb(
             "submit",
