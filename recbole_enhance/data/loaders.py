@@ -75,13 +75,12 @@ def prepare_data(config: Any, dataset: Any, parts: Any = None) -> tuple[Any, Any
     evaluation: list[Any] = []
     for n in (1, 2):
         if ours[n]:
-            known = config, parts[n], parts[:n]
-            phase = ("valid", "test")[n - 1]
+            known, phase = (config, parts[n], parts[:n]), ("valid", "test")[n - 1]
             draw = draws[n - 1]
             evaluation.append(CandidateLoader(*known, phase) if draw else FullRankingLoader(*known))
         else:
             evaluation.append(kinds[n](config, parts[n], samplers[n], shuffle=False))
-        evaluation[-1].known = parts[:n]  # to what is ranked by
+        evaluation[-1].known = parts[:n]  # what may be read
     _tell_who_is_not_ranked(config, dataset, evaluation)
     return train, evaluation[0], evaluation[1]
 

@@ -38,7 +38,7 @@ from recbole_enhance.model.faster import faster
 from recbole_enhance.options import launched, recbole_models
 from recbole_enhance.options.errors import InputError, OptionError, UnknownOptionError
 from recbole_enhance.options.general import GeneralOptions
-from recbole_enhance.options.gone import without_gone
+from recbole_enhance.options.gone import not_yet, without_gone
 from recbole_enhance.options.model_class import (
     options_read_by,
 )
@@ -55,6 +55,7 @@ from recbole_enhance.options.read import (
 )
 from recbole_enhance.options.recbole import RecBoleOptions
 from recbole_enhance.options.schema import Options, is_list
+from recbole_enhance.storage import files
 from recbole_enhance.training.parts import refuse_parts
 from recbole_enhance.training.row_adam import refuse_rows
 
@@ -87,10 +88,14 @@ class Config(RecBoleConfig):
         options: The merged options as plain values, before RecBole fills in what it derives.
         pair: The backbone and the method, as they were named.
         method: The :class:`~recbole_enhance.enhancer.base.Enhancer`, or None.
+        not_yet: Options that a run folder of an earlier version does not have, see
+            :func:`recorded_config`.
 
     Raises:
         ValueError: If an option is unknown or out of range, or two do not fit together.
     """
+
+    not_yet: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -420,6 +425,23 @@ class Config(RecBoleConfig):
         if not launched.is_first():
             self.final_config_dict |= {"log_wandb": False, "show_progress": False}
         super()._init_device()
+
+
+def recorded_config(path: Path, options: Mapping[str, Any], key: bool = False) -> Config:
+    """Settings that a run folder has recorded, also one of an earlier version.
+
+    Args:
+        path: Its ``config.yaml``.
+        options: What is put over them.
+        key: Whether the run keeps the key that its model and checkpoint are named by.
+
+    Raises:
+        ValueError: As :class:`Config`.
+    """
+    later = not_yet(files.read_settings(path))
+    config = Config(config_file_list=[path], config_dict={**later, **options})
+    config.not_yet = frozenset(later if key else ())
+    return config
 
 
 @contextlib.contextmanager

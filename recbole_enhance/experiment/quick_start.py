@@ -14,7 +14,7 @@ from recbole_enhance.enhancer.base import Enhancer
 from recbole_enhance.evaluation.files import write_candidates, write_evaluation
 from recbole_enhance.experiment import frames
 from recbole_enhance.experiment.assembly import Run, assemble, timed
-from recbole_enhance.experiment.config import Config
+from recbole_enhance.experiment.config import Config, recorded_config
 from recbole_enhance.experiment.idle import refuse_idle, tell_idle, tell_notes
 from recbole_enhance.experiment.names import class_name
 from recbole_enhance.experiment.trackers import Callback, watched
@@ -118,7 +118,7 @@ def run_again(folder: RunFolder, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If the data are not those that the run was made from; nothing is trained then.
     """
-    config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
+    config = recorded_config(folder.path / CONFIG, options)
     folder.refuse_other_files(data_hashes(config))
     with config.naming_origins():
         target = RunFolder.create(config)
@@ -251,7 +251,7 @@ def saved_config(
     """
     options.update(refuse_other_code(folder, model_class, method))
     options.update(frames.own_data(folder))
-    config = Config(config_file_list=[folder.path / CONFIG], config_dict=options)
+    config = recorded_config(folder.path / CONFIG, options, key=True)
     # Also if the named files have moved.
     config.options.update({"backbone": folder.named()["model"], **folder.named()})
     return config

@@ -1,4 +1,4 @@
-"""Options of earlier versions that are constants now, and the run folders that name them."""
+"""Options that are gone and later ones: what run folders of earlier versions name, or lack."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +14,12 @@ GONE: dict[str, dict[str, Any]] = {
     "IaCN": {"iacn_negatives": 100, "iacn_routing_std": 1.0},
     "RVRec": {"rvrec_contrast_rows": 256},
     "TIL": {"til_hidden_size": 64},
+}
+# Method or model -> later option -> what runs did before there was the option. A new option belongs
+# here in the commit that brings it: older run folders could not be read otherwise.
+LATER: dict[str, dict[str, Any]] = {
+    "any": {"closed_form": False, "read_known": False},
+    "RVRec": {"rvrec_decay": 0.0, "rvrec_propagated": True},
 }
 # What to say in place of that value.
 _INSTEAD = {
@@ -35,6 +41,22 @@ def with_gone(options: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("model", "backbone"):
         gone |= GONE.get(str(options.get(key)), {})
     return {**gone, **options}
+
+
+def not_yet(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Later options that a run folder does not have, as its run was made.
+
+    Args:
+        options: Those of ``config.yaml``, ``model`` and ``backbone`` among them.
+
+    Example:
+        >>> not_yet({"model": "RVRec", "backbone": "BPR", "closed_form": True, "rvrec_decay": 0.3})
+        {'read_known': False, 'rvrec_propagated': True}
+    """
+    later = dict(LATER["any"])
+    for key in ("model", "backbone"):
+        later |= LATER.get(str(options.get(key)), {})
+    return {key: value for key, value in later.items() if key not in options}
 
 
 def without_gone(options: Mapping[str, Any], origin: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import torch
 import yaml
 
 from recbole_enhance.options.errors import OptionError, RunFolderError
-from recbole_enhance.options.gone import with_gone
+from recbole_enhance.options.gone import not_yet, with_gone
 from recbole_enhance.options.read import Loader, refuse_control
 from recbole_enhance.storage.file_lock import lock_file
 from recbole_enhance.storage.files import (
@@ -389,7 +389,8 @@ def changed_options(path: Path, recorded: Mapping[str, Any]) -> Iterator[tuple[s
         Option, the folder's value, and the other.
     """
     if is_file(path / CONFIG):
-        saved, recorded = with_gone(read_settings(path / CONFIG)), with_gone(recorded)
+        saved = read_settings(path / CONFIG)
+        saved, recorded = with_gone(not_yet(saved) | saved), with_gone(recorded)
         for key in sorted((set(saved) | set(recorded)) - set(VOLATILE) | {"seed"}):
             if saved.get(key) != recorded.get(key):
                 yield key, saved.get(key), recorded.get(key)
@@ -412,7 +413,8 @@ def refuse_changed_options(path: Path, recorded: Mapping[str, Any], advice: str)
 
 def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
-    options = {k: v for k, v in with_gone(plain(config.options)).items() if k not in VOLATILE}
+    left_out = {*VOLATILE, *getattr(config, "not_yet", ())}
+    options = {k: v for k, v in with_gone(plain(config.options)).items() if k not in left_out}
     options = {k: v for k, v in options.items() if k not in _LATER or v is not None}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
