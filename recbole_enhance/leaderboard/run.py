@@ -24,12 +24,13 @@ from recbole_enhance.leaderboard.cells import (
     row_folder,
     run_cell,
 )
+from recbole_enhance.leaderboard.collect import has_file
 from recbole_enhance.leaderboard.examination import examine_cell, is_examined, record_not_examined
 from recbole_enhance.leaderboard.local import CRASHED, run_here
 from recbole_enhance.leaderboard.process import worker_process
 from recbole_enhance.leaderboard.spec import Board, describe
 from recbole_enhance.options.read import one_line
-from recbole_enhance.storage.files import refuse_links
+from recbole_enhance.storage.files import read_json, refuse_links
 from recbole_enhance.storage.outputs import make_output_folder
 from recbole_enhance.storage.run_folder import METRICS, RunFolder, logger
 
@@ -322,9 +323,8 @@ def _tune_rows(
     for cell in first:
         folder = board.out.absolute() / TUNING / cell.dataset / row_folder(cell.label, cell.name)
         refuse_links(board.out.absolute(), folder)
-        # A database that boards share must not mix up their rows.
-        study = "/".join((board.name, *folder.parts[-2:]))
-        arguments = {**(board.tune or {}), **_space_of(board, cell), "study": study}
+        asked = {**(board.tune or {}), **_space_of(board, cell)}
+        arguments = {**asked, "study": _study(board, folder)}
         tasks.append((dict(cell.options), list(cell.config_files), folder, arguments))
     chosen: Chosen = {}
     untuned: dict[tuple[int, str], str] = {}
@@ -340,6 +340,15 @@ def _tune_rows(
             bar.set_description_str(f"tuning: {cell.title} on {cell.dataset}", refresh=False)
             bar.update()
     return chosen, untuned
+
+
+def _study(board: Board, folder: Path) -> str:
+    """Name of a row's study: with the board's, as a database that boards share has many rows."""
+    kept, name = folder / "tuning.json", "/".join((board.name, *folder.parts[-2:]))
+    if "storage" in (board.tune or {}) or not has_file(kept):
+        return name
+    # A board that has another title now goes on with the database in its folder.
+    return str(read_json(kept).get("study", name))
 
 
 def tune_row(

@@ -482,6 +482,16 @@ def test_rows_are_tuned_with_one_budget_on_the_first_seed(spec, tuner):
     assert stamps() == before
 
 
+def test_a_board_with_another_title_goes_on_with_the_studies_in_its_folder(spec, tuner):
+    words = ["run", spec(["BPR"], tune={"trials": 4}, seeds=[5])]
+    folder = Path("board/tuning/toy/BPR")
+    folder.mkdir(parents=True)
+    (folder / "tuning.json").write_text('{"study": "former title/toy/BPR"}')
+    assert call(*words)[0] == 0
+    assert call(*words, "--tune.storage=sqlite:///s.db")[0] == 0
+    assert [entry[-1] for entry in tuner] == ["former title/toy/BPR", "board/toy/BPR"]
+
+
 def test_tuning_that_cannot_be_is_one_line(spec, tuner, monkeypatch):
     status, _, err = call("run", spec(["BPR"]), "--tune.trials=3", "--tune.strage=x")
     assert status == 2
