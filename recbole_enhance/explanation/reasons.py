@@ -131,7 +131,7 @@ def explanations(
     ids = _user_ids(run, people, users, n_users)
     scores, items = run.trainer.eval_collector.lists(people.scores(ids), ids, k)
     scores, items = scores.cpu(), items.cpu()
-    history = history_of(run, ids)
+    history = history_of(run, ids, people.reads)
     likeness = _likeness(run, items, history)
     losses = removal(run, items, history)
     if likeness is None and losses is None:
@@ -169,19 +169,20 @@ def explanations(
     return lines
 
 
-def history_of(run: Any, users: Tensor) -> History:
+def history_of(run: Any, users: Tensor, reads_known: bool = False) -> History:
     """What users had: to a sequential model before the test, to another one in training.
 
     Args:
         run: From :func:`~recbole_enhance.experiment.quick_start.load_run`.
         users: Ids. Shape: ``(users,)``.
+        reads_known: Whether another one reads what was before the test, too.
     """
     field = dataset_of(run).iid_field
     if is_sequential(run):
         rows = sequences_of(run, "train+valid")
         columns = {name: rows.of(users, name)[1] for name in rows.columns}
         return History(columns, rows.lengths[users], field)
-    of_user, items = seen_items(run, "train").of(users)
+    of_user, items = seen_items(run, "train+valid" if reads_known else "train").of(users)
     return History({field: items}, torch.bincount(of_user, minlength=len(users)), field)
 
 

@@ -126,7 +126,7 @@ def same_scores(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> bool:
 
 def reading(
     config: Any, model: Any, parts: Sequence[Any]
-) -> Callable[[], AbstractContextManager[None]]:
+) -> Callable[[], AbstractContextManager[None]] | None:
     """How to rank by all that is known of users, where ``read_known`` says so.
 
     Args:
@@ -135,12 +135,12 @@ def reading(
         parts: RecBole's built datasets that are known, the training part first.
 
     Returns:
-        Makes a context in which the model ranks by them. Nothing changes in it for the training
-        part alone, for a sequential model, which is given histories anyway, and for a model that
-        computes no score from a history.
+        Makes a context in which the model ranks by them. None for the training part alone, for a
+        sequential model, which is given histories anyway, and for a model that computes no score
+        from a history.
     """
     if not config["read_known"] or len(parts) < 2 or config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-        return contextlib.nullcontext
+        return None
     found = _reading(model, parts)
     if found is None:
         logger.info(
@@ -148,7 +148,7 @@ def reading(
             "training told it",
             config["label"],
         )
-    return found or contextlib.nullcontext
+    return found
 
 
 def _reading(model: Any, parts: Sequence[Any]) -> Callable[[], AbstractContextManager[None]] | None:

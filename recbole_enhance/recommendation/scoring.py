@@ -1,5 +1,6 @@
 """Scores of all items for users of a run's data, by the model of the run, whatever its kind."""
 
+import contextlib
 from typing import Any
 
 import torch
@@ -69,6 +70,7 @@ class KnownUsers:
     Attributes:
         can: Whether there is something to score a user by. Shape: ``(n_users,)``.
         reading: Makes a context in which the model reads what it reads of these users.
+        reads: Whether that is more than their training interactions, for no sequential model.
     """
 
     how: str | None = None
@@ -85,8 +87,8 @@ class KnownUsers:
             self._seen = self._sequences.seen(self._dataset.iid_field, self._dataset.item_num)
         elif filter_seen:
             self._seen = seen_items(run, history)
-        parts = [] if is_sequential(run) else parts_seen(run, history)
-        self.reading = reading(run.config, run.trainer.model, parts)
+        known = reading(run.config, run.trainer.model, parts_seen(run, history))
+        self.reads, self.reading = known is not None, known or contextlib.nullcontext
 
     def rows(self, users: Tensor, ids: Tensor | None = None) -> Interaction:
         """What the model reads of users.

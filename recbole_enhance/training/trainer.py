@@ -301,7 +301,7 @@ class EnhancedTrainer(Trainer):
             self._epoch = self._best["epoch"] if self._best else self._epoch
         self.eval_collector.start(getattr(eval_data, "labelled", None))
         known = reading(self.config, self.model, getattr(eval_data, "known", ()))
-        with self._naming_the_last_good(), known():
+        with self._naming_the_last_good(), (known or contextlib.nullcontext)():
             return super().evaluate(eval_data, False, None, show_progress)
 
     def _neg_sample_batch_eval(self, batched_data: Any) -> Any:

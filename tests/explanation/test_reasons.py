@@ -59,14 +59,21 @@ def test_each_item_leaves_once(counts, most):
     assert found == expected
 
 
-def test_the_loss_of_ease_is_the_similarity_that_leaves(toy, tmp_path):
-    run = load_run(made(toy, tmp_path, "EASE"))
+@pytest.mark.parametrize("known", [False, True])
+def test_the_loss_of_ease_is_the_similarity_that_leaves(toy, tmp_path, known):
+    run = load_run(made(toy, tmp_path, "EASE", read_known=known))
     lines = reasons.explanations(run, n_users=4, k=3, nearest=50)
     similarity = np.asarray(run.trainer.model.item_similarity)
     ids = run.test_data._dataset.field2token_id["item_id"]
     assert len(lines) == 12
+    parts = [run.train_data, run.valid_data][: 1 + known]
     for line in lines:
         assert list(line) == KEYS
+        user = run.test_data._dataset.token2id("user_id", line["user"])
+        counts = [int((part._dataset.inter_feat["user_id"] == user).sum()) for part in parts]
+        assert line["history"] == sum(counts)
+        losses = sum(entry["loss"] for entry in line["removal"])
+        assert losses == pytest.approx(line["score"], abs=1e-4)  # the sum of the similarities
         assert line["nearest"] is None  # it has no vectors
         assert len(line["removal"]) == line["history"]
         for entry in line["removal"]:
