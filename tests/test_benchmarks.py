@@ -365,3 +365,11 @@ def test_learners_ends_with_a_ratio(tmp_path):
     assert [len(row) for row in cells] == [7] * 4 + [8] * 2  # two rates each, then what was chosen
     pattern = rf"benchmark=learners dataset=ml-100k target=0.0100 row_adam_over_adam={NUMBER}"
     assert float(re.fullmatch(pattern, lines[-1])[1]) > 0
+
+
+def test_held_out_gap_ends_with_the_gap_of_each_ranking():
+    lines = quick_lines("held_out_gap")
+    gaps = " ".join(
+        rf"{name}={NUMBER}" for name in ("valid", "valid_without_test", "test_with_valid", "test")
+    )
+    assert re.fullmatch(f"benchmark=held_out_gap seeds=1 {gaps}", lines[-1])
