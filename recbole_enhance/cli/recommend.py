@@ -20,7 +20,8 @@ from recbole_enhance.storage.log_lines import show
 
 _HISTORY = ("all", "train+valid", "train")
 _WHO = ("users", "all", "users_file", "histories", "similar_to")
-_OF_USERS = ("exclude", "only_items", "filter_seen", "history")
+_OF_USERS = ("exclude", "only_items", "filter_seen", "history", "read_known")
+_OF_KNOWN = ("history", "read_known")
 
 
 def recommend(
@@ -36,8 +37,7 @@ def recommend(
 ) -> None:
     """Write or print what was asked for."""
     said = {name: value for name, value in options.items() if value not in (None, False)}
-    if options["filter_seen"] is False:
-        said["filter_seen"] = False
+    said |= {n: False for n in ("filter_seen", "read_known") if options[n] is False}
     _refuse_mixture(said, out)
     if html is not None and out is not None:
         raise OptionError("html", html, "cannot be used with --out; choose the page or the file")
@@ -68,7 +68,7 @@ def _refuse_mixture(said: Mapping[str, Any], out: str | None) -> None:
         raise InputError(f"recommend: one of {known} is expected, not {got}")
     if "all" in said and out is None:
         raise OptionError("all", True, "the lists of all users go into a file: --out=FILE")
-    useless = _OF_USERS if "similar_to" in said else ("history",) if "histories" in said else ()
+    useless = _OF_USERS if "similar_to" in said else _OF_KNOWN if "histories" in said else ()
     for name in useless:
         if name in said:
             raise OptionError(name, said[name], f"cannot be used with {who[0]}")
@@ -82,7 +82,7 @@ def _lists(
     files: dict[str, Any] = {
         name: Path(said[name]) for name in ("exclude", "only_items") if name in said
     }
-    plain = {n: said[n] for n in ("filter_seen", "history", "histories") if n in said}
+    plain = {n: said[n] for n in ("filter_seen", *_OF_KNOWN, "histories") if n in said}
     users = Path(said["users_file"]) if "users_file" in said else said.get("users")
     return lists_of(folder, users, out=out, quiet=quiet, **files, **plain, **common)
 
@@ -129,6 +129,12 @@ RECOMMEND = Verb(
             "history",
             OneOf(_HISTORY),
             "the user's history; train+valid gives the lists of the run's own test [all]",
+        ),
+        Option(
+            "read_known",
+            YesNo(),
+            "models that compute scores from a history (RVRec, item-based ones, autoencoders) read "
+            "that history, not only its training part [as the run did]",
         ),
         Option("out", Kind("FILE"), "write the lists, as .csv, .parquet or .jsonl"),
         Option("html", Kind("FILE"), "also write them as a page, of at most 200 lists"),

@@ -127,7 +127,7 @@ def same_scores(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> bool:
 def reading(
     config: Any, model: Any, parts: Sequence[Any]
 ) -> Callable[[], AbstractContextManager[None]] | None:
-    """How to rank by all that is known of users, where ``read_known`` says so.
+    """How to rank by all that is known of users, which ``read_known`` asks for.
 
     Args:
         config: The run's settings.
@@ -139,7 +139,7 @@ def reading(
         sequential model, which is given histories anyway, and for a model that computes no score
         from a history.
     """
-    if not config["read_known"] or len(parts) < 2 or config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+    if len(parts) < 2 or config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
         return None
     found = _reading(model, parts)
     if found is None:

@@ -45,6 +45,7 @@ def recommend(
     only_items: Tokens = None,
     filter_seen: bool = True,
     history: str = "all",
+    read_known: bool | None = None,
     histories: pd.DataFrame | Mapping[str, Sequence[str]] | str | Path | None = None,
     out: str | Path | None = None,
     model_class: str | type | None = None,
@@ -64,6 +65,8 @@ def recommend(
         filter_seen: Whether the items in the user's history are left out.
         history: The user's history, which a sequential model also reads: ``all`` interactions in
             the data, ``train+valid`` (the history of the run's test) or ``train``.
+        read_known: Whether models that compute scores from a history (RVRec, item-based ones,
+            autoencoders) read that history, not only its training part; None is as the run did.
         histories: Users who are not in the data, and their items: a table with the columns user_id,
             item_id and optionally timestamp; a mapping from users to items, oldest first; or a
             file, see :func:`~.files.read_histories`. Used instead of ``users``.
@@ -88,7 +91,7 @@ def recommend(
         raise OptionError("history", history, f"one of {', '.join(HISTORIES)}")
     run = open_run(run, model_class, method)
     lists = Lists(run, k, exclude, only_items, titles)
-    people, rows = _people(run, users, histories, history, filter_seen)
+    people, rows = _people(run, users, histories, (history, filter_seen, read_known))
     pieces = lists.pieces(people, rows, quiet)
     if path is None:
         return pd.concat(map(_spelled, pieces), ignore_index=True)
@@ -234,10 +237,10 @@ def given(tokens: Sequence[str] | str | Path, option: str) -> Given:
 
 
 def _people(
-    run: Run, users: Tokens, histories: Any, history: str, filter_seen: bool
+    run: Run, users: Tokens, histories: Any, known: tuple[str, bool, bool | None]
 ) -> tuple[Any, Tensor]:
     """The users who get a list."""
-    dataset = dataset_of(run)
+    dataset, (history, filter_seen, read_known) = dataset_of(run), known
     if histories is not None:
         source = histories if isinstance(histories, (str, Path)) else "histories"
         if isinstance(histories, (str, Path)):
@@ -249,7 +252,7 @@ def _people(
             raise OptionError("histories", "given", "they contain no item")
         names, sequences = sequences_from(histories, dataset, source)
         return NewUsers(run, names, sequences, filter_seen), torch.arange(len(names))
-    people: KnownUsers = KnownUsers(run, history, filter_seen)
+    people = KnownUsers(run, history, filter_seen, read_known)
     if users is None:
         rows = people.can.nonzero().squeeze(1)
         without = dataset.user_num - 1 - len(rows)

@@ -66,6 +66,7 @@ class KnownUsers:
             reads that reads histories: a sequential one, and others with ``read_known``. The rest
             know of users what training told them.
         filter_seen: Whether what users have is left out.
+        read_known: In place of the run's option; None keeps that.
 
     Attributes:
         can: Whether there is something to score a user by. Shape: ``(n_users,)``.
@@ -75,7 +76,13 @@ class KnownUsers:
 
     how: str | None = None
 
-    def __init__(self, run: Any, history: str = "all", filter_seen: bool = True) -> None:
+    def __init__(
+        self,
+        run: Any,
+        history: str = "all",
+        filter_seen: bool = True,
+        read_known: bool | None = None,
+    ) -> None:
         self._run, self._dataset = run, dataset_of(run)
         self._seen: UserLists | None = None
         self._sequences = sequences_of(run, history) if is_sequential(run) else None
@@ -87,7 +94,8 @@ class KnownUsers:
             self._seen = self._sequences.seen(self._dataset.iid_field, self._dataset.item_num)
         elif filter_seen:
             self._seen = seen_items(run, history)
-        known = reading(run.config, run.trainer.model, parts_seen(run, history))
+        reads = run.config["read_known"] if read_known is None else read_known
+        known = reading(run.config, run.trainer.model, parts_seen(run, history) if reads else ())
         self.reads, self.reading = known is not None, known or contextlib.nullcontext
 
     def rows(self, users: Tensor, ids: Tensor | None = None) -> Interaction:

@@ -300,7 +300,8 @@ class EnhancedTrainer(Trainer):
                 self._load(self._best)
             self._epoch = self._best["epoch"] if self._best else self._epoch
         self.eval_collector.start(getattr(eval_data, "labelled", None))
-        known = reading(self.config, self.model, getattr(eval_data, "known", ()))
+        parts = getattr(eval_data, "known", ()) if self.config["read_known"] else ()
+        known = reading(self.config, self.model, parts)
         with self._naming_the_last_good(), (known or contextlib.nullcontext)():
             return super().evaluate(eval_data, False, None, show_progress)
 

@@ -1,9 +1,11 @@
 """Which histories lists are ranked by: those of training, or all that is known by then."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from recbole_enhance.cli.program import main
 from recbole_enhance.experiment.assembly import assemble
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.explanation.coalitions import explanations
@@ -115,11 +117,23 @@ def test_lists_for_users_read_what_history_says(toy):
     assert torch.equal(plain.scores(users), found[0])
 
 
-def test_recommend_ranks_for_users_by_all_of_their_items(toy, tmp_path):
+@pytest.mark.parametrize("known", [False, True])
+def test_recommend_ranks_for_users_by_all_of_their_items(toy, tmp_path, known):
     run_dir = str(tmp_path / "run")
-    run_toy(toy, "RVRec", epochs=1, read_known=True, run_dir=run_dir, **BY_TIME)
-    lists = [recommend(run_dir, k=5, history=h, filter_seen=False) for h in ("train", "all")]
-    assert not lists[0].equals(lists[1])
+    run_toy(toy, "RVRec", epochs=1, read_known=known, run_dir=run_dir, **BY_TIME)
+
+    def lists(history, read=None):
+        return recommend(run_dir, k=5, history=history, read_known=read, filter_seen=False)
+
+    assert lists("train").equals(lists("all")) != known
+    assert not lists("train", True).equals(lists("all", True))
+    assert lists("train").equals(lists("all", False))
+    words = ["recommend", run_dir, "--all", "--k=5", "--filter-seen=false", "--quiet"]
+    for word, read in (("true", True), ("false", False)):
+        out = tmp_path / f"{word}.csv"
+        assert main([*words, f"--read-known={word}", f"--out={out}"]) == 0
+        own = pd.read_csv(out, dtype={"user_id": str, "item_id": str})
+        assert own["item_id"].tolist() == lists("all", read)["item_id"].tolist()
 
 
 def test_new_users_keep_their_own_histories(toy):
