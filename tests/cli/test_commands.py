@@ -33,10 +33,9 @@ def verbs_of(group, path=()):
 
 EVERY = dict(verbs_of(VERBS))
 QUIET = [path for path, verb in EVERY.items() if any(p.name == "quiet" for p in verb.params)]
-# These two are about a board that is there, and take no files of options.
-FILES = [
-    path for path in QUIET if path not in {("leaderboard", "build"), ("leaderboard", "submit")}
-]
+# These are about a board that is there, and take no files of options.
+OF_BOARD = [("leaderboard", verb) for verb in ("build", "curves", "submit")]
+FILES = [path for path in QUIET if path not in OF_BOARD]
 OF_RUN = [path for path, verb in EVERY.items() if verb.takes_run_options]
 OWN_FILES = [path for path in FILES if path not in OF_RUN]
 NAMES = "-".join
