@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--recbole_rows", type=int, default=1_000_000, help="RecBole's most")
     parser.add_argument("--data_path", default="../shared/dataset")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="10,000 rows, ml-100k, two rounds")
+    parser.add_argument("--quick", action="store_true", help="10,000 rows, ml-100k, one round")
     parser.add_argument("--worker", choices=[*CASES, READY], help=argparse.SUPPRESS)
     parser.add_argument("--cache", default="never", help=argparse.SUPPRESS)
     parser.add_argument("--last_two", action="store_true", help=argparse.SUPPRESS)
@@ -205,7 +205,7 @@ def main() -> None:
         work(args.worker, args.datasets[0], args.data_path, args.last_two, args.cache)
         return
     if args.quick:
-        args.datasets, args.rows, args.rounds = ["ml-100k"], [10_000], 2
+        args.datasets, args.rows, args.rounds = ["ml-100k"], [10_000], 1
     print("| dataset | case | rows | reading, s | splitting, s | peak, MB |")
     print("|---|---|---|---|---|---|")
     last = [on_rows(rows, args) for rows in args.rows]
