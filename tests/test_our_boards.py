@@ -30,7 +30,9 @@ def test_each_row_of_a_board_passes_the_checks_of_a_run(path, tmp_path):
     else:
         words["valid_metric"] = f"NDCG@{options['topk'][0]}"
     board = read_board(str(path), words)
-    assert board.seeds[:3] == (2020, 2021, 2022)
+    # A point of a curve has one seed; what is chosen of the curves has a board with five.
+    seeds = (2020,) if path.stem.startswith("dvr_curves_") else (2020, 2021, 2022)
+    assert board.seeds[:3] == seeds
     assert len(resolve(board)) == len(board.rows) * len(board.seeds)
 
 
