@@ -348,7 +348,8 @@ def _study(board: Board, folder: Path) -> str:
     if "storage" in (board.tune or {}) or not has_file(kept):
         return name
     # A board that has another title now goes on with the database in its folder.
-    return str(read_json(kept).get("study", name))
+    told = read_json(kept)
+    return str(told.get("study", name)) if isinstance(told, Mapping) else name
 
 
 def tune_row(
