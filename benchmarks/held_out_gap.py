@@ -8,37 +8,34 @@ groups by activity and gender, 50 epochs, no early stopping.
 import sys
 from statistics import fmean
 
-from turns import parser
+from turns import assembled, parser
 
 from recbole_enhance.data.loaders import FullRankingLoader
-from recbole_enhance.experiment.assembly import assemble
-from recbole_enhance.experiment.config import Config
 
 METRICS = ("ndcg@20", "groupgap@20")
 RANKINGS = ("valid", "valid_without_test", "test_with_valid", "test")
 
 
-def results(seed: int, epochs: int) -> dict[str, dict[str, float]]:
+def results(threads: int, seed: int, epochs: int) -> dict[str, dict[str, float]]:
     """Ranking -> metric -> value, of one trained model."""
-    options = {
-        "model": "BPR",
-        "dataset": "ml-100k",
-        "learning_rate": 0.002,
-        "epochs": epochs,
-        "eval_step": epochs,
-        "seed": seed,
-        "topk": [20],
-        "metrics": ["NDCG", "GroupGap"],
-        "valid_metric": "NDCG@20",
-        "group_fields": ["activity", "gender"],
-        "load_col": {
-            "inter": ["user_id", "item_id", "rating", "timestamp"],
-            "user": ["user_id", "gender"],
-        },
-        "show_progress": False,
-        "quiet": True,
+    columns = {
+        "inter": ["user_id", "item_id", "rating", "timestamp"],
+        "user": ["user_id", "gender"],
     }
-    run = assemble(Config(config_dict=options))
+    run = assembled(
+        threads,
+        model="BPR",
+        dataset="ml-100k",
+        learning_rate=0.002,
+        epochs=epochs,
+        eval_step=epochs,
+        seed=seed,
+        topk=[20],
+        metrics=["NDCG", "GroupGap"],
+        valid_metric="NDCG@20",
+        group_fields=["activity", "gender"],
+        load_col=columns,
+    )
     run.trainer.fit(run.train_data, run.valid_data, saved=False, show_progress=False)
     train, valid, test = (
         loader._dataset for loader in (run.train_data, run.valid_data, run.test_data)
@@ -56,7 +53,7 @@ def main() -> int:
     options.add_argument("--seeds", type=int, default=3)
     args = options.parse_args()
     seeds, epochs = (1, 2) if args.quick else (args.seeds, 50)
-    found = [results(2020 + n, epochs) for n in range(seeds)]
+    found = [results(args.threads, 2020 + n, epochs) for n in range(seeds)]
     print(f"| ranking | {' | '.join(METRICS)} | of each seed |\n|---|---|---|---|")
     gaps = {}
     for name in RANKINGS:

@@ -31,12 +31,11 @@ def run(spec: str | None, options: dict[str, str], quiet: bool) -> int:
 
 def build(folder: str, quiet: bool, plotly: str | None) -> None:
     """Build the pages, and print their names."""
-    if not Path(folder).is_dir():
-        raise RunFolderError(f"leaderboard build {folder}", "no such folder")
+    place = _place_of("build", folder)
     with console(quiet):
         from recbole_enhance.leaderboard.board import build_board
 
-        written = build_board(Path(folder), quiet, plotly)
+        written = build_board(place, quiet, plotly)
     if not quiet:
         print("\n".join(map(str, written)))
 
@@ -46,21 +45,19 @@ def compare(folder: str, row: str | None, base: str | None, metrics: list[str] |
     if row is None or base is None:
         missing = "row" if row is None else "base"
         raise InputError(f"leaderboard compare: --{missing}=TITLE is missing")
-    if not Path(folder).is_dir():
-        raise RunFolderError(f"leaderboard compare {folder}", "no such folder")
+    place = _place_of("compare", folder)
     from recbole_enhance.leaderboard.two_rows import two_rows
 
-    print(two_rows(Path(folder), row, base, metrics))
+    print(two_rows(place, row, base, metrics))
 
 
 def curves(folder: str, accuracy: str, quiet: bool) -> None:
     """Draw the curves of a board, and print the names of the pictures."""
-    if not Path(folder).is_dir():
-        raise RunFolderError(f"leaderboard curves {folder}", "no such folder")
+    place = _place_of("curves", folder)
     with console(quiet):
         from recbole_enhance.leaderboard.curves import write_curves
 
-        written = write_curves(Path(folder), accuracy)
+        written = write_curves(place, accuracy)
     if not quiet:
         print("\n".join(map(str, written)))
 
@@ -96,6 +93,13 @@ def claims(file: str, out: str | None) -> None:
         print(text, end="")
         return
     write_whole(place, text.encode("utf-8"))
+
+
+def _place_of(verb: str, folder: str) -> Path:
+    """The folder of a board, which must be there."""
+    if not Path(folder).is_dir():
+        raise RunFolderError(f"leaderboard {verb} {folder}", "no such folder")
+    return Path(folder)
 
 
 def _key(name: str, metavar: str, sentence: str) -> Option:

@@ -63,8 +63,8 @@ VOLATILE = (
     "save_recs",
     "save_candidates",
 )
-# Later options: no part of a run's key where they are not used, so that older runs keep theirs.
-_LATER = ("eval_candidates_file",)
+# No part of a run's key where they are not used: from before options.gone.LATER had such options.
+_UNUSED = ("eval_candidates_file",)
 # Files that are needed to continue a run, or to trust its result.
 _DURABLE = (CONFIG, ENVIRONMENT, DATA, MODEL, CHECKPOINT, METRICS)
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
@@ -415,7 +415,7 @@ def digest(config: Any) -> str:
     """Hash of the options that decide the numbers, first 8 hexadecimal digits."""
     left_out = {*VOLATILE, *getattr(config, "not_yet", ())}
     options = {k: v for k, v in with_gone(plain(config.options)).items() if k not in left_out}
-    options = {k: v for k, v in options.items() if k not in _LATER or v is not None}
+    options = {k: v for k, v in options.items() if k not in _UNUSED or v is not None}
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:8]
 
 
