@@ -22,8 +22,8 @@ from recbole_enhance.leaderboard import (
     same_data,
     texts,
 )
+from recbole_enhance.leaderboard.pictures import file_name, write_file
 from recbole_enhance.options.errors import OptionError, RunFolderError
-from recbole_enhance.storage.run_folder import RunFolder
 
 logger = logging.getLogger("recbole_enhance")
 _PACKAGES = ("jinja2", "statsmodels", "matplotlib")
@@ -62,7 +62,7 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
     tables = protocol.tables(collected.runs)
     analyses = [analysis.analyse(table, collected) for table in tables]
     grouped = [groups.read_groups(a) for a in analyses]
-    drawn = [plots.plots(a, g, _file_name(a.table.title)) for a, g in zip(analyses, grouped)]
+    drawn = [plots.plots(a, g, file_name(a.table.title)) for a, g in zip(analyses, grouped)]
     contents: dict[str, bytes] = {
         f"{PLOTS}/{plot.name}.{suffix}": content
         for of_table in drawn
@@ -88,7 +88,7 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
         words["groups.csv"] = gained
     contents.update({name: text.encode("utf-8") for name, text in words.items()})
     try:
-        written = [_write(folder / name, content) for name, content in contents.items()]
+        written = [write_file(folder / name, content) for name, content in contents.items()]
         _remove_stale(folder / PLOTS, {path.name for path in written})
     except OSError as error:
         raise RunFolderError(
@@ -108,25 +108,11 @@ def _refuse_missing_packages() -> None:
             )
 
 
-def _write(path: Path, content: bytes) -> Path:
-    """Write a file completely or not at all."""
-    if path.parent.is_symlink():
-        raise ValueError(f"{path.parent}: is a link, and nothing is written outside the folder")
-    path.parent.mkdir(exist_ok=True)
-    RunFolder(path.parent, fresh=False).write_bytes(path.name, content)
-    return path
-
-
 def _remove_stale(folder: Path, kept: set[str]) -> None:
     """Remove the plots of tables that no longer exist."""
     for path in folder.glob("*.*") if folder.is_dir() else ():
         if _OURS.fullmatch(path.name) and path.name not in kept:
             path.unlink()
-
-
-def _file_name(title: str) -> str:
-    """Turn a title into a file name of letters and digits, so that no path leaves the folder."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-.") or "table"
 
 
 def _share_plotly(folder: Path) -> str:

@@ -16,10 +16,9 @@ from recbole_enhance.leaderboard.measures import (
     Measure,
     measure_of,
 )
-from recbole_enhance.leaderboard.pictures import files, matplotlib_text
+from recbole_enhance.leaderboard.pictures import file_name, files, matplotlib_text, write_file
 from recbole_enhance.options.errors import OptionError, RunFolderError
 from recbole_enhance.options.read import nearest
-from recbole_enhance.storage.run_folder import RunFolder
 
 CSV = "board.csv"
 _NAMED = re.compile(r"(?P<curve>.*\D)-(?P<value>\d+(?:\.\d+)?)")  # as CC-0.05
@@ -55,6 +54,7 @@ def write_curves(folder: Path, accuracy: str) -> list[Path]:
     Raises:
         RunFolderError: If there is no such board, or it has no rows that make a curve.
         OptionError: If it has no such metric.
+        ValueError: If ``plots`` is a link.
     """
     path = folder / CSV
     if not path.is_file():
@@ -65,20 +65,18 @@ def write_curves(folder: Path, accuracy: str) -> list[Path]:
         said = f"one of {', '.join(keys)}{nearest(accuracy.lower(), keys)}"
         raise OptionError("accuracy", accuracy, said)
     main = measure_of(accuracy.lower())
-    to, written = RunFolder(folder, fresh=False), []
+    written = []
     for (dataset, variant), table in lines.groupby(["dataset", "variant"], sort=False):
+        title = file_name(f"{dataset} {variant}")
         curves, backbone = _curves(table)
         means = table.pivot(index="row", columns="metric", values="mean")
         for measure in map(measure_of, keys):
             if measure.family not in _DRAWN or not curves:
                 continue
-            to.folder(PLOTS).mkdir(exist_ok=True)
             drawn = files(_draw, curves, backbone, means, main, measure)
-            name = f"{dataset}-{variant}" if variant else str(dataset)
+            name = f"{title}-curve-{measure.key.replace('@', '-at-')}"
             for suffix, content in drawn.items():
-                place = f"{PLOTS}/{name}-curve-{measure.key.replace('@', '-at-')}.{suffix}"
-                to.write_bytes(place, content)
-                written.append(folder / place)
+                written.append(write_file(folder / PLOTS / f"{name}.{suffix}", content))
     if not written:
         raise RunFolderError(folder, "no curves: no two rows have names as CC-0.05 and CC-0.1")
     return written

@@ -2,10 +2,14 @@
 
 import html
 import io
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from recbole_enhance.storage.run_folder import RunFolder
 
 _STYLE: Any = {
     "svg.hashsalt": "recbole_enhance",
@@ -98,6 +102,24 @@ def files(draw: Callable[..., None], *arguments: Any) -> dict[str, bytes]:
             figure.savefig(content, format=suffix, metadata=metadata)
             made[suffix] = content.getvalue()
     return made
+
+
+def file_name(title: str) -> str:
+    """Turn a title into a file name of letters and digits, so that no path leaves the folder."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-.") or "table"
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write a file of a board completely or not at all, in a folder that may not be there yet.
+
+    Raises:
+        ValueError: If the folder is a link.
+    """
+    if path.parent.is_symlink():
+        raise ValueError(f"{path.parent}: is a link, and nothing is written outside the folder")
+    path.parent.mkdir(exist_ok=True)
+    RunFolder(path.parent, fresh=False).write_bytes(path.name, content)
+    return path
 
 
 def layout(x: str, y: str, height: int) -> dict[str, Any]:

@@ -85,6 +85,24 @@ def test_there_is_a_picture_for_each_metric_but_accuracy_and_training(tmp_path, 
     assert (tmp_path / "plots" / names[0]).read_bytes().startswith(b"\x89PNG")
 
 
+def test_nothing_is_written_outside_the_folder_of_the_board(tmp_path):
+    board = tmp_path / "boards" / "one"
+    board.mkdir(parents=True)
+    table = write_board(board)
+    table["dataset"] = "../../elsewhere"
+    table.to_csv(board / "board.csv", index=False)
+    written = curves.write_curves(board, "ndcg@20")
+    assert {path.resolve().parent for path in written} == {board / "plots"}
+    for path in written:
+        path.unlink()
+    (board / "plots").rmdir()
+    (tmp_path / "elsewhere").mkdir()
+    (board / "plots").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="is a link, and nothing is written outside"):
+        curves.write_curves(board, "ndcg@20")
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_what_has_no_curves_is_refused(tmp_path):
     with pytest.raises(RunFolderError, match=r"no board: board\.csv is missing"):
         curves.write_curves(tmp_path, "ndcg@20")
