@@ -122,9 +122,10 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
         given["datasets"] = given.pop("dataset")
     of_board = {key: given.pop(key) for key in list(given) if key in _KEYS}
     dotted = {key: given.pop(key) for key in list(given) if key.startswith(_DOTTED)}
-    out = of_board.get("out") or spec.get("out")
-    if type(out) not in (str, int):  # a folder 2024 is a number to YAML
+    out = _text("out", of_board.get("out") or spec.get("out"))
+    if out is None:
         raise ValueError("out: the board's folder is missing: --out=DIR")
+    name = _text("name", of_board.get("name") or spec.get("name")) or Path(out).name
     models = split_list(of_board["models"]) if "models" in of_board else spec.get("models")
     tune, explain, attack = (
         _arguments(key, of_board, spec, dotted) for key in ("tune", "explain", "attack")
@@ -133,10 +134,8 @@ def read_board(file: str | None, words: Mapping[str, str]) -> Board:
         tune["trials"] = _count("tune.trials", tune.get("trials"))
     line = board_options("the command line", {k: read_option(k, v) for k, v in given.items()})
     return Board(
-        out=Path(refuse_control("out", str(out))),
-        name=refuse_control(
-            "name", str(of_board.get("name") or spec.get("name") or Path(str(out)).name)
-        ),
+        out=Path(refuse_control("out", out)),
+        name=refuse_control("name", name),
         datasets=_datasets(
             split_list(of_board["datasets"]) if "datasets" in of_board else spec.get("datasets")
         ),
@@ -222,6 +221,13 @@ def _seedsplit_list(text: str) -> Any:
     return split_list(text) if "," in text or "[" in text else text
 
 
+def _text(key: str, value: Any) -> str | None:
+    """A name of a file; 2024 is a number to YAML."""
+    if value is not None and type(value) not in (str, int):
+        raise ValueError(f"{key}={value}: a text is expected")
+    return None if value is None else str(value)
+
+
 def _datasets(datasets: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
     datasets = [datasets] if isinstance(datasets, (str, dict)) else datasets
     if not isinstance(datasets, list) or not datasets:
@@ -235,7 +241,7 @@ def _datasets(datasets: Any) -> tuple[tuple[str, Mapping[str, Any]], ...]:
                 raise ValueError(
                     f"datasets={entry}: {key}: unknown key{nearest(str(key), _DATASET_KEYS)}"
                 )
-        if name is None or isinstance(name, (dict, list)):
+        if type(name) not in (str, int):
             raise ValueError(f"datasets={entry}: a name, or a mapping with dataset and options")
         refuse_control("datasets", str(name))
         if str(name) in found:
