@@ -68,7 +68,23 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
         encoding=values.get("encoding"),
     )
     check_group_fields(folder, config.dataset, values)
+    _check_unused(values)
     return columns
+
+
+def _check_unused(values: dict[str, Any]) -> None:
+    """Refuse what option ``unused_col`` cannot drop after filtering: an id, or of no file."""
+    ids = (values["USER_ID_FIELD"], values["ITEM_ID_FIELD"])
+    for suffix, names in (values["unused_col"] or {}).items():
+        option = f"unused_col.{suffix}"
+        loaded = values["load_col"]
+        if loaded is not None and suffix not in loaded:
+            raise OptionError(option, names, f"only columns of {', '.join(loaded)} are loaded")
+        if not isinstance(names, list):
+            raise OptionError(option, names, "a list of columns is expected")
+        for name in names:
+            if name in ids:
+                raise OptionError(option, name, "is needed, as all ids of users and items are")
 
 
 def _load_categories(config: Any, values: dict[str, Any], folder: Path, named: bool) -> None:
