@@ -24,11 +24,12 @@ def values(
     write_clean: str | None,
     drop: float | None,
     soft: bool,
+    zero: bool,
 ) -> None:
     """Rank what a run valued, print both ends, and write all of it if asked."""
-    if write_clean is None and (soft or drop is not None):
-        option, value = ("soft", True) if soft else ("drop", drop)
-        raise OptionError(option, value, "can only be used with --write_clean=FOLDER")
+    for option, value in {"soft": soft, "zero": zero, "drop": drop}.items():
+        if write_clean is None and value not in (None, False):
+            raise OptionError(option, value, "can only be used with --write_clean=FOLDER")
     of_ranks = {"by": by, "top": top, "titles": titles, "out": out, "html": html}
     for option, said in of_ranks.items():
         if write_clean is not None and said is not None:
@@ -39,9 +40,9 @@ def values(
         if write_clean is not None:
             from recbole_enhance.explanation import cleaned
 
-            done = cleaned.write_clean(folder, write_clean, drop, soft, backbone or model)
+            done = cleaned.write_clean(folder, write_clean, drop, soft, backbone or model, zero)
             if not quiet:
-                print(_told(done, soft))
+                print(_told(done, soft or zero))
             return
         from recbole_enhance.explanation.values import TABLES, rank_values, write_table
         from recbole_enhance.storage.outputs import output_file
@@ -64,12 +65,15 @@ def values(
             show(part.to_string(index=False, float_format="{:.4g}".format))
 
 
-def _told(done: Any, soft: bool) -> str:
+def _told(done: Any, weighted: bool) -> str:
     """What was written, and how to train on it."""
-    how = "all of them, with weights" if soft else f"dropped are {done.dropped}"
+    how, known = "all of them, with weights", ""
+    if not weighted:
+        how = f"dropped are {done.dropped}"
+        known = "; dropped items are ranked for their users (--zero: no)"
     return (
         f"{done.folder}: training has {done.kept}; {how}\n"
-        "validation and test are those of the run\n"
+        f"validation and test are those of the run{known}\n"
         f"train on it: recbole-enhance --model=BPR --config_files={done.options}"
     )
 
@@ -103,6 +107,12 @@ VALUES = Verb(
             "share of training interactions to drop [0.1] or weight less [0.3]",
         ),
         Option("soft", YesNo(), "drop nothing, but write a column of weights", default=False),
+        Option(
+            "zero",
+            YesNo(),
+            "drop nothing, but give weight 0, so that the items stay known and are not ranked",
+            default=False,
+        ),
         *OWN_CLASS,
         OWN_FILES,
         QUIET,

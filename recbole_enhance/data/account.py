@@ -79,8 +79,9 @@ class Account:
                 "share": float(told["share"]),
                 "soft": bool(told["soft"]),
                 "dropped": {name: int(told["dropped"][name]) for name in Counts._fields},
+                **({"zero": True} if told.get("zero") else {}),
             }
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DataError(path, "is not what values --write_clean writes") from error
 
     def drop(self, reason: str, after: Counts) -> None:
@@ -164,6 +165,8 @@ class Account:
         share, run = f"{self.cleaned['share']:.3g}", _short(self.cleaned["run"])
         if self.cleaned["soft"]:
             return f"; the {share} of training with the lowest values in {run} has lower weights"
+        if "zero" in self.cleaned:
+            return f"; the {share} of training with the lowest values in {run} has weight 0"
         dropped = Counts(**self.cleaned["dropped"])
         return (
             f"; before that, {dropped.interactions:,} training interactions were dropped, the "

@@ -101,6 +101,7 @@ def write_clean(
     drop: float | None = None,
     soft: bool = False,
     model_class: str | type | None = None,
+    zero: bool = False,
 ) -> Cleaned:
     """Write the dataset of a run without its least valuable training interactions.
 
@@ -110,13 +111,18 @@ def write_clean(
         drop: Share of the training interactions of least value (of least ``amortised`` value, where
             the run has these) that is left out, or with ``soft`` that gets less
             weight than 1; None takes 0.1, or 0.3 with ``soft``.
-        soft: Whether all interactions stay, with a column of weights.
+        soft: Whether all interactions stay, with a column of weights that rise over the share.
         model_class: As in :func:`~recbole_enhance.experiment.quick_start.load_run`.
+        zero: Whether all interactions stay, those of the share with weight 0: not learnt, but
+            known, so that their items are not ranked for their users and are no negatives.
 
     Raises:
-        OptionError: If the share is none, or the folder has the dataset already.
+        OptionError: If the share is none, the folder has the dataset already, or ``soft`` and
+            ``zero`` are both given.
         RunFolderError: If the run has no values.
     """
+    if soft and zero:
+        raise OptionError("zero", True, "cannot be used with soft")
     share = (SOFT if soft else DROP) if drop is None else drop
     if type(share) not in (int, float) or not 0 < share < 1:
         raise OptionError("drop", drop, "a number above 0 and below 1 is expected")
@@ -130,8 +136,10 @@ def write_clean(
     dataset, parts = _parts_with_file_rows(config)
     _refuse_other_rows(run_dir, parts[0], table)
     values = table["amortised" if "amortised" in table else "value"].to_numpy()
-    gone = lowest(values, share if not soft else 0.0)
-    weights = soft_weights(values, share) if soft else None
+    gone = lowest(values, 0.0 if soft or zero else share)
+    weights = None
+    if soft or zero:
+        weights = soft_weights(values, share) if soft else (~lowest(values, share)).astype(float)
     files = _interactions(config, len(dataset.file_rows), parts, ~gone, weights)
     for suffix, field in (("user", dataset.uid_field), ("item", dataset.iid_field)):
         tokens = dataset.field2id_token[field][1:]
@@ -139,10 +147,12 @@ def write_clean(
     before, after = _counts(table), _counts(table[~gone])
     lost = Counts(*(b - a for b, a in zip(before, after)))
     record = {"run": Path(run_dir).name, "share": share, "soft": soft, "dropped": lost._asdict()}
+    if zero:
+        record["zero"] = True
     files[f"{name}{CLEANED}"] = [json.dumps(record).encode()]
     _write(out, name, files, Path(config["data_path"]))
     options = out / f"{name}.yaml"
-    content = yaml.safe_dump(_options(config, out, soft), sort_keys=False)
+    content = yaml.safe_dump(_options(config, out, weights is not None), sort_keys=False)
     options.write_text(content, encoding="utf-8")
     return Cleaned(options, out / name, after, lost)
 
@@ -243,7 +253,7 @@ def _features(config: Any, suffix: str, field: str, tokens: Iterable[str]) -> li
     return [header, *(found.get(str(token)) or bare(str(token)) for token in tokens)]
 
 
-def _options(config: Any, out: Path, soft: bool) -> dict[str, Any]:
+def _options(config: Any, out: Path, weighted: bool) -> dict[str, Any]:
     """Options with which a run reads what was written."""
     columns = {key: list(names) for key, names in (config["load_col"] or {}).items()}
     for suffix, key in (("user", "USER_ID_FIELD"), ("item", "ITEM_ID_FIELD")):
@@ -256,7 +266,7 @@ def _options(config: Any, out: Path, soft: bool) -> dict[str, Any]:
         **{key: config.options[key] for key in _READING if config.options.get(key) is not None},
         "eval_args": {"mode": config["eval_args"]["mode"]},
     }
-    if soft:
+    if weighted:
         options["interaction_weight_field"] = WEIGHT_FIELD
     return options
 

@@ -57,6 +57,16 @@ def pairs_of(part):
     return sorted(zip(*tokens))
 
 
+def hidden_pairs(loader):
+    """Users and items, as the user's tokens, that are not ranked."""
+    part, pairs = loader._dataset, set()
+    for users, (row, item), *_ in loader:
+        ids = users[part.uid_field][row].numpy(), item.numpy()
+        fields = part.uid_field, part.iid_field
+        pairs |= set(zip(*(part.id2token(f, x) for f, x in zip(fields, ids))))
+    return pairs
+
+
 def on(options, model="BPR"):
     return assemble(Config(model, config_file_list=[options], config_dict={"epochs": 1}))
 
@@ -114,6 +124,25 @@ def test_soft_weights_reach_training(run_dir):
     assert "lower weights" in on(done.options).train_data._dataset.account.lines()[0]
 
 
+def test_with_weight_0_the_lowest_are_known_and_not_learnt(run_dir):
+    done = write_clean(run_dir, "zero", 0.25, zero=True)
+    assert done.dropped == (0, 0, 0)
+    before, after = load_run(run_dir), on(done.options)
+    weights = after.train_data._dataset.inter_feat[WEIGHT]
+    gone = lowest(read_values(run_dir)["value"].to_numpy(), 0.25)
+    assert ((weights == 0).numpy() == gone).all()
+    assert weights[weights > 0].unique().numel() == 1
+    assert "has weight 0" in after.train_data._dataset.account.lines()[0]
+    # The same items are hidden as in the run whose values decided.
+    for name in ("valid_data", "test_data"):
+        hidden = [hidden_pairs(getattr(run, name)) for run in (before, after)]
+        assert hidden[0] == hidden[1]
+    dropped = on(write_clean(run_dir, "dropped", 0.25).options)
+    assert hidden_pairs(dropped.test_data) < hidden[0]
+    with pytest.raises(OptionError, match="zero=True: cannot be used with soft"):
+        write_clean(run_dir, "both", soft=True, zero=True)
+
+
 def test_ready_made_parts_and_rows_trained_on_are_written_as_they_were(run_dir):
     """Of a run on cleaned data, some of whose validation rows are trained on."""
     first = write_clean(run_dir, "first", 0.1)
@@ -140,9 +169,13 @@ def test_amortised_values_decide_where_the_run_has_them(toy):
 
 def test_the_verb_says_what_it_wrote_and_refuses_the_rest(run_dir, capsys):
     assert main(["values", str(run_dir), "--write_clean=clean", "--drop=0.2"]) == 0
-    assert "train on it: recbole-enhance --model=BPR --config_files=clean/toy.yaml" in (
-        capsys.readouterr().out
-    )
+    told = capsys.readouterr().out
+    assert "train on it: recbole-enhance --model=BPR --config_files=clean/toy.yaml" in told
+    assert "dropped items are ranked for their users (--zero: no)" in told
+    assert main(["values", str(run_dir), "--write_clean=zero", "--zero"]) == 0
+    told = capsys.readouterr().out
+    assert "all of them, with weights" in told
+    assert "dropped" not in told
     for words, message in (
         (["--write_clean=clean"], "write_clean=clean: toy is there already"),
         (["--write_clean=other", "--drop=1"], "drop=1: a number above 0 and below 1"),
@@ -151,6 +184,8 @@ def test_the_verb_says_what_it_wrote_and_refuses_the_rest(run_dir, capsys):
         (["--write_clean=other", "--by=item"], "by=item: cannot be used with --write_clean"),
         (["--write_clean=other", "--out=a.csv"], "out=a.csv: cannot be used with --write_clean"),
         (["--soft"], "soft=True: can only be used with --write_clean=FOLDER"),
+        (["--zero"], "zero=True: can only be used with --write_clean=FOLDER"),
+        (["--write_clean=other", "--zero", "--soft"], "zero=True: cannot be used with soft"),
     ):
         assert main(["values", str(run_dir), *words]) == 2
         assert message in capsys.readouterr().err
