@@ -2,7 +2,7 @@
 
 import sys
 
-from recbole_enhance.cli.program import main
+from recbole_enhance.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

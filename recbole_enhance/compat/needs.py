@@ -21,7 +21,12 @@ EXTRAS = {
     "tune": "tuning",
     "distributed": "Dask clusters",
     "data": "tables of your own, public data sets",
+    "index": "indexes of vectors (C++ compiler)",
+    "mlflow": "track=mlflow",
+    "wandb": "track=wandb",
+    "carbon": "track=carbon",
 }
+_COMPLETED = ("leaderboard", "tune", "distributed", "data")  # by the doctor's line
 _PACKAGE = "recbole_enhance"
 _ROOT = Path(__file__).parents[2]  # the checkout, if this is one
 _NAME = re.compile(
@@ -96,7 +101,7 @@ def needs(extras: Iterable[str] = ()) -> list[Need]:
     return list(read.values())
 
 
-def completion(extras: Iterable[str] = tuple(EXTRAS)) -> str | None:
+def completion(extras: Iterable[str] = _COMPLETED) -> str | None:
     """The one line for a shell that installs what is missing.
 
     RecBole comes without its own requirements: one of them is a version of ray that has no wheel
@@ -114,14 +119,24 @@ def completion(extras: Iterable[str] = tuple(EXTRAS)) -> str | None:
     if checkout and missing and not _is_installed():
         alone += ["-e", _here(_ROOT)]
     others = [str(need) for need in missing if need.name != "recbole"]
-    if others and checkout:
-        others = ["-c", _here(_ROOT / "constraints.txt"), *others]
     commands = []
     if others:
-        commands.append(_pip(others))
+        commands.append(_pip([*_constrained(), *others]))
     if alone:
         commands.append(_pip(["--no-deps", *alone]))
     return " && ".join(commands) or None
+
+
+def line_for(extra: str) -> str:
+    """The line for a shell that installs the packages of an extra."""
+    core = set(needs())
+    return _pip([*_constrained(), *(str(need) for need in needs([extra]) if need not in core)])
+
+
+def _constrained() -> list[str]:
+    """Words that keep pip to the versions of a checkout's constraints.txt."""
+    checkout = (_ROOT / "setup.cfg").is_file()
+    return ["-c", _here(_ROOT / "constraints.txt")] if checkout else []
 
 
 def _is_installed() -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from recbole_enhance.compat.needs import line_for
 from recbole_enhance.data.atomic import file_sha256
 from recbole_enhance.options.errors import DataError, InputError
 from recbole_enhance.options.read import one_line
@@ -53,7 +54,7 @@ def fetch(
         import pooch
         import requests
     except ImportError:
-        raise InputError("data get needs pooch; install the extra: pip install '.[data]'") from None
+        raise InputError(f"data get needs pooch: {line_for('data')}") from None
     cache = cache or Path(pooch.os_cache("recbole_enhance"))
     name = PurePosixPath(address.partition("?")[0]).name
     pooch.get_logger().setLevel(logging.ERROR)

@@ -279,7 +279,7 @@ class Side:
         self.notes += [*bad.finish(), *writer.notes()]
 
     def features(self, unique: float) -> list[str]:
-        """Columns of text whose values are shared by rows, as those of features are.
+        """Columns of text whose values occur in several rows, and so may be features.
 
         Args:
             unique: Share of distinct cells from which a column holds names, and no feature.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_enhance.compat.needs import line_for
 from recbole_enhance.options.errors import DataError, InputError, OptionError
 from recbole_enhance.options.read import nearest, one_line
 
@@ -38,9 +39,7 @@ def arrow() -> Any:
     try:
         import pyarrow
     except ImportError:
-        raise InputError(
-            "reading tables needs pyarrow; install the extra: pip install '.[data]'"
-        ) from None
+        raise InputError(f"reading tables needs pyarrow: {line_for('data')}") from None
     return pyarrow
 
 
@@ -445,9 +444,7 @@ def _of_frame(frame: Any) -> Table:
     try:
         import narwhals as nw
     except ImportError:
-        raise InputError(
-            "reading data frames needs narwhals; install the extra: pip install '.[data]'"
-        ) from None
+        raise InputError(f"reading data frames needs narwhals: {line_for('data')}") from None
     if type(frame).__module__.startswith("pandas") and hasattr(frame, "columns"):
         frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
         Table("data", list(frame.columns), lambda wanted: iter(())).refuse_twins()

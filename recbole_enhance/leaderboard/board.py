@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from recbole_enhance.compat.needs import line_for
 from recbole_enhance.explanation.html import SCRIPT, share_plotly
 from recbole_enhance.leaderboard import (
     EMBED,
@@ -102,10 +103,7 @@ def build_board(folder: str | Path, quiet: bool = False, plotly: str | None = No
 def _refuse_missing_packages() -> None:
     for name in _PACKAGES:
         if importlib.util.find_spec(name) is None:
-            raise ValueError(
-                f"leaderboard build: {name} is missing; install the extra: "
-                "pip install '.[leaderboard]'"
-            )
+            raise ValueError(f"leaderboard build: {name} is missing: {line_for('leaderboard')}")
 
 
 def _remove_stale(folder: Path, kept: set[str]) -> None:

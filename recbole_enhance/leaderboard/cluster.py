@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from recbole_enhance.compat.needs import line_for
 from recbole_enhance.options.read import one_line
 
 ANSWER_SECONDS = 10
@@ -32,8 +33,7 @@ def connected(address: str) -> Iterator[RunThere]:
         from distributed import Client
     except ImportError as error:
         raise ValueError(
-            f"cluster={address}: {error.name} is missing; install the extra: "
-            "pip install '.[distributed]'"
+            f"cluster={address}: {error.name} is missing: {line_for('distributed')}"
         ) from error
     with _hushed():
         _refuse_silence(address)

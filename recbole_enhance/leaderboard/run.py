@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from recbole_enhance.compat.needs import line_for
 from recbole_enhance.leaderboard import ATTACK, BOARD, EXPLAIN, FAILED, TUNING, statistics
 from recbole_enhance.leaderboard.cells import (
     KEPT,
@@ -283,9 +284,7 @@ def _refuse_bad_tuning(board: Board, cells: Sequence[Cell]) -> None:
     try:
         from recbole_enhance.tuning.tune import check_plan, tune
     except ImportError as error:
-        raise ValueError(
-            f"tune: {error.name} is missing; install the extra: pip install '.[tune]'"
-        ) from error
+        raise ValueError(f"tune: {error.name} is missing: {line_for('tune')}") from error
     known = set(inspect.signature(tune).parameters) - _NOT_OF_TUNING
     for key in board.tune or {}:
         if key not in known:

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from recbole_enhance.compat.needs import line_for
 from recbole_enhance.data.loaders import rows_in_memory
 from recbole_enhance.experiment.assembly import Run
 from recbole_enhance.options.errors import OptionError
@@ -119,7 +120,7 @@ def export(
     if index is not None and index not in INDEXES:
         raise OptionError("index", index, f"one of {', '.join(INDEXES)}")
     if index is not None and importlib.util.find_spec("hnswlib") is None:
-        raise OptionError("index", index, 'needs hnswlib: pip install "recbole_enhance[index]"')
+        raise OptionError("index", index, f"needs hnswlib: {line_for('index')}")
     run = open_run(run, model_class, method)
     found = embeddings(run, quiet)
     if not found.is_score:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from recbole_enhance.compat.needs import line_for
 from recbole_enhance.options.errors import OptionError
 from recbole_enhance.storage.files import temporary_name
 
@@ -40,7 +41,7 @@ def output_file(option: str, path: str | Path, endings: Sequence[str] = ()) -> P
     except OSError as error:
         raise _unwritable(option, path, error) from error
     if path.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise OptionError(option, path, 'needs pyarrow: pip install "recbole_enhance[data]"')
+        raise OptionError(option, path, f"needs pyarrow: {line_for('data')}")
     return path
 
 

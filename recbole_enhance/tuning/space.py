@@ -136,23 +136,23 @@ def read(source: Mapping[str, Any] | str | Path) -> Space:
         ValueError: If the file is missing, or a line of it is no search space.
     """
     if isinstance(source, Mapping):
-        return parse(source, "space")
+        return parse(source, "search space")
     path = Path(source)
     if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError(f"space={path}: is not a regular file")
+        raise ValueError(f"search space {path}: is not a regular file")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ValueError(f"space={path}: no such file") from None
+        raise ValueError(f"search space {path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"space={path}: cannot be read ({error})") from error
+        raise ValueError(f"search space {path}: cannot be read ({error})") from error
     if path.suffix.lower() not in (".yaml", ".yml") or _is_hyper(text):
-        return parse_hyper(text, f"space={path}")
+        return parse_hyper(text, f"search space {path}")
     try:
         content = load_yaml(path)
     except ValueError as error:
-        raise ValueError(f"space={path}: {error}") from error
-    return parse(content, f"space={path}")
+        raise ValueError(f"search space {path}: {error}") from error
+    return parse(content, f"search space {path}")
 
 
 def _is_hyper(text: str) -> bool:

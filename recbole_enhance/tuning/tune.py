@@ -9,6 +9,7 @@ from urllib.parse import quote
 from recbole.utils import ModelType
 from tqdm import tqdm
 
+from recbole_enhance.compat.needs import line_for
 from recbole_enhance.experiment.config import Config
 from recbole_enhance.experiment.quick_start import data_hashes
 from recbole_enhance.options.errors import InputError, OptionError
@@ -164,9 +165,7 @@ def _refuse_missing_optuna() -> None:
         import optuna  # noqa: F401
         from optuna.exceptions import UpdateFinishedTrialError  # noqa: F401  not in 4.2
     except ImportError:
-        raise InputError(
-            "tune: needs optuna 4.9 or newer; install the extra: pip install '.[tune]'"
-        ) from None
+        raise InputError(f"tune: needs optuna 4.9 or newer: {line_for('tune')}") from None
 
 
 def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Space:
@@ -174,7 +173,7 @@ def _space(config: Config, options: Mapping[str, Any], given: Any) -> spaces.Spa
     said = set(_leaves(config.external_config_dict))
     if given is not None:
         space = spaces.read(given)
-        where = "space" if isinstance(given, Mapping) else f"space={given}"
+        where = "search space" if isinstance(given, Mapping) else f"search space {given}"
         for name in sorted(said & set(space)):
             origin = config.origins.get(name)
             if origin not in split_files(options)[0]:

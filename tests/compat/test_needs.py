@@ -23,6 +23,12 @@ def run_bare(*words):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+def test_the_module_says_what_is_missing_as_the_script_does():
+    command = [sys.executable, "-S", "-E", "-m", "recbole_enhance", "doctor"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (told.returncode, told.stdout, told.stderr) == (2, run_bare("doctor").stdout, "")
+
+
 def test_doctor_runs_on_python_alone_and_prints_the_line_that_completes_an_install():
     told = run_bare("doctor")
 
@@ -73,6 +79,18 @@ def test_the_line_names_only_what_is_missing(monkeypatch):
     )
     assert needs.completion([]) == f"{python} -m pip install --no-deps recbole==1.2.1"
     assert "tune         tuning                                lacks optuna" in doctor.report()
+
+
+def test_an_extra_has_a_line_of_its_own(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    python = shlex.quote(sys.executable)
+    expected = f"{python} -m pip install -c constraints.txt 'optuna>=4.9'"
+    assert needs.line_for("tune") == expected
+    assert "hnswlib" in needs.line_for("index")
+    monkeypatch.setattr(needs.Need, "met", lambda need: False)
+    completing = needs.completion()
+    assert "optuna" in completing
+    assert "hnswlib" not in completing  # it is built from source
 
 
 def test_an_old_version_is_missing(monkeypatch, capsys):

@@ -55,7 +55,7 @@ def test_params_file_is_the_word_for_space(capsys):
     Path("bpr.hyper").write_text("learnng_rate choice [0.01]\n")
     words = ["tune", "--model=BPR", "--dataset=ml-100k", "--params_file=bpr.hyper"]
     assert main(words) == 2
-    assert "space=bpr.hyper: learnng_rate: unknown option" in capsys.readouterr().err
+    assert "search space bpr.hyper: learnng_rate: unknown option" in capsys.readouterr().err
     assert main([*words, "--space=x.yaml"]) == 2
     assert "params_file=bpr.hyper: give it or --space=x.yaml" in capsys.readouterr().err
 

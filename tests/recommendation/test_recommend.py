@@ -231,7 +231,7 @@ def test_the_index_finds_what_the_product_ranks_first(bpr, tmp_path):
 
 def test_an_index_without_its_package_is_refused(folders, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(OptionError, match=r'index=hnsw: needs hnswlib: pip install "recbole_enh'):
+    with pytest.raises(OptionError, match=r"index=hnsw: needs hnswlib: .* install .*hnswlib"):
         export(folders / "BPR", tmp_path / "e.npz", index="hnsw")
 
 

@@ -122,7 +122,7 @@ def test_a_yaml_file_and_a_mapping_say_the_same():
 )
 def test_a_file_that_is_no_space(content, message):
     Path("a.yaml").write_bytes(content.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"space=a\.yaml") as error:
+    with pytest.raises(ValueError, match=r"search space a\.yaml") as error:
         spaces.read("a.yaml")
     assert message in str(error.value)
 

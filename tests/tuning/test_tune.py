@@ -348,9 +348,9 @@ ML = ["--model=BPR", "--dataset=ml-100k"]
         ([*ML, "--jobs=0"], "jobs=0: a whole number above 0"),
         ([*ML, "--pruner=hyper"], "pruner=hyper: one of median, none"),
         ([*ML, "--run_dir=x"], "run_dir=x: trials leave no run folder"),
-        ([*ML, "--space=no.yaml"], "space=no.yaml: no such file"),
-        ([*ML, "--space=no.hyper"], "space=no.hyper: no such file"),
-        ([*ML, "--space=/dev/null"], "space=/dev/null: is not a regular file"),
+        ([*ML, "--space=no.yaml"], "search space no.yaml: no such file"),
+        ([*ML, "--space=no.hyper"], "search space no.hyper: no such file"),
+        ([*ML, "--space=/dev/null"], "search space /dev/null: is not a regular file"),
         (["--model=BPR"], "--dataset=NAME is missing"),
         (["--model=BPPR", "--dataset=ml-100k"], "did you mean BPR?"),
         ([*ML, "--learnng_rate=1"], "did you mean learning_rate?"),
@@ -390,7 +390,7 @@ def test_a_study_that_is_not_ours(toy):
 
 def test_without_optuna_the_extra_is_named(toy, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ValueError, match=r"needs optuna .* pip install '\.\[tune\]'"):
+    with pytest.raises(ValueError, match=r"needs optuna .* -m pip install .*optuna>=4\.9"):
         search(toy)
 
 
