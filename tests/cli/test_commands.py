@@ -97,6 +97,44 @@ def test_the_example_of_a_verb_can_be_read(path, parsed):
         parsed(*words)
 
 
+# What a run reads that is not there, and where it writes.
+_ELSEWHERE = ("data_path", "variant", "run_dir", "eval_candidates_file", "config_files")
+
+
+def shown(page):
+    """Commands in fences without a language; tests/test_pages.py runs the others."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.S | re.M)
+    lines = "".join(block for name, block in blocks if not name).replace("\\\n", " ").splitlines()
+    starts = r"(recbole-enhance|python run_recbole_enhance\.py) (.*?)( >.*|  +#.*)?"
+    return [found[2] for line in lines if (found := re.fullmatch(starts, line))]
+
+
+PAGES = {
+    page.relative_to(ROOT).as_posix(): lines
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    if page.name != "command_line.md" and (lines := shown(page))
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_that_a_page_shows_can_be_read(page, parsed):
+    """Words and run options, those of a data set that is elsewhere on ml-100k."""
+    Path("tuned").mkdir()
+    Path("tuned/best.yaml").touch()
+    Path("board.yaml").touch()
+    for line in PAGES[page]:
+        options = parsed(*shlex.split(line)).get("options") or {}
+        if "model" in options:
+            own = {key: value for key, value in options.items() if key not in _ELSEWHERE}
+            Config(command_line={**own, "dataset": "ml-100k"})
+
+
+def test_pages_show_commands():
+    assert len(PAGES) > 15
+    assert sum(map(len, PAGES.values())) > 40
+
+
 def test_the_page_of_the_command_line_is_what_the_verbs_say(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     text = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
