@@ -77,6 +77,6 @@ def keep(folder: RunFolder, config: Any) -> None:
 
 
 def own_data(folder: RunFolder) -> dict[str, str]:
-    """The option ``data_path`` of a run that has its dataset within its folder, wherever it is."""
+    """The option ``data_path`` of a run whose folder holds its dataset, wherever it is now."""
     home = folder.path / _FOLDER
     return {"data_path": str(home.resolve())} if home.is_dir() else {}

@@ -80,7 +80,7 @@ def options_page() -> str:
     """Text of docs/options.md."""
     general = option_rows()
     parts = [
-        "# Options\n\nWritten by `make docs` from the classes of options; do not edit.\n\n"
+        "<!-- Written by `make docs` from the classes of options; do not edit. -->\n\n# Options\n\n"
         "`recbole-enhance config options --model=NAME` prints the table of one model or method, "
         "and `recbole-enhance config schema --model=NAME` JSON Schema for an editor.\n"
     ]

@@ -65,7 +65,8 @@ def run_recbole_enhance(
         config_file_list: YAML files of options.
         config_dict: Options.
         saved: Whether to write a run folder. Without one, the best parameters are kept in memory.
-        command_line: Options as text, from :func:`~recbole_enhance.options.read.parse_argv`.
+        command_line: For the command line: options as unparsed text, from
+            :func:`~recbole_enhance.options.read.parse_argv`.
         data: A log of interactions: a data frame of pandas, polars or pyarrow, or a path. The
             dataset made from it is kept in the run folder; its name begins with ``dataset``.
         callbacks: Objects whose methods are called during the run; the option ``track`` names

@@ -77,7 +77,7 @@ def write_explanations(
         lines: One for each recommendation.
         page: Its HTML.
         files: Names of the two files.
-        told: A line as people read it.
+        told: Turns a line into readable text.
         quiet: Print nothing.
     """
     folder.write_jsonl(files[0], lines)

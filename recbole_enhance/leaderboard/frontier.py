@@ -111,7 +111,7 @@ def read_frontier(
     words = dict(words)
     model, backbone = words.pop("model", "DVR"), words.pop("backbone", "BPR")
     if model.lower() != "dvr":
-        raise OptionError("model", model, "DVR is expected")
+        raise OptionError("model", model, "frontier works with model=DVR only")
     for key in words:
         if key in _OF_THE_ROWS:
             raise OptionError(
@@ -152,7 +152,9 @@ def _read_metrics(metric: str | None, accuracy: str | None) -> tuple[Metric, Met
         names = ", ".join(ranking.ACCURACY)
         raise OptionError("accuracy", accuracy, f"one of {names}, at the metric's @{moved.k}")
     if moved.name in ranking.ACCURACY or moved.name == "loss":
-        raise OptionError("metric", metric, "measures accuracy; one of another kind is expected")
+        raise OptionError(
+            "metric", metric, "measures accuracy; choose one that does not, such as cc@20"
+        )
     try:
         refuse_unsteerable(str(moved))
     except OptionError as error:

@@ -133,7 +133,7 @@ def _refuse_large(text: str) -> None:
         ValueError: Saying what there is too much of.
     """
     if len(text) > MAX_YAML_BYTES:
-        raise ValueError(f"has {len(text):,} characters, and {MAX_YAML_BYTES:,} are the limit")
+        raise ValueError(f"is too large: {len(text):,} characters; the limit is {MAX_YAML_BYTES:,}")
     total = repeated = 0
     begun: list[tuple[str | None, int]] = []  # anchor, and how many values came before
     sizes: dict[str, int] = {}  # of an anchor -> values that its alias stands for

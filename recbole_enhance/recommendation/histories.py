@@ -127,7 +127,7 @@ def refuse_lists(run: Any) -> None:
         raise OptionError(
             "benchmark_filename",
             run.config["benchmark_filename"],
-            "the data of this run are lists, of which no whole history can be made",
+            "the files hold ready-made sequences, of which whole histories cannot be rebuilt",
         )
 
 

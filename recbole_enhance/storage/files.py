@@ -102,7 +102,7 @@ def read_bytes(path: str | Path, limit: int = MAX_TEXT) -> bytes:
     with open_reading(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
-            raise RunFolderError(path, f"has {size:,} bytes, and {limit:,} are the limit")
+            raise RunFolderError(path, f"is too large: {size:,} bytes; the limit is {limit:,}")
         content: bytes = file.read()
     return content
 

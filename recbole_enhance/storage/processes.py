@@ -182,7 +182,7 @@ def _heard(speak: Callable[[], Result]) -> Result:
 
 @contextlib.contextmanager
 def _stopped_by_launcher() -> Iterator[None]:
-    """Treat the launcher's request to stop as the end of another process."""
+    """Handle SIGTERM from torchrun as if another process had died."""
 
     def stop(*_: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -112,7 +112,7 @@ def _encode(value: Any) -> Any:
 def _array(tensor: torch.Tensor) -> np.ndarray:
     """A tensor of a file as an array; refused if it repeats fewer stored numbers."""
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise ValueError("a tensor is larger than what is stored of it")
+        raise ValueError("is damaged: a tensor is longer than its stored data")
     return tensor.cpu().numpy()
 
 

@@ -103,7 +103,7 @@ def test_no_re_ranker_is_about_groups():
         ({}, "popreo@5", None, "metric=popreo@5: popreo is no metric of one user's list"),
         ({}, "cc@5", "ndcg@10", "accuracy=ndcg@10: one of .*at the metric's @5"),
         ({}, "cc@5", "ild@5", "accuracy=ild@5: one of "),
-        ({"model": "TIL"}, "cc@5", None, "model=TIL: DVR is expected"),
+        ({"model": "TIL"}, "cc@5", None, "model=TIL: frontier works with model=DVR only"),
         ({"dvr_strength": "1"}, "cc@5", None, "dvr_strength=1: the rows of a frontier set this"),
         ({"dataset": ""}, "cc@5", None, "dataset=: the name of one dataset"),
         ({"dataset": "[a,b]"}, "cc@5", None, "the name of one dataset"),

@@ -38,7 +38,7 @@ YAML_BOMBS = {
     "deep": ("[" * 200_000, "levels"),
     "deep mappings": ("{a: " * 200_000, "levels"),
     "a value that contains itself": ("a: &a [1, *a]", "contains itself"),
-    "long": ("a: " + "x" * 2**23, "are the limit"),
+    "long": ("a: " + "x" * 2**23, "is too large"),
 }
 
 
@@ -122,7 +122,7 @@ def test_json_that_no_run_writes_is_refused(finished, refused, text, says):
 def test_a_file_beyond_the_limit_is_not_read():
     with open("large.json", "wb") as file:
         file.truncate(files.MAX_TEXT + 1)
-    with pytest.raises(RunFolderError, match=r"large\.json: has 268,435,457 bytes"):
+    with pytest.raises(RunFolderError, match=r"large\.json: is too large: 268,435,457 bytes"):
         files.read_json("large.json")
 
 

@@ -203,7 +203,7 @@ class InRunTrainer(EnhancedTrainer):
             raise OptionError(
                 "backbone",
                 self.config["model"],
-                f"{tuple(losses.shape)} losses for {len(batch)} samples",
+                f"one loss per sample is needed; it has {tuple(losses.shape)} for {len(batch)}",
             )
         values = values_from_slopes(slopes)
         rows = batch[ROW_ID].cpu()

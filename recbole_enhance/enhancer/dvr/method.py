@@ -109,9 +109,9 @@ class DVROptions(Options):
     )
     dvr_strength: NotNegative | None = Field(
         description="With 'inrun', the dial between the backbone (0) and the reward: weights "
-        "2 sigmoid(strength * value / rms), or the share of the loss's gradient that the reward's "
-        "has with 'direct'; ~ takes one by the reward: 0.2 for accuracy, 0.05 for others, 0.04 "
-        "and 0.02 with 'direct'."
+        "2 sigmoid(strength * value / rms), or with 'direct' the length of the reward's gradient "
+        "relative to the loss's. ~ is 0.2 if accuracy is rewarded, 0.05 for other rewards; with "
+        "'direct' 0.04 and 0.02."
     )
     dvr_judges: InnerShare | None = Field(
         description="With 'inrun' and 'validation', the share of the validation interactions, "
@@ -137,9 +137,9 @@ class DVROptions(Options):
         "in the batch ('slot', as in the paper)."
     )
     dvr_weighting: Literal["soft", "sample", "direct"] = Field(
-        description="How values train: by weights of mean 1 ('soft'), 'direct' with 'inrun' (the "
-        "reward's gradient is added to the loss's, and values are only written down) or 'sample' "
-        "with 'harsanyi' (the paper's Bernoulli selection)."
+        description="How values are used: 'soft' weighs the samples, with mean 1; 'direct' (with "
+        "'inrun') adds the reward's gradient to the loss's and only records values; 'sample' "
+        "(with 'harsanyi') is the paper's Bernoulli selection."
     )
     dvr_normalization: Literal["sigmoid", "minmax", "rank"] = Field(
         description="How values become selection probabilities w: 'sigmoid' of the standardised "
@@ -147,7 +147,7 @@ class DVROptions(Options):
     )
     dvr_exploration: NotNegative = Field(
         description="Standard deviation of the policy's noise on the standardised value under "
-        "'soft'; 0 switches the policy off."
+        "'soft'; 0 switches REINFORCE off. With 'harsanyi' only."
     )
     dvr_sample_dim: Width = Field(
         description="Length of a sample's vector, k; 1 in the paper's text, 10 in its code."
@@ -229,7 +229,7 @@ def check(config: Any) -> None:
             "must be a whole number above 0, as DVR needs validation",
         )
     if kind == "harsanyi" and isinstance(reward, dict):
-        raise OptionError("dvr_reward", reward, "with dvr_values=harsanyi a single one")
+        raise OptionError("dvr_reward", reward, "dvr_values=harsanyi takes a single metric")
     if kind == "inrun":
         refuse_unsteerable(reward)
     needed = frozenset[str]().union(*(requirements_of(part.name) for part in parts_of(reward)))

@@ -175,7 +175,7 @@ class Reward:
 
 
 class _Settings(dict[str, Any]):
-    """A plain dictionary with Config's habit: an option that is not there is None."""
+    """A dictionary that gives None for an option that is not there, as Config does."""
 
     def __missing__(self, key: str) -> None:
         return None

@@ -118,7 +118,7 @@ class HarsanyiTrainer(EnhancedTrainer):
             raise OptionError(
                 "backbone",
                 self.config["model"],
-                f"{tuple(losses.shape)} losses for {len(batch)} samples",
+                f"one loss per sample is needed; it has {tuple(losses.shape)} for {len(batch)}",
             )
         with torch.enable_grad():
             out = self.estimator(batch, losses)

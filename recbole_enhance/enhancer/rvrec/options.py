@@ -64,7 +64,7 @@ class RVRecOptions(Options):
     )
     rvrec_propagated: bool = Field(
         description="Whether items ask histories by their rows after a graph model's propagation, "
-        "which have met the positive that is to be predicted; False takes those before it."
+        "which already hold something of the item to be predicted; False takes those before it."
     )
     rvrec_candidates: Number0 = Field(
         description="Items per user that the item query ranks, chosen by a cheaper score; all "
