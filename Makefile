@@ -1,8 +1,8 @@
 # `make run` and `make test` need make and Python 3.10 to 3.14, and nothing else. PYTHON= names one; by
 # default it is `python3` if that is one of them, else the newest that there is.
 SUPPORTED := 3.14 3.13 3.12 3.11 3.10
-ifndef PYTHON
 IS_SUPPORTED := import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(SUPPORTED)".split())
+ifndef PYTHON
 PYTHON := $(firstword $(foreach name,python3 $(SUPPORTED:%=python%),\
 	$(shell $(name) -c '$(IS_SUPPORTED)' 2>/dev/null && echo $(name))))
 endif
@@ -87,6 +87,7 @@ release: $(INSTALLED)
 # An environment of another Python is removed first: venv would leave that Python in it.
 define install
 	$(if $(PYTHON),,$(error no Python of $(SUPPORTED) found; PYTHON=PATH names one))
+	@$(PYTHON) -c '$(IS_SUPPORTED)' || { echo "PYTHON=$(PYTHON): one of $(SUPPORTED) is needed" >&2; exit 1; }
 	version=$$($(PYTHON) -c $(VERSION)) && \
 		{ [ "$$($(1)/bin/python -c $(VERSION) 2>/dev/null)" = "$$version" ] || [ ! -f $(1)/pyvenv.cfg ] || rm -rf $(1); }
 	$(PYTHON) -m venv $(1)
