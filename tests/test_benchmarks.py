@@ -1,3 +1,4 @@
+import argparse
 import importlib
 import os
 import re
@@ -5,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from recbole.data.interaction import Interaction
 
 from recbole_enhance.enhancer.rvrec import item_query
 from recbole_enhance.enhancer.rvrec.histories import Chains, gaps, recency, younger
@@ -216,6 +219,117 @@ def test_noise_detection_ends_with_one_line_per_dataset(tmp_path):
     assert all(0 <= number <= 1 for number in numbers.values())
     assert numbers["auc_loss"] > 0.6  # the planted items are there, and harder to learn
     assert '"dvr_strength": "0.1"' in out.read_text()
+
+
+@pytest.mark.slow
+def test_data_values_ends_with_one_line_per_task(tmp_path):
+    out = tmp_path / "numbers.json"
+    lines = quick_lines("data_values", "--threads=1", f"--out={out}", "--shares=0.1,0.4")
+    removal, noise = (line.split() for line in lines[-2:])
+    about = ["benchmark=data_values", "dataset=ml-100k", "seeds=1"]
+    assert [*about, "task=removal"] == [removal[0], *removal[2:4], removal[1]]
+    assert [*about, "task=noise"] == [noise[0], *noise[2:4], noise[1]]
+    found = {key: float(number) for key, number in (x.split("=") for x in removal[4:] + noise[4:])}
+    assert {"dvr_loo_lowest_0.4", "popularity_highest_0.4", "random_0.4"} <= set(found)
+    # Two epochs say little, but four tenths of the data are missed, and weights differ from 1.
+    assert found["random_0.4"] < 0 < found["oracle_out"] - found["dvr_out"]
+    assert found["dvr_loo_amortised_highest_0.4"] < found["dvr_loo_amortised_lowest_0.4"]
+    assert (tmp_path / "numbers_ml-100k.png").stat().st_size > 10_000
+    assert out.with_suffix(".md").read_text() == "\n".join(lines[2:-2]) + "\n"
+
+
+class Split:
+    """A part of a dataset, as far as these benchmarks change it."""
+
+    def __init__(self, inter_feat):
+        self.inter_feat, self.config = inter_feat, {"interaction_weight_field": "weight"}
+
+    def copy(self, inter_feat):
+        return Split(inter_feat)
+
+
+def test_what_is_removed_and_weighed_is_what_was_said(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    data_values = importlib.import_module("data_values")
+    done = []
+    splits = [Split(Interaction({"item": torch.arange(5)}))]
+    gone = data_values.lowest(np.array([3.0, 1.0, 2.0, 5.0, 0.0]), 0.4)
+    data_values.without(gone, lambda parts: done.append(len(parts[0].inter_feat)))(splits)
+    assert done == [5]  # planted before the rows are removed
+    assert splits[0].inter_feat["item"].tolist() == [0, 2, 3]
+    data_values.zeroed(np.array([False, True, False]), lambda _: None)(splits)
+    assert splits[0].inter_feat["interaction_weight"].tolist() == [1.5, 0.0, 1.5]
+    data_values.weighed(np.array([0.5, 1.0, 1.5]), lambda _: done.append(None))(splits)
+    assert splits[0].inter_feat["interaction_weight"].tolist() == [0.5, 1.0, 1.5]
+    assert len(done) == 2
+    rows = [{"all": 0.2, "x": 0.3}, {"all": 0.4, "x": 0.5}]
+    assert data_values.changes(rows, "x") == pytest.approx([0.5, 0.25])
+    assert data_values.cell(rows, "x") == "+37.5 ± 17.7"
+    assert data_values.cell(rows, "y") == ""
+
+
+@pytest.mark.slow
+def test_second_order_ends_with_one_line(tmp_path):
+    lines = quick_lines("second_order", "--threads=1", f"--out={tmp_path / 'numbers.json'}")
+    kinds = ("first_each_epoch", "first_each_step", "second")
+    keys = [f"{utility}_{kind}" for utility in ("judges", "leave_one_out") for kind in kinds]
+    pattern = f"benchmark=second_order dataset=ml-100k seeds=1 r_first={NUMBER} r_second={NUMBER} "
+    pattern += " ".join(f"{key}={NUMBER}" for key in keys)
+    first, second, *found = map(float, re.fullmatch(pattern, lines[-1]).groups())
+    assert first < second
+    assert second > 0.99
+    assert min(found) > 0.5
+
+
+def second_order_and_step(monkeypatch):
+    """The benchmark's module, and a step of BPR in a small world."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("second_order")
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(n):
+        return torch.stack([torch.randint(high, (n,), generator=generator) for high in (6, 9, 9)])
+
+    tables = torch.randn(15, 4, dtype=torch.float64, generator=generator)
+    sizes = torch.rand(15, 4, dtype=torch.float64, generator=generator)
+    return module, module.Step(tables, 6, sizes, draw(50)), draw(6)
+
+
+def test_values_of_second_order_are_exact_for_a_quadratic_utility(monkeypatch):
+    module, step, triplets = second_order_and_step(monkeypatch)
+    root = torch.randn(60, 60, dtype=torch.float64)
+
+    class Quadratic(module.Step):
+        def utility(self, change):
+            flat = change.flatten()
+            return flat.sum() + flat @ (root + root.T) @ flat
+
+    exact, first, second = module.values_of(Quadratic(*step), triplets, 100.0)
+    torch.testing.assert_close(second, exact, rtol=0, atol=1e-10)
+    assert (first - exact).abs().max() > 1e-3
+
+
+def test_values_of_second_order_are_nearer_to_those_of_all_coalitions(monkeypatch):
+    module, step, triplets = second_order_and_step(monkeypatch)
+    for longer in (10.0, 100.0):
+        exact, first, second = module.values_of(step, triplets, longer)
+        assert (second - exact).norm() < 0.1 * (first - exact).norm()
+    change, first, second = module.sums_of(step, triplets)
+    assert abs(second - change) < abs(first - change)
+
+
+def test_the_middle_of_a_step_leaves_training_as_it_is(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module, valued = (importlib.import_module(name) for name in ("second_order", "valued"))
+    args = argparse.Namespace(data_path=".", epochs=1, loss_epochs=1)
+    options = {"change": lambda _: None, "args": args, "seed": 1, "dataset": "ml-100k"}
+    plain = valued.train(model="BPR", **options)
+    middle = valued.train(
+        model="DVR", make=module.MiddleTrainer, **options, **module.UTILITIES["judges"]
+    )
+    assert torch.equal(plain["loss"], middle["loss"])
+    assert plain["test"] == middle["test"]
+    assert middle["value"].count_nonzero() > 0
 
 
 def test_noise_detection_refuses_what_is_no_option_of_dvr():
