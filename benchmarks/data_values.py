@@ -20,7 +20,9 @@ The scores, each of a run on the same interactions:
 * loss_run: minus the loss under BPR, averaged over all epochs;
 * popularity: the number of training interactions of the item, without any model.
 
-All runs stop early by the untouched validation interactions. Changes are of NDCG@20 on test against
+"Weight 0" and "left out" take as many interactions as there is noise. All runs stop early by the
+untouched validation interactions (DVR with ndcg@20 by half of them), of which half have judged for
+the scores dvr and dvr_amortised. Changes are of NDCG@20 on test against
 BPR on all of the same data, seed by seed.
 """
 

@@ -7,8 +7,9 @@ The game of a batch is the change of a utility U by the step that a coalition ma
 DVR's values are Shapley's to first order. To second order a pair of samples has an interaction,
 (eta/|B|)^2 g_m H (Hessian of U) H g_n, of which each has a half. All halves of one sample together
 are a product with the step of the whole batch, so the values of second order are those of first
-order with the gradient of U in the middle of the step: one more gradient of U for every step,
-whatever the number of pairs.
+order with the gradient of U in the middle of the step: one more gradient of U, and of the batch's
+loss, for every step, whatever the number of pairs. Momentum is left out, as in values of first
+order. With leave_one_out, the sample's own part is corrected to first order.
 
 First table: both against Shapley's values by all 256 coalitions of 8 samples, for a trained BPR,
 its Adam and the loss of held-out interactions. The part of a sample in the step is that of
@@ -166,9 +167,9 @@ class MiddleTrainer(InRunTrainer):
         if sizes:
             with kept_random_state():
                 loss = self.model.calculate_loss(batch)
-            named = list(self.model.parameters())
-            gradients = torch.autograd.grad(loss, named, allow_unused=True)
-            moves = [(p, sizes[p] * g) for p, g in zip(named, gradients) if g is not None]
+            parameters = list(self.model.parameters())
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            moves = [(p, sizes[p] * g) for p, g in zip(parameters, gradients) if g is not None]
         before = [p.detach().clone() for p, _ in moves]
         with torch.no_grad():
             for parameter, move in moves:

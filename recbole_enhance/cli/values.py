@@ -27,8 +27,8 @@ def values(
     zero: bool,
 ) -> None:
     """Rank what a run valued, print both ends, and write all of it if asked."""
-    for option, value in {"soft": soft, "zero": zero, "drop": drop}.items():
-        if write_clean is None and value not in (None, False):
+    for option, value in {"soft": soft or None, "zero": zero or None, "drop": drop}.items():
+        if write_clean is None and value is not None:
             raise OptionError(option, value, "can only be used with --write_clean=FOLDER")
     of_ranks = {"by": by, "top": top, "titles": titles, "out": out, "html": html}
     for option, said in of_ranks.items():
@@ -70,7 +70,7 @@ def _told(done: Any, weighted: bool) -> str:
     how, known = "all of them, with weights", ""
     if not weighted:
         how = f"dropped are {done.dropped}"
-        known = "; dropped items are ranked for their users (--zero: no)"
+        known = "; dropped items are ranked for their users (with --zero they are not)"
     return (
         f"{done.folder}: training has {done.kept}; {how}\n"
         f"validation and test are those of the run{known}\n"
@@ -104,13 +104,13 @@ VALUES = Verb(
         Option(
             "drop",
             Value(),
-            "share of training interactions to drop [0.1] or weight less [0.3]",
+            "share of training interactions to drop [0.1], or to weigh less with --soft [0.3]",
         ),
         Option("soft", YesNo(), "drop nothing, but write a column of weights", default=False),
         Option(
             "zero",
             YesNo(),
-            "drop nothing, but give weight 0, so that the items stay known and are not ranked",
+            "drop nothing, but give weight 0: no part of the loss, and their items are not ranked",
             default=False,
         ),
         *OWN_CLASS,

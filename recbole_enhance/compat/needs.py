@@ -24,7 +24,7 @@ EXTRAS = {
     "index": "indexes of vectors (C++ compiler)",
     "mlflow": "track=mlflow",
     "wandb": "track=wandb",
-    "carbon": "track=carbon",
+    "carbon": "track=codecarbon",
 }
 _COMPLETED = ("leaderboard", "tune", "distributed", "data")  # by the doctor's line
 _PACKAGE = "recbole_enhance"

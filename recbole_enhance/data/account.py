@@ -81,7 +81,7 @@ class Account:
                 "dropped": {name: int(told["dropped"][name]) for name in Counts._fields},
                 **({"zero": True} if told.get("zero") else {}),
             }
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise DataError(path, "is not what values --write_clean writes") from error
 
     def drop(self, reason: str, after: Counts) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_enhance.compat.needs import line_for
 from recbole_enhance.options.errors import DataError, OptionError
 from recbole_enhance.options.read import one_line
 from recbole_enhance.storage.files import read_gzip
@@ -150,7 +151,7 @@ def _parquet(path: Path) -> pd.DataFrame:
     try:
         import pyarrow  # noqa: F401
     except ImportError:
-        raise DataError(path, "needs pip install pyarrow") from None
+        raise DataError(path, f"needs pyarrow: {line_for('data')}") from None
     return pd.read_parquet(path)
 
 

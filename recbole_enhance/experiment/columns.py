@@ -68,23 +68,28 @@ def choose_columns(config: Any, values: dict[str, Any], named: bool) -> list[str
         encoding=values.get("encoding"),
     )
     check_group_fields(folder, config.dataset, values)
-    _check_unused(values)
+    _check_unused(values, folder, config.dataset)
     return columns
 
 
-def _check_unused(values: dict[str, Any]) -> None:
+def _check_unused(values: dict[str, Any], folder: Path, dataset: str) -> None:
     """Refuse what option ``unused_col`` cannot drop after filtering: an id, or of no file."""
     ids = (values["USER_ID_FIELD"], values["ITEM_ID_FIELD"])
+    loaded = values["load_col"]
+    if loaded is None:
+        loaded = {
+            s: "*" for s in ("inter", "user", "item") if (folder / f"{dataset}.{s}").is_file()
+        }
+    there = [suffix for suffix, columns in loaded.items() if columns]
     for suffix, names in (values["unused_col"] or {}).items():
         option = f"unused_col.{suffix}"
-        loaded = values["load_col"]
-        if loaded is not None and suffix not in loaded:
-            raise OptionError(option, names, f"only columns of {', '.join(loaded)} are loaded")
-        if not isinstance(names, list):
+        if not isinstance(names, (list, tuple, set)) or not all(isinstance(n, str) for n in names):
             raise OptionError(option, names, "a list of columns is expected")
+        if names and suffix not in there:
+            raise OptionError(option, names, f"only columns of {', '.join(there)} are loaded")
         for name in names:
             if name in ids:
-                raise OptionError(option, name, "is needed, as all ids of users and items are")
+                raise OptionError(option, name, "ids of users and items cannot be dropped")
 
 
 def _load_categories(config: Any, values: dict[str, Any], folder: Path, named: bool) -> None:

@@ -11,6 +11,7 @@ import recbole.evaluator.register as recbole_metrics
 from recbole.model.abstract_recommender import AbstractRecommender, ContextRecommender
 from recbole.utils import InputType, ModelType
 
+from recbole_enhance.compat.needs import EXTRAS, line_for
 from recbole_enhance.metric.name import Metric
 from recbole_enhance.metric.registry import requirements_of
 from recbole_enhance.options.errors import OptionError, UnknownOptionError
@@ -66,10 +67,12 @@ def check_values(
         else:
             like_default(key, value, defaults.get(key))
     if values["log_wandb"] and importlib.util.find_spec("wandb") is None:
-        raise OptionError("log_wandb", True, "needs pip install wandb")
+        raise OptionError("log_wandb", True, f"needs wandb: {line_for('wandb')}")
     for name in typed.get("track") or ():
         if importlib.util.find_spec(name) is None:
-            raise OptionError("track", name, f"needs pip install {name}")
+            extra = {"codecarbon": "carbon"}.get(name, name)
+            line = line_for(extra) if extra in EXTRAS else f"pip install {name}"
+            raise OptionError("track", name, f"needs {name}: {line}")
     for column, interval in (values.get("val_interval") or {}).items():
         # A list holds the values of a column of tokens.
         if not isinstance(interval, list) and not is_interval(interval):

@@ -113,8 +113,9 @@ def write_clean(
             weight than 1; None takes 0.1, or 0.3 with ``soft``.
         soft: Whether all interactions stay, with a column of weights that rise over the share.
         model_class: As in :func:`~recbole_enhance.experiment.quick_start.load_run`.
-        zero: Whether all interactions stay, those of the share with weight 0: not learnt, but
-            known, so that their items are not ranked for their users and are no negatives.
+        zero: Whether all interactions stay, those of the share with weight 0: their losses do not
+            count, and their items are not ranked for their users and are no negatives. Models
+            that read interactions as input, such as graphs and histories, still see them.
 
     Raises:
         OptionError: If the share is none, the folder has the dataset already, or ``soft`` and

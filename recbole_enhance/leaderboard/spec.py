@@ -222,9 +222,9 @@ def _seedsplit_list(text: str) -> Any:
 
 
 def _text(key: str, value: Any) -> str | None:
-    """A name of a file; 2024 is a number to YAML."""
+    """What must be text; 2024 is a number to YAML."""
     if value is not None and type(value) not in (str, int):
-        raise ValueError(f"{key}={value}: a text is expected")
+        raise ValueError(f"{key}={value}: text is expected")
     return None if value is None else str(value)
 
 

@@ -316,9 +316,7 @@ class PartsTrainer(Trainer):
         parameters = self._parameters()
         for p in parameters:
             if p.grad is not None and p.grad.is_sparse:
-                raise InputError(
-                    "several processes: sparse gradients are not supported with several processes"
-                )
+                raise InputError("several processes: sparse gradients are not supported")
         there = torch.tensor([float(p.grad is not None) for p in parameters])
         processes.add_up(there)
         used = [p for p, n in zip(parameters, there.tolist()) if n > 0]

@@ -392,8 +392,10 @@ def test_a_run_stopped_before_its_results_writes_them(toy, monkeypatch):
         ({"user_inter_num_interval": "[1000,inf)"}, "toy: user_inter_num_interval=.*none of 840"),
         ({"val_interval": {"rating": "[99,inf)"}}, "toy: val_interval=.*leaves none of 840"),
         ({"encoding": "klingon"}, "encoding=klingon: Python does not know this encoding"),
-        ({"unused_col": {"inter": ["user_id"]}}, "unused_col.inter=user_id: is needed"),
+        ({"unused_col": {"inter": ["user_id"]}}, "unused_col.inter=user_id: ids of users"),
         ({"unused_col": {"inter": "rating"}}, "unused_col.inter=rating: a list of columns"),
+        ({"unused_col": {"inter": [["x"]]}}, r"unused_col.inter=\[\['x'\]\]: a list of columns"),
+        ({"unused_col": {"kg": ["x"]}, "load_col": None}, r"unused_col.kg=\['x'\]: only columns"),
         ({"unused_col": {"kg": ["x"]}}, r"unused_col.kg=\['x'\]: only columns of inter"),
         (
             {"model": "NeuMF", "mlp_hidden_size": []},

@@ -171,7 +171,7 @@ def test_the_verb_says_what_it_wrote_and_refuses_the_rest(run_dir, capsys):
     assert main(["values", str(run_dir), "--write_clean=clean", "--drop=0.2"]) == 0
     told = capsys.readouterr().out
     assert "train on it: recbole-enhance --model=BPR --config_files=clean/toy.yaml" in told
-    assert "dropped items are ranked for their users (--zero: no)" in told
+    assert "dropped items are ranked for their users (with --zero they are not)" in told
     assert main(["values", str(run_dir), "--write_clean=zero", "--zero"]) == 0
     told = capsys.readouterr().out
     assert "all of them, with weights" in told
@@ -180,6 +180,7 @@ def test_the_verb_says_what_it_wrote_and_refuses_the_rest(run_dir, capsys):
         (["--write_clean=clean"], "write_clean=clean: toy is there already"),
         (["--write_clean=other", "--drop=1"], "drop=1: a number above 0 and below 1"),
         (["--write_clean=other", "--drop=x"], "drop=x: a number above 0 and below 1"),
+        (["--drop=0"], "drop=0: can only be used with --write_clean=FOLDER"),
         (["--drop=0.1"], "drop=0.1: can only be used with --write_clean=FOLDER"),
         (["--write_clean=other", "--by=item"], "by=item: cannot be used with --write_clean"),
         (["--write_clean=other", "--out=a.csv"], "out=a.csv: cannot be used with --write_clean"),
