@@ -236,7 +236,7 @@ def test_data_values_ends_with_one_line_per_task(tmp_path):
     for score in ("dvr_loo", "dvr_loo_amortised", "loss_run", "popularity"):
         assert found[f"{score}_highest_0.4"] < found[f"{score}_lowest_0.4"]
     assert (tmp_path / "numbers_ml-100k.png").stat().st_size > 10_000
-    assert out.with_suffix(".md").read_text() == "\n".join(lines[2:-2]) + "\n"
+    assert out.with_suffix(".md").read_text() == "\n".join(lines[2:-2])
 
 
 class Split:
