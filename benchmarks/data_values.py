@@ -22,8 +22,8 @@ The scores, each of a run on the same interactions:
 
 "Weight 0" and "left out" take as many interactions as there is noise. All runs stop early by the
 untouched validation interactions (DVR with ndcg@20 by half of them), of which half have judged for
-the scores dvr and dvr_amortised. Changes are of NDCG@20 on test against
-BPR on all of the same data, seed by seed.
+the scores dvr and dvr_amortised. Changes are of NDCG@20 on test against BPR on all of the same
+data, seed by seed.
 """
 
 import json
@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from valued import LEAVE_ONE_OUT, finish, parser, plant, train
+from valued import LEAVE_ONE_OUT, finish, parser, plant, scores_of, train
 
 from recbole_enhance.data.rows import weigh_rows
 from recbole_enhance.explanation.cleaned import SOFT, lowest, soft_weights
@@ -80,22 +80,13 @@ def weighed(weights: np.ndarray, before: Change) -> Change:
     return change
 
 
-def scores_of(
+def judged(
     dataset: str, seed: int, args: Any, before: Change
 ) -> tuple[dict[str, np.ndarray], Row, Any]:
     """Scores of the training interactions; test of BPR on all of them; what ``before`` changed."""
-    judged = train(dataset, "DVR", seed, args, before, **JUDGED)
-    others = train(dataset, "DVR", seed, args, before, **LEAVE_ONE_OUT)
-    plain = train(dataset, "BPR", seed, args, before)
-    found = {
-        "dvr": judged["value"],
-        "dvr_loo": others["value"],
-        "dvr_amortised": judged["amortised"],
-        "dvr_loo_amortised": others["amortised"],
-        "loss_run": -plain["loss_run"],
-        "popularity": plain["popularity"],
-    }
-    return {name: found[name].numpy() for name in SCORES}, {"all": plain["test"]}, plain["changed"]
+    scores, runs = scores_of(dataset, seed, args, before, **JUDGED)
+    plain = runs["bpr"]
+    return {n: scores[n].numpy() for n in SCORES}, {"all": plain["test"]}, plain["changed"]
 
 
 def removal(dataset: str, seed: int, args: Any) -> Row:
@@ -104,7 +95,7 @@ def removal(dataset: str, seed: int, args: Any) -> Row:
     def before(splits: list[Any]) -> None:
         """Nothing is planted."""
 
-    scores, row, _ = scores_of(dataset, seed, args, before)
+    scores, row, _ = judged(dataset, seed, args, before)
     drawn = np.random.default_rng(seed).permutation(len(scores["dvr"]))
     for share in args.shares:
         for name, score in scores.items():
@@ -125,7 +116,7 @@ def noise(dataset: str, seed: int, args: Any) -> Row:
     def before(splits: list[Any]) -> Any:
         return plant(splits, args.share, args.planted, seed)
 
-    scores, row, noisy = scores_of(dataset, seed, args, before)
+    scores, row, noisy = judged(dataset, seed, args, before)
 
     def test(change: Change, model: str = "BPR", **own: Any) -> float:
         return train(dataset, model, seed, args, change, **own)["test"]

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from sklearn.metrics import average_precision_score, roc_auc_score
-from valued import LEAVE_ONE_OUT, finish, parser, plant, train
+from valued import finish, parser, plant, scores_of
 
 from recbole_enhance.leaderboard import statistics
 from recbole_enhance.options.read import parse_argv
@@ -37,26 +37,14 @@ def detect(dataset: str, seed: int, args: argparse.Namespace) -> dict[str, float
     def noise(splits: list[Any]) -> Any:
         return plant(splits, args.share, args.planted, seed)
 
-    dvr = train(dataset, "DVR", seed, args, noise, args.options)
-    plain = train(dataset, "BPR", seed, args, noise)
-    others = train(dataset, "DVR", seed, args, noise, **LEAVE_ONE_OUT)
-    if not all(run["changed"].equal(plain["changed"]) for run in (dvr, others)):
-        raise RuntimeError("the runs were given different noise")
-    scores = {
-        "dvr": -dvr["value"],
-        "dvr_loo": -others["value"],
-        "dvr_amortised": -dvr["amortised"],
-        "dvr_loo_amortised": -others["amortised"],
-        "loss": plain["loss"],
-        "loss_run": plain["loss_run"],
-        "popularity": -plain["popularity"],
-    }
+    scores, runs = scores_of(dataset, seed, args, noise, args.options)
+    noisy = runs["bpr"]["changed"]
     row: dict[str, float] = {"seed": seed}
     for name, score in scores.items():
-        row[f"auc_{name}"] = float(roc_auc_score(dvr["changed"], score))
-        row[f"ap_{name}"] = float(average_precision_score(dvr["changed"], score))
-    for name, run in (("dvr", dvr), ("bpr", plain)):
-        row.update({f"{key}_{name}": run[key] for key in ("valid", "test", "epochs")})
+        row[f"auc_{name}"] = float(roc_auc_score(noisy, -score))
+        row[f"ap_{name}"] = float(average_precision_score(noisy, -score))
+    for name in ("dvr", "bpr"):
+        row.update({f"{key}_{name}": runs[name][key] for key in ("valid", "test", "epochs")})
     return row
 
 

@@ -40,7 +40,6 @@ from recbole_enhance.storage.random_state import kept_random_state
 SAMPLES = 8  # whose coalitions are all tried
 BATCH = 2048
 LONGER = (1, 16, 256, 4096)  # times the step of training
-ORDERS = {"first, each epoch": None, "first, each step": 1, "second": 2}
 UTILITIES = {"judges": {"dvr_reward": "loss", "dvr_strength": 0}, "leave_one_out": LEAVE_ONE_OUT}
 
 
@@ -182,20 +181,26 @@ class MiddleTrainer(InRunTrainer):
         return super()._valued_loss(batch)
 
 
+# What makes values of each order.
+ORDERS: dict[str, dict[str, Any]] = {
+    "first, each epoch": {},
+    "first, each step": {"dvr_refresh_steps": 1},
+    "second": {"make": MiddleTrainer},
+}
+
+
 def found_noise(dataset: str, seed: int, args: Any) -> dict[str, float]:
     """AUC of low values, for each utility and order."""
     row: dict[str, float] = {"seed": seed}
     for utility, options in UTILITIES.items():
-        for order, number in ORDERS.items():
-            own = {**options, **({"dvr_refresh_steps": 1} if number == 1 else {})}
+        for order, own in ORDERS.items():
             run = train(
                 dataset,
                 "DVR",
                 seed,
                 args,
                 lambda splits: plant(splits, args.share, args.planted, seed),
-                **({"make": MiddleTrainer} if number == 2 else {}),
-                **own,
+                **{**options, **own},
             )
             row[f"{utility}, {order}"] = float(roc_auc_score(run["changed"], -run["value"]))
     return row

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import turns
 from recbole.data import create_dataset
 from recbole.utils import init_seed
 
@@ -174,26 +175,63 @@ def train(
     return result
 
 
-def parser(doc: str, seeds: str, quick: str, **more: Any) -> argparse.ArgumentParser:
+def scores_of(
+    dataset: str,
+    seed: int,
+    args: argparse.Namespace,
+    change: Callable[[list[Any]], Any],
+    command_line: dict[str, Any] | None = None,
+    **judged: Any,
+) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]]]:
+    """Score the training interactions, by DVR twice and by BPR; low is doubtful.
+
+    Args:
+        dataset: As the others, of :func:`train`.
+        seed: Of all three runs.
+        args: Of the command line.
+        change: Done to each run's data alike.
+        command_line: Of the run whose values are measured by judges, as ``judged``.
+        judged: Options of that run.
+
+    Returns:
+        The scores, each of shape ``(interactions,)``; and the runs ``dvr``, ``dvr_loo``, ``bpr``.
+
+    Raises:
+        RuntimeError: If a run's data were changed in another way.
+    """
+    runs = {
+        "dvr": train(dataset, "DVR", seed, args, change, command_line, **judged),
+        "dvr_loo": train(dataset, "DVR", seed, args, change, **LEAVE_ONE_OUT),
+        "bpr": train(dataset, "BPR", seed, args, change),
+    }
+    changed = [run["changed"] for run in runs.values()]
+    if changed[0] is not None and not all(changed[0].equal(other) for other in changed):
+        raise RuntimeError("the runs were given different noise")
+    scores = {name: runs[name]["value"] for name in ("dvr", "dvr_loo")}
+    scores |= {f"{name}_amortised": runs[name]["amortised"] for name in ("dvr", "dvr_loo")}
+    scores |= {name: -runs["bpr"][name] for name in ("loss", "loss_run")}
+    return {**scores, "popularity": runs["bpr"]["popularity"]}, runs
+
+
+def parser(doc: str, seeds: str, quick: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """The options of these benchmarks.
 
     Args:
         doc: The script's docstring; its first line describes it.
         seeds: Default.
         quick: What ``--quick`` does.
-        more: Of the parser.
+        epilog: Of the help.
     """
-    made = argparse.ArgumentParser(description=doc.partition("\n")[0], allow_abbrev=False, **more)
+    made = turns.parser(doc, quick)
+    made.epilog, made.allow_abbrev = epilog, False
+    made.set_defaults(threads=0)
     made.add_argument("--datasets", default=",".join(BUDGET), help="separated by commas")
-    made.add_argument("--data_path", default="../shared/dataset")
     made.add_argument("--seeds", default=seeds, help="separated by commas")
     made.add_argument("--share", type=float, default=0.2, help="of the positives that is replaced")
     made.add_argument("--planted", choices=PLANTED, default="uniform", help="which items")
     made.add_argument("--epochs", type=int, default=0, help="at most; 0: as BUDGET says")
     made.add_argument("--loss_epochs", type=int, default=5, help="epochs a loss is averaged over")
-    made.add_argument("--threads", type=int, default=0, help="of torch; 0: torch's own")
     made.add_argument("--out", help="JSON file of all numbers; the tables go beside it as .md")
-    made.add_argument("--quick", action="store_true", help=quick)
     return made
 
 

@@ -269,6 +269,42 @@ def test_what_is_removed_and_weighed_is_what_was_said(monkeypatch):
     assert data_values.cell(rows, "y") == ""
 
 
+def test_scores_of_training_interactions_are_low_where_they_are_doubtful(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    valued = importlib.import_module("valued")
+    calls = []
+
+    def train(dataset, model, seed, args, change, command_line=None, **own):
+        calls.append((model, command_line, own))
+        n = len(calls)
+        kinds = ("value", "amortised", "loss", "loss_run", "popularity")
+        run = {kind: torch.tensor([10.0 * n + place]) for place, kind in enumerate(kinds)}
+        return {**run, "changed": change(n)}
+
+    monkeypatch.setattr(valued, "train", train)
+    noisy = torch.tensor([True])
+    given = ("ml-100k", 1, None)
+    scores, runs = valued.scores_of(*given, lambda _: noisy, {"dvr_units": "2"}, dvr_strength=0)
+    assert calls == [
+        ("DVR", {"dvr_units": "2"}, {"dvr_strength": 0}),
+        ("DVR", None, valued.LEAVE_ONE_OUT),
+        ("BPR", None, {}),
+    ]
+    assert {name: float(score) for name, score in scores.items()} == {
+        "dvr": 10,
+        "dvr_loo": 20,
+        "dvr_amortised": 11,
+        "dvr_loo_amortised": 21,
+        "loss": -32,
+        "loss_run": -33,
+        "popularity": 34,
+    }
+    assert runs["bpr"]["changed"] is noisy
+    calls.clear()
+    with pytest.raises(RuntimeError, match="different noise"):
+        valued.scores_of(*given, lambda n: torch.tensor([n == 2]))
+
+
 @pytest.mark.slow
 def test_second_order_ends_with_one_line(tmp_path):
     lines = quick_lines("second_order", "--threads=1", f"--out={tmp_path / 'numbers.json'}")

@@ -137,10 +137,10 @@ def write_clean(
     dataset, parts = _parts_with_file_rows(config)
     _refuse_other_rows(run_dir, parts[0], table)
     values = table["amortised" if "amortised" in table else "value"].to_numpy()
-    gone = lowest(values, 0.0 if soft or zero else share)
-    weights = None
+    gone, weights = lowest(values, share), None
     if soft or zero:
-        weights = soft_weights(values, share) if soft else (~lowest(values, share)).astype(float)
+        weights = soft_weights(values, share) if soft else (~gone).astype(float)
+        gone = np.zeros_like(gone)
     files = _interactions(config, len(dataset.file_rows), parts, ~gone, weights)
     for suffix, field in (("user", dataset.uid_field), ("item", dataset.iid_field)):
         tokens = dataset.field2id_token[field][1:]
